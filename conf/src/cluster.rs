@@ -1,0 +1,138 @@
+//! The cluster configuration: TOML for people, JSON in etcd, one type for both.
+//!
+//! People's TOML is read strictly: an unknown key is an error with its path. What comes from etcd is read leniently,
+//! since a newer `twillctl` may have written it, but its values are validated by the same rules.
+
+mod read;
+mod rules;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::section::{Dialect, Section, parse_json, parse_toml};
+use crate::{Error, PoolName};
+
+/// What holds for all nodes.
+///
+/// Deserialising is what [`from_json`](Self::from_json) does: values are validated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
+pub struct ClusterConf {
+    /// Where pod addresses come from. At most 64; none overlaps another.
+    #[serde(rename = "pool")]
+    pub pools: Vec<Pool>,
+    /// How packets reach other nodes.
+    pub backend: Backend,
+}
+
+/// A range of addresses, cut into blocks of one size, which nodes claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// Unique in the cluster.
+    pub name: PoolName,
+    /// The whole range, without host bits.
+    pub cidr: IpNetwork,
+    /// The prefix length of a block: 26 by default, 122 for IPv6.
+    pub block: u8,
+    /// Whether packets from this pool to the outside take the node's address. Default true.
+    pub masquerade: bool,
+}
+
+/// The back end, chosen by `type`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Backend {
+    /// Encapsulation in UDP (RFC 7348).
+    Vxlan(Vxlan),
+}
+
+/// The parameters of the VXLAN back end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vxlan {
+    /// The VXLAN network identifier, 1 to 16777215. Default 7777.
+    pub vni: u32,
+    /// The UDP port, in host order. Default 4789.
+    pub port: u16,
+}
+
+impl Default for Vxlan {
+    fn default() -> Self {
+        Self { vni: 7777, port: 4789 }
+    }
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self::Vxlan(Vxlan::default())
+    }
+}
+
+impl Backend {
+    /// Its `type`, as it is written.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Vxlan(_) => "vxlan",
+        }
+    }
+}
+
+impl Pool {
+    /// "IPv4" or "IPv6".
+    pub fn family(&self) -> &'static str {
+        if self.cidr.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+
+    /// How many blocks it has (saturating; an IPv6 pool may have 2^112).
+    pub fn block_count(&self) -> u64 {
+        1u64.checked_shl(u32::from(self.block.saturating_sub(self.cidr.prefix()))).unwrap_or(u64::MAX)
+    }
+
+    /// The block lengths that a pool of this range may have, the pool's own length among them: a block has at most
+    /// 2^16 addresses.
+    pub fn block_lengths(cidr: IpNetwork) -> std::ops::RangeInclusive<u8> {
+        crate::prefix::block_lengths(cidr)
+    }
+}
+
+impl ClusterConf {
+    /// A commented file to begin with, in both families: what `twillctl config init` prints.
+    pub const SAMPLE: &str = include_str!("../samples/cluster.toml");
+
+    /// Reads what a person wrote. Refuses unknown keys, and all that [`validate`](Self::validate) refuses.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        let entries = parse_toml("the cluster configuration", text)?;
+        read::cluster(&Section::root(&entries, Dialect::Toml), read::Unknown::Refused)
+    }
+
+    /// Reads what stands in etcd. Unknown keys are left alone; values are validated.
+    pub fn from_json(text: &[u8]) -> Result<Self, Error> {
+        Self::try_from(parse_json("the cluster configuration in etcd", text)?)
+    }
+
+    /// Checks what the types alone do not say: `Ok` for everything that the two readers return.
+    pub fn validate(&self) -> Result<(), Error> {
+        rules::validate(self)
+    }
+
+    /// For etcd: one line.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names, numbers and prefixes are always JSON")
+    }
+
+    /// For people: the text that [`from_toml`](Self::from_toml) reads back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("names, numbers and prefixes are always TOML")
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == *name)
+    }
+}
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for ClusterConf {
+    type Error = Error;
+    fn try_from(entries: serde_json::Map<String, serde_json::Value>) -> Result<Self, Error> {
+        read::cluster(&Section::root(&entries, Dialect::Json), read::Unknown::LeftAlone)
+    }
+}

@@ -1,0 +1,74 @@
+//! What a cluster configuration must hold to, whoever wrote it.
+
+use std::ops::RangeInclusive;
+
+use super::{Backend, ClusterConf, Pool};
+use crate::{Error, prefix};
+
+/// 24 bits, of which 0 is taken by the kernel for "none".
+pub(super) const VNI: RangeInclusive<u32> = 1..=16_777_215;
+/// 0 is no port.
+pub(super) const PORT: RangeInclusive<u32> = 1..=65_535;
+/// The configuration is one value in etcd, and every node's firewall and routes grow with it.
+const MOST_POOLS: usize = 64;
+
+pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
+    if conf.pools.is_empty() {
+        return Err(Error::missing("pool", "at least one [[pool]] with a name and a cidr"));
+    }
+    if conf.pools.len() > MOST_POOLS {
+        return Err(Error::value("pool", format!("{} pools", conf.pools.len()), format!("at most {MOST_POOLS} pools")));
+    }
+    for (i, pool) in conf.pools.iter().enumerate() {
+        alone(i, pool)?;
+        for (j, other) in conf.pools[..i].iter().enumerate() {
+            beside(i, pool, j, other)?;
+        }
+    }
+    backend(&conf.backend)
+}
+
+fn alone(i: usize, pool: &Pool) -> Result<(), Error> {
+    prefix::validate(&format!("pool[{i}].cidr"), pool.cidr)?;
+    let lengths = Pool::block_lengths(pool.cidr);
+    if !lengths.contains(&pool.block) {
+        let right = format!("the prefix length of a block, an integer from {} to {}", lengths.start(), lengths.end());
+        return Err(Error::value(format!("pool[{i}].block"), pool.block, right));
+    }
+    Ok(())
+}
+
+fn beside(i: usize, pool: &Pool, j: usize, other: &Pool) -> Result<(), Error> {
+    if pool.name == other.name {
+        let right = format!("a name that no other pool has; pool[{j}] has it");
+        return Err(Error::value(format!("pool[{i}].name"), &pool.name, right));
+    }
+    if prefix::overlap(pool.cidr, other.cidr) {
+        let right = format!(
+            "pools may not overlap, and this one ({:?}) {} {} of pool[{j}] ({:?})",
+            pool.name.as_str(),
+            prefix::relation(pool.cidr, other.cidr),
+            other.cidr,
+            other.name.as_str()
+        );
+        return Err(Error::value(format!("pool[{i}].cidr"), pool.cidr, right));
+    }
+    Ok(())
+}
+
+fn backend(backend: &Backend) -> Result<(), Error> {
+    match backend {
+        Backend::Vxlan(vxlan) => {
+            let right = |what: &str, range: &RangeInclusive<u32>| {
+                format!("{what}, an integer from {} to {}", range.start(), range.end())
+            };
+            if !VNI.contains(&vxlan.vni) {
+                return Err(Error::value("backend.vni", vxlan.vni, right("a VXLAN network identifier", &VNI)));
+            }
+            if !PORT.contains(&u32::from(vxlan.port)) {
+                return Err(Error::value("backend.port", vxlan.port, right("a UDP port", &PORT)));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The CNI network configuration: what a runtime hands to the plugin on standard input.
+//!
+//! One object of JSON, read once. The plugin maps the errors to codes: [`Error::Syntax`] is 6, [`Error::Unsupported`] is 2,
+//! every other one is 7.
+
+mod read;
+mod unsupported;
+
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use crate::section::{Dialect, Section, parse_json};
+use crate::{Error, NetworkName, PoolName};
+
+/// A network configuration, parsed and validated. Keys of other plugins in a chain are not ours to judge: unknown keys
+/// at the top level that the CNI specification does not name are refused with the key.
+#[derive(Debug, Clone)]
+pub struct NetworkConf {
+    /// The version that the result is to have, as it was written; "0.1.0" where it was not. Not yet judged.
+    pub cni_version: String,
+    /// The network's name.
+    pub name: NetworkName,
+    /// The run directory, `/run/twill` by default (`runDir`).
+    pub run_dir: PathBuf,
+    /// Stand-alone: the ranges to give addresses from, with neither daemon nor etcd (`subnets`). Empty otherwise.
+    pub subnets: Vec<IpNetwork>,
+    /// The pools to use; empty means any (`pools`).
+    pub pools: Vec<PoolName>,
+    /// The MTU of the pod's interface in bytes, the node's by default (`mtu`). At least 68, which IPv4 needs, and 1280 where
+    /// `subnets` has IPv6; without `subnets` whoever knows the families has to look.
+    pub mtu: Option<u32>,
+    /// The result of the plugin before us in the chain, or for CHECK and DEL the result of the chain, as it came.
+    pub prev_result: Option<serde_json::Value>,
+}
+
+const DOCUMENT: &str = "the network configuration on standard input";
+
+impl NetworkConf {
+    /// Reads all of it, for every verb that gives or checks.
+    pub fn from_json(text: &[u8]) -> Result<Self, Error> {
+        let entries = parse_json(DOCUMENT, text)?;
+        read::whole(&Section::root(&entries, Dialect::Json))
+    }
+
+    /// Reads only what says which attachment is meant and where it is kept: version, name and run directory. A DEL
+    /// must work with a configuration whose other parts no longer parse; they are left at their defaults, and
+    /// `prevResult` is taken only where it is an object.
+    pub fn for_delete(text: &[u8]) -> Result<Self, Error> {
+        let entries = parse_json(DOCUMENT, text)?;
+        read::identity(&Section::root(&entries, Dialect::Json))
+    }
+
+    /// The version that an error has to be written in, as far as it can be made out of a document that may be refused.
+    pub fn version_of(text: &[u8]) -> Option<String> {
+        let entries = parse_json(DOCUMENT, text).ok()?;
+        entries.get("cniVersion")?.as_str().map(str::to_owned)
+    }
+}

@@ -1,0 +1,73 @@
+//! The node configuration: what an operator tells one daemon, by file, environment and flags.
+//!
+//! Each source is a [`NodeLayer`], in which anything may be absent: [`NodeLayer::from_file`] reads TOML,
+//! [`NodeLayer::from_environment`] variables, and the daemon makes one of its flags with [`NodeLayer::set`]. They are laid
+//! over each other with [`NodeLayer::overlay`] (flags over environment over file), and [`NodeLayer::resolve`] fills what is
+//! still absent with the defaults. A value is checked where it is read, so that the error names the key, variable or flag
+//! that its writer knows.
+
+mod layer;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::NodeName;
+
+pub use layer::{NodeLayer, Setting};
+
+/// Where the plugin, the daemon and `twillctl` meet, unless told otherwise.
+pub const RUN_DIR: &str = "/run/twill";
+/// Where what outlives a boot is kept: the saved view.
+pub const STATE_DIR: &str = "/var/lib/twill";
+/// The prefix of all keys in etcd, unless told otherwise.
+pub const ETCD_PREFIX: &str = "/twill/v1/";
+/// The file that is read where none is named, if it is there.
+pub const NODE_FILE: &str = "/etc/twill/twilld.toml";
+/// Where the machine's identity is kept, unless told otherwise (machine-id(5)).
+pub const MACHINE_ID_FILE: &str = "/etc/machine-id";
+
+/// One daemon's settings, complete and validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConf {
+    /// This node's name; the host name by default.
+    pub node_name: NodeName,
+    /// The endpoints of etcd as URLs with scheme, host and port and without path, at least one.
+    pub etcd: Vec<String>,
+    /// Begins and ends with '/'.
+    pub prefix: String,
+    /// The interface that carries traffic between nodes; the one of the default route where absent.
+    pub underlay: Option<String>,
+    /// The run directory, absolute.
+    pub run_dir: PathBuf,
+    /// The state directory, absolute.
+    pub state_dir: PathBuf,
+    /// The file with the machine's identity, `/etc/machine-id` by default, absolute.
+    pub machine_id_file: PathBuf,
+    /// The directive of the log's filter, `info` by default. Not empty; what it means is for the log's filter to say.
+    pub log: String,
+    /// Free words of the operator, published in the node's record. At most 64, and 4 KiB together,
+    /// in printable ASCII.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NodeConf {
+    /// A commented file with every key: what is shipped as `/etc/twill/twilld.toml`.
+    pub const SAMPLE: &str = include_str!("../samples/twilld.toml");
+}
+
+/// Checks the endpoints of etcd, for programs that take them without a [`NodeLayer`]: URLs, comma-separated. `key` is
+/// the name under which their writer knows them, as in `--etcd`.
+pub fn parse_endpoints(key: &str, text: &str) -> Result<Vec<String>, crate::Error> {
+    rules::endpoints(key, text)
+}
+
+/// Checks the prefix of all keys in etcd; as [`parse_endpoints`].
+pub fn parse_prefix(key: &str, text: &str) -> Result<String, crate::Error> {
+    rules::prefix(key, text)
+}
+
+/// Checks a run directory: absolute, and short enough for the sockets in it; as [`parse_endpoints`].
+pub fn parse_run_dir(key: &str, text: &str) -> Result<PathBuf, crate::Error> {
+    rules::run_dir(key, text)
+}

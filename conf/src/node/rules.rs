@@ -1,0 +1,117 @@
+//! What a single setting must hold to. Every function is told the name under which its writer knows the setting.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, IfName};
+
+const URL: &str = "a URL with scheme, host and port and nothing else, as in \"http://10.0.0.1:2379\"";
+/// `sockaddr_un` has room for 107 bytes, and "/twilld.sock" must fit in behind the directory.
+const LONGEST_RUN_DIR: usize = 107 - "/twilld.sock".len();
+const MOST_LABELS: usize = 64;
+/// In bytes. Every node reads every record, and refuses those of more than 16 KiB; in JSON a label may take twice as much.
+const LONGEST_LABELS: usize = 4 << 10;
+
+pub(super) fn endpoint(key: &str, text: &str) -> Result<String, Error> {
+    let url = text.trim().trim_end_matches('/');
+    let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let good = authority.and_then(|authority| authority.rsplit_once(':')).is_some_and(|(host, port)| {
+        let number = !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port != 0);
+        number && is_host(host)
+    });
+    if good { Ok(url.to_owned()) } else { Err(Error::value(key, text, URL)) }
+}
+
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+    }
+}
+
+pub(super) fn endpoints(key: &str, text: &str) -> Result<Vec<String>, Error> {
+    text.split(',').map(|url| endpoint(key, url)).collect()
+}
+
+pub(super) fn prefix(key: &str, text: &str) -> Result<String, Error> {
+    let right =
+        || Error::value(key, text, format!("a prefix that begins and ends with '/', as in {:?}", super::ETCD_PREFIX));
+    let printable = text.bytes().all(|b| b.is_ascii_graphic());
+    if text.starts_with('/') && text.ends_with('/') && printable { Ok(text.to_owned()) } else { Err(right()) }
+}
+
+pub(super) fn underlay(key: &str, text: &str) -> Result<String, Error> {
+    match text.parse::<IfName>() {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(cause) => Err(Error::value(key, text, format!("the name of an interface, {}", cause.rule))),
+    }
+}
+
+pub(super) fn path(key: &str, text: &str) -> Result<PathBuf, Error> {
+    let path = Path::new(text);
+    if path.is_absolute() && !text.contains('\0') {
+        Ok(path.to_owned())
+    } else {
+        Err(Error::value(key, text, "an absolute path, beginning with '/'"))
+    }
+}
+
+pub(crate) fn run_dir(key: &str, text: &str) -> Result<PathBuf, Error> {
+    let path = path(key, text)?;
+    if text.len() > LONGEST_RUN_DIR {
+        let right = format!("at most {LONGEST_RUN_DIR} bytes, since the path of a socket in it may have 107");
+        return Err(Error::value(key, text, right));
+    }
+    Ok(path)
+}
+
+pub(super) fn log(key: &str, text: &str) -> Result<String, Error> {
+    // A word alone that is no level would be read as the name of a module, and silence all others.
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"].iter().any(|level| level.eq_ignore_ascii_case(word.trim()))
+    };
+    if text.split(',').all(|directive| directive.contains('=') || is_level(directive)) {
+        return Ok(text.trim().to_owned());
+    }
+    let expected = "error, warn, info, debug, trace, or directives such as \"info,twilld=debug\"";
+    Err(Error::value(key, text, expected))
+}
+
+/// Labels in one text, as in `zone=a,rack=7`.
+pub(super) fn labels(key: &str, text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let pairs = text.split(',').map(|pair| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Error::value(key, text, "labels as in \"zone=a,rack=7\"")),
+    });
+    let labels = pairs.collect::<Result<BTreeMap<_, _>, Error>>()?;
+    check_labels(key, &labels)?;
+    Ok(labels)
+}
+
+/// The rule for labels. The record that they are published in is read by every node.
+pub(super) fn check_labels(key: &str, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+    if labels.len() > MOST_LABELS {
+        return Err(Error::value(key, format!("{} labels", labels.len()), format!("at most {MOST_LABELS} labels")));
+    }
+    for (name, value) in labels {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+        let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        let long = name.len() > 128;
+        if long || !name.bytes().all(word) || !ends(name.bytes().next()) || !ends(name.bytes().last()) {
+            let right = "a label's name: letters, digits, '-', '_', '.' and '/', beginning and ending with a letter or \
+                         digit, at most 128 characters";
+            return Err(Error::value(key, name, right));
+        }
+        if value.len() > 256 || !value.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            let right = "a label's value: at most 256 printable ASCII characters";
+            return Err(Error::value(format!("{key}.{name}"), value, right));
+        }
+    }
+    let sum: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if sum > LONGEST_LABELS {
+        let right = format!("at most {LONGEST_LABELS} bytes of names and values together");
+        return Err(Error::value(key, format!("{sum} bytes"), right));
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The cluster configuration.
+
+use twill_conf::cluster::ClusterConf;
+
+use crate::compare;
+
+fn refusal(toml: &str) -> String {
+    ClusterConf::from_toml(toml).map_or_else(|error| error.to_string(), |_| "accepted".into())
+}
+
+/// The pool that stands first in each row of [`POOLS`]: `[[pool]]`, `name = "a"`, then the row.
+const POOLS: &[(&str, &str)] = &[
+    ("", r#"pool[0].cidr: missing: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#),
+    (
+        "cidr = 10",
+        r#"pool[0].cidr: the integer 10 is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        "cidr = '10.42.0.0'",
+        r#"pool[0].cidr: "10.42.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        "cidr = '10.42.0.0/255.255.0.0'",
+        r#"pool[0].cidr: "10.42.0.0/255.255.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        "cidr = '10.42.0.0/33'",
+        r#"pool[0].cidr: "10.42.0.0/33" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        "cidr = '10.42.0/16'",
+        r#"pool[0].cidr: "10.42.0/16" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    ("cidr = '10.42.3.7/16'", r#"pool[0].cidr: "10.42.3.7/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#),
+    ("cidr = 'fd42::1/48'", r#"pool[0].cidr: "fd42::1/48" is not valid: a prefix has no host bits: fd42::/48"#),
+    (
+        "cidr = '0.0.0.0/0'",
+        r#"pool[0].cidr: "0.0.0.0/0" is not valid: it overlaps 0.0.0.0/8, "this network" (RFC 791)"#,
+    ),
+    ("cidr = '127.0.0.0/16'", r#"pool[0].cidr: "127.0.0.0/16" is not valid: it overlaps 127.0.0.0/8, loopback"#),
+    (
+        "cidr = '169.254.1.0/24'\nblock = 28",
+        r#"pool[0].cidr: "169.254.1.0/24" is not valid: it overlaps 169.254.0.0/16, link-local, and the pods' gateway 169.254.1.1 is in it"#,
+    ),
+    ("cidr = '239.0.0.0/8'", r#"pool[0].cidr: "239.0.0.0/8" is not valid: it overlaps 224.0.0.0/4, multicast"#),
+    (
+        "cidr = '255.255.255.0/24'",
+        r#"pool[0].cidr: "255.255.255.0/24" is not valid: it overlaps 255.255.255.255/32, limited broadcast"#,
+    ),
+    (
+        "cidr = '::/16'",
+        r#"pool[0].cidr: "::/16" is not valid: it overlaps ::/127, the unspecified address and loopback"#,
+    ),
+    (
+        "cidr = '::ffff:10.0.0.0/104'",
+        r#"pool[0].cidr: "::ffff:10.0.0.0/104" is not valid: it overlaps ::ffff:0.0.0.0/96, IPv4-mapped addresses, which are never on the wire"#,
+    ),
+    ("cidr = 'fe80::/64'", r#"pool[0].cidr: "fe80::/64" is not valid: it overlaps fe80::/10, link-local"#),
+    ("cidr = 'ff05::/16'", r#"pool[0].cidr: "ff05::/16" is not valid: it overlaps ff00::/8, multicast"#),
+    (
+        "cidr = '10.0.0.0/7'",
+        r#"pool[0].cidr: "10.0.0.0/7" is not valid: at most a /8: that is more than enough for any cluster"#,
+    ),
+    (
+        "cidr = 'fc00::/8'",
+        r#"pool[0].cidr: "fc00::/8" is not valid: at most a /16: that is more than enough for any cluster"#,
+    ),
+    (
+        "cidr = '10.42.0.0/28'",
+        "pool[0].block: missing: the pool is smaller than the default block (/26): a prefix length from 28 to 32",
+    ),
+    (
+        "cidr = 'fd42::/124'",
+        "pool[0].block: missing: the pool is smaller than the default block (/122): a prefix length from 124 to 128",
+    ),
+    (
+        "cidr = '10.42.0.0/24'\nblock = 23",
+        r#"pool[0].block: "23" is not valid: the prefix length of a block, an integer from 24 to 32"#,
+    ),
+    (
+        "cidr = '10.0.0.0/8'\nblock = 15",
+        r#"pool[0].block: "15" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+    ),
+    (
+        "cidr = '10.42.0.0/24'\nblock = 33",
+        r#"pool[0].block: "33" is not valid: the prefix length of a block, an integer from 24 to 32"#,
+    ),
+    (
+        "cidr = 'fd42::/48'\nblock = 64",
+        r#"pool[0].block: "64" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+    ),
+    (
+        "cidr = 'fd42::/48'\nblock = 26",
+        r#"pool[0].block: "26" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+    ),
+    (
+        "cidr = 'fd42::/48'\nblock = 4294967418",
+        r#"pool[0].block: "4294967418" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nblock = -1",
+        r#"pool[0].block: "-1" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nblock = '26'",
+        r#"pool[0].block: the string "26" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nblock = 26.0",
+        "pool[0].block: the number 26.0 is not valid: the prefix length of a block, an integer from 16 to 32",
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nblock = nan",
+        "pool[0].block: the number NaN is not valid: no key takes a number without value",
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nmasquerade = 'yes'",
+        r#"pool[0].masquerade: the string "yes" is not valid: true or false, without quotes"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nmasquerade = 1",
+        "pool[0].masquerade: the integer 1 is not valid: true or false, without quotes",
+    ),
+    (
+        "cidr = '10.42.0.0/16'\nblok = 26",
+        r#"pool[0].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\ngateway = '10.42.0.1'",
+        "pool[0].gateway: unknown key; known here are name, cidr, block, masquerade",
+    ),
+    (
+        "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.42.3.0/24'",
+        r#"pool[1].cidr: "10.42.3.0/24" is not valid: pools may not overlap, and this one ("b") lies inside 10.42.0.0/16 of pool[0] ("a")"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.40.0.0/14'",
+        r#"pool[1].cidr: "10.40.0.0/14" is not valid: pools may not overlap, and this one ("b") contains 10.42.0.0/16 of pool[0] ("a")"#,
+    ),
+    (
+        "cidr = 'fd42::/48'\n[[pool]]\nname = 'b'\ncidr = 'fd42::/48'",
+        r#"pool[1].cidr: "fd42::/48" is not valid: pools may not overlap, and this one ("b") is the same as fd42::/48 of pool[0] ("a")"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'a'\ncidr = '10.43.0.0/16'",
+        r#"pool[1].name: "a" is not valid: a name that no other pool has; pool[0] has it"#,
+    ),
+    (
+        "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.43.0.0/16'\nblok = 26",
+        r#"pool[1].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade"#,
+    ),
+];
+
+#[test]
+fn a_pool_is_refused_with_key_value_and_what_would_be_right() {
+    compare(POOLS.iter().map(|(rest, wanted)| {
+        let toml = format!("[[pool]]\nname = 'a'\n{rest}");
+        (*rest, refusal(&toml), *wanted)
+    }));
+}
+
+const NAMES: &[(&str, &str)] = &[
+    ("", "pool[0].name: missing: a name that is unique in the cluster, as in \"default\""),
+    ("name = 5", "pool[0].name: the integer 5 is not valid: a string"),
+    (
+        "name = 'Default'",
+        r#"pool[0].name: "Default" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+    ),
+    (
+        "name = ''",
+        r#"pool[0].name: "" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+    ),
+    (
+        "name = '-a'",
+        r#"pool[0].name: "-a" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+    ),
+    (
+        "name = 1979-05-27",
+        "pool[0].name: the date 1979-05-27 is not valid: no key takes a date; a text stands in quotes",
+    ),
+];
+
+#[test]
+fn the_name_of_a_pool_follows_its_rule() {
+    compare(
+        NAMES
+            .iter()
+            .map(|(name, wanted)| (*name, refusal(&format!("[[pool]]\n{name}\ncidr = '10.42.0.0/16'")), *wanted)),
+    );
+}
+
+const BACKENDS: &[(&str, &str)] = &[
+    ("type = 'wireguard'", r#"backend.type: "wireguard" is not valid: this version knows "vxlan""#),
+    ("type = 4", r#"backend.type: the integer 4 is not valid: "vxlan""#),
+    ("vni = 0", r#"backend.vni: "0" is not valid: a VXLAN network identifier, an integer from 1 to 16777215"#),
+    (
+        "vni = 16777216",
+        r#"backend.vni: "16777216" is not valid: a VXLAN network identifier, an integer from 1 to 16777215"#,
+    ),
+    ("port = 0", r#"backend.port: "0" is not valid: a UDP port, an integer from 1 to 65535"#),
+    ("port = 65536", r#"backend.port: "65536" is not valid: a UDP port, an integer from 1 to 65535"#),
+    ("port = '4789'", r#"backend.port: the string "4789" is not valid: a UDP port, an integer from 1 to 65535"#),
+    ("VNI = 7", r#"backend.VNI: unknown key; did you mean "vni"? Known here are type, vni, port"#),
+    ("type = 'vxlan'\nmtu = 1400", "backend.mtu: unknown key; known here are type, vni, port"),
+];
+
+#[test]
+fn a_back_end_is_refused_with_key_value_and_what_would_be_right() {
+    compare(BACKENDS.iter().map(|(rest, wanted)| {
+        (*rest, refusal(&format!("[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'\n[backend]\n{rest}")), *wanted)
+    }));
+}
+
+const DOCUMENTS: &[(&str, &str)] = &[
+    ("", "pool: missing: at least one [[pool]] with a name and a cidr"),
+    ("pool = []", "pool: missing: at least one [[pool]] with a name and a cidr"),
+    ("[pool]\nname = 'a'", "pool: a table is not valid: tables, each headed [[pool]]"),
+    ("pool = ['10.42.0.0/16']", r#"pool[0]: the string "10.42.0.0/16" is not valid: tables, each headed [[pool]]"#),
+    (
+        "backend = 'vxlan'\n[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'",
+        r#"backend: the string "vxlan" is not valid: a table headed [backend]"#,
+    ),
+    ("[[pools]]\nname = 'a'", r#"pools: unknown key; did you mean "pool"? Known here are pool, backend"#),
+    ("[[pool]]\nname = 'a'\nname = 'b'", "the cluster configuration cannot be read: line 3, column 1: duplicate key"),
+    (
+        "[[pool]]\nname = a",
+        "the cluster configuration cannot be read: line 2, column 8: string values must be quoted, expected literal string",
+    ),
+];
+
+#[test]
+fn a_document_of_another_shape_is_refused_with_the_place() {
+    compare(DOCUMENTS.iter().map(|(toml, wanted)| (*toml, refusal(toml), *wanted)));
+}
+
+#[test]
+fn more_than_64_pools_are_refused() {
+    let pools =
+        |n: usize| (0..n).map(|i| format!("[[pool]]\nname = 'p{i}'\ncidr = '10.{i}.0.0/16'\n")).collect::<String>();
+    assert_eq!(refusal(&pools(64)), "accepted");
+    assert_eq!(refusal(&pools(65)), r#"pool: "65 pools" is not valid: at most 64 pools"#);
+}
+
+#[test]
+fn the_edges_of_what_is_right_are_accepted() {
+    for rest in [
+        "cidr = '10.0.0.0/8'\nblock = 16",
+        "cidr = '10.0.0.0/8'\nblock = 32",
+        "cidr = '10.42.0.1/32'\nblock = 32",
+        "cidr = '10.42.0.0/26'",
+        "cidr = 'fd00::/16'\nblock = 112",
+        "cidr = 'fd42::7/128'\nblock = 128",
+        "cidr = '192.0.2.0/24'\nblock = 24\n[backend]\nvni = 16777215\nport = 1",
+    ] {
+        assert_eq!(refusal(&format!("[[pool]]\nname = 'a'\n{rest}")), "accepted", "{rest}");
+    }
+}
+
+#[test]
+fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
+    let json = br#"{"pool":[{"name":"a","cidr":"10.42.0.0/16","block":26,"masquerade":false,"announce":true}],
+                    "backend":{"type":"vxlan","vni":5,"port":4789,"direct":true},"bgp":{"asn":64512}}"#;
+    let conf = ClusterConf::from_json(json).unwrap();
+    assert!(!conf.pools[0].masquerade);
+    assert_eq!(serde_json::from_slice::<ClusterConf>(json).unwrap(), conf);
+
+    let refusals = [
+        (
+            r#"{"pool":[{"name":"a","cidr":"10.42.0.1/16"}]}"#,
+            r#"pool[0].cidr: "10.42.0.1/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#,
+        ),
+        (
+            r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16"}],"backend":{"type":"bgp"}}"#,
+            r#"backend.type: "bgp" is not valid: this version knows "vxlan""#,
+        ),
+        (r#"{"pool":{}}"#, "pool: an object is not valid: tables, each headed [[pool]]"),
+        ("[]", "the cluster configuration in etcd cannot be read: one JSON object is wanted, not a list"),
+        ("", "the cluster configuration in etcd cannot be read: one JSON object is wanted, and nothing came"),
+        ("{", "the cluster configuration in etcd cannot be read: EOF while parsing an object at line 1 column 1"),
+    ];
+    compare(refusals.map(|(json, wanted)| {
+        (json, ClusterConf::from_json(json.as_bytes()).map_or_else(|e| e.to_string(), |_| "accepted".into()), wanted)
+    }));
+    assert!(serde_json::from_str::<ClusterConf>(refusals[0].0).is_err(), "deserialising does not go around the rules");
+}

@@ -1,0 +1,79 @@
+//! What is written can be read, in both forms, whatever is in it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use proptest::prelude::*;
+use twill_conf::cluster::{Backend, ClusterConf, Pool, Vxlan};
+
+/// A pool in a range of its own: the third byte of 10/8, the second group of fd42::/16.
+fn pool(i: u8, v6: bool, length: u8, block: u8, masquerade: bool, name: String) -> Pool {
+    let cidr = if v6 {
+        IpNetwork::new(IpAddr::V6(Ipv6Addr::new(0xfd42, u16::from(i), 0, 0, 0, 0, 0, 0)), 32 + length % 97)
+    } else {
+        IpNetwork::new(IpAddr::V4(Ipv4Addr::new(10, i, 0, 0)), 16 + length % 17)
+    };
+    let cidr = cidr.expect("a length of the family");
+    let lengths = Pool::block_lengths(cidr);
+    let block = lengths.start() + block % (lengths.end() - lengths.start() + 1);
+    Pool { name: format!("{name}-{i}").parse().expect("a pool name"), cidr, block, masquerade }
+}
+
+fn confs() -> impl Strategy<Value = ClusterConf> {
+    let one = (any::<bool>(), any::<u8>(), any::<u8>(), any::<bool>(), "[a-z0-9][a-z0-9-]{0,40}");
+    (prop::collection::vec(one, 1..=64), 1u32..=16_777_215, 1u16..).prop_map(|(pools, vni, port)| {
+        let pools = pools.into_iter().zip(0u8..).map(|((v6, l, b, m, name), i)| pool(i, v6, l, b, m, name)).collect();
+        ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni, port }) }
+    })
+}
+
+proptest! {
+    #[test]
+    fn toml_to_json_to_toml_changes_nothing(conf in confs()) {
+        let toml = conf.to_toml();
+        let read = ClusterConf::from_toml(&toml).expect("what is written can be read");
+        prop_assert_eq!(&read, &conf);
+        let stored = ClusterConf::from_json(&read.to_json()).expect("what is stored can be read");
+        prop_assert_eq!(&stored, &conf);
+        prop_assert_eq!(stored.to_toml(), toml);
+    }
+
+    #[test]
+    fn a_prefix_that_is_accepted_is_canonical_and_overlaps_nothing(text in "[0-9a-f.:]{1,20}/[0-9]{1,3}") {
+        let toml = format!("[[pool]]\nname = \"a\"\nblock = 32\ncidr = \"{text}\"");
+        if let Ok(conf) = ClusterConf::from_toml(&toml) {
+            prop_assert_eq!(conf.pools[0].cidr.ip(), conf.pools[0].cidr.network());
+            let twice = format!("{toml}\n[[pool]]\nname = \"b\"\nblock = 32\ncidr = \"{text}\"");
+            prop_assert!(ClusterConf::from_toml(&twice).is_err());
+        }
+    }
+
+    #[test]
+    fn overlap_is_what_the_addresses_say(a in 0u8..=15, b in 0u8..=15, la in 28u8..=32, lb in 28u8..=32) {
+        let addresses = |first: u8, length: u8| -> BTreeSet<u8> {
+            let first = first & (0xffu16 << (32 - length)) as u8;
+            (first..first + (1 << (32 - length))).collect()
+        };
+        let cidr = |first: u8, length: u8| {
+            let first = first & (0xffu16 << (32 - length)) as u8;
+            format!("\"10.0.0.{first}/{length}\"")
+        };
+        let toml = format!(
+            "[[pool]]\nname = \"a\"\nblock = 32\ncidr = {}\n[[pool]]\nname = \"b\"\nblock = 32\ncidr = {}",
+            cidr(a, la), cidr(b, lb)
+        );
+        let apart = addresses(a, la).is_disjoint(&addresses(b, lb));
+        prop_assert_eq!(ClusterConf::from_toml(&toml).is_ok(), apart, "{}", toml);
+    }
+
+    #[test]
+    fn no_text_makes_a_reader_panic(text in ".{0,200}") {
+        prop_assert!(ClusterConf::from_json(text.as_bytes()).is_err());
+        prop_assert!(twill_conf::network::NetworkConf::from_json(text.as_bytes()).is_err());
+        // Whether these take it does not matter: an empty line is a good node configuration.
+        let words = |refused: Option<twill_conf::Error>| refused.map(|error| error.to_string());
+        prop_assert_ne!(words(ClusterConf::from_toml(&text).err()), Some(String::new()));
+        prop_assert_ne!(words(twill_conf::node::NodeLayer::from_toml(&text).err()), Some(String::new()));
+    }
+}

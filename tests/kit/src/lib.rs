@@ -1,0 +1,10 @@
+//! What the tests of several crates share: saying that a test is skipped, and network namespaces that do not stay.
+//!
+//! It uses none of our crates, so that each of them may use it in its tests. A test is skipped only where something is
+//! missing that is named; whatever fails beyond that fails the test.
+
+mod namespaces;
+mod skip;
+
+pub use namespaces::{Namespaces, exclusively};
+pub use skip::{finds, has_program, is_root, say_skipped};
