@@ -1,0 +1,146 @@
+//! The errors of the store, each with what the caller can do about it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use crate::{Block, State};
+
+/// What the store or a rule refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No open block of this family has a free and cool address.
+    #[error("no free {family} address on this node: {used} of {total} in its blocks are in use or cooling")]
+    NoFreeAddress {
+        /// "IPv4" or "IPv6".
+        family: &'static str,
+        /// Addresses in use or cooling.
+        used: u64,
+        /// All addresses of the open blocks.
+        total: u64,
+        /// What the daemon has recorded: no further block is to be had for these pools.
+        exhausted: bool,
+    },
+    /// The node has no open block yet: the daemon has not claimed one in this boot.
+    #[error("this node has no block of addresses yet: is twilld running and etcd reachable?")]
+    NotReady,
+    /// An attachment with this key exists.
+    #[error("the attachment exists, in state {state:?}")]
+    Exists {
+        /// Its state.
+        state: State,
+    },
+    /// The row is no longer ours: a DEL marked it, or someone removed it.
+    #[error("the reservation was taken back by a DEL that came in between")]
+    Overtaken,
+    /// Another process works on this attachment and did not finish in time.
+    #[error("another process is working on this attachment")]
+    Busy,
+    /// The store was written by a version that this one cannot serve.
+    #[error("{}: schema {found}, this program knows {known}: install the newer plugin", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A block that overlaps one that the store has.
+    #[error("block {block} overlaps {other}")]
+    Overlap {
+        /// The new one.
+        block: Block,
+        /// The one that is there.
+        other: Block,
+    },
+    /// The file was made by an older program of another major version: only a newer daemon can bring it up to date.
+    #[error("{}: schema {found}, this program knows {known}: start the newer twilld", path.display())]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file was removed or replaced while it was open: what was just written is lost, and must be undone.
+    #[error("{}: the node store was removed or replaced while it was in use", .0.display())]
+    Replaced(PathBuf),
+    /// The store was lost in this boot, and nobody has looked yet which addresses stand in the kernel: see
+    /// [`Store::rebuild`](crate::Store::rebuild).
+    #[error("the node store was lost and is not rebuilt from the kernel yet")]
+    NotRebuilt,
+    /// Other processes kept the store or its directory locked for all of the time that we wait. It holds what was
+    /// attempted.
+    #[error("node store: {0}: locked by other processes for too long")]
+    Contended(&'static str),
+    /// The file system of the run directory has no room; nothing was changed.
+    #[error("node store: {what}: the file system of the run directory is full ({cause})")]
+    Full {
+        /// What was attempted.
+        what: &'static str,
+        /// SQLite's error.
+        cause: rusqlite::Error,
+    },
+    /// The run directory or its file system is read-only; nothing was changed.
+    #[error("node store: {what}: the run directory is read-only ({cause})")]
+    ReadOnly {
+        /// What was attempted.
+        what: &'static str,
+        /// SQLite's error.
+        cause: rusqlite::Error,
+    },
+    /// The file system or a lock.
+    #[error("{what} {}: {cause}", path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's error.
+        cause: std::io::Error,
+    },
+    /// SQLite.
+    #[error("node store: {what}: {cause}")]
+    Sqlite {
+        /// What was attempted.
+        what: &'static str,
+        /// SQLite's error.
+        cause: rusqlite::Error,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody's help.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::NoFreeAddress { exhausted, .. } => !exhausted,
+            Self::NotReady | Self::Overtaken | Self::Busy | Self::Replaced(_) | Self::NotRebuilt => true,
+            Self::Contended(_) | Self::Full { .. } => true,
+            Self::Exists { .. } | Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::ReadOnly { .. } => false,
+            Self::Overlap { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,
+        }
+    }
+}
+
+/// How long a call waits for other processes' locks on the store.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For `map_err`: an error of the file system while `what` was attempted on `path`.
+pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |cause| Error::Io { what, path: path.to_owned(), cause }
+}
+
+/// For `map_err`: an error of SQLite while `what` was attempted, told apart by what can be done about it.
+pub(crate) fn sqlite(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |cause| match (cause.sqlite_error_code(), cause.sqlite_error().map(|error| error.extended_code)) {
+        // The latter: the log's locks changed hands too often while it was being opened (SQLITE_PROTOCOL).
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed), _) => Error::Contended(what),
+        // SQLite writes a byte to each page of its shared index before it maps it; that is where room is missing first.
+        (Some(ErrorCode::DiskFull), _) | (_, Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)) => Error::Full { what, cause },
+        (Some(ErrorCode::ReadOnly), _) => Error::ReadOnly { what, cause },
+        _ => Error::Sqlite { what, cause },
+    }
+}

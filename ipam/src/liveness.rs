@@ -1,0 +1,129 @@
+//! The liveness lock: who holds it is working on the attachment right now.
+//!
+//! A plugin takes it before its first transaction and keeps it to its end. A row in state `reserved` whose lock is free
+//! belongs to an ADD that was killed; the kernel frees the lock with the process, also across PID and mount namespaces,
+//! so no timer has to guess. Called by the plugin, and by the daemon's sweep.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::error::io;
+use crate::{Error, KeyHash, store, wait::Wait};
+
+/// An open-file-description lock on one byte of `ops.lock`; freed with the process, however that ends.
+#[derive(Debug)]
+pub struct Liveness {
+    _file: File,
+    key: KeyHash,
+}
+
+impl Liveness {
+    /// Takes the lock of `key`, waiting up to `patience`. [`Error::Busy`] when somebody else keeps it.
+    pub fn acquire(run_dir: &Path, key: KeyHash, patience: Duration) -> Result<Self, Error> {
+        let mut wait = Wait::new(patience);
+        loop {
+            if let Some(held) = Self::try_acquire(run_dir, key)? {
+                return Ok(held);
+            }
+            if !wait.again() {
+                return Err(Error::Busy);
+            }
+        }
+    }
+
+    /// Takes the lock of `key` only if nobody has it. Another [`Liveness`] of the same process counts as somebody.
+    pub fn try_acquire(run_dir: &Path, key: KeyHash) -> Result<Option<Self>, Error> {
+        let path = run_dir.join("ops.lock");
+        loop {
+            let file = open(run_dir, &path)?;
+            if !lock_byte(&file, key).map_err(io("locking", &path))? {
+                return Ok(None);
+            }
+            // A lock on a file that was removed meanwhile excludes nobody.
+            if same_file(&file, &path).map_err(io("examining", &path))? {
+                return Ok(Some(Self { _file: file, key }));
+            }
+        }
+    }
+
+    /// Whose lock it is.
+    pub fn key(&self) -> KeyHash {
+        self.key
+    }
+}
+
+fn open(run_dir: &Path, path: &PathBuf) -> Result<File, Error> {
+    // The standard library opens close-on-exec: a program that the plugin runs must not keep the lock.
+    let attempt = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    match attempt() {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            store::make_run_dir(run_dir)?;
+            attempt().map_err(io("opening", path))
+        }
+        other => other.map_err(io("opening", path)),
+    }
+}
+
+/// Locks the byte whose offset is the hash itself: 52 bits fit, and a lock may lie beyond the end of the file.
+fn lock_byte(file: &File, key: KeyHash) -> std::io::Result<bool> {
+    let byte = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: i64::try_from(key.0).map_err(std::io::Error::other)?,
+        l_len: 1,
+        l_pid: 0,
+    };
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&byte)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn same_file(file: &File, path: &Path) -> std::io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_others_of_the_same_key_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().unwrap();
+        assert!(Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().is_none());
+        assert!(Liveness::try_acquire(dir.path(), KeyHash(8)).unwrap().is_some());
+        assert!(matches!(Liveness::acquire(dir.path(), KeyHash(7), Duration::from_millis(5)), Err(Error::Busy)));
+        drop(held);
+        assert!(Liveness::acquire(dir.path(), KeyHash(7), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn the_greatest_hash_has_a_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Liveness::try_acquire(dir.path(), KeyHash((1 << 52) - 1)).unwrap().unwrap();
+        assert!(Liveness::try_acquire(dir.path(), held.key()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lock_makes_its_directory_and_a_removed_file_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run/twill");
+        drop(Liveness::acquire(&run, KeyHash(1), Duration::ZERO).unwrap());
+        std::fs::remove_file(run.join("ops.lock")).unwrap();
+        let _held = Liveness::acquire(&run, KeyHash(1), Duration::ZERO).unwrap();
+        assert!(Liveness::try_acquire(&run, KeyHash(1)).unwrap().is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! Rows of attachments: reading them, and the steps after the reservation.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::attachment::{Next, Step, step};
+use crate::error::sqlite;
+use crate::{Attachment, AttachmentId, Block, BootTime, Error, KeyHash, State};
+
+use super::rows::{self, Ip, Time};
+
+const COLUMNS: &str = "SELECT id, hash, network, container, ifname, netns, pod_namespace, pod_name, state, created, changed FROM attachment";
+const ADDRESSES: &str = "SELECT attachment, ip, first, length FROM address LEFT JOIN block ON block.id = address.block";
+
+/// reserved → attached.
+pub(super) fn confirm(conn: &Connection, id: AttachmentId, now: BootTime) -> Result<(), Error> {
+    let state = state_of(conn, id)?.map(|(_, state)| state);
+    if let Next::Row(state) = step(state, Step::Confirm)? {
+        set_state(conn, id, state, now)?;
+    }
+    Ok(())
+}
+
+/// Whether the row is there and reserved.
+pub(super) fn still_reserved(conn: &Connection, id: AttachmentId) -> Result<bool, Error> {
+    Ok(matches!(state_of(conn, id)?, Some((_, State::Reserved))))
+}
+
+/// any → deleting.
+pub(super) fn mark_deleting(conn: &Connection, hash: KeyHash, now: BootTime) -> Result<Option<Attachment>, Error> {
+    let Some(mut row) = by_hash(conn, hash)? else {
+        return Ok(None);
+    };
+    if let Next::Row(state) = step(Some(row.state), Step::Delete)?
+        && state != row.state
+    {
+        set_state(conn, row.id, state, now)?;
+        (row.state, row.changed) = (state, now);
+    }
+    Ok(Some(row))
+}
+
+/// any → cooling.
+pub(super) fn release(conn: &Connection, id: AttachmentId, now: BootTime) -> Result<(), Error> {
+    match state_of(conn, id)? {
+        Some((hash, state)) if step(Some(state), Step::Free)? == Next::Gone => free(conn, id, hash, now),
+        _ => Ok(()),
+    }
+}
+
+/// any → cooling, in nobody's name.
+pub(super) fn abandon(conn: &Connection, id: AttachmentId, now: BootTime) -> Result<(), Error> {
+    conn.prepare_cached("UPDATE address SET attachment = NULL, cooling = ?2 WHERE attachment = ?1")
+        .and_then(|mut update| update.execute((id.0, Time(now))))
+        .map_err(sqlite("abandoning addresses"))?;
+    release(conn, id, now)
+}
+
+/// As [`release`], only where nothing happened to the row since `seen`.
+pub(super) fn sweep(conn: &Connection, seen: &Attachment, now: BootTime) -> Result<bool, Error> {
+    match by_hash(conn, seen.hash)? {
+        Some(row) if (row.id, row.state, row.changed) == (seen.id, seen.state, seen.changed) => {
+            release(conn, row.id, now).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Takes the row away and lets its addresses cool in its name.
+pub(super) fn free(conn: &Connection, id: AttachmentId, hash: KeyHash, now: BootTime) -> Result<(), Error> {
+    let write = || {
+        conn.prepare_cached("UPDATE address SET attachment = NULL, cooling = ?2, owner = ?3 WHERE attachment = ?1")?
+            .execute((id.0, Time(now), hash))?;
+        conn.prepare_cached("DELETE FROM attachment WHERE id = ?1")?.execute([id.0])
+    };
+    write().map_err(sqlite("releasing")).map(drop)
+}
+
+/// The row of one key.
+pub(super) fn by_hash(conn: &Connection, hash: KeyHash) -> Result<Option<Attachment>, Error> {
+    let read = || {
+        let row =
+            conn.prepare_cached(&format!("{COLUMNS} WHERE hash = ?1"))?.query_row([hash], attachment).optional()?;
+        let Some(mut row) = row else {
+            return Ok(None);
+        };
+        let mut select = conn.prepare_cached(&format!("{ADDRESSES} WHERE attachment = ?1 ORDER BY ip"))?;
+        row.addresses =
+            select.query_map([row.id.0], address)?.map(|row| row.map(|(_, at)| at)).collect::<Result<_, _>>()?;
+        Ok(Some(row))
+    };
+    read().map_err(sqlite("reading an attachment"))
+}
+
+/// All rows, oldest first.
+pub(super) fn all(conn: &Connection) -> Result<Vec<Attachment>, Error> {
+    let read = || {
+        let mut of: HashMap<AttachmentId, Vec<_>> = HashMap::new();
+        let mut select = conn.prepare(&format!("{ADDRESSES} WHERE attachment IS NOT NULL ORDER BY ip"))?;
+        for row in select.query_map([], address)? {
+            let (id, at) = row?;
+            of.entry(id).or_default().push(at);
+        }
+        let mut select = conn.prepare(&format!("{COLUMNS} ORDER BY id"))?;
+        let rows = select.query_map([], |row| {
+            let mut row = attachment(row)?;
+            row.addresses = of.remove(&row.id).unwrap_or_default();
+            Ok(row)
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(sqlite("reading attachments"))
+}
+
+fn state_of(conn: &Connection, id: AttachmentId) -> Result<Option<(KeyHash, State)>, Error> {
+    let read = || {
+        conn.prepare_cached("SELECT hash, state FROM attachment WHERE id = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+    };
+    read().map_err(sqlite("reading a state"))
+}
+
+fn set_state(conn: &Connection, id: AttachmentId, state: State, now: BootTime) -> Result<(), Error> {
+    let write = || {
+        conn.prepare_cached("UPDATE attachment SET state = ?2, changed = ?3 WHERE id = ?1")?.execute((
+            id.0,
+            state,
+            Time(now),
+        ))
+    };
+    match write().map_err(sqlite("writing a state"))? {
+        1 => Ok(()),
+        // The row was read in this transaction, so this cannot be; were it so, the ADD would not own what it built.
+        _ => Err(Error::Overtaken),
+    }
+}
+
+fn attachment(row: &Row<'_>) -> rusqlite::Result<Attachment> {
+    let netns: Option<rows::OwnedPath> = row.get(5)?;
+    let (Time(created), Time(changed)) = (row.get(9)?, row.get(10)?);
+    Ok(Attachment {
+        id: AttachmentId(row.get(0)?),
+        hash: row.get(1)?,
+        key: rows::key(row, 2)?,
+        netns: netns.map(|netns| netns.0),
+        pod: rows::pod(row, 6)?,
+        state: row.get(8)?,
+        created,
+        changed,
+        addresses: Vec::new(),
+    })
+}
+
+/// An address of an attachment. One outside of all blocks is told with a block of its own.
+fn address(row: &Row<'_>) -> rusqlite::Result<(AttachmentId, (IpAddr, Block))> {
+    let Ip(ip) = row.get(1)?;
+    let first: Option<Ip> = row.get(2)?;
+    let block = if first.is_some() { rows::block(row, 2)? } else { Block::host(ip) };
+    Ok((AttachmentId(row.get(0)?), (ip, block)))
+}

@@ -1,0 +1,167 @@
+//! Choosing an address: out of which blocks, and which one. Within the caller's transaction.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::address::{Range, first_gap};
+use crate::error::sqlite;
+use crate::family::number;
+use crate::{AttachmentId, Block, BootTime, Error, Family, KeyHash};
+
+use super::blocks::BlockRow;
+use super::rows::{self, Ip};
+
+/// A part of a block that may be chosen from: all of it, or the subnet that a configuration names.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) row: BlockRow,
+    range: Range,
+}
+
+impl Candidate {
+    /// All of a block.
+    pub(super) fn whole(row: BlockRow) -> Self {
+        Self { range: row.block.into(), row }
+    }
+
+    /// The part of a block that `subnet` covers, which lies in it.
+    pub(super) fn part(row: BlockRow, subnet: Block) -> Self {
+        Self { row, range: subnet.into() }
+    }
+
+    fn family(&self) -> Family {
+        self.row.block.family()
+    }
+}
+
+/// What was found.
+pub(super) enum Choice<'a> {
+    /// An address.
+    Found(Found<'a>),
+    /// None; so many of so many addresses are in use or cooling.
+    None {
+        /// In use or cooling.
+        used: u64,
+        /// All.
+        total: u64,
+    },
+}
+
+/// An address that may be given.
+pub(super) struct Found<'a> {
+    pub(super) ip: IpAddr,
+    pub(super) candidate: &'a Candidate,
+    /// It has a row, for it cools in the name of who gets it back.
+    pub(super) has_row: bool,
+}
+
+impl Found<'_> {
+    /// Gives the address to an attachment.
+    pub(super) fn give(&self, conn: &Connection, id: AttachmentId) -> rusqlite::Result<()> {
+        if self.has_row {
+            conn.prepare_cached("UPDATE address SET attachment = ?2, cooling = NULL, owner = NULL WHERE ip = ?1")?
+                .execute((Ip(self.ip), id.0))?;
+            return Ok(());
+        }
+        self.insert(conn, Some(id))
+    }
+
+    /// Gives the address to the node itself.
+    pub(super) fn give_to_node(&self, conn: &Connection) -> rusqlite::Result<()> {
+        self.insert(conn, None)
+    }
+
+    /// Writes the row of an address that has none. The next search in its block begins behind it.
+    fn insert(&self, conn: &Connection, id: Option<AttachmentId>) -> rusqlite::Result<()> {
+        let block = self.candidate.row.id;
+        conn.prepare_cached("INSERT INTO address (ip, text, block, attachment, tunnel) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((Ip(self.ip), self.ip.to_string(), block, id.map(|id| id.0), id.is_none().then_some(1)))?;
+        let next = self.candidate.family().address(self.candidate.range.after(number(self.ip)));
+        conn.prepare_cached("UPDATE block SET taken = taken + 1, cursor = ?2 WHERE id = ?1")?
+            .execute((block, Ip(next)))?;
+        Ok(())
+    }
+}
+
+/// Forgets the addresses that have cooled. Each passes here once for each time that it was given back.
+pub(super) fn purge(conn: &Connection, now: BootTime, cooling: Duration) -> Result<(), Error> {
+    let Some(since) = rows::cool_since(now, cooling).map(rows::Time) else {
+        return Ok(());
+    };
+    let write = || {
+        let mut select = conn.prepare_cached("SELECT block FROM address WHERE cooling <= ?1")?;
+        let mut counts: HashMap<Option<i64>, i64> = HashMap::new();
+        for block in select.query_map([since], |row| row.get(0))? {
+            *counts.entry(block?).or_default() += 1;
+        }
+        if counts.is_empty() {
+            return Ok(());
+        }
+        for count in counts {
+            conn.prepare_cached("UPDATE block SET taken = taken - ?2 WHERE id = ?1")?.execute(count)?;
+        }
+        conn.execute("DELETE FROM address WHERE cooling <= ?1", [since]).map(drop)
+    };
+    write().map_err(sqlite("forgetting cooled addresses"))
+}
+
+/// Chooses an address of one family: the one that `owner` gave back last and that still cools, or else, in the first
+/// candidate with room, the next free one from the cursor on. The caller has purged.
+pub(super) fn choose<'a>(
+    conn: &Connection,
+    candidates: &'a [Candidate],
+    owner: Option<KeyHash>,
+    now: BootTime,
+) -> Result<Choice<'a>, Error> {
+    if let Some(owner) = owner
+        && let Some(found) = own(conn, candidates, owner)?
+    {
+        return Ok(Choice::Found(found));
+    }
+    for candidate in candidates.iter().filter(|candidate| candidate.row.is_cool(now)) {
+        if candidate.row.taken < candidate.row.block.size()
+            && let Some(ip) = next_free(conn, candidate)?
+        {
+            return Ok(Choice::Found(Found { ip, candidate, has_row: false }));
+        }
+    }
+    let total = candidates.iter().fold(0, |sum: u64, candidate| sum.saturating_add(candidate.range.size()));
+    // That none was found is the proof that all are in use.
+    Ok(Choice::None { used: total, total })
+}
+
+/// The address that cools in the name of `owner`, if it lies in a candidate.
+fn own<'a>(conn: &Connection, candidates: &'a [Candidate], owner: KeyHash) -> Result<Option<Found<'a>>, Error> {
+    let read = || {
+        let mut select = conn.prepare_cached("SELECT ip FROM address WHERE owner = ?1 ORDER BY ip")?;
+        let ips = select.query_map([owner], |row| row.get(0))?;
+        ips.collect::<rusqlite::Result<Vec<Ip>>>()
+    };
+    let ips = read().map_err(sqlite("looking for a cooling address"))?;
+    Ok(ips.into_iter().find_map(|Ip(ip)| {
+        let within = |c: &&Candidate| c.family() == Family::of(ip) && c.range.contains(number(ip));
+        candidates.iter().find(within).map(|candidate| Found { ip, candidate, has_row: true })
+    }))
+}
+
+/// The first address without a row, from the cursor on and round. Rows are walked only up to it: all in all each is
+/// passed once a round.
+fn next_free(conn: &Connection, candidate: &Candidate) -> Result<Option<IpAddr>, Error> {
+    let family = candidate.family();
+    let (rest, before) = candidate.range.round_from(number(candidate.row.cursor));
+    let read = || {
+        let mut select = conn.prepare_cached("SELECT ip FROM address WHERE ip BETWEEN ?1 AND ?2 ORDER BY ip")?;
+        for range in [Some(rest), before].into_iter().flatten() {
+            let ends = [Ip(family.address(range.first)), Ip(family.address(range.last))];
+            let taken = select.query_map(ends, |row| row.get(0))?;
+            if let Some(found) = first_gap(range, taken.map(|ip| ip.map(|Ip(ip)| number(ip))))? {
+                return Ok(Some(family.address(found)));
+            }
+        }
+        Ok(None)
+    };
+    read().map_err(sqlite("looking for a free address"))
+}

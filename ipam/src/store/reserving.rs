@@ -1,0 +1,160 @@
+//! The transaction of an ADD: one address of each family, and the row that has them.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use twill_conf::PoolName;
+
+use crate::attachment::{Step, step};
+use crate::error::sqlite;
+use crate::{Attachment, AttachmentId, BootTime, Error, Family, State};
+
+use super::blocks::{self, BlockRow};
+use super::choosing::{self, Candidate, Choice, Found};
+use super::rows::{OsPath, Time};
+use super::{BlockState, Node, Origin, Reservation, attachments, node, rebuilding};
+
+/// free → reserved.
+pub(super) fn reserve(
+    conn: &Connection,
+    wanted: &Reservation<'_>,
+    now: BootTime,
+    cooling: Duration,
+) -> Result<Attachment, Error> {
+    let hash = wanted.key.hash();
+    let there = attachments::by_hash(conn, hash)?;
+    if let Some(Attachment { key: Some(key), state, .. }) = &there
+        && key != wanted.key
+    {
+        // Two keys of one hash would share a host interface too.
+        return Err(Error::Exists { state: *state });
+    }
+    step(there.as_ref().map(|row| row.state), Step::Reserve)?;
+    let history = rebuilding::history(conn)?;
+    if history.lost && history.rebuilt.is_none() {
+        return Err(Error::NotRebuilt);
+    }
+    if let Some(row) = there {
+        // Its addresses cool in its own name, so the new row finds them first, if their blocks are still open.
+        attachments::free(conn, row.id, hash, now)?;
+    }
+    choosing::purge(conn, now, cooling)?;
+    let supply = if wanted.subnets.is_empty() { of_cluster(conn, wanted)? } else { of_configuration(conn, wanted)? };
+    let mut found = Vec::with_capacity(supply.len());
+    for supply in &supply {
+        match choosing::choose(conn, &supply.candidates, Some(hash), now)? {
+            Choice::Found(address) => found.push(address),
+            Choice::None { used, total } => {
+                let family = supply.family.name();
+                return Err(Error::NoFreeAddress { family, used, total, exhausted: supply.exhausted });
+            }
+        }
+    }
+    write(conn, wanted, &found, now).map_err(sqlite("writing a reservation"))
+}
+
+/// What there is to choose from for one family.
+struct Supply {
+    family: Family,
+    candidates: Vec<Candidate>,
+    exhausted: bool,
+}
+
+/// The open blocks of the wanted pools, for each family that the node has.
+fn of_cluster(conn: &Connection, wanted: &Reservation<'_>) -> Result<Vec<Supply>, Error> {
+    let node = node::node(conn)?.ok_or(Error::NotReady)?;
+    let blocks = blocks::all(conn)?;
+    let families = [(Family::V4, node.ipv4), (Family::V6, node.ipv6)];
+    let families: Vec<_> = families.into_iter().filter_map(|(family, has)| has.then_some(family)).collect();
+    if families.is_empty() {
+        return Err(Error::NotReady);
+    }
+    families.into_iter().map(|family| of_pools(family, &blocks, &node, wanted.pools)).collect()
+}
+
+fn of_pools(family: Family, blocks: &[BlockRow], node: &Node, pools: &[PoolName]) -> Result<Supply, Error> {
+    let of_family = || blocks.iter().filter(|row| row.block.family() == family && row.origin == Origin::Cluster);
+    let open: Vec<_> = of_family().filter(|row| row.state == BlockState::Open).collect();
+    let wanted = |row: &&&BlockRow| pools.is_empty() || row.pool.as_ref().is_some_and(|pool| pools.contains(pool));
+    let candidates: Vec<_> = open.iter().filter(wanted).map(|row| Candidate::whole((*row).clone())).collect();
+    // The pools that could help here: those that are wanted, but for such as are known to be of the other family.
+    let other =
+        |pool: &PoolName| blocks.iter().any(|row| row.pool.as_ref() == Some(pool) && row.block.family() != family);
+    let mut helpful: Vec<_> = if pools.is_empty() {
+        of_family().filter_map(|row| row.pool.as_ref()).collect()
+    } else {
+        pools.iter().collect()
+    };
+    if helpful.is_empty() {
+        helpful = node.exhausted.iter().collect();
+    }
+    helpful.retain(|pool| !other(pool));
+    let exhausted = !helpful.is_empty() && helpful.iter().all(|pool| node.exhausted.contains(pool));
+    if open.is_empty() && !exhausted {
+        return Err(Error::NotReady);
+    }
+    Ok(Supply { family, candidates, exhausted })
+}
+
+/// The subnets of the configuration, as blocks that are made where they are missing.
+fn of_configuration(conn: &Connection, wanted: &Reservation<'_>) -> Result<Vec<Supply>, Error> {
+    let subnets = blocks::subnets(wanted.subnets);
+    let mut there = blocks::all(conn)?;
+    for subnet in &subnets {
+        if blocks::cover(conn, &there, *subnet)? {
+            there = blocks::all(conn)?;
+        }
+    }
+    let supply = |family| {
+        let of_family = subnets.iter().filter(|subnet| subnet.family() == family);
+        let candidates: Vec<_> = of_family
+            .filter_map(|subnet| {
+                let row = there.iter().find(|row| row.block.covers(*subnet))?;
+                Some(Candidate::part(row.clone(), *subnet))
+            })
+            .collect();
+        // No block is to be had beyond the subnets, but an address may be given back: never final.
+        (!candidates.is_empty()).then_some(Supply { family, candidates, exhausted: false })
+    };
+    Ok([Family::V4, Family::V6].into_iter().filter_map(supply).collect())
+}
+
+fn write(
+    conn: &Connection,
+    wanted: &Reservation<'_>,
+    found: &[Found<'_>],
+    now: BootTime,
+) -> rusqlite::Result<Attachment> {
+    let (key, hash) = (wanted.key, wanted.key.hash());
+    conn.prepare_cached(
+        "INSERT INTO attachment
+             (hash, network, container, ifname, netns, pod_namespace, pod_name, state, created, changed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+    )?
+    .execute((
+        hash,
+        key.network.as_str(),
+        key.container.as_str(),
+        key.ifname.as_str(),
+        OsPath(wanted.netns),
+        wanted.pod.map(|pod| &pod.namespace),
+        wanted.pod.map(|pod| &pod.name),
+        State::Reserved,
+        Time(now),
+    ))?;
+    let id = AttachmentId(conn.last_insert_rowid());
+    for found in found {
+        found.give(conn, id)?;
+    }
+    Ok(Attachment {
+        id,
+        hash,
+        key: Some(key.clone()),
+        netns: Some(wanted.netns.to_owned()),
+        pod: wanted.pod.cloned(),
+        state: State::Reserved,
+        created: now,
+        changed: now,
+        addresses: found.iter().map(|found| (found.ip, found.candidate.row.block)).collect(),
+    })
+}

@@ -1,0 +1,166 @@
+//! The sweep: which rows are freed that nobody deletes, because a plugin was killed or the runtime forgot its DEL.
+//!
+//! Pure rules, called by the daemon's sweep and by the plugin's GC, which do the looking. A live pod's address must never
+//! be freed, so a missing host link counts only with the liveness lock free, at two observations, a grace period apart,
+//! with the row unchanged between them. That the path of a namespace cannot be seen proves nothing and is not asked.
+//!
+//! The caller that is told [`Verdict::Free`] takes the liveness lock, looks for the link once more, and calls
+//! [`Store::sweep`](crate::Store::sweep), which frees the row only if it is still the one that was judged.
+
+use std::time::Duration;
+
+use crate::{Attachment, AttachmentId, BootTime, State};
+
+/// The grace period between the two observations, where the daemon is told no other.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// What was seen of one attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation {
+    /// When looking for links began.
+    pub at: BootTime,
+    /// Whether the host end of its veth stood.
+    pub link: bool,
+    /// Whether nobody held its liveness lock, asked after the look for the link.
+    pub lock_free: bool,
+}
+
+/// The memory of a first observation of a missing link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspicion {
+    id: AttachmentId,
+    changed: BootTime,
+    since: BootTime,
+}
+
+/// What is to be done with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in use, or being worked on: earlier suspicions are void.
+    Live,
+    /// Its link is missing: keep this for the next observation.
+    Suspect(Suspicion),
+    /// Its link was missing twice: free it, under its lock.
+    Free,
+    /// Its link stands, but the ADD or the DEL that worked on it was killed half-way: remove the link, then free it,
+    /// both under its lock.
+    Finish,
+}
+
+/// Judges one row by what was seen now and what the last observation left.
+pub fn judge(row: &Attachment, before: Option<Suspicion>, seen: Observation, grace: Duration) -> Verdict {
+    // Nobody works on a row whose lock is free, so one that is not attached was left behind by a killed process.
+    let in_use = seen.link && row.state == State::Attached;
+    // A row younger than the look may have a link that is younger than the look as well.
+    if in_use || !seen.lock_free || row.changed >= seen.at {
+        return Verdict::Live;
+    }
+    let first = Suspicion { id: row.id, changed: row.changed, since: seen.at };
+    match before {
+        Some(before) if (before.id, before.changed) != (row.id, row.changed) => Verdict::Suspect(first),
+        Some(before) if before.since < seen.at && seen.at.since(before.since) >= grace => {
+            if seen.link {
+                Verdict::Finish
+            } else {
+                Verdict::Free
+            }
+        }
+        Some(before) => Verdict::Suspect(before),
+        None => Verdict::Suspect(first),
+    }
+}
+
+/// Whether a GC that began at `began` may delete a row that is not in its list: nobody works on it, and it is older than
+/// the GC, whose list cannot know younger ones.
+pub fn is_garbage(row: &Attachment, began: BootTime, lock_free: bool) -> bool {
+    lock_free && row.changed < began && row.created < began
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyHash;
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime(Duration::from_secs(seconds))
+    }
+
+    fn row(id: i64, changed: u64) -> Attachment {
+        Attachment {
+            id: AttachmentId(id),
+            hash: KeyHash(1),
+            key: None,
+            netns: None,
+            pod: None,
+            state: State::Attached,
+            created: at(1),
+            changed: at(changed),
+            addresses: Vec::new(),
+        }
+    }
+
+    fn gone(seconds: u64) -> Observation {
+        Observation { at: at(seconds), link: false, lock_free: true }
+    }
+
+    fn suspected(row: &Attachment, seconds: u64) -> Option<Suspicion> {
+        match judge(row, None, gone(seconds), GRACE) {
+            Verdict::Suspect(suspicion) => Some(suspicion),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_row_is_freed_at_the_second_observation_after_the_grace_period() {
+        let row = row(1, 5);
+        let first = suspected(&row, 100);
+        assert!(matches!(judge(&row, first, gone(129), GRACE), Verdict::Suspect(s) if Some(s) == first));
+        assert_eq!(judge(&row, first, gone(130), GRACE), Verdict::Free);
+    }
+
+    #[test]
+    fn one_observation_never_frees_even_without_a_grace_period() {
+        let row = row(1, 5);
+        let first = suspected(&row, 100);
+        assert!(matches!(judge(&row, None, gone(1000), Duration::ZERO), Verdict::Suspect(_)));
+        assert!(matches!(judge(&row, first, gone(100), Duration::ZERO), Verdict::Suspect(_)));
+        assert_eq!(judge(&row, first, gone(101), Duration::ZERO), Verdict::Free);
+    }
+
+    #[test]
+    fn a_link_or_a_held_lock_makes_a_row_live() {
+        let row = row(1, 5);
+        let first = suspected(&row, 100);
+        assert_eq!(judge(&row, first, Observation { link: true, ..gone(200) }, GRACE), Verdict::Live);
+        assert_eq!(judge(&row, first, Observation { lock_free: false, ..gone(200) }, GRACE), Verdict::Live);
+    }
+
+    #[test]
+    fn what_a_killed_add_or_del_left_is_finished_though_its_link_stands() {
+        for state in [State::Reserved, State::Deleting] {
+            let row = Attachment { state, ..row(1, 5) };
+            let first = suspected(&row, 100);
+            assert_eq!(judge(&row, first, Observation { link: true, ..gone(200) }, GRACE), Verdict::Finish);
+            assert_eq!(judge(&row, first, gone(200), GRACE), Verdict::Free);
+        }
+    }
+
+    #[test]
+    fn a_row_that_changed_or_was_replaced_is_suspected_anew() {
+        let first = suspected(&row(1, 5), 100);
+        assert!(matches!(judge(&row(2, 5), first, gone(200), GRACE), Verdict::Suspect(s) if Some(s) != first));
+        assert!(matches!(judge(&row(1, 150), first, gone(200), GRACE), Verdict::Suspect(s) if Some(s) != first));
+    }
+
+    #[test]
+    fn a_row_younger_than_the_look_for_links_is_live() {
+        assert_eq!(judge(&row(1, 100), None, gone(100), GRACE), Verdict::Live);
+    }
+
+    #[test]
+    fn a_gc_leaves_locked_rows_and_rows_younger_than_itself() {
+        assert!(is_garbage(&row(1, 5), at(6), true));
+        assert!(!is_garbage(&row(1, 5), at(6), false));
+        assert!(!is_garbage(&row(1, 5), at(5), true));
+    }
+}
