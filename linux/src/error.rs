@@ -1,0 +1,70 @@
+//! The errors of this crate: what was attempted, on what, and the kernel's own words.
+
+use std::path::PathBuf;
+
+/// What the kernel, or a tool in front of it, refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel answered a request with an error.
+    #[error("{attempt}: {errno}{}", message.as_ref().map(|m| format!(" ({m})")).unwrap_or_default())]
+    Refused {
+        /// What was attempted, as in "add route 10.42.1.0/26 via 10.42.1.0 dev vxlan.twill onlink".
+        attempt: String,
+        /// Its errno.
+        errno: nix::errno::Errno,
+        /// Its extended acknowledgement, where it sent one.
+        message: Option<String>,
+    },
+    /// The netlink socket itself failed, or the kernel sent what cannot be understood.
+    #[error("netlink: {what}: {cause}")]
+    Transport {
+        /// What was attempted.
+        what: &'static str,
+        /// The system's error.
+        cause: std::io::Error,
+    },
+    /// A namespace that cannot be entered.
+    #[error("network namespace {}: {cause}", path.display())]
+    Namespace {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A file under /proc/sys.
+    #[error("sysctl {path} = {value:?}: {cause}")]
+    Sysctl {
+        /// The path below /proc/sys.
+        path: String,
+        /// What was to be written; empty for reading.
+        value: String,
+        /// The system's error.
+        cause: std::io::Error,
+    },
+    /// `nft` failed, or is not installed.
+    #[error("nft: {what}: {detail}")]
+    Nft {
+        /// What was attempted.
+        what: &'static str,
+        /// Its own words.
+        detail: String,
+    },
+    /// A device that a request names is not there.
+    #[error("{attempt}: there is no device {device}")]
+    NoDevice {
+        /// What was attempted.
+        attempt: String,
+        /// The device.
+        device: String,
+    },
+}
+
+impl Error {
+    /// The kernel's errno, where it was the kernel that refused.
+    pub fn errno(&self) -> Option<nix::errno::Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+}

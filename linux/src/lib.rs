@@ -1,0 +1,23 @@
+//! Linux networking as data.
+//!
+//! A table each for links, addresses, routes, neighbours, FDB entries, sysctls and nftables: every one can be dumped into
+//! plain values, compared with the values that shall stand ([`state`]), and the difference applied in one batch. What
+//! is ours is told by [`state::Ownership`]; nothing else is ever changed or removed.
+//!
+//! [`netlink`] is the transport, blocking and typed: it never reports success for what the kernel did not acknowledge.
+//! [`monitor`] tells that something changed; [`netns`] opens namespaces. This crate knows nothing of Twill's clusters,
+//! stores or configuration.
+
+mod error;
+pub mod monitor;
+pub mod name;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod state;
+pub mod table;
+
+pub use error::Error;
+pub use name::{IfName, MacAddr};
+pub use netlink::Netlink;
+pub use netns::NetNs;

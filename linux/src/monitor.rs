@@ -1,0 +1,167 @@
+//! Tells that something in the namespace changed, without saying what: the caller dumps and compares.
+//!
+//! The daemon's reconciler sleeps on it. Its own changes are heard too; they cost it one reconciliation that finds
+//! nothing to do.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::Error;
+use crate::netlink::frame::Frames;
+use crate::netlink::socket::{enlarge, transport, transport_errno};
+
+/// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, IPv4 ifaddr and route, IPv6 ifaddr and route.
+/// FDB entries are told to the neighbours' group.
+const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
+const NFTABLES_GROUP: u32 = 7;
+/// Larger than any notification; one that is cut off all the same is an event like others.
+const READ: usize = 64 * 1024;
+
+/// A subscription to links, addresses, routes, neighbours (FDB entries among them) and nftables.
+#[derive(Debug)]
+pub struct Monitor {
+    network: Socket,
+    /// Absent where the kernel has no netfilter netlink.
+    firewall: Option<Socket>,
+    buffer: Vec<u8>,
+}
+
+/// What was heard. An overrun of the socket's buffer counts as everything changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Links, addresses, routes, neighbours.
+    pub network: bool,
+    /// nftables.
+    pub firewall: bool,
+}
+
+impl Heard {
+    fn anything(self) -> bool {
+        self.network || self.firewall
+    }
+}
+
+impl Monitor {
+    /// Subscribes in the caller's namespace. What changes from then on is heard.
+    pub fn open() -> Result<Self, Error> {
+        let network = subscribe(NETLINK_ROUTE, &ROUTE_GROUPS)?;
+        let firewall = match subscribe(NETLINK_NETFILTER, &[NFTABLES_GROUP]) {
+            Err(Error::Transport { cause, .. }) if cause.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
+            socket => Some(socket?),
+        };
+        Ok(Self { network, firewall, buffer: Vec::with_capacity(READ) })
+    }
+
+    /// Waits up to `patience` for the first event, drains the rest; all false on a time-out.
+    pub fn wait(&mut self, patience: Duration) -> Result<Heard, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ready = self.poll(left)?;
+            let mut heard = Heard::default();
+            if ready {
+                heard.network = drain(&self.network, &mut self.buffer, is_news)?;
+                if let Some(firewall) = &self.firewall {
+                    heard.firewall = drain(firewall, &mut self.buffer, |_| true)?;
+                }
+            }
+            if heard.anything() || left.is_zero() {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Whether there is something to read within that time.
+    fn poll(&self, patience: Duration) -> Result<bool, Error> {
+        let sockets = [Some(&self.network), self.firewall.as_ref()];
+        let mut fds: Vec<PollFd<'_>> =
+            sockets.into_iter().flatten().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        // Rounded up, or the last millisecond would be spent spinning.
+        let millis = patience.as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(transport_errno("wait for changes")(errno)),
+        }
+    }
+}
+
+fn subscribe(protocol: isize, groups: &[u32]) -> Result<Socket, Error> {
+    let mut socket = Socket::new(protocol).map_err(transport("open a socket for changes"))?;
+    socket.set_non_blocking(true).map_err(transport("make a socket non-blocking"))?;
+    enlarge(socket.as_fd())?;
+    socket.bind(&SocketAddr::new(0, 0)).map_err(transport("bind a socket for changes"))?;
+    for group in groups {
+        socket.add_membership(*group).map_err(transport("subscribe to changes"))?;
+    }
+    Ok(socket)
+}
+
+/// Reads all that is there; true if any of it is news, or if something was lost.
+fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: fn(&[u8]) -> bool) -> Result<bool, Error> {
+    let mut news = false;
+    loop {
+        buffer.clear();
+        match socket.recv_from(buffer, libc::MSG_TRUNC) {
+            Ok((length, _)) => news |= length > buffer.len() || is_news(buffer),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => return Ok(news),
+                Some(libc::ENOBUFS) => news = true,
+                Some(libc::EINTR) => {}
+                _ => return Err(transport("read changes")(error)),
+            },
+        }
+    }
+}
+
+/// Whether a notification tells of more than a neighbour's daily life: entries that the kernel resolves and ages by
+/// itself would wake the caller all the time. What replaces a permanent one is noticed by the caller's timer.
+fn is_news(bytes: &[u8]) -> bool {
+    const RTM_NEWNEIGH: u16 = 28;
+    const LASTING: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP;
+    Frames::over(bytes).any(|frame| match frame {
+        // ndm_state stands at byte 8 of struct ndmsg.
+        Ok(frame) if frame.kind == RTM_NEWNEIGH => match frame.payload.get(8..10) {
+            Some(state) => u16::from_ne_bytes([state[0], state[1]]) & LASTING != 0,
+            None => true,
+        },
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An RTM_NEWNEIGH or RTM_DELNEIGH with that state.
+    fn neighbour(kind: u16, state: u16) -> Vec<u8> {
+        let mut bytes = vec![0; 28];
+        bytes[..4].copy_from_slice(&28u32.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[24..26].copy_from_slice(&state.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_neighbours_daily_life_is_no_news() {
+        for state in [libc::NUD_REACHABLE, libc::NUD_STALE, libc::NUD_INCOMPLETE, libc::NUD_FAILED] {
+            assert!(!is_news(&neighbour(28, state)), "{state:#x}");
+        }
+    }
+
+    #[test]
+    fn a_permanent_neighbour_and_a_deleted_one_and_everything_else_is_news() {
+        assert!(is_news(&neighbour(28, libc::NUD_PERMANENT)));
+        assert!(is_news(&neighbour(29, libc::NUD_STALE)), "RTM_DELNEIGH");
+        assert!(is_news(&neighbour(24, libc::NUD_STALE)), "RTM_NEWROUTE");
+        let both = [neighbour(28, libc::NUD_STALE), neighbour(28, libc::NUD_PERMANENT)].concat();
+        assert!(is_news(&both), "the second of two");
+    }
+}

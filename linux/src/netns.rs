@@ -1,0 +1,126 @@
+//! Network namespaces by path.
+//!
+//! No thread of the caller ever changes its namespace: what must run inside one runs on a thread of its own, which ends
+//! with the work. Used by the plugin for a pod's namespace, and by tests for a whole node.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::Error;
+
+/// NSFS_MAGIC (include/uapi/linux/magic.h).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// An open network namespace. Clones share one descriptor, which closes with the last of them.
+#[derive(Debug, Clone)]
+pub struct NetNs {
+    fd: Arc<OwnedFd>,
+    path: PathBuf,
+}
+
+impl NetNs {
+    /// Opens a namespace's file. [`Error::Namespace`] where it is missing or is no network namespace.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let open = || -> io::Result<OwnedFd> {
+            // Someone else chose the path: O_NONBLOCK, or a FIFO there would hold us for ever.
+            let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+            verify(&file)?;
+            Ok(file.into())
+        };
+        open().map(|fd| Self { fd: Arc::new(fd), path: path.to_owned() }).map_err(failed(path))
+    }
+
+    /// The calling thread's own.
+    pub fn current() -> Result<Self, Error> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Its file.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// The path by which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether both are the same namespace (device and inode).
+    pub fn is(&self, other: &NetNs) -> Result<bool, Error> {
+        Ok(self.identity()? == other.identity()?)
+    }
+
+    fn identity(&self) -> Result<(u64, u64), Error> {
+        let identify = || File::from(self.fd.try_clone()?).metadata();
+        let metadata = identify().map_err(failed(&self.path))?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace, so that no other thread ever changes namespace. A panic
+    /// in `work` goes on in the caller.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        let entered = std::thread::scope(|scope| {
+            let inside = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
+                setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
+                Ok(work())
+            })?;
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        entered.map_err(failed(&self.path))
+    }
+}
+
+impl NetNs {
+    /// Does short, synchronous work inside the namespace on the caller's own thread, which is back before this returns, by
+    /// whatever way `work` ends. For what is too short to be worth a thread, whose start costs more than all of it: in the
+    /// way of an ADD that is a good part of a millisecond. A thread that could not go back must not go on, since it
+    /// would change the wrong namespace: then the process is aborted.
+    pub(crate) fn visit<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let home = Home(NetNs::current()?);
+        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(failed(&self.path))?;
+        let outcome = work();
+        drop(home);
+        Ok(outcome)
+    }
+}
+
+/// The way back, taken when it is dropped.
+struct Home(NetNs);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if setns(self.0.fd.as_fd(), CloneFlags::CLONE_NEWNET).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |cause| Error::Namespace { path, cause }
+}
+
+/// That an open file is a network namespace, and not that of another kind or an ordinary file.
+fn verify(file: &File) -> io::Result<()> {
+    // Only on nsfs is the ioctl's number sure to mean what we mean.
+    let on_nsfs = fstatfs(file)?.filesystem_type() == FsType(NSFS_MAGIC as _);
+    // SAFETY: NS_GET_NSTYPE takes no argument and writes no memory; the descriptor is open, since `file` is borrowed.
+    if on_nsfs && unsafe { namespace_type(file.as_raw_fd()) }? == libc::CLONE_NEWNET {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a network namespace"))
+}
+
+nix::ioctl_none_bad!(
+    /// NS_GET_NSTYPE (include/uapi/linux/nsfs.h): the CLONE_NEW* constant of the namespace's kind.
+    namespace_type,
+    nix::request_code_none!(0xb7, 0x3)
+);

@@ -1,0 +1,274 @@
+//! Our nftables tables, whole: one transaction a change, by `nft -j`.
+//!
+//! What nft shows of a table is not what was given to it: it fills in defaults and merges. So a table is not compared
+//! with what is desired but with what nft showed of it right after we made it. Two fingerprints are kept, of the ruleset
+//! that was applied and of what nft showed then; a difference in either means that the table is made anew. The daemon
+//! calls this on a change of the ruleset, on an nftables event and on its timer; nft takes about 15 ms, and one that has
+//! not ended after 10 s is killed.
+
+mod transaction;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nftables::schema::NfListObject;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// How long nft may take. Repair waits for it, so one that hangs would end all repair.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether nft has ended.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// The text that `nft -j -f -` reads (libnftables-json(5)): one table of family inet and one name, made of it whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// The table's name, family inet.
+    pub table: String,
+    /// The objects in it: chains, sets, rules.
+    pub objects: Vec<NfListObject<'static>>,
+}
+
+/// Keeps one table as it shall be. Remembers what nft reported back after the last change, so that someone else's
+/// change, or a flush, is noticed. It works in the namespace of the calling thread.
+#[derive(Debug)]
+pub struct Firewall {
+    file: PathBuf,
+    memory: Option<Memory>,
+}
+
+/// What was applied last, as fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    /// Of the ruleset.
+    applied: String,
+    /// Of what nft showed right after.
+    shown: String,
+}
+
+impl Firewall {
+    /// `memory`: a file in the run directory where the last applied fingerprint is kept over a restart. One that is not
+    /// there or cannot be understood costs one change that was not needed.
+    pub fn new(memory: &Path) -> Self {
+        let kept = fs::read(memory).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { file: memory.to_owned(), memory: kept }
+    }
+
+    /// Brings the table to `desired`, in one transaction, if it is not so; true if it changed something. On an error
+    /// the table is as it was, unless the error tells of another program at work, or of the memory's file.
+    pub fn reconcile(&mut self, desired: &Ruleset) -> Result<bool, Error> {
+        let commands = desired.transaction();
+        let applied = fingerprint(commands.as_bytes());
+        if let Some(memory) = self.memory.as_ref().filter(|memory| memory.applied == applied)
+            && show(&desired.table)?.is_some_and(|shown| shown.fingerprint == memory.shown)
+        {
+            return Ok(false);
+        }
+        self.forget();
+        run("apply the ruleset", &["-j", "-f", "-"], &commands)?;
+        let shown = show(&desired.table)?;
+        let expected = rules_and_chains(&desired.objects);
+        let Some(shown) = shown.filter(|shown| shown.rules_and_chains == expected) else {
+            let detail = format!("table inet {}: another program changed it while it was applied", desired.table);
+            return Err(Error::Nft { what: "apply the ruleset", detail });
+        };
+        self.remember(Memory { applied, shown: shown.fingerprint })?;
+        Ok(true)
+    }
+
+    /// Whether a table of that name stands, in whatever form.
+    pub fn stands(&self, table: &str) -> Result<bool, Error> {
+        Ok(show(table)?.is_some())
+    }
+
+    /// Removes the table; true if there was one.
+    pub fn remove(&mut self, table: &str) -> Result<bool, Error> {
+        self.forget();
+        if show(table)?.is_none() {
+            return Ok(false);
+        }
+        // Adding comes first: deleting a table that somebody deleted meanwhile would be an error.
+        run("remove the table", &["-j", "-f", "-"], &transaction::removal(table))?;
+        Ok(true)
+    }
+
+    fn forget(&mut self) {
+        self.memory = None;
+    }
+
+    fn remember(&mut self, memory: Memory) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let temporary = self.file.with_extension("new");
+            fs::write(&temporary, serde_json::to_vec(&memory)?)?;
+            fs::rename(&temporary, &self.file)
+        };
+        let written = write().map_err(|cause| {
+            let detail = format!("{}: {cause}", self.file.display());
+            Error::Nft { what: "remember what was applied", detail }
+        });
+        self.memory = Some(memory);
+        written
+    }
+}
+
+fn rules_and_chains(objects: &[NfListObject<'_>]) -> usize {
+    objects.iter().filter(|object| matches!(object, NfListObject::Rule(_) | NfListObject::Chain(_))).count()
+}
+
+/// What nft shows of a table.
+struct Shown {
+    fingerprint: String,
+    rules_and_chains: usize,
+}
+
+/// `None` where there is no such table.
+fn show(table: &str) -> Result<Option<Shown>, Error> {
+    let what = "list the table";
+    let output = start(what, &["-j", "list", "table", "inet", table], "")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        // strerror(ENOENT), in English by LC_ALL.
+        let absent = complaint.contains("No such file or directory");
+        return if absent { Ok(None) } else { Err(failed(what, &output)) };
+    }
+    let mut listing: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| Error::Nft { what, detail: format!("its JSON cannot be read: {error}") })?;
+    let objects = listing.get("nftables").and_then(Value::as_array);
+    let is_counted = |object: &&Value| object.get("rule").is_some() || object.get("chain").is_some();
+    let rules_and_chains = objects.map_or(0, |objects| objects.iter().filter(is_counted).count());
+    strip(&mut listing);
+    Ok(Some(Shown { fingerprint: fingerprint(listing.to_string().as_bytes()), rules_and_chains }))
+}
+
+/// Takes out what changes by itself: handles, counts, remaining times, nft's version, and the order of a set's elements.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for name in ["handle", "metainfo", "packets", "bytes", "used", "expires"] {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(strip);
+            if let Some(Value::Array(elements)) = fields.get_mut("elem") {
+                elements.sort_by_cached_key(Value::to_string);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(strip),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs nft, which must succeed.
+fn run(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
+    let output = start(what, args, input)?;
+    if output.status.success() { Ok(output) } else { Err(failed(what, &output)) }
+}
+
+fn failed(what: &'static str, output: &Output) -> Error {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let detail = match complaint.trim() {
+        "" => output.status.to_string(),
+        complaint => complaint.to_owned(),
+    };
+    Error::Nft { what, detail }
+}
+
+fn start(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
+    let attempt = || -> io::Result<Output> {
+        let nft = Command::new("nft")
+            .args(args)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        converse(nft, input, PATIENCE)
+    };
+    attempt().map_err(|error| {
+        let detail = match error.kind() {
+            io::ErrorKind::NotFound => "it is not installed, or not in PATH (package nftables)".to_owned(),
+            _ => error.to_string(),
+        };
+        Error::Nft { what, detail }
+    })
+}
+
+/// Gives a child its input and takes its output. One that has not ended when `patience` is over is killed.
+fn converse(mut child: Child, input: &str, patience: Duration) -> io::Result<Output> {
+    let deadline = Instant::now() + patience;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    // The threads end with the child: it has the other ends of the pipes, and no children of its own.
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes())));
+        let stdout = scope.spawn(|| read(stdout));
+        let stderr = scope.spawn(|| read(stderr));
+        let status = end_of(&mut child, deadline)?;
+        let what = "neither reading nor writing a pipe panics";
+        let output = Output { status, stdout: stdout.join().expect(what)?, stderr: stderr.join().expect(what)? };
+        match writer.join().expect(what) {
+            Err(error) if status.success() => Err(error),
+            // One that ends early says why on stderr.
+            _ => Ok(output),
+        }
+    })
+}
+
+fn read(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))?;
+    Ok(bytes)
+}
+
+fn end_of(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time, and was killed"));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn spawn(program: &str, args: &[&str]) -> Child {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_killed_though_it_reads_nothing() {
+        let child = spawn("sleep", &["3600"]);
+        let process = format!("/proc/{}", child.id());
+        let more_than_a_pipe_holds = "x".repeat(1 << 20);
+        let error = converse(child, &more_than_a_pipe_holds, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!Path::new(&process).exists(), "nothing is left of it");
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_goes_in_and_comes_out() {
+        let text = "x".repeat(1 << 20);
+        let output = converse(spawn("cat", &[]), &text, PATIENCE).unwrap();
+        assert!(output.status.success() && output.stdout == text.as_bytes());
+    }
+}

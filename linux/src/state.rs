@@ -1,0 +1,173 @@
+//! What shall stand, or what was seen to stand, in one network namespace, as plain ordered values.
+//!
+//! `fabric` makes a [`KernelState`] from the cluster's view; [`crate::table`] dumps one from the kernel; their difference
+//! is what a reconciliation applies. Interfaces are named, not numbered: a number is only known once the device exists.
+//! Every value prints as `ip` would show it, for logs and golden files.
+
+mod display;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::{IfName, MacAddr, nft::Ruleset};
+
+/// The protocol of the cluster's routes (rtm_protocol; 116 is nobody's in /etc/iproute2/rt_protos).
+pub const PROTOCOL_CLUSTER: u8 = 116;
+/// The protocol of the routes to this node's pods, made by the plugin and repaired by the daemon.
+pub const PROTOCOL_POD: u8 = 117;
+/// The metric of our routes to pods and to other nodes' blocks.
+pub const METRIC: u32 = 7777;
+/// The metric of the `unreachable` route of a local block, worse than that of a pod's own, which may be as long.
+pub const METRIC_BLOCK: u32 = 77_777;
+/// The metric of a pool's `unreachable` route, worse than that of any block in it.
+pub const METRIC_POOL: u32 = 777_777;
+
+/// Everything of ours in a network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelState {
+    /// Devices that the daemon makes.
+    pub links: BTreeMap<IfName, Link>,
+    /// Addresses on those devices: interface, address with prefix length.
+    pub addresses: BTreeSet<Address>,
+    /// Routes.
+    pub routes: BTreeMap<RouteKey, Route>,
+    /// Permanent neighbours by interface and address.
+    pub neighbours: BTreeMap<(IfName, IpAddr), Neighbour>,
+    /// Static FDB entries by device and MAC.
+    pub fdb: BTreeMap<(IfName, MacAddr), FdbEntry>,
+    /// Sysctls by path below /proc/sys, with '/' between its parts.
+    pub sysctls: BTreeMap<String, String>,
+    /// Our nftables table; `None` means that none shall stand.
+    pub firewall: Option<Ruleset>,
+}
+
+/// What of a dump is ours to change and to remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// Devices that we make and unmake whole, whether they shall stand now or not: links, their addresses, neighbours,
+    /// FDB entries and sysctls.
+    pub devices: BTreeSet<IfName>,
+    /// Host ends of attached pods: permanent neighbours and routes of [`PROTOCOL_POD`] on them. Those of an ADD or DEL
+    /// in flight are left out, so that nothing of it is touched.
+    pub pods: BTreeSet<IfName>,
+}
+
+/// A device that the daemon makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: IfName,
+    /// What it is. A change in it means a new device, but for a VXLAN's `local` within its family.
+    pub kind: LinkKind,
+    /// Set at creation, and kept.
+    pub mac: MacAddr,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+/// Kinds of devices that the daemon makes. All are kept up, with `addrgenmode none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A VXLAN device without learning, DF unset, as drivers/net/vxlan has it.
+    Vxlan {
+        /// The network identifier.
+        vni: u32,
+        /// The UDP port, host order.
+        port: u16,
+        /// The source of what it sends; an address of this machine.
+        local: IpAddr,
+    },
+}
+
+/// An address on a device of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The device.
+    pub device: IfName,
+    /// Address with prefix length.
+    pub cidr: IpNetwork,
+}
+
+/// What the kernel tells routes apart by, as far as ours go: a second route with the same key is refused (NLM_F_EXCL).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// The destination.
+    pub destination: IpNetwork,
+    /// The metric.
+    pub metric: u32,
+}
+
+/// A route in the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Destination and metric.
+    pub key: RouteKey,
+    /// [`PROTOCOL_CLUSTER`] or [`PROTOCOL_POD`].
+    pub protocol: u8,
+    /// Where to.
+    pub target: Target,
+    /// The source of the node's own packets along it, where it is not the kernel's choice.
+    pub source: Option<IpAddr>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Refused with ICMP "unreachable".
+    Unreachable,
+    /// Straight out of a device (scope link).
+    Device(IfName),
+    /// By a gateway behind a device.
+    Gateway {
+        /// The gateway, of the destination's family.
+        gateway: IpAddr,
+        /// The device.
+        device: IfName,
+        /// Whether the kernel shall believe that the gateway is on the link (RTNH_F_ONLINK).
+        onlink: bool,
+    },
+}
+
+/// A permanent neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The device.
+    pub device: IfName,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its MAC.
+    pub mac: MacAddr,
+}
+
+/// A static FDB entry of a VXLAN device: frames to `mac` are sent to `remote`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FdbEntry {
+    /// The VXLAN device.
+    pub device: IfName,
+    /// The other side's VTEP.
+    pub mac: MacAddr,
+    /// The other side's underlay address.
+    pub remote: IpAddr,
+}
+
+impl Route {
+    /// Adds itself to `routes` under its key.
+    pub fn insert_into(self, routes: &mut BTreeMap<RouteKey, Route>) {
+        routes.insert(self.key, self);
+    }
+}
+
+impl KernelState {
+    /// Takes in all that `other` wants too. Where both name the same key, `other` wins.
+    pub fn merge(&mut self, other: KernelState) {
+        self.links.extend(other.links);
+        self.addresses.extend(other.addresses);
+        self.routes.extend(other.routes);
+        self.neighbours.extend(other.neighbours);
+        self.fdb.extend(other.fdb);
+        self.sysctls.extend(other.sysctls);
+        self.firewall = other.firewall.or(self.firewall.take());
+    }
+}

@@ -1,0 +1,76 @@
+//! The tables: requests, dumps, differences, and the reconciliation over all of them.
+//!
+//! A file a table. Each has the requests for its objects, which the plugin sends itself, and a dump limited to one device
+//! where the kernel can do so. [`reconcile`] is for the daemon: it dumps what is ours, compares, and applies the
+//! difference.
+
+pub mod address;
+mod change;
+pub mod fdb;
+pub mod link;
+pub mod neighbour;
+mod reconcile;
+pub mod route;
+mod sysctl;
+
+use std::net::IpAddr;
+
+use netlink_packet_route::AddressFamily;
+
+use crate::state::{PROTOCOL_CLUSTER, PROTOCOL_POD};
+use crate::{Error, Netlink};
+
+pub use address::SeenAddress;
+pub use link::{Device, SeenLink};
+pub use reconcile::{complete, reconcile};
+
+/// All links of the namespace.
+pub fn links(netlink: &mut Netlink) -> Result<Vec<SeenLink>, Error> {
+    Ok(link::dump_details(netlink)?.into_iter().map(|details| details.link).collect())
+}
+
+/// All addresses of the namespace with their interface's index, deprecated, tentative and link-local ones too.
+pub fn addresses(netlink: &mut Netlink) -> Result<Vec<SeenAddress>, Error> {
+    address::dump(netlink, 0)
+}
+
+/// The interface of a family's default route and its gateway, of the one with the lowest metric; the gateway is the
+/// unspecified address where the route leads straight out of the interface. Routes of ours do not count.
+pub fn default_route(netlink: &mut Netlink, ipv6: bool) -> Result<Option<(u32, IpAddr)>, Error> {
+    let unspecified = if ipv6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
+    let routes = route::dump(netlink, route::Filter { ipv6, ..route::Filter::default() })?;
+    Ok(routes
+        .into_iter()
+        .filter(|route| route.key.destination.prefix() == 0)
+        .filter(|route| ![PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol))
+        .filter_map(|route| {
+            Some((route.key.metric, (route.target.index()?, route.target.gateway().unwrap_or(unspecified))))
+        })
+        .min_by_key(|(metric, _)| *metric)
+        .map(|(_, way)| way))
+}
+
+/// The address family of an address, for a message's header.
+pub(crate) fn family(ip: IpAddr) -> AddressFamily {
+    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// What one reconciliation changed: one entry an object, as in "missing route 10.42.1.0/26 via …".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// "link", "address", "route", "neighbour", "fdb", "sysctl", "firewall".
+    pub table: &'static str,
+    /// "added", "changed", "removed".
+    pub action: &'static str,
+    /// The object, as `ip` would print it.
+    pub object: String,
+}
+
+/// What a reconciliation did and what it could not.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What was changed.
+    pub repairs: Vec<Repair>,
+    /// What the kernel refused, object by object; the others were applied.
+    pub errors: Vec<Error>,
+}

@@ -1,0 +1,175 @@
+//! The table of links: requests that make, change and delete devices, and what a dump shows of them.
+//!
+//! A request names a device by its number, since that is unique and never reused while the device lives. The plugin
+//! attaches pods with these, the reconciler makes the daemon's devices.
+
+mod seen;
+mod vxlan;
+
+use std::fmt;
+use std::os::fd::AsRawFd;
+
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
+};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::netlink::Request;
+use crate::{IfName, MacAddr, NetNs};
+
+pub(crate) use seen::{Details, dump_details};
+pub use seen::{SeenLink, by_index, by_name};
+pub(crate) use vxlan::{create as create_vxlan, set_local as set_vxlan_local};
+
+/// IFLA_INET_CONF (include/uapi/linux/if_link.h).
+const IFLA_INET_CONF: u16 = 1;
+
+/// A device that exists: its number for the kernel, its name for the texts of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's number.
+    pub index: u32,
+    /// The name.
+    pub name: IfName,
+}
+
+/// A veth pair that is to be made, with its peer in another namespace.
+#[derive(Debug, Clone)]
+pub struct Veth {
+    /// The end in the namespace of the socket.
+    pub host: VethEnd,
+    /// The end in the other namespace.
+    pub peer: VethEnd,
+    /// In bytes, for both ends: an end with a smaller one than its peer's drops silently.
+    pub mtu: u32,
+    /// IFLA_IFALIAS of the host end, at most 255 bytes.
+    pub alias: Option<String>,
+    /// IPv4 settings of the host end, as under net/ipv4/conf, set without /proc.
+    pub ipv4: Vec<(Ipv4Setting, u32)>,
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VethEnd {
+    /// Its name.
+    pub name: IfName,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its number, chosen by the caller so that requests about it can follow in the same batch. If it is taken in its
+    /// namespace, the host's is refused with EEXIST, the peer's with EBUSY. Zero leaves the choice to the kernel (and
+    /// then to it for the peer, too: drivers/net/veth.c).
+    pub index: u32,
+}
+
+/// A setting of net/ipv4/conf by its number (IPV4_DEVCONF_*, include/uapi/linux/ip.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Ipv4Setting {
+    /// `forwarding`
+    Forwarding = 1,
+}
+
+impl Veth {
+    /// Makes the pair, then sets alias, IPv4 settings and `addrgenmode none` on the host end and sets it up: creation
+    /// takes none of those (rtnl_newlink_create in net/core/rtnetlink.c). For the socket of the host end's namespace;
+    /// the peer is set up from inside by [`set_up`].
+    ///
+    /// Refused with EEXIST if there is a device of that name in either namespace.
+    pub fn create(&self, peers: &NetNs) -> [Request; 2] {
+        let (host, peer) = (self.host, self.peer);
+        let peer_message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(peer.index)
+            .name(peer.name.as_str())
+            .address(peer.mac.0.to_vec())
+            .mtu(self.mtu)
+            .setns_by_fd(peers.fd().as_raw_fd())
+            .build();
+        let pair = LinkVeth::new(host.name.as_str(), peer.name.as_str())
+            .index(host.index)
+            .address(host.mac.0.to_vec())
+            .mtu(self.mtu)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_message)))
+            .build();
+        // The message holds the bare number of the descriptor: the request keeps it open.
+        let namespace = peers.clone();
+        let attempt = fmt::from_fn(move |f| {
+            write!(f, "add link {} type veth peer {} netns {}", host.name, peer.name, namespace.path().display())
+        });
+        let mut settings = match host.index {
+            0 => LinkUnspec::new_with_name(host.name.as_str()),
+            index => LinkUnspec::new_with_index(index),
+        };
+        if let Some(alias) = &self.alias {
+            settings = settings.alias(alias);
+        }
+        let families = [ipv4_settings(&self.ipv4)].into_iter().chain(no_link_local()).collect();
+        let spec = LinkAttribute::AfSpecUnspec(families);
+        let settings = settings.append_extra_attribute(spec).up().build();
+        [
+            Request::new(RouteNetlinkMessage::NewLink(pair), NLM_F_CREATE | NLM_F_EXCL, attempt),
+            Request::new(
+                RouteNetlinkMessage::SetLink(settings),
+                0,
+                fmt::from_fn(move |f| write!(f, "set link {} up, with its settings", host.name)),
+            ),
+        ]
+    }
+}
+
+/// Sets a device up.
+pub fn set_up(device: Device) -> Request {
+    set(
+        LinkUnspec::new_with_index(device.index).up().build(),
+        fmt::from_fn(move |f| write!(f, "set link {} up", device.name)),
+    )
+}
+
+/// Changes a device's MTU, in bytes.
+pub fn set_mtu(device: Device, mtu: u32) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).mtu(mtu).build();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} mtu {mtu}", device.name)))
+}
+
+/// Changes a device's MAC.
+pub fn set_mac(device: Device, mac: MacAddr) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).address(mac.0.to_vec()).build();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} address {mac}", device.name)))
+}
+
+/// Keeps the kernel from giving a device a link-local address by itself.
+pub fn set_addrgenmode_none(device: Device) -> Request {
+    let spec = LinkAttribute::AfSpecUnspec(no_link_local().into_iter().collect());
+    let message = LinkUnspec::new_with_index(device.index).append_extra_attribute(spec).build();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} addrgenmode none", device.name)))
+}
+
+/// Deletes a device, with all that is on it; a veth's peer goes with it. ENODEV if there is none.
+pub fn delete(device: Device) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).build();
+    let attempt = fmt::from_fn(move |f| write!(f, "delete link {}", device.name));
+    Request::new(RouteNetlinkMessage::DelLink(message), 0, attempt)
+}
+
+fn set(message: LinkMessage, attempt: impl fmt::Display + Send + Sync + 'static) -> Request {
+    Request::new(RouteNetlinkMessage::SetLink(message), 0, attempt)
+}
+
+/// IFLA_INET_CONF as inet_set_link_af (net/ipv4/devinet.c) wants it: nested attributes, the setting's number for a type.
+/// `AfSpecInet::DevConfRequest` would leave out every setting whose value is zero.
+fn ipv4_settings(settings: &[(Ipv4Setting, u32)]) -> AfSpecUnspec {
+    let nested: Vec<DefaultNla> = settings
+        .iter()
+        .map(|(setting, value)| DefaultNla::new(*setting as u16, value.to_ne_bytes().to_vec()))
+        .collect();
+    let mut bytes = vec![0; nested.as_slice().buffer_len()];
+    nested.as_slice().emit(&mut bytes);
+    AfSpecUnspec::Inet(vec![AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, bytes))])
+}
+
+/// `None` on a machine without IPv6 (`ipv6.disable=1`), whose kernel refuses the attribute with EAFNOSUPPORT.
+fn no_link_local() -> Option<AfSpecUnspec> {
+    let ipv6 = std::path::Path::new("/proc/sys/net/ipv6").exists();
+    ipv6.then(|| AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]))
+}

@@ -1,0 +1,156 @@
+//! What the kernel shows of a link.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage, State,
+};
+use rtnetlink::LinkUnspec;
+
+use crate::netlink::frame::malformed;
+use crate::{Error, IfName, MacAddr, Netlink};
+
+/// A link as it stands, of whatever kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenLink {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Name.
+    pub name: IfName,
+    /// The kernel's kind: "veth", "vxlan", "bridge"; absent for plain devices.
+    pub kind: Option<String>,
+    /// MAC, where it has an Ethernet one.
+    pub mac: Option<MacAddr>,
+    /// In bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Operationally up (RFC 2863, IFLA_OPERSTATE): its queue takes packets. After a carrier comes, that is the work of the
+    /// kernel's link watch, a moment later (net/core/link_watch.c); until then packets are dropped without a word.
+    pub running: bool,
+    /// IFLA_IFALIAS.
+    pub alias: Option<String>,
+}
+
+/// A link with what only the reconciler looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Details {
+    pub(crate) link: SeenLink,
+    /// Whether it makes no link-local addresses by itself; absent where IPv6 is off.
+    pub(crate) addrgenmode_none: Option<bool>,
+    /// What it is if it is a VXLAN device.
+    pub(crate) vxlan: Option<SeenVxlan>,
+}
+
+/// A VXLAN device's parameters, as far as we set them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SeenVxlan {
+    pub(crate) vni: u32,
+    pub(crate) port: u16,
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) learning: bool,
+    /// Something that ours never has: a group, a remote, an underlying device, DF, metadata, a group policy.
+    pub(crate) foreign: bool,
+}
+
+/// The link of that name.
+pub fn by_name(netlink: &mut Netlink, name: &IfName) -> Result<Option<SeenLink>, Error> {
+    one(netlink, LinkUnspec::new_with_name(name.as_str()).build())
+}
+
+/// The link of that number.
+pub fn by_index(netlink: &mut Netlink, index: u32) -> Result<Option<SeenLink>, Error> {
+    one(netlink, LinkUnspec::new_with_index(index).build())
+}
+
+fn one(netlink: &mut Netlink, mut message: LinkMessage) -> Result<Option<SeenLink>, Error> {
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    match netlink.one(RouteNetlinkMessage::GetLink(message))? {
+        Some(RouteNetlinkMessage::NewLink(message)) => match details(message) {
+            Some(details) => Ok(Some(details.link)),
+            None => Err(malformed()),
+        },
+        Some(_) => Err(malformed()),
+        None => Ok(None),
+    }
+}
+
+/// All links of the namespace.
+pub(crate) fn dump_details(netlink: &mut Netlink) -> Result<Vec<Details>, Error> {
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let found = netlink.dump(RouteNetlinkMessage::GetLink(request))?;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(message) => details(message),
+            _ => None,
+        })
+        .collect())
+}
+
+/// `None` for a message without a name, or with one that no device of ours could have.
+fn details(message: LinkMessage) -> Option<Details> {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => IfName::new(name),
+        _ => None,
+    })?;
+    let up = message.header.flags.contains(LinkFlags::Up);
+    let link =
+        SeenLink { index: message.header.index, name, kind: None, mac: None, mtu: 0, up, running: false, alias: None };
+    let mut found = Details { link, addrgenmode_none: None, vxlan: None };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => found.link.mtu = mtu,
+            LinkAttribute::Address(bytes) => found.link.mac = bytes.try_into().ok().map(MacAddr),
+            LinkAttribute::OperState(state) => found.link.running = state == State::Up,
+            LinkAttribute::IfAlias(alias) => found.link.alias = Some(alias),
+            LinkAttribute::AfSpecUnspec(families) => found.addrgenmode_none = addrgenmode_none(&families),
+            LinkAttribute::LinkInfo(infos) => read_info(&mut found, infos),
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn addrgenmode_none(families: &[AfSpecUnspec]) -> Option<bool> {
+    let mut settings = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    });
+    settings.next()?.iter().find_map(|setting| match setting {
+        AfSpecInet6::AddrGenMode(mode) => Some(*mode == In6AddrGenMode::None),
+        _ => None,
+    })
+}
+
+fn read_info(found: &mut Details, infos: Vec<LinkInfo>) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(kind) => found.link.kind = Some(kind.to_string()),
+            LinkInfo::Data(InfoData::Vxlan(data)) => found.vxlan = Some(vxlan(&data)),
+            _ => {}
+        }
+    }
+}
+
+fn vxlan(data: &[InfoVxlan]) -> SeenVxlan {
+    let mut seen = SeenVxlan::default();
+    for attribute in data {
+        match attribute {
+            InfoVxlan::Id(vni) => seen.vni = *vni,
+            InfoVxlan::Port(port) => seen.port = *port,
+            InfoVxlan::Local(local) => seen.local = Some(IpAddr::V4(*local)),
+            InfoVxlan::Local6(local) => seen.local = Some(IpAddr::V6(*local)),
+            InfoVxlan::Learning(learning) => seen.learning = *learning,
+            InfoVxlan::Df(df) => seen.foreign |= u8::from(*df) != 0,
+            InfoVxlan::CollectMetadata(metadata) => seen.foreign |= *metadata,
+            InfoVxlan::Link(index) => seen.foreign |= *index != 0,
+            InfoVxlan::Group(_) | InfoVxlan::Group6(_) | InfoVxlan::Gbp | InfoVxlan::Gpe => seen.foreign = true,
+            _ => {}
+        }
+    }
+    seen
+}

@@ -1,0 +1,207 @@
+//! The reconciliation over all tables: dump what is ours, compare, apply the difference.
+//!
+//! Links come first, since a device that is made anew takes with it all that was on it: what is on devices is only
+//! dumped when they stand as they shall.
+
+mod addresses;
+mod fdb;
+mod links;
+mod neighbours;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use super::change::{Action, Change, Difference, Plan, diff, settle};
+use super::{Outcome, sysctl};
+use crate::netlink::Request;
+use crate::state::{KernelState, Ownership};
+use crate::{Error, IfName, Netlink};
+
+/// Dumps what is ours, compares it with `desired`, applies the difference: devices first, then sysctls, addresses,
+/// neighbours and FDB entries, then routes; leftovers go last. It continues after an error. The firewall is not in it:
+/// see [`crate::nft`].
+///
+/// What shall stand is made where it is missing. What stands and shall not is removed only if `ours` covers it: devices
+/// of ours and all on them, permanent neighbours and routes of [`crate::state::PROTOCOL_POD`] on the pods' devices, and
+/// every route of [`crate::state::PROTOCOL_CLUSTER`] in the main table. The outer error means that the kernel could not
+/// be read, or that the outcome of requests is unknown; the next reconciliation sees what stands.
+pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership) -> Result<Outcome, Error> {
+    bring(netlink, desired, ours, Extent::All)
+}
+
+/// Only makes what is missing; what stands otherwise than `desired` has it, or beyond it, is left as it is. For a desired
+/// state that may be older than what stands.
+pub fn complete(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership) -> Result<Outcome, Error> {
+    bring(netlink, desired, ours, Extent::Missing)
+}
+
+/// How far a reconciliation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// It makes, changes and removes.
+    All,
+    /// It makes what is missing.
+    Missing,
+}
+
+impl Extent {
+    /// The differences that are its business.
+    fn of<K, D, S>(self, differences: Vec<Difference<'_, K, D, S>>) -> Vec<Difference<'_, K, D, S>> {
+        let within = |difference: &Difference<'_, K, D, S>| match self {
+            Self::All => true,
+            Self::Missing => matches!(difference, Difference::Missing(_)),
+        };
+        differences.into_iter().filter(within).collect()
+    }
+}
+
+fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent: Extent) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    let links = links::settle(netlink, &desired.links, &ours.devices, extent, &mut outcome)?;
+    sysctl::settle(netlink, &desired.sysctls, &mut outcome)?;
+
+    let mut scene = Scene { devices: links.devices, doomed: links.doomed, ours, extent, absent: BTreeMap::new() };
+    let addresses = addresses::plan(netlink, desired, &mut scene)?;
+    settle(netlink, &addresses.put, &mut outcome)?;
+    let neighbours = neighbours::plan(netlink, desired, &mut scene)?;
+    settle(netlink, &neighbours.put, &mut outcome)?;
+    let fdb = fdb::plan(netlink, desired, &mut scene)?;
+    settle(netlink, &fdb.put, &mut outcome)?;
+    let routes = routes::plan(netlink, desired, &mut scene)?;
+    routes::settle_put(netlink, &routes.put, &scene, &mut outcome)?;
+
+    for plan in [&routes, &fdb, &neighbours] {
+        settle(netlink, &plan.remove, &mut outcome)?;
+    }
+    addresses::settle_removals(netlink, &addresses.remove, desired, &mut scene, &mut outcome)?;
+    settle(netlink, &links.remove, &mut outcome)?;
+    outcome.errors.extend(scene.absences());
+    Ok(outcome)
+}
+
+/// The devices as they stand, by name and by number.
+#[derive(Debug, Default)]
+struct Devices {
+    by_name: BTreeMap<IfName, u32>,
+    by_index: HashMap<u32, IfName>,
+}
+
+impl Devices {
+    fn index(&self, name: &IfName) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    fn name(&self, index: u32) -> Option<IfName> {
+        self.by_index.get(&index).copied()
+    }
+}
+
+impl FromIterator<(IfName, u32)> for Devices {
+    fn from_iter<I: IntoIterator<Item = (IfName, u32)>>(entries: I) -> Self {
+        let by_name: BTreeMap<IfName, u32> = entries.into_iter().collect();
+        let by_index = by_name.iter().map(|(name, index)| (*index, *name)).collect();
+        Self { by_name, by_index }
+    }
+}
+
+/// What the tables on top of devices need to know.
+#[derive(Debug)]
+struct Scene<'a> {
+    devices: Devices,
+    /// Devices that will be deleted at the end: what is on them goes with them.
+    doomed: BTreeSet<IfName>,
+    ours: &'a Ownership,
+    extent: Extent,
+    /// Devices that are wanted and not there, how often, and the first object that wants them.
+    absent: BTreeMap<IfName, (usize, String)>,
+}
+
+impl Scene<'_> {
+    /// The number of the device that an object needs (zero for none); `None`, and a note, if it is not there.
+    fn resolve(&mut self, device: Option<IfName>, object: &dyn fmt::Display) -> Option<u32> {
+        let Some(device) = device else { return Some(0) };
+        let index = self.devices.index(&device);
+        if index.is_none() {
+            self.absent.entry(device).or_insert_with(|| (0, object.to_string())).0 += 1;
+        }
+        index
+    }
+
+    /// Devices to dump: those of ours that stand and stay, and those that are wanted.
+    fn standing(&self, wanted: impl Iterator<Item = IfName>, with_pods: bool) -> BTreeMap<IfName, u32> {
+        let pods = self.ours.pods.iter().filter(|_| with_pods);
+        let names = self.ours.devices.iter().chain(pods).copied().chain(wanted);
+        names
+            .filter(|name| !self.doomed.contains(name))
+            .filter_map(|name| Some((name, self.devices.index(&name)?)))
+            .collect()
+    }
+
+    /// Whether leftovers on a device are ours to remove.
+    fn owns(&self, device: &IfName) -> bool {
+        self.ours.devices.contains(device) || self.ours.pods.contains(device)
+    }
+
+    /// One error a device, not one for each of its ten thousand routes.
+    fn absences(self) -> impl Iterator<Item = Error> {
+        self.absent.into_iter().map(|(device, (count, first))| {
+            let attempt = match count {
+                1 => format!("add {first}"),
+                _ => format!("add {first} and {} other objects", count - 1),
+            };
+            Error::NoDevice { attempt, device: device.to_string() }
+        })
+    }
+}
+
+/// What differs from table to table.
+trait Table {
+    /// As in [`super::Repair::table`].
+    const NAME: &'static str;
+    type Key: Ord;
+    type Value: fmt::Display;
+    type Seen;
+
+    /// The device that an object needs.
+    fn device(value: &Self::Value) -> Option<IfName>;
+    /// Whether what stands is what shall stand; `index` is that of the value's device.
+    fn same(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> bool;
+    fn make(&self, value: &Self::Value, index: u32) -> Request;
+    fn change(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> Vec<Request>;
+    /// How to remove what stands, and how it is called; `None` if it is not ours to remove.
+    fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)>;
+}
+
+/// The changes that bring one table to what is desired.
+fn plan<T: Table>(
+    table: &T,
+    desired: &BTreeMap<T::Key, T::Value>,
+    standing: &BTreeMap<T::Key, T::Seen>,
+    scene: &mut Scene<'_>,
+) -> Plan {
+    let mut plan = Plan::default();
+    let same = |value: &T::Value, seen: &T::Seen| {
+        let index = T::device(value).map_or(Some(0), |device| scene.devices.index(&device));
+        index.is_some_and(|index| table.same(value, seen, index))
+    };
+    for difference in scene.extent.of(diff(desired, standing, same)) {
+        let (action, value) = match &difference {
+            Difference::Missing(value) => (Action::Added, *value),
+            Difference::Changed(value, _) => (Action::Changed, *value),
+            Difference::Extra(key, seen) => {
+                if let Some((object, requests)) = table.unmake(key, seen, scene) {
+                    plan.remove.push(Change { table: T::NAME, action: Action::Removed, object, requests });
+                }
+                continue;
+            }
+        };
+        let Some(index) = scene.resolve(T::device(value), value) else { continue };
+        let requests = match difference {
+            Difference::Changed(_, seen) => table.change(value, seen, index),
+            _ => vec![table.make(value, index)],
+        };
+        plan.put.push(Change { table: T::NAME, action, object: value.to_string(), requests });
+    }
+    plan
+}

@@ -1,0 +1,74 @@
+//! FDB entries of VXLAN devices of ours: one destination a MAC.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Scene, Table};
+use crate::netlink::Request;
+use crate::state::{FdbEntry, KernelState};
+use crate::table::change::Plan;
+use crate::table::{Device, fdb};
+use crate::{Error, IfName, MacAddr, Netlink};
+
+struct Fdb;
+
+/// The destinations of one MAC; one that is absent is no VXLAN destination.
+struct Seen {
+    index: u32,
+    remotes: Vec<Option<IpAddr>>,
+}
+
+impl Table for Fdb {
+    const NAME: &'static str = "fdb";
+    type Key = (IfName, MacAddr);
+    type Value = FdbEntry;
+    type Seen = Seen;
+
+    fn device(value: &FdbEntry) -> Option<IfName> {
+        Some(value.device)
+    }
+
+    fn same(&self, value: &FdbEntry, seen: &Seen, index: u32) -> bool {
+        seen.index == index && seen.remotes == [Some(value.remote)]
+    }
+
+    fn make(&self, value: &FdbEntry, index: u32) -> Request {
+        fdb::set(value, index)
+    }
+
+    /// One other destination is replaced in place. Of several, the kernel would replace only the first: the others go
+    /// before.
+    fn change(&self, value: &FdbEntry, seen: &Seen, index: u32) -> Vec<Request> {
+        let device = Device { index, name: value.device };
+        let others = seen.remotes.iter().filter(|remote| **remote != Some(value.remote));
+        let mut requests = match seen.remotes.len() {
+            1 => Vec::new(),
+            _ => others.map(|remote| fdb::remove(value.mac, *remote, device)).collect(),
+        };
+        requests.push(fdb::set(value, index));
+        requests
+    }
+
+    fn unmake(&self, key: &Self::Key, seen: &Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+        let (name, mac) = *key;
+        let device = Device { index: seen.index, name };
+        let shown: Vec<String> = seen.remotes.iter().flatten().map(|remote| format!(" dst {remote}")).collect();
+        let object = format!("{mac} dev {name}{}", shown.concat());
+        let requests = seen.remotes.iter().map(|remote| fdb::remove(mac, *remote, device)).collect();
+        scene.owns(&name).then_some((object, requests))
+    }
+}
+
+pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Scene<'_>) -> Result<Plan, Error> {
+    let mut standing: BTreeMap<(IfName, MacAddr), Seen> = BTreeMap::new();
+    for (device, index) in scene.standing(desired.fdb.keys().map(|(device, _)| *device), false) {
+        for entry in fdb::of(netlink, index)? {
+            let seen = standing.entry((device, entry.mac)).or_insert_with(|| Seen { index, remotes: Vec::new() });
+            // A dump of a table that is being changed may show an entry twice.
+            if !seen.remotes.contains(&entry.remote) {
+                seen.remotes.push(entry.remote);
+            }
+        }
+    }
+    Ok(super::plan(&Fdb, &desired.fdb, &standing, scene))
+}

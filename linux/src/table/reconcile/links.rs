@@ -1,0 +1,150 @@
+//! Links: devices of ours are made, kept as they shall be, or made anew where they cannot be changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::errno::Errno;
+
+use super::{Devices, Extent};
+use crate::netlink::Request;
+use crate::state::{Link, LinkKind};
+use crate::table::Outcome;
+use crate::table::change::{Action, Change, Difference, apply, diff, settle as settle_changes};
+use crate::table::link::{self, Details, Device};
+use crate::{Error, IfName, Netlink};
+
+/// The links when they stand as they shall.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// All devices of the namespace.
+    pub(super) devices: Devices,
+    /// Devices of ours that shall not stand.
+    pub(super) doomed: BTreeSet<IfName>,
+    /// Their removal, for the end.
+    pub(super) remove: Vec<Change>,
+}
+
+pub(super) fn settle(
+    netlink: &mut Netlink,
+    desired: &BTreeMap<IfName, Link>,
+    ours: &BTreeSet<IfName>,
+    extent: Extent,
+    outcome: &mut Outcome,
+) -> Result<Settled, Error> {
+    let mut all = link::dump_details(netlink)?;
+    let standing = owned(&all, ours);
+    let mut put = Vec::new();
+    let mut remade = Vec::new();
+    let mut remove = Vec::new();
+    let mut doomed = BTreeSet::new();
+    for difference in extent.of(diff(desired, &standing, is_as_wanted)) {
+        match difference {
+            Difference::Missing(wanted) => put.push(change(Action::Added, wanted, link::create_vxlan(wanted))),
+            Difference::Changed(wanted, seen) => {
+                remade.push((put.len(), remake(wanted, seen)));
+                let requests = adjust(wanted, seen).unwrap_or_else(|| remake(wanted, seen));
+                put.push(change(Action::Changed, wanted, requests));
+            }
+            Difference::Extra(name, seen) => {
+                doomed.insert(*name);
+                let requests = vec![link::delete(device(seen))];
+                remove.push(Change { table: "link", action: Action::Removed, object: name.to_string(), requests });
+            }
+        }
+    }
+    if !put.is_empty() {
+        put_links(netlink, put, remade, outcome)?;
+        all = link::dump_details(netlink)?;
+        report_rewritten(desired, &owned(&all, ours), outcome);
+    }
+    let devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
+    Ok(Settled { devices, doomed, remove })
+}
+
+fn owned(all: &[Details], ours: &BTreeSet<IfName>) -> BTreeMap<IfName, Details> {
+    let mine = all.iter().filter(|details| ours.contains(&details.link.name));
+    mine.map(|details| (details.link.name, details.clone())).collect()
+}
+
+fn device(seen: &Details) -> Device {
+    Device { index: seen.link.index, name: seen.link.name }
+}
+
+fn change(action: Action, wanted: &Link, requests: Vec<Request>) -> Change {
+    Change { table: "link", action, object: wanted.to_string(), requests }
+}
+
+fn is_as_wanted(wanted: &Link, seen: &Details) -> bool {
+    adjust(wanted, seen).is_some_and(|requests| requests.is_empty())
+}
+
+fn remake(wanted: &Link, seen: &Details) -> Vec<Request> {
+    let mut requests = vec![link::delete(device(seen))];
+    requests.extend(link::create_vxlan(wanted));
+    requests
+}
+
+/// What brings a standing device to what it shall be; `None` if only a new one will do. `up` comes last, when it will
+/// not get a link-local address any more.
+fn adjust(wanted: &Link, seen: &Details) -> Option<Vec<Request>> {
+    let LinkKind::Vxlan { vni, port, local } = wanted.kind;
+    let vxlan = seen.vxlan.as_ref()?;
+    let standing_local = vxlan.local?;
+    let fixed = (vxlan.vni, vxlan.port, vxlan.learning, vxlan.foreign) == (vni, port, false, false);
+    if !fixed || standing_local.is_ipv4() != local.is_ipv4() {
+        return None;
+    }
+    let device = device(seen);
+    let mut requests = Vec::new();
+    if standing_local != local {
+        requests.push(link::set_vxlan_local(device, local));
+    }
+    if seen.link.mac != Some(wanted.mac) {
+        requests.push(link::set_mac(device, wanted.mac));
+    }
+    if seen.link.mtu != wanted.mtu {
+        requests.push(link::set_mtu(device, wanted.mtu));
+    }
+    if seen.addrgenmode_none == Some(false) {
+        requests.push(link::set_addrgenmode_none(device));
+    }
+    if !seen.link.up {
+        requests.push(link::set_up(device));
+    }
+    Some(requests)
+}
+
+/// Sends the changes; a device that this kernel cannot change in place is made anew.
+fn put_links(
+    netlink: &mut Netlink,
+    mut put: Vec<Change>,
+    remade: Vec<(usize, Vec<Request>)>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let mut again = Vec::new();
+    let mut remade: BTreeMap<usize, Vec<Request>> = remade.into_iter().collect();
+    for failure in apply(netlink, &put, outcome)? {
+        match remade.remove(&failure.change) {
+            Some(requests) if failure.error.errno() == Some(Errno::EOPNOTSUPP) => {
+                let change = &mut put[failure.change];
+                let object = std::mem::take(&mut change.object);
+                again.push(Change { table: "link", action: Action::Changed, object, requests });
+            }
+            _ => outcome.errors.push(failure.error),
+        }
+    }
+    settle_changes(netlink, &again, outcome)
+}
+
+/// udev and NetworkManager may give a new device another MAC, and then nobody reaches it: the next reconciliation sets it
+/// back, and this one says so.
+fn report_rewritten(desired: &BTreeMap<IfName, Link>, standing: &BTreeMap<IfName, Details>, outcome: &mut Outcome) {
+    for (name, wanted) in desired {
+        let Some(seen) = standing.get(name).filter(|seen| seen.link.mac != Some(wanted.mac)) else { continue };
+        let mac = seen.link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+        outcome.errors.push(Error::Refused {
+            attempt: format!("set link {name} address {}", wanted.mac),
+            errno: Errno::EAGAIN,
+            message: Some(format!("somebody gave it {mac} at once; look at udev and NetworkManager")),
+        });
+    }
+}

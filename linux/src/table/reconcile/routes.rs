@@ -1,0 +1,200 @@
+//! Routes of our protocols in the main table.
+//!
+//! Routes are made exclusively, so a foreign one with the same destination and metric is never overwritten: it is named
+//! in an error. Ours are replaced in place, without a moment's gap, unless a foreign one shares the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+
+use super::{Devices, Scene, Table};
+use crate::netlink::Request;
+use crate::state::{KernelState, PROTOCOL_CLUSTER, PROTOCOL_POD, Route, RouteKey, Target};
+use crate::table::Outcome;
+use crate::table::change::{Change, Difference, Plan, apply, diff};
+use crate::table::route::{self, Filter, SeenRoute, SeenTarget};
+use crate::{Error, IfName, Netlink};
+
+/// The metric that IPv6 gives a route without one (IP6_RT_PRIO_USER).
+const IPV6_METRIC: u32 = 1024;
+
+struct Routes {
+    /// Keys that a foreign route has too: a replacement might hit that one.
+    contested: BTreeSet<RouteKey>,
+}
+
+impl Table for Routes {
+    const NAME: &'static str = "route";
+    type Key = RouteKey;
+    type Value = Route;
+    /// All of ours with that key: more than one only where somebody added to them.
+    type Seen = Vec<SeenRoute>;
+
+    fn device(value: &Route) -> Option<IfName> {
+        match value.target {
+            Target::Unreachable => None,
+            Target::Device(device) | Target::Gateway { device, .. } => Some(device),
+        }
+    }
+
+    fn same(&self, value: &Route, seen: &Vec<SeenRoute>, index: u32) -> bool {
+        matches!(seen.as_slice(), [single] if is_same(value, single, index))
+    }
+
+    fn make(&self, value: &Route, index: u32) -> Request {
+        route::add(value, index)
+    }
+
+    fn change(&self, value: &Route, seen: &Vec<SeenRoute>, index: u32) -> Vec<Request> {
+        if seen.len() == 1 && !self.contested.contains(&value.key) {
+            return vec![route::replace(value, index)];
+        }
+        seen.iter().map(route::remove_seen).chain([route::add(value, index)]).collect()
+    }
+
+    fn unmake(&self, _: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+        let shown: Vec<String> = seen.iter().map(|route| show(route, &scene.devices)).collect();
+        Some((shown.join(", "), seen.iter().map(route::remove_seen).collect()))
+    }
+}
+
+/// A key as the kernel shows it: without host bits, and never metric 0 in IPv6.
+fn normal(key: RouteKey) -> RouteKey {
+    let prefix = key.destination.prefix();
+    let metric = if key.destination.is_ipv6() && key.metric == 0 { IPV6_METRIC } else { key.metric };
+    RouteKey { destination: IpNetwork::new(key.destination.network(), prefix).unwrap_or(key.destination), metric }
+}
+
+fn is_same(value: &Route, seen: &SeenRoute, index: u32) -> bool {
+    let target = match value.target {
+        Target::Unreachable => SeenTarget::Unreachable,
+        Target::Device(_) => SeenTarget::Device(index),
+        Target::Gateway { gateway, onlink, .. } => SeenTarget::Gateway { gateway, index, onlink },
+    };
+    (value.protocol, value.source, &target) == (seen.protocol, seen.source, &seen.target)
+}
+
+/// A standing route with its device's name instead of its number.
+fn show(seen: &SeenRoute, devices: &Devices) -> String {
+    let shown = seen.to_string();
+    match seen.target.index().and_then(|index| Some((index, devices.name(index)?))) {
+        Some((index, name)) => shown.replace(&format!("dev #{index}"), &format!("dev {name}")),
+        None => shown,
+    }
+}
+
+pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Scene<'_>) -> Result<Plan, Error> {
+    let wanted: BTreeMap<RouteKey, Route> = desired
+        .routes
+        .values()
+        .map(|route| (normal(route.key), Route { key: normal(route.key), ..route.clone() }))
+        .collect();
+    let standing = standing(netlink, scene)?;
+    let changed = differing(&wanted, &standing, scene);
+    let table = Routes { contested: contested(netlink, &changed, scene)? };
+    Ok(super::plan(&table, &wanted, &standing, scene))
+}
+
+/// The keys of ours that stand otherwise than they shall.
+fn differing(
+    wanted: &BTreeMap<RouteKey, Route>,
+    standing: &BTreeMap<RouteKey, Vec<SeenRoute>>,
+    scene: &Scene<'_>,
+) -> BTreeSet<RouteKey> {
+    let table = Routes { contested: BTreeSet::new() };
+    let same = |route: &Route, seen: &Vec<SeenRoute>| {
+        let index = Routes::device(route).map_or(Some(0), |device| scene.devices.index(&device));
+        index.is_some_and(|index| table.same(route, seen, index))
+    };
+    let changed = diff(wanted, standing, same).into_iter().filter_map(|difference| match difference {
+        Difference::Changed(route, _) => Some(route.key),
+        Difference::Missing(_) | Difference::Extra(..) => None,
+    });
+    changed.collect()
+}
+
+/// Ours: all of the cluster's protocol, and those of the pods' protocol on pods' devices.
+fn standing(netlink: &mut Netlink, scene: &Scene<'_>) -> Result<BTreeMap<RouteKey, Vec<SeenRoute>>, Error> {
+    let mut standing: BTreeMap<RouteKey, Vec<SeenRoute>> = BTreeMap::new();
+    for protocol in [PROTOCOL_CLUSTER, PROTOCOL_POD] {
+        for ipv6 in [false, true] {
+            for route in route::dump(netlink, Filter { ipv6, protocol: Some(protocol), index: None })? {
+                let device = route.target.index().and_then(|index| scene.devices.name(index));
+                // What leads to a device that will be deleted goes with it.
+                let stays = device.is_none_or(|device| !scene.doomed.contains(&device));
+                if is_ours(&route, scene) && stays {
+                    let same_key = standing.entry(route.key).or_default();
+                    // A dump of a table that is being changed may show a route twice.
+                    if !same_key.contains(&route) {
+                        same_key.push(route);
+                    }
+                }
+            }
+        }
+    }
+    Ok(standing)
+}
+
+fn is_ours(route: &SeenRoute, scene: &Scene<'_>) -> bool {
+    match route.protocol {
+        PROTOCOL_CLUSTER => true,
+        PROTOCOL_POD => {
+            let device = route.target.index().and_then(|index| scene.devices.name(index));
+            device.is_some_and(|device| scene.ours.pods.contains(&device))
+        }
+        _ => false,
+    }
+}
+
+/// Those of the keys that a route has too which is not ours. The whole table is only read when something of ours is to
+/// be replaced.
+fn contested(netlink: &mut Netlink, keys: &BTreeSet<RouteKey>, scene: &Scene<'_>) -> Result<BTreeSet<RouteKey>, Error> {
+    let mut contested = BTreeSet::new();
+    for ipv6 in [false, true] {
+        if keys.iter().any(|key| key.destination.is_ipv6() == ipv6) {
+            let all = route::dump(netlink, Filter { ipv6, ..Filter::default() })?;
+            contested.extend(all.into_iter().filter(|route| !is_ours(route, scene)).map(|route| route.key));
+        }
+    }
+    contested.retain(|key| keys.contains(key));
+    Ok(contested)
+}
+
+/// Sends the changes. Where a key was taken, the error says by what; unless somebody made the very route meanwhile.
+pub(super) fn settle_put(
+    netlink: &mut Netlink,
+    put: &[Change],
+    scene: &Scene<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let failures = apply(netlink, put, outcome)?;
+    let taken = failures.iter().any(|failure| failure.error.errno() == Some(Errno::EEXIST));
+    let holders = if taken { all_routes(netlink)? } else { BTreeMap::new() };
+    for failure in failures {
+        let asked = put[failure.change].requests.last().and_then(|request| route::asked(&request.message));
+        match (failure.error, asked) {
+            (Error::Refused { attempt, errno: Errno::EEXIST, .. }, Some(asked)) => {
+                let holder = holders.get(&asked.key);
+                if holder == Some(&asked) {
+                    continue;
+                }
+                let message = holder.map(|holder| format!("taken by {}", show(holder, &scene.devices)));
+                outcome.errors.push(Error::Refused { attempt, errno: Errno::EEXIST, message });
+            }
+            (error, _) => outcome.errors.push(error),
+        }
+    }
+    Ok(())
+}
+
+/// The first route of each key in the main table, whosever it is: the one that packets take.
+fn all_routes(netlink: &mut Netlink) -> Result<BTreeMap<RouteKey, SeenRoute>, Error> {
+    let mut all = BTreeMap::new();
+    for ipv6 in [false, true] {
+        for route in route::dump(netlink, Filter { ipv6, ..Filter::default() })? {
+            all.entry(route.key).or_insert(route);
+        }
+    }
+    Ok(all)
+}

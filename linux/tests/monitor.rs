@@ -1,0 +1,90 @@
+//! The monitor against a real kernel.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod lab;
+
+use std::time::{Duration, Instant};
+
+use lab::Namespace;
+use twill_linux::monitor::{Heard, Monitor};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn subscribe(namespace: &Namespace) -> Monitor {
+    namespace.open().run(Monitor::open).unwrap().unwrap()
+}
+
+/// Reads until the namespace is quiet, for what its own making stirs up (addresses that become usable, and the like).
+fn calm(monitor: &mut Monitor) {
+    let deadline = Instant::now() + SOON;
+    while monitor.wait(Duration::from_millis(300)).unwrap() != Heard::default() {
+        assert!(Instant::now() < deadline, "it never gets quiet");
+    }
+}
+
+#[test]
+fn every_table_is_heard() {
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.ip("link add vx type vxlan id 7 dstport 4789 local 192.0.2.1");
+    namespace.ip("link set vx up");
+    namespace.ip("addr add 192.0.2.1/24 dev vx");
+    namespace.ip("route add 10.0.0.0/24 dev vx");
+    let mut monitor = subscribe(&namespace);
+    calm(&mut monitor);
+    let network = Heard { network: true, firewall: false };
+    for change in [
+        "ip route del 10.0.0.0/24",
+        "ip -6 route add fd00::/64 dev vx",
+        "ip addr add 10.9.0.1/24 dev vx",
+        "ip -6 addr add fd09::1/64 dev vx nodad",
+        "ip link set vx mtu 1400",
+        "ip neigh add 10.9.0.2 dev vx lladdr 02:00:00:00:00:02 nud permanent",
+        "bridge fdb add 02:00:00:00:00:02 dev vx dst 192.0.2.2 self permanent",
+        "bridge fdb del 02:00:00:00:00:02 dev vx dst 192.0.2.2 self permanent",
+        "ip neigh del 10.9.0.2 dev vx",
+        "ip link del vx",
+    ] {
+        namespace.must(change);
+        assert_eq!(monitor.wait(SOON).unwrap(), network, "{change}");
+        calm(&mut monitor);
+    }
+}
+
+#[test]
+fn a_flush_of_all_rules_is_heard() {
+    let Some(namespace) = Namespace::new() else { return };
+    if !twill_testkit::has_program("nft") {
+        return;
+    }
+    namespace.must("nft add table inet t");
+    let mut monitor = subscribe(&namespace);
+    calm(&mut monitor);
+    namespace.must("nft flush ruleset");
+    assert_eq!(monitor.wait(SOON).unwrap(), Heard { network: false, firewall: true });
+}
+
+#[test]
+fn silence_ends_with_nothing_heard() {
+    let Some(namespace) = Namespace::new() else { return };
+    let mut monitor = subscribe(&namespace);
+    calm(&mut monitor);
+    assert_eq!(monitor.wait(Duration::from_millis(20)).unwrap(), Heard::default());
+    assert_eq!(monitor.wait(Duration::ZERO).unwrap(), Heard::default());
+}
+
+#[test]
+fn an_overrun_counts_as_a_change_and_the_subscription_goes_on() {
+    let Some(namespace) = Namespace::new() else { return };
+    let mut monitor = subscribe(&namespace);
+    calm(&mut monitor);
+    // Far more notifications than the buffer holds, before anything is read.
+    let batch: String = (0..20_000).map(|n| format!("route add 10.{}.{}.0/24 dev lo\n", n / 256, n % 256)).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("routes");
+    std::fs::write(&file, batch).unwrap();
+    namespace.ip(&format!("-batch {}", file.display()));
+    assert!(monitor.wait(SOON).unwrap().network);
+    calm(&mut monitor);
+    namespace.ip("route del 10.0.0.0/24");
+    assert!(monitor.wait(SOON).unwrap().network);
+}
