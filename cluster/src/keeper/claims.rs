@@ -1,0 +1,256 @@
+//! When to claim, and by which transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twill_conf::PoolName;
+use twill_conf::cluster::{ClusterConf, Pool};
+use twill_ipam::block::low_mark;
+use twill_ipam::{Block, Family};
+
+use super::flight::{Fate, Flight};
+use super::holdings::Holdings;
+use super::place::Occupancy;
+use super::{Identity, Problem};
+use crate::View;
+use crate::key;
+use crate::record::{BlockRecord, MirrorRecord, Versioned};
+use crate::request::{Answer, RequestId};
+use crate::txn::{Compare, Op, Txn};
+
+/// So many refusals are taken in a row; then a pause must come first.
+const REFUSALS: usize = 4;
+/// No block size has a higher low mark.
+const HIGHEST_MARK: u64 = 16;
+
+/// A block that is to be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Which.
+    pub(super) block: Block,
+    /// A part of which pool.
+    pub(super) pool: PoolName,
+}
+
+/// The state of claiming.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Claims {
+    /// One for each family at most.
+    flights: BTreeMap<Family, Flight<Claim>>,
+    /// What was refused since the last view: taken, whatever that says.
+    refused: BTreeSet<Block>,
+    /// Refusals in a row, since the last pause or success, that no view has explained yet.
+    refusals: Vec<Block>,
+    /// Which pools have a free block, as far as that was asked since `refused` or the view changed.
+    room: BTreeMap<PoolName, bool>,
+    /// Tries so far: each points at another place.
+    tries: u64,
+}
+
+/// What an answer meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The block is ours, at this revision.
+    Claimed(Claim, i64),
+    /// Go on.
+    On,
+    /// Go on after a pause.
+    Later,
+}
+
+/// What one family needs.
+#[derive(Debug, Default)]
+pub(super) struct Need {
+    /// To be claimed.
+    pub(super) claim: Option<(Family, Claim)>,
+    /// Pools without a free address here or a block to be had.
+    pub(super) exhausted: Vec<PoolName>,
+    /// Pools that should have had a block for us and had none.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Claims {
+    /// A newer view has come. `true` if it explains so many refusals that claims may be tried again: the places went to
+    /// others, as happens where many nodes claim at once.
+    pub(super) fn see(&mut self, view: &View) -> bool {
+        self.forget();
+        let waited = !self.may_be_refused();
+        let taken = |block: &Block| view.blocks.keys().any(|there| there.overlaps(*block));
+        self.refusals.retain(|block| !taken(block));
+        waited && self.may_be_refused()
+    }
+
+    /// Writes on their way.
+    pub(super) fn flights(&mut self) -> impl Iterator<Item = &mut Flight<Claim>> {
+        self.flights.values_mut()
+    }
+
+    /// What a family lacks.
+    pub(super) fn need(&mut self, family: Family, view: &View, holdings: &Holdings, me: &Identity) -> Need {
+        let mut need = Need::default();
+        let Some(config) = &view.config else { return need };
+        let pools: Vec<&Pool> = config.value.pools.iter().filter(|pool| Family::of(pool.cidr.ip()) == family).collect();
+        let free: Vec<u64> = pools.iter().map(|pool| holdings.free(pool)).collect();
+        let free_in_all = free.iter().fold(0u64, |sum, free| sum.saturating_add(*free));
+        let mut full = Vec::new();
+        let mut chosen = false;
+        for (pool, free) in pools.iter().zip(free) {
+            if free > 0 && (chosen || free_in_all >= HIGHEST_MARK) {
+                continue; // Nothing to ask of this pool.
+            }
+            if !self.has_room(pool, view) {
+                full.push(*pool);
+                if free == 0 && !self.flies_to(pool) {
+                    need.exhausted.push(pool.name.clone());
+                }
+            } else if !chosen {
+                // The first pool with room is the one to claim from, whether or not that is due yet.
+                chosen = true;
+                if free_in_all < mark(pool) && self.may_try(family) {
+                    need.claim = self.place(pool, view, me).map(|claim| (family, claim));
+                }
+            }
+        }
+        let mark = pools.first().map_or(0, |pool| mark(pool));
+        if full.len() == pools.len() && free_in_all < mark && !self.flights.contains_key(&family) {
+            need.problems.extend(full.into_iter().map(exhausted));
+        }
+        need
+    }
+
+    fn has_room(&mut self, pool: &Pool, view: &View) -> bool {
+        let refused = &self.refused;
+        *self
+            .room
+            .entry(pool.name.clone())
+            .or_insert_with(|| Occupancy::of(pool, view, refused).is_some_and(|places| places.free() > 0))
+    }
+
+    fn place(&self, pool: &Pool, view: &View, me: &Identity) -> Option<Claim> {
+        let words = [me.node.as_str(), pool.name.as_str(), &self.tries.to_string()];
+        let block = Occupancy::of(pool, view, &self.refused)?.choose(&words)?;
+        Some(Claim { block, pool: pool.name.clone() })
+    }
+
+    fn avoid(&mut self, block: Block) {
+        self.refused.insert(block);
+        self.room.clear();
+    }
+
+    fn forget(&mut self) {
+        self.refused.clear();
+        self.room.clear();
+    }
+
+    /// The transaction for a claim, which is on its way from now on.
+    pub(super) fn send(&mut self, id: RequestId, family: Family, claim: Claim, terms: Terms<'_>) -> Txn {
+        let txn = terms.transaction(claim.block);
+        self.tries += 1;
+        self.flights.insert(family, Flight::new(id, key::block(claim.block), terms.nonce, claim));
+        txn
+    }
+
+    /// Takes an answer; `None` if it answers something else.
+    pub(super) fn answered(&mut self, id: RequestId, answer: &Answer) -> Option<Progress> {
+        let (family, fate) =
+            self.flights.iter_mut().find_map(|(family, flight)| Some((*family, flight.settle(id, answer)?)))?;
+        if matches!(fate, Fate::Doubtful | Fate::Unread) {
+            return Some(if fate == Fate::Unread { Progress::Later } else { Progress::On });
+        }
+        let claim = self.flights.remove(&family).expect("it has just been found").what;
+        Some(match fate {
+            Fate::Done { revision, .. } => {
+                self.refusals.clear();
+                Progress::Claimed(claim, revision)
+            }
+            Fate::Refused => {
+                self.avoid(claim.block);
+                self.refusals.push(claim.block);
+                if self.may_be_refused() { Progress::On } else { Progress::Later }
+            }
+            // It may be done late, and is adopted then; in the meantime its place is left to it.
+            Fate::Undone => {
+                self.avoid(claim.block);
+                Progress::Later
+            }
+            Fate::Unsent | Fate::Doubtful | Fate::Unread => Progress::Later,
+        })
+    }
+
+    /// A pause is over, or what claims rest on has changed.
+    pub(super) fn resume(&mut self) {
+        self.forget();
+        self.refusals.clear();
+    }
+
+    fn may_try(&self, family: Family) -> bool {
+        !self.flights.contains_key(&family) && self.may_be_refused()
+    }
+
+    fn may_be_refused(&self) -> bool {
+        self.refusals.len() < REFUSALS
+    }
+
+    fn flies_to(&self, pool: &Pool) -> bool {
+        self.flights.values().any(|flight| flight.what.pool == pool.name)
+    }
+}
+
+/// What a claim rests on.
+#[derive(Debug)]
+pub(super) struct Terms<'a> {
+    /// Whose.
+    pub(super) me: &'a Identity,
+    /// The fencing token.
+    pub(super) epoch: i64,
+    /// The configuration that the place was chosen by.
+    pub(super) config: &'a Versioned<ClusterConf>,
+    /// Fresh.
+    pub(super) nonce: String,
+}
+
+impl Terms<'_> {
+    /// If our record is still the one of this epoch, the configuration the one we saw, and no block lies inside or
+    /// around: the block and its mirror.
+    fn transaction(&self, block: Block) -> Txn {
+        let node = &self.me.node;
+        let inside = key::inside(block);
+        let absent = key::ancestors(block).into_iter().map(|key| Compare::Created { key, revision: 0 });
+        let record = BlockRecord {
+            node: node.clone(),
+            machine_id: self.me.machine_id.clone(),
+            epoch: self.epoch,
+            nonce: self.nonce.clone(),
+            other: serde_json::Map::new(),
+        };
+        let mirror = MirrorRecord {
+            epoch: self.epoch,
+            nonce: self.nonce.clone(),
+            addresses: BTreeMap::new(),
+            other: serde_json::Map::new(),
+        };
+        let when = [
+            Compare::Created { key: key::node(node), revision: self.epoch },
+            Compare::Modified { key: key::CONFIG.to_owned(), revision: self.config.modified },
+            Compare::NoneIn { start: inside.start, end: inside.end },
+        ];
+        let json = "a record has string keys and finite numbers";
+        let put = |key, value| Op::Put { key, value, lease: None };
+        Txn {
+            when: when.into_iter().chain(absent).collect(),
+            then: vec![
+                put(key::block(block), serde_json::to_vec(&record).expect(json)),
+                put(key::addresses(node, block), serde_json::to_vec(&mirror).expect(json)),
+            ],
+        }
+    }
+}
+
+/// How many addresses are to be free and cool before nothing is claimed from the pool.
+fn mark(pool: &Pool) -> u64 {
+    let bits = Family::of(pool.cidr.ip()).bits().saturating_sub(pool.block);
+    low_mark(1u64.checked_shl(u32::from(bits)).unwrap_or(u64::MAX))
+}
+
+fn exhausted(pool: &Pool) -> Problem {
+    Problem::PoolExhausted { pool: pool.name.clone(), cidr: pool.cidr, block: pool.block }
+}

@@ -1,0 +1,25 @@
+//! What nodes know of each other, and how they come to own blocks.
+//!
+//! [`record`] has the values that stand in etcd and [`key`] their places; [`view`] is one node's picture of them, fed by
+//! snapshots and deltas, which cannot be confused; [`txn`] is the vocabulary of transactions; [`keeper`] holds the rules of
+//! registering and claiming as steps without I/O or clock, and [`request`] what it asks of etcd. [`store`] is the seam where I/O begins: [`etcd`] implements it on
+//! the network, [`simulated`] in memory, for tests of the rules. [`saved`] keeps the last view on disk for a start
+//! without etcd.
+
+pub mod etcd;
+pub mod keeper;
+pub mod key;
+pub mod reconfigure;
+pub mod record;
+pub mod request;
+pub mod saved;
+pub mod simulated;
+pub mod store;
+pub mod txn;
+pub mod view;
+
+pub use etcd::EtcdStore;
+pub use keeper::Keeper;
+pub use record::{BlockRecord, NodeRecord, Versioned};
+pub use store::Store;
+pub use view::View;

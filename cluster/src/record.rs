@@ -1,0 +1,114 @@
+//! The values that stand in etcd, as JSON. Fields of newer versions are kept when a record is rewritten.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+use twill_conf::NodeName;
+
+/// A value with its place in etcd's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// The revision at which the key came to be (create_revision). For a node's record: its epoch.
+    pub created: i64,
+    /// The revision of its last change (mod_revision).
+    pub modified: i64,
+}
+
+/// `nodes/<name>`: what others must know of a node. Written by that node alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The machine's identity; a record of another machine is never taken over.
+    pub machine_id: String,
+    /// Fresh at every write, so that a write whose answer was lost can be recognised.
+    pub nonce: String,
+    /// The underlay address of each family that the node has.
+    #[serde(default)]
+    pub underlay: Underlay,
+    /// The tunnel address of each family, once the node has a block to take it from.
+    #[serde(default)]
+    pub tunnel: Tunnel,
+    /// What the VXLAN back end needs, where the node can receive by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vxlan: Option<VxlanEnd>,
+    /// Free words of the operator.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The daemon's version.
+    #[serde(default)]
+    pub version: String,
+    /// What a newer version wrote.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Underlay addresses with the prefix of their subnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Underlay {
+    /// IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<IpNetwork>,
+    /// IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<IpNetwork>,
+}
+
+/// Tunnel addresses, out of the node's own first blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    /// IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A node's end of the VXLAN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VxlanEnd {
+    /// The VTEP's MAC, as in 02:00:5e:10:00:01.
+    pub mac: String,
+}
+
+/// `blocks/…`: who owns a block. No lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    /// The owner.
+    pub node: NodeName,
+    /// The owner's machine.
+    pub machine_id: String,
+    /// The create revision of the owner's record when it claimed.
+    pub epoch: i64,
+    /// Fresh at every write.
+    pub nonce: String,
+    /// What a newer version wrote.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Underlay {
+    /// The address that a VXLAN to or from this node uses, of the given family.
+    pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
+        if ipv6 { self.ipv6.map(|n| n.ip()) } else { self.ipv4.map(|n| n.ip()) }
+    }
+}
+
+/// `addresses/<node>/…`: the mirror of what a node gave out of one block, for reports and checks. It comes to be with the
+/// block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorRecord {
+    /// The owner's epoch.
+    pub epoch: i64,
+    /// Fresh at every write.
+    pub nonce: String,
+    /// Addresses that are not free, with what holds them.
+    #[serde(default)]
+    pub addresses: BTreeMap<IpAddr, serde_json::Value>,
+    /// What a newer version wrote.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}

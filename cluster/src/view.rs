@@ -1,0 +1,161 @@
+//! One node's picture of the cluster at one revision.
+
+mod decode;
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use twill_conf::{NodeName, cluster::ClusterConf};
+use twill_ipam::Block;
+
+use self::decode::Record;
+use crate::key::{self, Key};
+use crate::record::{BlockRecord, NodeRecord, Versioned};
+
+/// What is known: everything under `blocks/`, `config` and `nodes/`, decoded.
+///
+/// A record that cannot be decoded is left out and kept in `faults`, so that one bad record harms nobody but its writer.
+/// Each record is looked at by itself: one that can be decoded but contradicts another (a tunnel address outside of the
+/// node's blocks, a block across an older one) stands in its map, and whoever acts by it is to judge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// The revision up to which it is complete.
+    pub revision: i64,
+    /// The cluster configuration, if there is one.
+    pub config: Option<Versioned<ClusterConf>>,
+    /// Nodes by name, this one among them.
+    pub nodes: BTreeMap<NodeName, Versioned<NodeRecord>>,
+    /// Blocks with their owners, ordered by address.
+    pub blocks: BTreeMap<Block, Versioned<BlockRecord>>,
+    /// Keys that could not be read or whose values could not, with the reason.
+    pub faults: BTreeMap<String, String>,
+}
+
+/// All keys of the watched range at one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// At which revision.
+    pub revision: i64,
+    /// The keys, without the prefix.
+    pub entries: Vec<Entry>,
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key, without the prefix.
+    pub key: String,
+    /// The value's bytes, JSON unless somebody else wrote it.
+    pub value: Vec<u8>,
+    /// create_revision.
+    pub created: i64,
+    /// mod_revision.
+    pub modified: i64,
+}
+
+/// What changed since a revision, in order. Never empty of meaning: nothing in it means nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The revision after it.
+    pub revision: i64,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A key was written.
+    Put(Entry),
+    /// A key, without the prefix, was deleted.
+    Delete(String),
+}
+
+impl Delta {
+    /// Adds a delta that follows this one.
+    pub fn merge(&mut self, later: Self) {
+        self.revision = self.revision.max(later.revision);
+        self.changes.extend(later.changes);
+    }
+}
+
+impl View {
+    /// Takes a snapshot: what is not in it is gone, and what it holds as before stays as it is.
+    pub fn replace(&mut self, snapshot: &Snapshot) {
+        let there: HashSet<&str> = snapshot.entries.iter().map(|entry| entry.key.as_str()).collect();
+        self.nodes.retain(|name, _| there.contains(key::node(name).as_str()));
+        self.blocks.retain(|block, _| there.contains(key::block(*block).as_str()));
+        self.config = self.config.take().filter(|_| there.contains(key::CONFIG));
+        self.faults.clear();
+        for entry in &snapshot.entries {
+            self.put(entry);
+        }
+        self.revision = snapshot.revision;
+    }
+
+    /// Takes a delta: as much work as it has changes.
+    pub fn apply(&mut self, delta: &Delta) {
+        for change in &delta.changes {
+            match change {
+                Change::Put(entry) => self.put(entry),
+                Change::Delete(key) => self.remove(key),
+            }
+        }
+        self.revision = self.revision.max(delta.revision);
+    }
+
+    /// The blocks of one node.
+    pub fn blocks_of<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = Block> + 'a {
+        self.blocks.iter().filter(move |(_, record)| record.value.node == *node).map(|(block, _)| *block)
+    }
+
+    /// The view as a snapshot again, without what could not be read: for the disk.
+    pub fn snapshot(&self) -> Snapshot {
+        let config = self.config.iter().map(|config| encode(key::CONFIG.to_owned(), config));
+        let nodes = self.nodes.iter().map(|(name, record)| encode(key::node(name), record));
+        let blocks = self.blocks.iter().map(|(block, record)| encode(key::block(*block), record));
+        Snapshot { revision: self.revision, entries: blocks.chain(config).chain(nodes).collect() }
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        let (created, modified) = (entry.created, entry.modified);
+        self.faults.remove(&entry.key);
+        match decode::entry(entry) {
+            Ok(Record::Config(value)) => self.config = Some(Versioned { value, created, modified }),
+            Ok(Record::Node(name, value)) => keep(&mut self.nodes, name, Versioned { value, created, modified }),
+            Ok(Record::Block(block, value)) => keep(&mut self.blocks, block, Versioned { value, created, modified }),
+            Ok(Record::Unknown) => {}
+            Err(cause) => {
+                self.remove(&entry.key);
+                self.faults.insert(entry.key.clone(), cause);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.faults.remove(key);
+        match Key::parse(key) {
+            Ok(Some(Key::Config)) => self.config = None,
+            Ok(Some(Key::Node(name))) => drop(self.nodes.remove(&name)),
+            Ok(Some(Key::Block(block))) => drop(self.blocks.remove(&block)),
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// Leaves an equal value where it is: what did not change is not moved or allocated again.
+fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) {
+    match map.get_mut(&key) {
+        Some(old) if *old == value => {}
+        Some(old) => *old = value,
+        None => drop(map.insert(key, value)),
+    }
+}
+
+fn encode<T: Serialize>(key: String, record: &Versioned<T>) -> Entry {
+    let value = serde_json::to_vec(&record.value).expect("records have string keys and finite numbers");
+    Entry { key, value, created: record.created, modified: record.modified }
+}
+
+#[cfg(test)]
+mod tests;
