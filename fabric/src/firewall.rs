@@ -1,0 +1,199 @@
+//! Our nftables table: what pods may not forge, who may speak VXLAN to us, and who is masqueraded.
+//!
+//! - **A pod sends by its own addresses only.** What comes from a host end must have a route back by that very host end;
+//!   this one rule covers both families and every pod, needs no set that could lag behind an ADD, and lets duplicate address
+//!   detection, multicast listener reports and neighbour discovery pass. A link-local source would pass too, and is
+//!   refused when it speaks to anything but the link: the node's services would take it for a neighbour of their own.
+//! - **The tunnel's port is guarded.** A VXLAN packet carries no proof of who sent it, and whoever gets one in is inside the
+//!   cluster, past every rule for pods. So packets for our network identifier are taken from known nodes on the
+//!   underlay, and from nobody else. Another overlay on the same port has another identifier, and is let be.
+//! - **A pod cannot borrow the node's name for that.** Masquerading would give a pod's own VXLAN packet the node's address,
+//!   which the other side's guard believes; so it is dropped on its way out, towards known nodes and towards everything
+//!   that we would masquerade, which are nodes that we do not know yet. Between pods it is traffic like any other.
+//! - **Our own tunnel packets are not tracked.** They would fill the connection table, one entry for each flow of pods.
+//! - **Pods take the node's address towards the outside**, where nobody knows a way back to theirs; never inside, where
+//!   they are to be seen by their own. Ports are chosen fully at random, or concurrent connections collide. It comes
+//!   after kube-proxy's rules, and touches no marks.
+//!
+//! An `accept` ends our own chain only: another table's `drop` still holds.
+
+mod syntax;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
+use nftables::types::{NfChainType, NfHook};
+use twill_linux::nft::Ruleset;
+use twill_linux::state::{KernelState, LinkKind};
+
+use self::syntax::{
+    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, fib, field, goto, header, is, is_not, jump,
+    masquerade, meta, prefix, rule, set, text, transport_bits,
+};
+use crate::backend::Cluster;
+use crate::family::{Family, host_prefix};
+
+/// The table's name; its family is inet.
+pub const TABLE: &str = "twill";
+
+/// All host ends, and nothing else, match this.
+const HOST_ENDS: &str = "tw*";
+/// NF_IP_PRI_RAW: before connection tracking, after the reassembly of fragments.
+const RAW: i32 = -300;
+/// NF_IP_PRI_FILTER.
+const FILTER: i32 = 0;
+/// After NF_IP_PRI_NAT_SRC, where kube-proxy is.
+const AFTER_SRCNAT: i32 = 101;
+
+const PREROUTING: &str = "prerouting";
+const FROM_POD: &str = "from-pod";
+const VXLAN_IN: &str = "vxlan-in";
+const VXLAN_FROM_POD: &str = "vxlan-from-pod";
+const OUTPUT: &str = "output";
+const FORWARD: &str = "forward";
+const POSTROUTING: &str = "postrouting";
+
+/// The table for a node that receives by `receive`, and reaches the nodes in `native` without a tunnel.
+pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<IpAddr>) -> Ruleset {
+    let mut objects = sets(cluster, native);
+    objects.extend([
+        base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW),
+        base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW),
+        base_chain(FORWARD, NfChainType::Filter, NfHook::Forward, FILTER),
+        base_chain(POSTROUTING, NfChainType::NAT, NfHook::Postrouting, AFTER_SRCNAT),
+        chain(FROM_POD),
+        chain(VXLAN_IN),
+        chain(VXLAN_FROM_POD),
+    ]);
+    objects.extend(anti_spoofing());
+    for (vni, port) in tunnels(receive) {
+        objects.extend(guarded_tunnel(vni, port));
+    }
+    objects.extend(guard(cluster));
+    objects.push(rule(FORWARD, [from_host_end(), ACCEPT]));
+    objects.push(rule(FORWARD, [is(meta(MetaKey::Oifname), text(HOST_ENDS)), ACCEPT]));
+    objects.extend(Family::ALL.map(masquerading));
+    Ruleset { table: TABLE.to_owned(), objects }
+}
+
+/// The VXLAN tunnels that end here: network identifier and port.
+fn tunnels(receive: &KernelState) -> BTreeSet<(u32, u16)> {
+    let kinds = receive.links.values().map(|link| &link.kind);
+    kinds.map(|LinkKind::Vxlan { vni, port, .. }| (*vni, *port)).collect()
+}
+
+fn sets(cluster: &Cluster<'_>, native: &BTreeSet<IpAddr>) -> Vec<Object> {
+    let ends = |family: Family| cluster.peers().filter_map(move |peer| family.underlay(&peer.record.underlay));
+    let pools = &cluster.conf.pools;
+    let mut sets = Vec::new();
+    for family in Family::ALL {
+        let nodes: BTreeSet<IpAddr> = ends(family).collect();
+        let nodes = nodes.into_iter().map(|address| text(address.to_string())).collect();
+        let inside = pools.iter().map(|pool| pool.cidr).chain(native.iter().copied().map(host_prefix));
+        let masqueraded = pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
+        sets.push(set(name("nodes", family), family, false, nodes));
+        sets.push(set(name("inside", family), family, true, elements(family, inside)));
+        sets.push(set(name("masqueraded", family), family, true, elements(family, masqueraded)));
+    }
+    sets
+}
+
+/// One family's prefixes without those that others contain: nft refuses intervals that overlap.
+fn elements(family: Family, prefixes: impl Iterator<Item = IpNetwork>) -> Vec<Expression<'static>> {
+    // Ordered by address and then by length, so that what contains a prefix comes before it.
+    let ordered: BTreeSet<IpNetwork> = prefixes.filter(|prefix| Family::of_prefix(*prefix) == family).collect();
+    let mut outermost: Vec<IpNetwork> = Vec::new();
+    for candidate in ordered {
+        if !outermost.last().is_some_and(|last| last.contains(candidate.ip())) {
+            outermost.push(candidate);
+        }
+    }
+    outermost.into_iter().map(prefix).collect()
+}
+
+fn name(set: &str, family: Family) -> String {
+    match family {
+        Family::V4 => format!("{set}4"),
+        Family::V6 => format!("{set}6"),
+    }
+}
+
+/// A reference to a set of [`sets`].
+fn members(set: &str, family: Family) -> Expression<'static> {
+    text(format!("@{}", name(set, family)))
+}
+
+fn from_host_end() -> Step {
+    is(meta(MetaKey::Iifname), text(HOST_ENDS))
+}
+
+fn anti_spoofing() -> [Object; 3] {
+    let link_local = || prefix("fe80::/10".parse().expect("a prefix"));
+    let multicast = prefix("ff00::/8".parse().expect("a prefix"));
+    let route_back = fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]);
+    [
+        rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
+        rule(FROM_POD, [is(route_back, Expression::Boolean(false)), DROP]),
+        rule(
+            FROM_POD,
+            [
+                is(field("ip6", "saddr"), link_local()),
+                is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
+                DROP,
+            ],
+        ),
+    ]
+}
+
+/// Matches a VXLAN packet (RFC 7348, section 5): the identifier follows the UDP header's 8 bytes and 4 of flags.
+fn is_vxlan(vni: u32, port: u16) -> [Step; 2] {
+    [
+        is(field("udp", "dport"), Expression::Number(port.into())),
+        is(transport_bits(8 * (8 + 4), 24), Expression::Number(vni)),
+    ]
+}
+
+/// The rules that name a tunnel: in, out, and what pods must not make look like it.
+fn guarded_tunnel(vni: u32, port: u16) -> [Object; 3] {
+    let to_us = is(fib(FibResult::Type, [FibFlag::Daddr]), any_of(["local", "broadcast", "multicast"].map(text)));
+    let with = |before: &[Step], after: &[Step]| [before, &is_vxlan(vni, port)[..], after].concat();
+    [
+        rule(PREROUTING, with(&[], &[to_us, goto(VXLAN_IN)])),
+        rule(OUTPUT, with(&[], &[NOTRACK])),
+        rule(FORWARD, with(&[from_host_end()], &[jump(VXLAN_FROM_POD)])),
+    ]
+}
+
+fn guard(cluster: &Cluster<'_>) -> Vec<Object> {
+    let underlay = || is(meta(MetaKey::Iifname), text(cluster.local.underlay.device.as_str()));
+    let mut rules = Vec::new();
+    for family in Family::ALL {
+        let source = || field(header(family), "saddr");
+        let destination = || field(header(family), "daddr");
+        rules.push(rule(VXLAN_IN, [underlay(), is(source(), members("nodes", family)), NOTRACK, ACCEPT]));
+        rules.push(rule(VXLAN_FROM_POD, [is(destination(), members("nodes", family)), DROP]));
+        rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), members("inside", family)), DROP]));
+    }
+    rules.push(rule(VXLAN_IN, [DROP]));
+    rules
+}
+
+fn masquerading(family: Family) -> Object {
+    let multicast = match family {
+        Family::V4 => "224.0.0.0/4",
+        Family::V6 => "ff00::/8",
+    };
+    let destination = || field(header(family), "daddr");
+    rule(
+        POSTROUTING,
+        [
+            is(field(header(family), "saddr"), members("masqueraded", family)),
+            is_not(destination(), members("inside", family)),
+            is_not(destination(), prefix(multicast.parse().expect("a prefix"))),
+            is_not(meta(MetaKey::Oifname), text(HOST_ENDS)),
+            masquerade(),
+        ],
+    )
+}

@@ -1,0 +1,133 @@
+//! Short words for the nftables expressions that our rules are made of (libnftables-json(5)).
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use ipnetwork::IpNetwork;
+use nftables::expr::{
+    Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
+    PayloadRaw, Prefix, SetItem,
+};
+use nftables::schema::{Chain, NfListObject, Rule, Set, SetFlag, SetType, SetTypeValue};
+use nftables::stmt::{JumpTarget, Match, NAT, NATFlag, Operator, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use super::TABLE;
+use crate::family::Family;
+
+pub(super) type Object = NfListObject<'static>;
+pub(super) type Term = Expression<'static>;
+pub(super) type Step = Statement<'static>;
+
+/// A chain without a hook, for rules that others jump to.
+pub(super) fn chain(name: &'static str) -> Object {
+    NfListObject::Chain(chain_named(name))
+}
+
+/// A chain at a hook, with the policy `accept`.
+pub(super) fn base_chain(name: &'static str, kind: NfChainType, hook: NfHook, priority: i32) -> Object {
+    NfListObject::Chain(Chain {
+        _type: Some(kind),
+        hook: Some(hook),
+        prio: Some(priority),
+        policy: Some(NfChainPolicy::Accept),
+        ..chain_named(name)
+    })
+}
+
+fn chain_named(name: &'static str) -> Chain<'static> {
+    Chain { family: NfFamily::INet, table: TABLE.into(), name: name.into(), ..Chain::default() }
+}
+
+pub(super) fn rule(chain: &'static str, steps: impl Into<Vec<Step>>) -> Object {
+    NfListObject::Rule(Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.into(),
+        expr: Cow::Owned(steps.into()),
+        ..Rule::default()
+    })
+}
+
+/// A named set of addresses, or of prefixes, which must not overlap.
+pub(super) fn set(name: String, family: Family, prefixes: bool, elements: Vec<Term>) -> Object {
+    let kind = match family {
+        Family::V4 => SetType::Ipv4Addr,
+        Family::V6 => SetType::Ipv6Addr,
+    };
+    NfListObject::Set(Box::new(Set {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: name.into(),
+        set_type: SetTypeValue::Single(kind),
+        flags: prefixes.then(|| HashSet::from([SetFlag::Interval])),
+        elem: (!elements.is_empty()).then_some(Cow::Owned(elements)),
+        ..Set::default()
+    }))
+}
+
+pub(super) fn is(left: Term, right: Term) -> Step {
+    Statement::Match(Match { left, right, op: Operator::EQ })
+}
+
+pub(super) fn is_not(left: Term, right: Term) -> Step {
+    Statement::Match(Match { left, right, op: Operator::NEQ })
+}
+
+pub(super) fn text(text: impl Into<String>) -> Term {
+    Expression::String(Cow::Owned(text.into()))
+}
+
+pub(super) fn meta(key: MetaKey) -> Term {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+/// A field of a header, by nft's names for both.
+pub(super) fn field(protocol: &'static str, field: &'static str) -> Term {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// Bits from the beginning of the transport header on.
+pub(super) fn transport_bits(offset: u32, len: u32) -> Term {
+    let raw = PayloadRaw { base: PayloadBase::TH, offset, len };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(raw)))
+}
+
+/// nft's name for the header of a family.
+pub(super) fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+pub(super) fn fib(result: FibResult, flags: impl IntoIterator<Item = FibFlag>) -> Term {
+    Expression::Named(NamedExpression::Fib(Fib { result, flags: flags.into_iter().collect() }))
+}
+
+pub(super) fn prefix(prefix: IpNetwork) -> Term {
+    let addr = Box::new(text(prefix.network().to_string()));
+    Expression::Named(NamedExpression::Prefix(Prefix { addr, len: prefix.prefix().into() }))
+}
+
+pub(super) fn any_of(terms: impl IntoIterator<Item = Term>) -> Term {
+    Expression::Named(NamedExpression::Set(terms.into_iter().map(SetItem::Element).collect()))
+}
+
+pub(super) fn jump(chain: &'static str) -> Step {
+    Statement::Jump(JumpTarget { target: chain.into() })
+}
+
+pub(super) fn goto(chain: &'static str) -> Step {
+    Statement::Goto(JumpTarget { target: chain.into() })
+}
+
+pub(super) fn masquerade() -> Step {
+    let flags = Some(HashSet::from([NATFlag::FullyRandom]));
+    Statement::Masquerade(Some(NAT { addr: None, family: None, port: None, flags }))
+}
+
+pub(super) const DROP: Step = Statement::Drop(None);
+pub(super) const ACCEPT: Step = Statement::Accept(None);
+pub(super) const NOTRACK: Step = Statement::Notrack;

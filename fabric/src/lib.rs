@@ -1,0 +1,167 @@
+//! From the cluster's view to kernel state: pure functions, without I/O, clock or randomness.
+//!
+//! A back end is two of them: what this node must be able to receive, and how it sends. [`desired`] joins theirs with what
+//! every node needs whatever the back end ([`node`]: pods, unreachable routes, sysctls; [`firewall`]), and `twilld` hands the
+//! sum to `linux`, whose reconciler is the only one to write. So every back end repairs drift, restarts and is switched
+//! alike.
+
+pub mod backend;
+pub mod family;
+pub mod firewall;
+pub mod node;
+pub mod vxlan;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use twill_cluster::View;
+use twill_cluster::record::{self, Tunnel};
+use twill_conf::NodeName;
+use twill_conf::cluster::ClusterConf;
+use twill_ipam::Block;
+use twill_linux::state::{KernelState, Ownership};
+use twill_linux::{IfName, MacAddr};
+
+use crate::backend::{Cluster, Problems};
+use crate::family::Family;
+
+pub use crate::backend::cluster::judge;
+
+/// What holds of this node, observed or stored, beside the view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// Its name.
+    pub name: NodeName,
+    /// The MAC of its VTEP, derived from its identity.
+    pub vtep_mac: MacAddr,
+    /// The interface that carries traffic between nodes.
+    pub underlay: Underlay,
+    /// Its tunnel addresses, once it has blocks.
+    pub tunnel: Tunnel,
+    /// The blocks in its store, open or closing.
+    pub blocks: Vec<Block>,
+    /// Its attached pods.
+    pub pods: Vec<Pod>,
+}
+
+/// The underlay interface as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underlay {
+    /// Its name.
+    pub device: IfName,
+    /// In bytes.
+    pub mtu: u32,
+    /// IPv4 address and subnet.
+    pub ipv4: Option<IpNetwork>,
+    /// IPv6 address and subnet, global scope.
+    pub ipv6: Option<IpNetwork>,
+    /// Whether `rp_filter` is in force on it (the greater of `all` and its own is not 0).
+    pub rp_filter: bool,
+    /// Whether it takes router advertisements (`accept_ra` is not 0).
+    pub accept_ra: bool,
+}
+
+/// An attached pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// The host end of its veth.
+    pub host: IfName,
+    /// The MAC of the pod's end.
+    pub mac: MacAddr,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What shall stand, what of the rest is ours to remove, and what could not be made of the view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// What shall stand.
+    pub state: KernelState,
+    /// What is ours.
+    pub ours: Ownership,
+    /// What an operator should know, a sentence each: a peer without an address of our family, a garbage record.
+    pub problems: Vec<String>,
+}
+
+/// Everything that shall stand on this node.
+///
+/// A view without a configuration names neither pools nor a back end: what leads to the pods stands, the back ends' devices
+/// are not ours, and the problem is reported. The caller does not apply that where routes to other nodes may
+/// stand already, since their absence from the result would remove them.
+pub fn desired(view: &View, local: &Local) -> Desired {
+    let mut problems = Problems::default();
+    let mut state = KernelState::default();
+    let mut ours = node::ownership(local);
+    if let Some(conf) = &view.config {
+        let conf = &conf.value;
+        let cluster = Cluster::read(view, conf, local, &mut problems);
+        let backend = backend::of(&conf.backend);
+        let receive = backend.receive(&cluster, &mut problems);
+        let sending = backend.send(&cluster, &mut problems);
+        state.firewall = Some(firewall::ruleset(&cluster, &receive, &sending.native));
+        state.merge(receive);
+        state.merge(sending.state);
+        state.merge(node::forwarding(conf, local));
+        report_small_mtu(view, conf, local, &mut problems);
+    } else {
+        ours.devices.clear();
+        problems.report("the cluster has no configuration: this node reaches no other".to_owned());
+    }
+    // Last, since it wins: no record may take a pod's address away.
+    state.merge(node::attachments(local, &mut problems));
+    Desired { state, ours, problems: problems.into_iter().collect() }
+}
+
+/// The MTU for new pods' interfaces, in bytes: the underlay's less what the back end puts around a packet.
+///
+/// It is the least over all nodes, as each pair of nodes has its own outer header. It is never less than what IP
+/// asks for ([`desired`] reports that); without a configuration it is one that fits every back end.
+pub fn pod_mtu(view: &View, underlay: &Underlay) -> u32 {
+    let Some(conf) = &view.config else { return underlay.mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU) };
+    mtu_within(&conf.value, underlay.mtu, overhead(view, &conf.value, underlay))
+}
+
+/// The greatest overhead of any back end.
+const UNKNOWN_OVERHEAD: u32 = 70;
+/// What every link of IPv6 carries (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+/// What every link of IPv4 carries (RFC 791, section 3.2).
+const IPV4_MIN_MTU: u32 = 68;
+
+/// What is left of the underlay's MTU, but no less than the pools' families need: the outer packets are then sent in
+/// fragments, which is slow, where the kernel would otherwise turn IPv6 off on the device.
+fn mtu_within(conf: &ClusterConf, underlay: u32, overhead: u32) -> u32 {
+    let least = if backend::cluster::uses(conf, Family::V6) { IPV6_MIN_MTU } else { IPV4_MIN_MTU };
+    underlay.saturating_sub(overhead).max(least)
+}
+
+/// The greatest overhead towards any node that can be reached.
+fn overhead(view: &View, conf: &ClusterConf, underlay: &Underlay) -> u32 {
+    let backend = backend::of(&conf.backend);
+    let ends = underlay.ends();
+    let peers = view.nodes.values().filter_map(|record| Family::common(&ends, &record.value.underlay));
+    let families = Family::common(&ends, &ends).into_iter().chain(peers);
+    families.map(|family| backend.overhead(family)).max().unwrap_or(UNKNOWN_OVERHEAD)
+}
+
+fn report_small_mtu(view: &View, conf: &ClusterConf, local: &Local, problems: &mut Problems) {
+    let overhead = overhead(view, conf, &local.underlay);
+    let left = local.underlay.mtu.saturating_sub(overhead);
+    if left < IPV6_MIN_MTU && backend::cluster::uses(conf, Family::V6) {
+        problems.report(format!(
+            "the MTU of {} is {}, which leaves {left} bytes for pods: IPv6 needs {IPV6_MIN_MTU}, so full-size packets \
+             travel in fragments",
+            local.underlay.device, local.underlay.mtu
+        ));
+    }
+}
+
+impl Underlay {
+    /// Its addresses, as a node's record has them.
+    pub fn ends(&self) -> record::Underlay {
+        record::Underlay { ipv4: self.ipv4, ipv6: self.ipv6 }
+    }
+}

@@ -1,0 +1,91 @@
+//! What every node needs, whatever the back end.
+//!
+//! **Unreachable routes.** A packet to an address of our blocks that no pod has, or to a part of a pool that nobody holds,
+//! must be refused here. Without these routes it would follow the default route, out of the cluster and unmasqueraded.
+//! A block's route has a worse metric than a pod's, which may be as long (blocks of /32), and a pool's one worse still.
+//!
+//! **Pods.** The route to each address and the permanent neighbour behind it are the plugin's, to the letter; the daemon
+//! wants the same ones, so it repairs them where they are lost and finds nothing to do where they stand. They name no
+//! source: a route whose `src` is deleted goes with it.
+//!
+//! **Sysctls.** A node forwards. IPv6 forwarding is only there for the whole machine, and turns router advertisements off,
+//! by which the underlay may have its default route: `accept_ra=2` keeps them. Redirects are never sent to neighbours on
+//! the underlay; the kernel asks for that in `all` too, as it takes the greater of both. Strict reverse path filtering
+//! loses packets while nodes are switched one by one, so where it is in force it becomes loose.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use twill_conf::cluster::ClusterConf;
+use twill_linux::state::{
+    KernelState, METRIC, METRIC_BLOCK, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER, PROTOCOL_POD, Route,
+    RouteKey, Target,
+};
+
+use crate::backend::cluster::uses;
+use crate::backend::{Problems, devices};
+use crate::family::{Family, host_prefix};
+use crate::{Local, Pod};
+
+/// What is ours to change and to remove: the back ends' devices, and what leads to the attached pods.
+pub fn ownership(local: &Local) -> Ownership {
+    Ownership { devices: devices(), pods: local.pods.iter().map(|pod| pod.host).collect() }
+}
+
+/// Unreachable routes for the node's blocks, routes and neighbours for its pods: what stands even without a cluster.
+pub fn attachments(local: &Local, problems: &mut Problems) -> KernelState {
+    let mut state = KernelState::default();
+    for block in &local.blocks {
+        unreachable(block.cidr(), METRIC_BLOCK).insert_into(&mut state.routes);
+    }
+    let mut pods: Vec<&Pod> = local.pods.iter().collect();
+    pods.sort_by_key(|pod| pod.host);
+    let mut holders = BTreeMap::new();
+    for pod in pods {
+        for &ip in &pod.addresses {
+            if let Some(other) = holders.get(&ip) {
+                problems.report(format!("{ip} is the address of two pods, behind {other} and {}", pod.host));
+                continue;
+            }
+            holders.insert(ip, pod.host);
+            attach(pod, ip, &mut state);
+        }
+    }
+    state
+}
+
+fn attach(pod: &Pod, ip: IpAddr, state: &mut KernelState) {
+    let key = RouteKey { destination: host_prefix(ip), metric: METRIC };
+    Route { key, protocol: PROTOCOL_POD, target: Target::Device(pod.host), source: None }
+        .insert_into(&mut state.routes);
+    state.neighbours.insert((pod.host, ip), Neighbour { device: pod.host, ip, mac: pod.mac });
+}
+
+/// Unreachable routes for the pools, and the sysctls of a node that forwards.
+pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
+    let mut state = KernelState::default();
+    for pool in &conf.pools {
+        unreachable(pool.cidr, METRIC_POOL).insert_into(&mut state.routes);
+    }
+    let underlay = &local.underlay;
+    let device = underlay.device;
+    let mut sysctl = |path: String, value: &str| state.sysctls.insert(path, value.to_owned());
+    sysctl("net/ipv4/ip_forward".to_owned(), "1");
+    sysctl("net/ipv4/conf/all/send_redirects".to_owned(), "0");
+    sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
+    if underlay.rp_filter {
+        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
+    }
+    if uses(conf, Family::V6) {
+        sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
+        if underlay.accept_ra {
+            sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");
+        }
+    }
+    state
+}
+
+fn unreachable(destination: ipnetwork::IpNetwork, metric: u32) -> Route {
+    let key = RouteKey { destination, metric };
+    Route { key, protocol: PROTOCOL_CLUSTER, target: Target::Unreachable, source: None }
+}

@@ -1,0 +1,9 @@
+//! What [`desired`](crate::desired) makes of whole clusters.
+
+mod golden;
+mod hostile;
+mod print;
+mod properties;
+mod sample;
+
+use crate::*;

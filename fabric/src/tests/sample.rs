@@ -1,0 +1,121 @@
+//! Small clusters for tests. Node 3 is named `n3`, its VTEP's MAC is 02:00:00:00:00:03, it registered at revision 30.
+
+use twill_cluster::View;
+use twill_cluster::record::{self, BlockRecord, NodeRecord, Versioned, VxlanEnd};
+use twill_conf::NodeName;
+use twill_conf::cluster::{Backend, ClusterConf, Pool, Vxlan};
+use twill_linux::{IfName, MacAddr};
+
+use super::{Local, Pod, Underlay};
+
+/// A cluster being put together.
+pub(super) struct Sample {
+    pub(super) view: View,
+}
+
+impl Sample {
+    /// With these pools, all masqueraded.
+    pub(super) fn new(pools: &[&str]) -> Self {
+        let pool = |(number, cidr): (usize, &&str)| {
+            let cidr: ipnetwork::IpNetwork = cidr.parse().unwrap();
+            let block = if cidr.is_ipv6() { 122 } else { 26 };
+            Pool { name: format!("pool{number}").parse().unwrap(), cidr, block, masquerade: true }
+        };
+        let pools = pools.iter().enumerate().map(pool).collect();
+        let conf = ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni: 7777, port: 4789 }) };
+        Self { view: View { revision: 1000, config: Some(versioned(conf, 1)), ..View::default() } }
+    }
+
+    /// With a node that has these underlay addresses.
+    pub(super) fn node(mut self, number: u16, underlay: &[&str]) -> Self {
+        let mut ends = record::Underlay::default();
+        for address in underlay {
+            let address: ipnetwork::IpNetwork = address.parse().unwrap();
+            if address.is_ipv6() { ends.ipv6 = Some(address) } else { ends.ipv4 = Some(address) }
+        }
+        let record = NodeRecord {
+            machine_id: format!("machine{number}"),
+            nonce: String::new(),
+            underlay: ends,
+            tunnel: record::Tunnel::default(),
+            vxlan: Some(VxlanEnd { mac: mac(number).to_string() }),
+            labels: Default::default(),
+            version: String::new(),
+            other: Default::default(),
+        };
+        let created = i64::from(number) * 10;
+        self.view.nodes.insert(name(number), Versioned { value: record, created, modified: created + 5 });
+        self
+    }
+
+    /// With a block of that node; its first of a family gives the tunnel address.
+    pub(super) fn block(mut self, number: u16, block: &str) -> Self {
+        let block: twill_ipam::Block = block.parse().unwrap();
+        if let Some(record) = self.view.nodes.get_mut(&name(number)) {
+            match block.first() {
+                std::net::IpAddr::V4(v4) => _ = record.value.tunnel.ipv4.get_or_insert(v4),
+                std::net::IpAddr::V6(v6) => _ = record.value.tunnel.ipv6.get_or_insert(v6),
+            }
+        }
+        let record = BlockRecord {
+            node: name(number),
+            machine_id: format!("machine{number}"),
+            epoch: i64::from(number) * 10,
+            nonce: String::new(),
+            other: Default::default(),
+        };
+        self.view.blocks.insert(block, versioned(record, i64::from(number) * 10 + 1));
+        self
+    }
+
+    /// With a change to a node's record.
+    pub(super) fn but(mut self, number: u16, change: impl FnOnce(&mut Versioned<NodeRecord>)) -> Self {
+        change(self.view.nodes.get_mut(&name(number)).unwrap());
+        self
+    }
+
+    /// Without a node and its blocks.
+    pub(super) fn without(mut self, number: u16) -> Self {
+        self.view.nodes.remove(&name(number));
+        self.view.blocks.retain(|_, record| record.value.node != name(number));
+        self
+    }
+
+    /// A node as it sees itself, with a pod for each of `pods`, whose addresses are separated by commas.
+    pub(super) fn local(&self, number: u16, pods: &[&str]) -> Local {
+        let record = &self.view.nodes[&name(number)].value;
+        let pod = |(at, addresses): (usize, &&str)| Pod {
+            host: IfName::new(&format!("tw{:013x}", at + 1)).unwrap(),
+            mac: MacAddr([2, 0x70, 0, 0, 0, at as u8 + 1]),
+            addresses: addresses.split(',').map(|ip| ip.parse().unwrap()).collect(),
+        };
+        Local {
+            name: name(number),
+            vtep_mac: mac(number),
+            underlay: Underlay {
+                device: IfName::new("eth0").unwrap(),
+                mtu: 1500,
+                ipv4: record.underlay.ipv4,
+                ipv6: record.underlay.ipv6,
+                rp_filter: false,
+                accept_ra: false,
+            },
+            tunnel: record.tunnel.clone(),
+            blocks: self.view.blocks_of(&name(number)).collect(),
+            pods: pods.iter().enumerate().map(pod).collect(),
+        }
+    }
+}
+
+pub(super) fn name(number: u16) -> NodeName {
+    format!("n{number}").parse().unwrap()
+}
+
+pub(super) fn mac(number: u16) -> MacAddr {
+    let [high, low] = number.to_be_bytes();
+    MacAddr([2, 0, 0, 0, high, low])
+}
+
+fn versioned<T>(value: T, created: i64) -> Versioned<T> {
+    Versioned { value, created, modified: created }
+}
