@@ -1,0 +1,258 @@
+//! A pod's attachment in the kernel: one veth, the pod's end with its addresses, the host's end a router port.
+//!
+//! [`Plan`] says what shall stand, `message` how it is asked for, [`Building`] does it in two namespaces, and [`remove`]
+//! undoes it. [`observe`] reads back what stands, for CHECK. The daemon repairs routes and neighbours of the host's end by
+//! the same constants ([`twill_linux::state`]), so they must not differ from what `fabric` expects.
+
+mod message;
+pub(crate) mod observe;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use twill_ipam::KeyHash;
+use twill_ipam::alias::{self, Alias, Proof};
+use twill_linux::netlink::Request;
+use twill_linux::table::link::{self, Device, SeenLink};
+use twill_linux::table::route::{self, Filter};
+use twill_linux::{IfName, MacAddr, NetNs, Netlink};
+
+use crate::error::Error;
+use crate::sysctl;
+
+/// The MAC of every host end on every node: the pod's gateway keeps its MAC wherever and whenever a pod is made, so no
+/// neighbour entry in a pod ever goes stale. Locally administered.
+pub(crate) const HOST_MAC: MacAddr = MacAddr([0x02, 0x74, 0x77, 0x00, 0x00, 0x01]);
+
+const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+const PAIR: &str = "making the veth pair";
+const ROUTES: &str = "leading the node to the pod";
+const POD: &str = "configuring the pod's interface";
+const SETTLE: &str = "waiting for the veth to carry packets";
+
+/// How often a link that does not run yet is looked at: a fraction of what the kernel takes.
+const POLL: Duration = Duration::from_micros(100);
+
+/// The pod's gateway for addresses of the family of `ip`: an address that no interface has, resolved by a permanent
+/// neighbour.
+pub(crate) fn gateway(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
+}
+
+/// The name of the host's end.
+pub(crate) fn host_ifname(hash: KeyHash) -> IfName {
+    IfName::new(&hash.host_ifname()).expect("two letters and 13 hexadecimal digits are a name")
+}
+
+/// What shall stand for one attachment.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// By which the host's end is named and marked.
+    pub(crate) hash: KeyHash,
+    /// CNI_IFNAME.
+    pub(crate) ifname: IfName,
+    /// The MAC of the pod's end.
+    pub(crate) mac: MacAddr,
+    /// In bytes, of both ends: a smaller one on one side only would drop silently.
+    pub(crate) mtu: u32,
+    /// The pod's addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl Plan {
+    /// The host end's alias, from which a lost store is rebuilt.
+    pub(crate) fn alias(&self) -> String {
+        Alias { hash: self.hash, addresses: self.addresses.clone() }.to_string()
+    }
+}
+
+/// An attachment that is being made: a socket in each namespace.
+#[derive(Debug)]
+pub(crate) struct Building<'a> {
+    plan: &'a Plan,
+    namespace: &'a NetNs,
+    host: Netlink,
+    pod: Netlink,
+}
+
+impl<'a> Building<'a> {
+    /// Opens both sockets; changes nothing.
+    pub(crate) fn open(plan: &'a Plan, namespace: &'a NetNs) -> Result<Self, Error> {
+        let host = Netlink::open().map_err(Error::kernel(PAIR))?;
+        let pod = Netlink::open_in(namespace).map_err(Error::Namespace)?;
+        Ok(Self { plan, namespace, host, pod })
+    }
+
+    /// Makes the pair, and sets the host's end up.
+    ///
+    /// What an ADD that was killed left under the name of our host end goes first: the caller holds the liveness lock,
+    /// so nobody works with it. `None` where the pod has an interface of the name that is wanted: nothing was made then.
+    pub(crate) fn make_pair(&mut self) -> Result<Option<()>, Error> {
+        if self.try_make_pair()? {
+            return Ok(Some(()));
+        }
+        match remove(&mut self.host, self.plan.hash, Proof::Alias, PAIR)? {
+            Removed::Nothing => Ok(None),
+            Removed::Yes => Ok(self.try_make_pair()?.then_some(())),
+            Removed::Foreign(why) => Err(Error::ForeignDevice { step: PAIR, name: host_ifname(self.plan.hash), why }),
+        }
+    }
+
+    /// `false` where a device has one of the two names.
+    fn try_make_pair(&mut self) -> Result<bool, Error> {
+        let requests = message::make_pair(self.plan, self.namespace);
+        let mut outcomes = self.host.batch(&requests).map_err(Error::kernel(PAIR))?.into_iter();
+        match outcomes.next().expect("a batch has an outcome for each request") {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => return Ok(false),
+            made => made.map_err(Error::kernel(PAIR))?,
+        }
+        outcomes.try_for_each(|outcome| outcome.map_err(Error::kernel(PAIR))).map(|()| true)
+    }
+
+    /// Leads the pod's addresses to the host's end: permanent neighbours, and routes, made exclusively.
+    pub(crate) fn lead_to_pod(&mut self) -> Result<(), Error> {
+        let device = device(&mut self.host, host_ifname(self.plan.hash), ROUTES)?;
+        for ip in &self.plan.addresses {
+            let requests = message::lead_to_pod(*ip, self.plan.mac, device);
+            send(&mut self.host, &requests, None, device.name, ROUTES).map_err(|error| match error {
+                // The neighbour is set whether it was there or not: what exists is the route.
+                Error::Kernel { source, .. } if source.errno() == Some(Errno::EEXIST) => {
+                    Error::AddressTaken { address: *ip, source }
+                }
+                other => other,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Configures the pod's end: up, addresses, neighbours, routes. Where the pod has a default route already, by another
+    /// interface, ours are worse ones.
+    pub(crate) fn configure_pod(&mut self) -> Result<(), Error> {
+        let device = device(&mut self.pod, self.plan.ifname, POD)?;
+        let mut table = Vec::new();
+        for ipv6 in [false, true] {
+            let all = Filter { ipv6, ..Filter::default() };
+            table.extend(route::dump(&mut self.pod, all).map_err(Error::kernel(POD))?);
+        }
+        let rank = message::free_rank(&self.plan.addresses, device.name, &table);
+        let requests = message::configure_pod(self.plan, device, rank);
+        send(&mut self.pod, &requests, Some(self.namespace), device.name, POD)
+    }
+
+    /// Waits until both ends carry packets and the pod takes what is sent to its addresses, which the kernel sees to a
+    /// moment after it was asked: a pod that sends, or is pinged, right after its ADD is not to lose its first packet.
+    /// `false` where `deadline` came first.
+    pub(crate) fn settle(&mut self, deadline: Instant) -> Result<bool, Error> {
+        while !self.is_ready()? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
+    fn is_ready(&mut self) -> Result<bool, Error> {
+        let ends = [(&mut self.host, host_ifname(self.plan.hash)), (&mut self.pod, self.plan.ifname)];
+        for (netlink, name) in ends {
+            let link = link::by_name(netlink, &name).map_err(Error::kernel(SETTLE))?;
+            if !link.ok_or(Error::LinkVanished { step: SETTLE, name })?.running {
+                return Ok(false);
+            }
+        }
+        for ip in self.plan.addresses.iter().filter(|ip| ip.is_ipv6()) {
+            if !route::is_local(&mut self.pod, *ip).map_err(Error::kernel(SETTLE))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn device(netlink: &mut Netlink, name: IfName, step: &'static str) -> Result<Device, Error> {
+    let link = link::by_name(netlink, &name).map_err(Error::kernel(step))?;
+    link.map(|link| Device { index: link.index, name }).ok_or_else(|| Error::LinkVanished { step, name })
+}
+
+/// Sends `requests` about `device`. Where the kernel says that IPv6 is off on it (some runtimes make namespaces so),
+/// turns it on and sends what was refused again.
+fn send(
+    netlink: &mut Netlink,
+    requests: &[Request],
+    namespace: Option<&NetNs>,
+    device: IfName,
+    step: &'static str,
+) -> Result<(), Error> {
+    let outcomes = netlink.batch(requests).map_err(Error::kernel(step))?;
+    let ipv6_off = |error: &twill_linux::Error| error.errno() == Some(Errno::EACCES);
+    if !outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(ipv6_off)) {
+        return outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(step)));
+    }
+    sysctl::enable_ipv6(namespace, device).map_err(Error::kernel(step))?;
+    let refused: Vec<Request> = requests
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.is_err())
+        .map(|(request, _)| request.clone())
+        .collect();
+    netlink.apply(&refused).map_err(Error::kernel(step))
+}
+
+/// What stands under the name of a host end.
+#[derive(Debug)]
+pub(crate) enum HostEnd {
+    /// Nothing.
+    Absent,
+    /// A veth with our alias, or with none: an ADD may have been killed before it set it.
+    Ours(SeenLink),
+    /// Something else, and why it is.
+    Foreign(String),
+}
+
+/// Looks for the host end of `hash`.
+pub(crate) fn host_end(host: &mut Netlink, hash: KeyHash, proof: Proof) -> Result<HostEnd, twill_linux::Error> {
+    Ok(match link::by_name(host, &host_ifname(hash))? {
+        None => HostEnd::Absent,
+        Some(link) => match foreign(&link, hash, proof) {
+            Some(why) => HostEnd::Foreign(why),
+            None => HostEnd::Ours(link),
+        },
+    })
+}
+
+/// Why a link that has the name of the host end of `hash` is not it.
+fn foreign(link: &SeenLink, hash: KeyHash, proof: Proof) -> Option<String> {
+    let (ifname, kind, alias) = (link.name.as_str(), link.kind.as_deref(), link.alias.as_deref());
+    alias::HostEnd { ifname, kind, alias, routes: Vec::new() }.foreign(hash, proof)
+}
+
+/// Whether a device was there to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// It was, and is gone.
+    Yes,
+    /// There was none.
+    Nothing,
+    /// What bears the name is somebody else's, and why: ours is not there.
+    Foreign(String),
+}
+
+/// Removes the host end of `hash` if it is ours, and with it everything: the pod's end, addresses, routes, neighbours.
+/// The kernel has confirmed that it is gone when this returns.
+pub(crate) fn remove(host: &mut Netlink, hash: KeyHash, proof: Proof, step: &'static str) -> Result<Removed, Error> {
+    let name = host_ifname(hash);
+    match host_end(host, hash, proof).map_err(Error::kernel(step))? {
+        HostEnd::Absent => Ok(Removed::Nothing),
+        HostEnd::Foreign(why) => Ok(Removed::Foreign(why)),
+        // By number, which was looked up a moment ago: nobody else's device of that name can be hit.
+        HostEnd::Ours(link) => match host.apply(&[link::delete(Device { index: link.index, name })]) {
+            Ok(()) => Ok(Removed::Yes),
+            // It went away meanwhile, with the pod's namespace.
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(Removed::Nothing),
+            Err(error) => Err(Error::kernel(step)(error)),
+        },
+    }
+}

@@ -1,0 +1,287 @@
+//! What stands of an attachment at one end, and how it differs from the plan. For CHECK, which never writes.
+//!
+//! [`End::read`] asks the kernel about one device; [`host_differences`] and [`pod_differences`] are pure. What plugins
+//! after us in a chain may change is no difference: the MTU, further addresses and routes, and the pod's MAC, where the
+//! chain's result has the new one.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use twill_ipam::alias::Proof;
+use twill_linux::state::Target;
+use twill_linux::table::neighbour::{self, SeenNeighbour};
+use twill_linux::table::route::{self, SeenRoute, SeenTarget};
+use twill_linux::table::{SeenAddress, SeenLink, address, link};
+use twill_linux::{IfName, MacAddr, Netlink};
+
+use super::{HOST_MAC, Plan, foreign, gateway, host_ifname, message};
+
+/// A device with what is on it.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    /// The device.
+    pub(crate) link: SeenLink,
+    /// The number that the other end of the veth has in its namespace.
+    pub(crate) peer: Option<u32>,
+    /// Its addresses.
+    pub(crate) addresses: Vec<SeenAddress>,
+    /// The routes that lead to it.
+    pub(crate) routes: Vec<SeenRoute>,
+    /// Its neighbours.
+    pub(crate) neighbours: Vec<SeenNeighbour>,
+}
+
+impl End {
+    /// What stands under `name` in the socket's namespace.
+    pub(crate) fn read(netlink: &mut Netlink, name: IfName) -> Result<Option<Self>, twill_linux::Error> {
+        let Some(link) = link::by_name(netlink, &name)? else { return Ok(None) };
+        let index = link.index;
+        Ok(Some(Self {
+            link,
+            peer: peer(netlink, index)?,
+            addresses: address::of(netlink, index)?,
+            routes: route::of(netlink, index)?,
+            neighbours: neighbour::of(netlink, index)?,
+        }))
+    }
+
+    fn has_neighbour(&self, ip: IpAddr, mac: MacAddr) -> bool {
+        self.neighbours.iter().any(|seen| seen.ip == ip && seen.mac == Some(mac) && seen.permanent)
+    }
+}
+
+/// IFLA_LINK: for a veth the number of its other end.
+fn peer(netlink: &mut Netlink, index: u32) -> Result<Option<u32>, twill_linux::Error> {
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    let Some(RouteNetlinkMessage::NewLink(link)) = netlink.one(RouteNetlinkMessage::GetLink(request))? else {
+        return Ok(None);
+    };
+    Ok(link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    }))
+}
+
+/// What is wrong on the node, a sentence each. `pod` is the pod's end, where it was found.
+pub(crate) fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End>) -> Vec<String> {
+    let name = host_ifname(plan.hash);
+    let Some(end) = host else { return vec![format!("the node has no interface {name}")] };
+    if let Some(why) = foreign(&end.link, plan.hash, Proof::Name) {
+        return vec![format!("the node's interface {name} is not this attachment's: {why}")];
+    }
+    let mut wrong = link_differences(&end.link, "the node's", HOST_MAC);
+    if end.link.alias.as_deref() != Some(plan.alias().as_str()) {
+        let found = end.link.alias.as_deref().unwrap_or_default();
+        wrong.push(format!("the node's interface {name} has the alias {found:?} instead of {:?}", plan.alias()));
+    }
+    if pod.is_some_and(|pod| end.peer != Some(pod.link.index) || pod.peer != Some(end.link.index)) {
+        wrong.push(format!(
+            "the node's interface {name} and the pod's {} are not the two ends of one veth",
+            plan.ifname
+        ));
+    }
+    for ip in &plan.addresses {
+        let wanted = message::host_route(*ip, name);
+        let leads = |seen: &SeenRoute| {
+            seen.key == wanted.key
+                && seen.protocol == wanted.protocol
+                && seen.target == SeenTarget::Device(end.link.index)
+        };
+        if !end.routes.iter().any(leads) {
+            wrong.push(format!("the node has no route {wanted}"));
+        }
+        if !end.has_neighbour(*ip, plan.mac) {
+            wrong.push(format!("the node has no permanent neighbour {ip} lladdr {} dev {name}", plan.mac));
+        }
+    }
+    wrong
+}
+
+/// What is wrong in the pod, a sentence each.
+pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>) -> Vec<String> {
+    let name = plan.ifname;
+    let Some(end) = pod else { return vec![format!("the pod has no interface {name}")] };
+    let mut wrong = link_differences(&end.link, "the pod's", plan.mac);
+    for ip in &plan.addresses {
+        match end.addresses.iter().find(|seen| seen.cidr.ip() == *ip) {
+            None => wrong.push(format!("the pod has no address {ip} on {name}")),
+            Some(seen) if !seen.usable => wrong.push(format!("the pod's address {ip} is tentative or a duplicate")),
+            Some(_) => {}
+        }
+    }
+    // Two addresses of a family share gateway and routes: each is named once.
+    let gateways: BTreeSet<_> = plan.addresses.iter().map(|ip| gateway(*ip)).collect();
+    for gateway in gateways {
+        for wanted in message::pod_routes(gateway, name, 0) {
+            let by = match wanted.target {
+                Target::Gateway { gateway, .. } => Some(gateway),
+                _ => None,
+            };
+            let leads = |seen: &SeenRoute| {
+                // Whatever its metric: it depends on what the pod had before, and another plugin may have changed it.
+                seen.key.destination == wanted.key.destination && seen.target.gateway() == by
+            };
+            if !end.routes.iter().any(leads) {
+                let by = by.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+                wrong.push(format!("the pod has no route {}{by} dev {name}", wanted.key.destination));
+            }
+        }
+        if !end.has_neighbour(gateway, HOST_MAC) {
+            wrong.push(format!("the pod has no permanent neighbour {gateway} lladdr {HOST_MAC} dev {name}"));
+        }
+    }
+    wrong
+}
+
+fn link_differences(link: &SeenLink, whose: &str, mac: MacAddr) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !link.up {
+        wrong.push(format!("{whose} interface {} is down", link.name));
+    }
+    if link.mac != Some(mac) {
+        let found = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        wrong.push(format!("{whose} interface {} has the MAC {found} instead of {mac}", link.name));
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipnetwork::IpNetwork;
+    use twill_ipam::KeyHash;
+    use twill_linux::state::{METRIC, PROTOCOL_POD, RouteKey};
+
+    fn link(index: u32, name: &str, mac: MacAddr) -> SeenLink {
+        SeenLink {
+            index,
+            name: IfName::new(name).unwrap(),
+            kind: Some("veth".to_owned()),
+            mac: Some(mac),
+            mtu: 1500,
+            up: true,
+            running: true,
+            alias: None,
+        }
+    }
+
+    const POD_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+
+    fn plan() -> Plan {
+        Plan {
+            hash: KeyHash(1),
+            ifname: IfName::new("eth0").unwrap(),
+            mac: POD_MAC,
+            mtu: 1500,
+            addresses: vec!["10.42.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+        }
+    }
+
+    fn route(destination: &str, metric: u32, protocol: u8, target: SeenTarget) -> SeenRoute {
+        SeenRoute {
+            key: RouteKey { destination: destination.parse().unwrap(), metric },
+            protocol,
+            target,
+            source: None,
+            tos: 0,
+        }
+    }
+
+    fn neighbour(ip: &str, mac: MacAddr) -> SeenNeighbour {
+        SeenNeighbour { index: 7, ip: ip.parse().unwrap(), mac: Some(mac), permanent: true }
+    }
+
+    fn host() -> End {
+        End {
+            link: SeenLink { alias: Some(plan().alias()), ..link(7, "tw0000000000001", HOST_MAC) },
+            peer: Some(2),
+            addresses: vec![],
+            routes: ["10.42.0.5/32", "fd00::5/128"]
+                .map(|to| route(to, METRIC, PROTOCOL_POD, SeenTarget::Device(7)))
+                .into(),
+            neighbours: vec![neighbour("10.42.0.5", POD_MAC), neighbour("fd00::5", POD_MAC)],
+        }
+    }
+
+    fn pod() -> End {
+        let by = |gateway: &str| SeenTarget::Gateway { gateway: gateway.parse().unwrap(), index: 2, onlink: false };
+        let address = |cidr: &str| SeenAddress {
+            index: 2,
+            cidr: cidr.parse::<IpNetwork>().unwrap(),
+            secondary: false,
+            global: true,
+            usable: true,
+        };
+        End {
+            link: link(2, "eth0", POD_MAC),
+            peer: Some(7),
+            addresses: vec![address("10.42.0.5/32"), address("fd00::5/128")],
+            routes: vec![
+                route("169.254.1.1/32", 0, 3, SeenTarget::Device(2)),
+                route("0.0.0.0/0", 0, 3, by("169.254.1.1")),
+                route("::/0", 1024, 3, by("fe80::1")),
+            ],
+            neighbours: vec![neighbour("169.254.1.1", HOST_MAC), neighbour("fe80::1", HOST_MAC)],
+        }
+    }
+
+    fn host_wrong<R>(change: impl FnOnce(&mut End) -> R) -> String {
+        let mut host = host();
+        change(&mut host);
+        host_differences(&plan(), Some(&host), Some(&pod())).join("; ")
+    }
+
+    fn pod_wrong<R>(change: impl FnOnce(&mut End) -> R) -> String {
+        let mut pod = pod();
+        change(&mut pod);
+        pod_differences(&plan(), Some(&pod)).join("; ")
+    }
+
+    #[test]
+    fn what_an_add_makes_is_no_difference() {
+        assert_eq!(host_wrong(|_| {}), "");
+        assert_eq!(pod_wrong(|_| {}), "");
+    }
+
+    #[test]
+    fn each_missing_thing_on_the_node_is_named() {
+        assert_eq!(host_differences(&plan(), None, None), ["the node has no interface tw0000000000001"]);
+        assert!(host_wrong(|end| end.link.up = false).contains("is down"));
+        assert!(host_wrong(|end| end.link.mac = Some(POD_MAC)).contains("has the MAC 02:00:00:00:00:09"));
+        assert!(host_wrong(|end| end.link.alias = None).contains("alias"));
+        assert!(host_wrong(|end| end.link.kind = None).contains("not this attachment's"));
+        assert!(host_wrong(|end| end.peer = Some(3)).contains("two ends of one veth"));
+        assert!(host_wrong(|end| end.routes.remove(0)).contains("no route 10.42.0.5"));
+        assert!(host_wrong(|end| end.routes[1].protocol = 3).contains("no route fd00::5"));
+        assert!(host_wrong(|end| end.neighbours.remove(1)).contains("no permanent neighbour fd00::5"));
+        assert!(host_wrong(|end| end.neighbours[0].permanent = false).contains("no permanent neighbour 10.42.0.5"));
+    }
+
+    #[test]
+    fn each_missing_thing_in_the_pod_is_named() {
+        assert_eq!(pod_differences(&plan(), None), ["the pod has no interface eth0"]);
+        assert!(pod_wrong(|end| end.link.up = false).contains("the pod's interface eth0 is down"));
+        assert!(pod_wrong(|end| end.link.mac = None).contains("instead of 02:00:00:00:00:09"));
+        assert!(pod_wrong(|end| end.addresses.remove(0)).contains("no address 10.42.0.5"));
+        assert!(pod_wrong(|end| end.addresses[1].usable = false).contains("fd00::5 is tentative"));
+        assert!(pod_wrong(|end| end.routes.remove(0)).contains("no route 169.254.1.1/32"));
+        assert!(pod_wrong(|end| end.routes.remove(1)).contains("no route 0.0.0.0/0 via 169.254.1.1"));
+        assert!(pod_wrong(|end| end.routes.remove(2)).contains("no route ::/0 via fe80::1"));
+        assert!(pod_wrong(|end| end.neighbours.remove(1)).contains("no permanent neighbour fe80::1"));
+    }
+
+    #[test]
+    fn what_later_plugins_of_a_chain_may_change_is_no_difference() {
+        assert_eq!(host_wrong(|end| end.link.mtu = 9000), "");
+        let more = pod_wrong(|end| {
+            end.link.mtu = 1400;
+            end.routes[1].key.metric = 100;
+            end.routes.push(route("192.0.2.0/24", 0, 3, SeenTarget::Device(2)));
+            end.addresses.push(SeenAddress { cidr: "192.0.2.9/24".parse().unwrap(), ..end.addresses[0].clone() });
+        });
+        assert_eq!(more, "");
+    }
+}

@@ -1,0 +1,306 @@
+//! The one error of the plugin, the CNI code of each, and the document that the runtime reads.
+//!
+//! Codes below 100 are the specification's, those from 100 are ours; [`Error::code`] is the only place that gives them.
+//! An error's text is one line: the step, on what, why. Causes below it go into `details`.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use twill_linux::IfName;
+
+use crate::environment::Verb;
+use crate::version::Version;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Variables that the verb needs are absent or empty.
+    #[error("missing in the environment: {}", .0.join(", "))]
+    MissingVariables(Vec<&'static str>),
+    /// A variable that breaks its rule.
+    #[error("{variable}={value:?} is not valid: {rule}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+        /// What would be right.
+        rule: String,
+    },
+    /// A verb of the specification that this version does not perform.
+    #[error("CNI_COMMAND: {0} is not supported by this version of twill")]
+    UnsupportedVerb(Verb),
+    /// Standard input cannot be read.
+    #[error("reading the network configuration from standard input")]
+    Input(#[source] std::io::Error),
+    /// A version of the specification that is not spoken.
+    #[error("cniVersion: {0:?} is not supported; supported are {list}", list = Version::list())]
+    UnsupportedVersion(String),
+    /// A verb that the configuration's version does not have.
+    #[error("{verb} needs cniVersion {needed} or newer, the configuration says {found}")]
+    VerbNeedsVersion {
+        /// The verb.
+        verb: Verb,
+        /// Since when it is specified.
+        needed: Version,
+        /// What the configuration says.
+        found: Version,
+    },
+    /// A configuration that is refused.
+    #[error("network configuration: {0}")]
+    Configuration(twill_conf::Error),
+    /// A `prevResult` that is missing where it must be there, or is no result of ours.
+    #[error("prevResult: {0}")]
+    Previous(String),
+    /// CNI_NETNS cannot be opened or entered.
+    #[error("CNI_NETNS")]
+    Namespace(#[source] twill_linux::Error),
+    /// CNI_NETNS is the namespace that the plugin runs in.
+    #[error("CNI_NETNS={0:?} is the plugin's own network namespace; CNI_NETNS_OVERRIDE=1 allows that")]
+    OwnNamespace(String),
+    /// The interface is there already.
+    #[error("interface {ifname} exists in {netns}: {why}")]
+    InterfaceExists {
+        /// CNI_IFNAME.
+        ifname: String,
+        /// CNI_NETNS.
+        netns: String,
+        /// Whose it is.
+        why: String,
+    },
+    /// The node store or the liveness lock refused a step.
+    #[error("{step}: {source}")]
+    Store {
+        /// Which step of the verb.
+        step: &'static str,
+        /// The store's own words.
+        source: twill_ipam::Error,
+    },
+    /// The kernel refused a step.
+    #[error("{step}: {source}")]
+    Kernel {
+        /// Which step of the verb.
+        step: &'static str,
+        /// What was attempted on what, and the kernel's own words.
+        source: twill_linux::Error,
+    },
+    /// The kernel has a route to the address that the store gave.
+    #[error(
+        "leading the node to the pod: {address} has an owner already: this node has a route to it that is not this pod's"
+    )]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// The kernel's own words.
+        source: twill_linux::Error,
+    },
+    /// The device that bears the name of our host end is none that the plugin makes.
+    #[error("{step}: the device {name} on the node is not ours: {why}")]
+    ForeignDevice {
+        /// Which step of the verb.
+        step: &'static str,
+        /// The device.
+        name: IfName,
+        /// What tells.
+        why: String,
+    },
+    /// A device that was just made is gone: somebody deleted it, or the pod's namespace went away.
+    #[error("{step}: the device {name} has vanished")]
+    LinkVanished {
+        /// Which step of the verb.
+        step: &'static str,
+        /// The device.
+        name: IfName,
+    },
+    /// No address is left, and no block is to be had.
+    #[error("reserving an address: {source}")]
+    Exhausted {
+        /// The store's own words.
+        source: twill_ipam::Error,
+        /// What an operator can do.
+        remedy: &'static str,
+    },
+    /// An ADD that took longer than an ADD may.
+    #[error("{0}: an ADD may take 10 seconds, and they are over")]
+    TooLate(&'static str),
+    /// CHECK found the attachment changed.
+    #[error("the attachment is not as ADD left it: {}", .0.join("; "))]
+    Differences(Vec<String>),
+    /// A failed ADD whose undoing failed too.
+    #[error("{source}")]
+    NotUndone {
+        /// Why the ADD failed.
+        source: Box<Error>,
+        /// What could not be undone, and why.
+        left: Vec<Error>,
+    },
+}
+
+impl Error {
+    /// For `map_err`: the store failed at `step`.
+    pub(crate) fn store(step: &'static str) -> impl FnOnce(twill_ipam::Error) -> Self {
+        move |source| Self::Store { step, source }
+    }
+
+    /// For `map_err`: the kernel refused `step`.
+    pub(crate) fn kernel(step: &'static str) -> impl FnOnce(twill_linux::Error) -> Self {
+        move |source| Self::Kernel { step, source }
+    }
+
+    /// The CNI code.
+    pub(crate) fn code(&self) -> u32 {
+        use twill_ipam::Error as Ipam;
+        match self {
+            Self::UnsupportedVersion(_) | Self::VerbNeedsVersion { .. } => 1,
+            Self::MissingVariables(_) | Self::Variable { .. } | Self::UnsupportedVerb(_) => 4,
+            Self::Input(_) => 5,
+            Self::Configuration(twill_conf::Error::Unsupported { .. }) => 2,
+            Self::Configuration(twill_conf::Error::Syntax { .. }) => 6,
+            Self::Configuration(_) | Self::Previous(_) => 7,
+            Self::Store { source, .. } => match source {
+                Ipam::Exists { .. } => 101,
+                Ipam::Overlap { .. } => 7,
+                temporary if temporary.is_temporary() => 11,
+                _ => 5,
+            },
+            Self::Exhausted { .. } => 100,
+            Self::TooLate(_) => 11,
+            Self::InterfaceExists { .. } => 101,
+            Self::Namespace(_) | Self::OwnNamespace(_) => 102,
+            Self::Differences(_) => 104,
+            Self::Kernel { .. } | Self::AddressTaken { .. } => 105,
+            Self::ForeignDevice { .. } | Self::LinkVanished { .. } => 105,
+            Self::NotUndone { source, .. } => source.code(),
+        }
+    }
+
+    /// The step that failed, for the record of attempts.
+    pub(crate) fn step(&self) -> &'static str {
+        match self {
+            Self::Store { step, .. } | Self::Kernel { step, .. } => step,
+            Self::ForeignDevice { step, .. } | Self::LinkVanished { step, .. } | Self::TooLate(step) => step,
+            Self::Exhausted { .. } => "reserving an address",
+            Self::Namespace(_) | Self::OwnNamespace(_) => "opening the namespace",
+            Self::InterfaceExists { .. } => "making the veth pair",
+            Self::AddressTaken { .. } => "leading the node to the pod",
+            Self::Differences(_) => "comparing",
+            Self::NotUndone { source, .. } => source.step(),
+            _ => "reading the request",
+        }
+    }
+
+    /// Message and causes in one line.
+    pub(crate) fn full_text(&self) -> String {
+        let details = self.details();
+        if details.is_empty() { self.to_string() } else { format!("{self}; {details}") }
+    }
+
+    /// What stands below the message: its causes, and what could not be undone.
+    fn details(&self) -> String {
+        let mut parts = Vec::new();
+        match self {
+            // The texts of these hold their cause.
+            Self::Store { .. } | Self::Kernel { .. } => {}
+            Self::Exhausted { remedy, .. } => parts.push((*remedy).to_owned()),
+            Self::NotUndone { source, left } => {
+                parts.extend(Some(source.details()).filter(|details| !details.is_empty()));
+                parts.extend(left.iter().map(|error| format!("undoing failed: {error}")));
+            }
+            _ => {
+                let mut cause = self.source();
+                while let Some(error) = cause {
+                    parts.push(error.to_string());
+                    cause = error.source();
+                }
+            }
+        }
+        parts.join("; ")
+    }
+
+    /// The document that goes to stdout instead of a result (CNI specification 1.1.0, "Error").
+    pub(crate) fn document(&self, verb: Option<Verb>, version: Version) -> Value {
+        let reword = |text: String| if verb == Some(Verb::Del) { never_absent(&text) } else { text };
+        let mut document = json!({
+            "cniVersion": version.as_str(),
+            "code": self.code(),
+            "msg": reword(self.to_string()),
+        });
+        let details = reword(self.details());
+        if !details.is_empty() {
+            document["details"] = details.into();
+        }
+        document
+    }
+}
+
+/// Go clients take a DEL for done when its error says "not found" or "no such file or directory": a DEL that failed
+/// says it in other words.
+fn never_absent(text: &str) -> String {
+    ["not found", "no such file or directory"].into_iter().fold(text.to_owned(), |text, phrase| {
+        let mut rest = text.as_str();
+        let mut reworded = String::new();
+        while let Some(at) = rest.to_ascii_lowercase().find(phrase) {
+            reworded.push_str(&rest[..at]);
+            reworded.push_str("absent");
+            rest = &rest[at + phrase.len()..];
+        }
+        reworded + rest
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    fn missing_namespace() -> Error {
+        let cause = std::io::Error::from_raw_os_error(nix::libc::ENOENT);
+        Error::Namespace(twill_linux::Error::Namespace { path: "/run/netns/gone".into(), cause })
+    }
+
+    #[test]
+    fn an_error_is_one_document_with_code_message_and_cause() {
+        let document = missing_namespace().document(Some(Verb::Add), Version::V0_4_0);
+        assert_eq!(document["cniVersion"], "0.4.0");
+        assert_eq!(document["code"], 102);
+        let details = document["details"].as_str().unwrap();
+        assert!(details.contains("/run/netns/gone") && details.contains("No such file"), "{details}");
+    }
+
+    #[test]
+    fn a_failed_del_never_sounds_like_something_that_was_gone() {
+        let error = Error::Store {
+            step: "marking",
+            source: twill_ipam::Error::Io {
+                what: "opening",
+                path: "/run/Not Found".into(),
+                cause: std::io::Error::new(ErrorKind::NotFound, "No such file or directory, NOT FOUND"),
+            },
+        };
+        let text = error.document(Some(Verb::Del), Version::NEWEST).to_string().to_lowercase();
+        assert!(!text.contains("not found") && !text.contains("no such file or directory"), "{text}");
+        assert!(text.contains("absent") && text.contains("opening"), "{text}");
+        assert!(error.document(Some(Verb::Add), Version::NEWEST).to_string().contains("No such file"));
+    }
+
+    #[test]
+    fn what_could_not_be_undone_is_told_and_keeps_the_code() {
+        let left = vec![Error::store("releasing")(twill_ipam::Error::Busy)];
+        let error = Error::NotUndone { source: Box::new(missing_namespace()), left };
+        assert_eq!(error.code(), 102);
+        let document = error.document(Some(Verb::Add), Version::NEWEST);
+        assert!(document["details"].as_str().unwrap().contains("undoing failed: releasing"), "{document}");
+        assert!(document["details"].as_str().unwrap().contains("/run/netns/gone"), "{document}");
+    }
+
+    #[test]
+    fn running_out_is_told_from_waiting() {
+        let full = |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted };
+        let exhausted = Error::Exhausted { source: full(true), remedy: "add a subnet" };
+        assert_eq!(exhausted.code(), 100);
+        assert_eq!(exhausted.document(None, Version::NEWEST)["details"], "add a subnet");
+        assert_eq!(Error::store("reserving")(full(false)).code(), 11);
+        assert_eq!(Error::store("reserving")(twill_ipam::Error::NotReady).code(), 11);
+    }
+}

@@ -1,0 +1,26 @@
+//! `twill`, the CNI plugin: a process for each verb, blocking, that needs nothing alive.
+//!
+//! Environment and standard input become a validated [`request`]; a file under [`verb`] does the work: addresses from the
+//! node's store, the veth by [`attach`]; the [`result`], or the [`error`], is the one JSON document on stdout.
+
+mod attach;
+mod attempt;
+mod doorbell;
+mod environment;
+mod error;
+mod rebuild;
+mod request;
+mod result;
+mod run;
+mod sysctl;
+mod verb;
+mod version;
+
+/// musl's allocator asks the kernel for a mapping, and gives it back, with nearly every growing vector; in a process that
+/// lives for milliseconds that is a good part of its time.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+fn main() -> std::process::ExitCode {
+    run::run()
+}

@@ -1,0 +1,70 @@
+//! The sysctls that an ADD writes: forwarding on the node, stand-alone, where no daemon sets it; and IPv6 on single devices,
+//! with a daemon or without, where the runtime or the operator turned it off by default.
+
+use std::fs;
+use std::io;
+
+use twill_linux::{Error, IfName, NetNs};
+
+/// Lets the node route for its pods. Reads first: after the first ADD there is nothing to write.
+pub(crate) fn forward(ipv4: bool, ipv6: bool) -> Result<(), Error> {
+    if ipv4 {
+        ensure("net/ipv4/ip_forward", "1")?;
+    }
+    if ipv6 && read("net/ipv6/conf/all/forwarding")? != "1" {
+        keep_router_advertisements()?;
+        write("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// An interface that learned its default route from advertisements would lose it when it begins to forward, unless told
+/// that it listens all the same (Documentation/networking/ip-sysctl.rst, accept_ra = 2).
+fn keep_router_advertisements() -> Result<(), Error> {
+    let directory = "net/ipv6/conf";
+    let refused = |cause| Error::Sysctl { path: directory.to_owned(), value: String::new(), cause };
+    for entry in fs::read_dir(absolute(directory)).map_err(refused)? {
+        let name = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
+        let path = format!("{directory}/{name}/accept_ra");
+        if !matches!(name.as_str(), "all" | "default" | "lo") && read(&path).is_ok_and(|value| value == "1") {
+            match write(&path, "2") {
+                // The interface went away while we looked.
+                Err(Error::Sysctl { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Turns IPv6 on for one device, in another namespace where one is given.
+pub(crate) fn enable_ipv6(namespace: Option<&NetNs>, device: IfName) -> Result<(), Error> {
+    let enable = || ensure(&format!("net/ipv6/conf/{device}/disable_ipv6"), "0");
+    match namespace {
+        Some(namespace) => namespace.run(enable)?,
+        None => enable(),
+    }
+}
+
+fn ensure(path: &str, value: &str) -> Result<(), Error> {
+    if read(path)? == value { Ok(()) } else { write(path, value) }
+}
+
+fn read(path: &str) -> Result<String, Error> {
+    let text = fs::read_to_string(absolute(path));
+    text.map(|text| text.trim().to_owned()).map_err(|cause| Error::Sysctl {
+        path: path.to_owned(),
+        value: String::new(),
+        cause,
+    })
+}
+
+fn write(path: &str, value: &str) -> Result<(), Error> {
+    let refused = |cause| Error::Sysctl { path: path.to_owned(), value: value.to_owned(), cause };
+    fs::write(absolute(path), value).map_err(refused)
+}
+
+/// The calling thread's own view: below /proc/sys/net each thread sees its network namespace.
+fn absolute(path: &str) -> String {
+    format!("/proc/sys/{path}")
+}

@@ -1,0 +1,29 @@
+//! The verbs that work on one attachment, a file each, and what they have in common.
+
+pub(crate) mod add;
+pub(crate) mod check;
+pub(crate) mod del;
+
+use twill_linux::{IfName, NetNs};
+
+use crate::error::Error;
+use crate::request::Request;
+
+/// Opens CNI_NETNS. The plugin's own namespace is refused, unless the request allows it: pods there would have the
+/// node's interfaces, and a DEL would take them away.
+fn open_namespace(request: &Request) -> Result<NetNs, Error> {
+    let path = request.target.netns_path().unwrap_or_default();
+    let namespace = NetNs::open(&path).map_err(Error::Namespace)?;
+    if !request.target.own_netns {
+        let own = NetNs::current().map_err(Error::Namespace)?;
+        if namespace.is(&own).map_err(Error::Namespace)? {
+            return Err(Error::OwnNamespace(request.netns().to_owned()));
+        }
+    }
+    Ok(namespace)
+}
+
+/// CNI_IFNAME for the kernel.
+fn pod_ifname(request: &Request) -> IfName {
+    IfName::new(request.target.ifname.as_str()).expect("the rule of CNI_IFNAME is the stricter one")
+}

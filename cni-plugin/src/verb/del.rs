@@ -1,0 +1,69 @@
+//! DEL: the link goes, then the row, and the addresses cool.
+//!
+//! It succeeds whenever the link is gone, for that is what the pod's end means to others. The store may be lost, full,
+//! read-only or of a newer schema: the kernel alone is enough, since the host end's name follows from the request, and
+//! the daemon's sweep frees the row later.
+
+use std::time::Duration;
+
+use twill_ipam::alias::Proof;
+use twill_ipam::liveness::Liveness;
+use twill_ipam::store::Role;
+use twill_ipam::{BootTime, Store};
+use twill_linux::Netlink;
+
+use crate::attach;
+use crate::error::Error;
+use crate::request::Request;
+
+/// How long a DEL waits for an ADD or DEL of the same attachment: an ADD lives for ten seconds at most.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+const REMOVE: &str = "removing the veth pair";
+
+/// Detaches the container.
+pub(crate) fn del(request: &Request) -> Result<(), Error> {
+    let mut store = Store::open(request.run_dir(), Role::Guest).ok();
+    // The mark first, then the lock: an ADD that runs sees it at its next step and gives up.
+    if let Some(store) = &mut store {
+        ignore(store.mark_deleting(request.hash, BootTime::now()));
+    }
+    lock(request)?;
+    // Asked for after the lock: an ADD that held it before us may have taken the row over as a new one.
+    let row = store.as_ref().map(|store| store.attachment(request.hash));
+    let proof = match row {
+        // The store knows all that stands, and it does not know of this: an alias that is not ours is somebody's.
+        Some(Ok(None)) => Proof::Alias,
+        Some(Ok(Some(_)) | Err(_)) | None => Proof::Name,
+    };
+    let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
+    attach::remove(&mut host, request.hash, proof, REMOVE)?;
+    // Asked for once more: a rebuild that saw the link before it went may have added a row.
+    if let Some(store) = &mut store
+        && let Ok(Some(row)) = store.attachment(request.hash)
+    {
+        ignore(store.release(row.id, BootTime::now()));
+    }
+    Ok(())
+}
+
+/// Waits for whoever works on the attachment, and keeps others out to the end of the process. Where no lock can be had
+/// at all (no run directory, or a read-only one), no ADD can have one either.
+fn lock(request: &Request) -> Result<(), Error> {
+    if !request.run_dir().exists() {
+        return Ok(());
+    }
+    match Liveness::acquire(request.run_dir(), request.hash, PATIENCE) {
+        Ok(lock) => std::mem::forget(lock),
+        Err(error @ twill_ipam::Error::Busy) => {
+            return Err(Error::store("waiting for another call on this attachment")(error));
+        }
+        Err(other) => ignore::<(), _>(Err(other)),
+    }
+    Ok(())
+}
+
+/// A failure of the store: the row is left to the sweep, which asks the kernel.
+fn ignore<T, E>(outcome: Result<T, E>) {
+    drop(outcome);
+}
