@@ -1,0 +1,53 @@
+//! `alive/<name>`: a key on a lease, for display only. Nothing in the data path hangs on it.
+//!
+//! Only the machine that is registered under the name writes it: a second one of that name, which the keeper refuses, must
+//! neither look alive nor take the key away with its lease.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use twill_cluster::key;
+use twill_cluster::store::{Range, Store, StoreError};
+use twill_cluster::txn::{Compare, Op, Txn};
+use twill_conf::NodeName;
+
+const TTL: Duration = Duration::from_secs(60);
+const RENEWAL: Duration = Duration::from_secs(20);
+
+/// Keeps the key alive while the node is registered, by the epoch that comes through the channel; while etcd is away, it
+/// tries again at the next renewal.
+pub async fn keep<S: Store>(store: &S, node: NodeName, mut epochs: watch::Receiver<Option<i64>>) {
+    let mut renewal = interval(RENEWAL);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lease = None;
+    loop {
+        tokio::select! {
+            _ = renewal.tick() => {}
+            Ok(()) = epochs.changed() => {}
+        }
+        let Some(epoch) = *epochs.borrow_and_update() else { continue };
+        match beat(store, &node, epoch, lease).await {
+            Ok(held) => lease = Some(held),
+            Err(error) => tracing::debug!(%error, "liveness not renewed"),
+        }
+    }
+}
+
+/// Renews the lease, and writes the key where it is not there any more: whoever deleted it did not touch the lease.
+async fn beat<S: Store>(store: &S, node: &NodeName, epoch: i64, lease: Option<i64>) -> Result<i64, StoreError> {
+    let key = key::alive(node);
+    let lease = match lease {
+        Some(lease) if store.renew(lease).await? => {
+            if !store.read(&Range::key(&key)).await?.entries.is_empty() {
+                return Ok(lease);
+            }
+            lease
+        }
+        _ => store.grant(TTL).await?,
+    };
+    let value = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string().into_bytes();
+    let ours = Compare::Created { key: key::node(node), revision: epoch };
+    store.commit(&Txn { when: vec![ours], then: vec![Op::Put { key, value, lease: Some(lease) }] }).await?;
+    Ok(lease)
+}

@@ -1,0 +1,270 @@
+//! The block task: performs what the [`Keeper`] decides, and tells the plugin what it must know.
+//!
+//! The rules of registering and claiming are in `cluster::keeper`, which does no I/O; here are its hands. Everything that
+//! the keeper learns comes through here: the view, the use of the local blocks, what this node publishes of itself, and
+//! the answers of etcd.
+
+mod pause;
+mod tell;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use twill_cluster::View;
+use twill_cluster::keeper::{Facts, Identity, Input, Keeper, Output};
+use twill_cluster::record::{self, Tunnel, VxlanEnd};
+use twill_cluster::request::{Answer, RequestId};
+use twill_cluster::store::Store;
+use twill_conf::node::NodeConf;
+use twill_conf::{NodeName, PoolName};
+use twill_fabric::{Underlay, pod_mtu};
+use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
+use twill_ipam::{Block, BootTime, Error};
+use twill_linux::MacAddr;
+
+use crate::bell::{Bell, Causes};
+use crate::picture::{Picture, Pictures, Underlays};
+use crate::store::NodeStore;
+use pause::Pause;
+use tell::Teller;
+
+/// How often the use of the blocks is looked at without a ring: cooling addresses become free in silence.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The block task's state.
+#[derive(Debug)]
+pub struct Blocks {
+    keeper: Keeper,
+    facts: Facts,
+    /// As last told to the keeper; `None` before the first look.
+    local: Option<Vec<BlockUse>>,
+    exhausted: Vec<PoolName>,
+    name: NodeName,
+    store: NodeStore,
+    bell: Arc<Bell>,
+    /// The epoch, once the node is registered.
+    registered: watch::Sender<Option<i64>>,
+    pause: Pause,
+    teller: Teller,
+}
+
+impl Blocks {
+    /// A task that has not begun.
+    pub fn new(
+        conf: &NodeConf,
+        identity: Identity,
+        vtep_mac: MacAddr,
+        store: NodeStore,
+        bell: Arc<Bell>,
+        registered: watch::Sender<Option<i64>>,
+    ) -> Self {
+        Self {
+            keeper: Keeper::new(identity),
+            facts: Facts {
+                underlay: record::Underlay::default(),
+                tunnel: Tunnel::default(),
+                vxlan: Some(VxlanEnd { mac: vtep_mac.to_string() }),
+                labels: conf.labels.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            local: None,
+            exhausted: Vec::new(),
+            name: conf.node_name.clone(),
+            store,
+            bell,
+            registered,
+            pause: Pause::default(),
+            teller: Teller::default(),
+        }
+    }
+
+    /// Keeps the node registered and supplied with blocks until the daemon ends.
+    pub async fn keep<S: Store + Clone>(
+        mut self,
+        etcd: &S,
+        mut pictures: Pictures,
+        mut underlays: Underlays,
+        mut rings: mpsc::Receiver<()>,
+    ) {
+        let mut requests: JoinSet<(RequestId, Answer)> = JoinSet::new();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pictures.mark_changed();
+        loop {
+            let input = tokio::select! {
+                Ok(()) = pictures.changed() => proven(pictures.borrow_and_update().as_ref()),
+                Ok(()) = underlays.changed() => None,
+                Some(()) = rings.recv() => None,
+                Some(answer) = requests.join_next() => {
+                    let (id, answer) = answer.expect("a request to etcd does not panic");
+                    Some(Input::Answer(id, answer))
+                }
+                () = self.pause.over() => Some(Input::Resume),
+                _ = look.tick() => None,
+            };
+            if let Some(input) = input {
+                let outputs = self.keeper.step(input);
+                self.perform(outputs, etcd, &mut requests).await;
+            }
+            let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
+            for input in self.look(picture.as_ref(), underlay.as_ref()).await {
+                let outputs = self.keeper.step(input);
+                self.perform(outputs, etcd, &mut requests).await;
+            }
+            self.tell_plugin(picture.as_ref(), underlay.as_ref()).await;
+        }
+    }
+
+    async fn perform<S: Store + Clone>(
+        &mut self,
+        outputs: Vec<Output>,
+        etcd: &S,
+        requests: &mut JoinSet<(RequestId, Answer)>,
+    ) {
+        for output in outputs {
+            match output {
+                Output::Request(request) => {
+                    let etcd = etcd.clone();
+                    requests.spawn(async move { (request.id, request.perform(&etcd).await) });
+                }
+                Output::Open { block, pool, fresh } => {
+                    // One that was this node's before may have been lost with the store: its addresses cool first.
+                    let open = move |store: &mut twill_ipam::Store| match fresh {
+                        true => store.put_block(block, &pool, BlockState::Open),
+                        false => store.bring_back(block, &pool),
+                    };
+                    let done = self.store.run(open).await;
+                    self.stored(done);
+                }
+                Output::Close { block, pool } => {
+                    let done = self.store.run(move |store| store.put_block(block, &pool, BlockState::Closing)).await;
+                    self.stored(done);
+                }
+                Output::Registered { epoch, returned } => {
+                    tell::registered(self.name.as_str(), epoch, returned);
+                    self.registered.send_replace(Some(epoch));
+                    self.pause.forget();
+                }
+                Output::Claimed { block, pool } => {
+                    tracing::info!("claimed {block} of pool {pool}");
+                    self.pause.forget();
+                }
+                Output::Exhausted(pools) => self.exhausted = pools,
+                Output::Problems(problems) => self.teller.problems(&problems),
+                Output::Pause => self.pause.begin(),
+            }
+        }
+    }
+
+    /// An order of the keeper was carried out, or was not: then the next look tells it that nothing has changed, and it
+    /// orders again.
+    fn stored(&mut self, done: Result<(), Error>) {
+        if done.is_err() {
+            self.local = None;
+        }
+        self.teller.store(done);
+    }
+
+    /// Looks at the local blocks and at this node; what changed since the last look is the keeper's to know.
+    async fn look(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) -> Vec<Input> {
+        let view = picture.filter(|picture| picture.proven).map(|picture| picture.view.clone());
+        let name = self.name.clone();
+        let (local, tunnel) = match self.store.run(move |store| supplies(store, &name, view.as_deref())).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.teller.store(Err(error));
+                return Vec::new();
+            }
+        };
+        let mut news = Vec::new();
+        self.store.remember(&local);
+        if self.local.as_ref() != Some(&local) {
+            // What is programmed depends on which blocks there are, not on how many of their addresses are in use.
+            if self.local.as_deref().map(shape) != Some(shape(&local)) {
+                self.bell.ring(Causes { view: true, ..Causes::default() });
+            }
+            self.local = Some(local.clone());
+            news.push(Input::Local(local));
+        }
+        if let Some(underlay) = underlay {
+            let addresses = record::Underlay { ipv4: underlay.ipv4, ipv6: underlay.ipv6 };
+            // A tunnel address that is published stays so while the store is being filled again; another may replace it.
+            let known = &self.facts.tunnel;
+            let tunnel = Tunnel { ipv4: tunnel.ipv4.or(known.ipv4), ipv6: tunnel.ipv6.or(known.ipv6) };
+            if addresses != self.facts.underlay || tunnel != self.facts.tunnel {
+                self.facts.underlay = addresses;
+                self.facts.tunnel = tunnel;
+                news.push(Input::Facts(self.facts.clone()));
+            }
+        }
+        news
+    }
+
+    /// Writes the node's row in the store, if what the plugin must know has changed.
+    async fn tell_plugin(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) {
+        let (Some(picture), Some(underlay)) = (picture, underlay) else { return };
+        let Some(config) = &picture.view.config else { return };
+        let has = |ipv6: bool| config.value.pools.iter().any(|pool| pool.cidr.is_ipv6() == ipv6);
+        let node = Node {
+            name: self.name.to_string(),
+            mtu: pod_mtu(&picture.view, underlay),
+            ipv4: has(false),
+            ipv6: has(true),
+            exhausted: self.exhausted.clone(),
+        };
+        // Compared with the store, not with a memory: somebody may have deleted the file.
+        let done = self.store.run(move |store| match store.node()? {
+            Some(known) if known == node => Ok(()),
+            _ => store.set_node(&node),
+        });
+        let done = done.await;
+        self.teller.store(done);
+    }
+}
+
+/// The view, where etcd itself told it in this run; the keeper must not see any other.
+fn proven(picture: Option<&Picture>) -> Option<Input> {
+    picture.filter(|picture| picture.proven).map(|picture| Input::View(picture.view.clone()))
+}
+
+/// What of the blocks matters to the kernel.
+fn shape(blocks: &[BlockUse]) -> Vec<(Block, BlockState, Option<IpAddr>)> {
+    blocks.iter().map(|block| (block.block, block.state, block.tunnel)).collect()
+}
+
+/// The blocks with their use, and the tunnel addresses, taken now where a family has its first block. Blocks that went to
+/// somebody else are forgotten as soon as nothing of ours is in them, or they would stand in the new owner's way.
+fn supplies(
+    store: &mut twill_ipam::Store,
+    me: &NodeName,
+    view: Option<&View>,
+) -> Result<(Vec<BlockUse>, Tunnel), Error> {
+    let now = BootTime::now();
+    for lost in store.blocks(now)?.iter().filter(|block| is_lost(block, me, view)) {
+        if let Some(ip) = lost.tunnel {
+            store.release_tunnel(ip, now)?;
+        }
+        store.remove_block(lost.block, now)?;
+    }
+    let mut tunnel = Tunnel::default();
+    for ipv6 in [false, true] {
+        match store.tunnel(ipv6, now) {
+            Ok(Some(IpAddr::V4(ip))) => tunnel.ipv4 = Some(ip),
+            Ok(Some(IpAddr::V6(ip))) => tunnel.ipv6 = Some(ip),
+            // Pods were faster; the next block has room.
+            Ok(None) | Err(Error::NoFreeAddress { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((store.blocks(now)?, tunnel))
+}
+
+/// Whether a block from the cluster is closed here, and by etcd's own word not ours.
+fn is_lost(block: &BlockUse, me: &NodeName, view: Option<&View>) -> bool {
+    let closed = block.origin == Origin::Cluster && block.state == BlockState::Closing;
+    closed && view.is_some_and(|view| view.blocks.get(&block.block).is_none_or(|record| record.value.node != *me))
+}

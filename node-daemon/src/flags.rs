@@ -1,0 +1,59 @@
+//! The command line of `twilld`, as the topmost layer of the node configuration.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use twill_conf::Error;
+use twill_conf::node::{NodeLayer, Setting};
+
+/// The daemon of a Twill node: claims blocks of addresses, keeps routes, tunnels and firewall as they shall be.
+#[derive(Debug, Parser)]
+#[command(name = "twilld", version, max_term_width = 100)]
+pub struct Flags {
+    /// This node's name, unique in the cluster [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// The endpoints of etcd, comma-separated; must be named here, in the environment or in the file
+    #[arg(long, value_name = "URL[,URL]")]
+    etcd: Option<String>,
+    /// The prefix of all keys in etcd [default: /twill/v1/]
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// The interface that carries traffic between nodes [default: the interface of the default route]
+    #[arg(long, value_name = "IFNAME")]
+    underlay: Option<String>,
+    /// Where plugin, daemon and twillctl meet [default: /run/twill]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<String>,
+    /// Where what outlives a boot is kept [default: /var/lib/twill]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+    /// The node configuration, a TOML file [default: /etc/twill/twilld.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "TWILLD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter as in info,twill_cluster=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+impl Flags {
+    /// What was said on the command line; all else is left to the layers below.
+    pub fn layer(&self) -> Result<NodeLayer, Error> {
+        let said = [
+            (Setting::NodeName, &self.node_name),
+            (Setting::Etcd, &self.etcd),
+            (Setting::Prefix, &self.prefix),
+            (Setting::Underlay, &self.underlay),
+            (Setting::RunDir, &self.run_dir),
+            (Setting::StateDir, &self.state_dir),
+            (Setting::Log, &self.log),
+        ];
+        let mut layer = NodeLayer::default();
+        for (setting, text) in said {
+            if let Some(text) = text {
+                layer.set(setting, &setting.flag(), text)?;
+            }
+        }
+        Ok(layer)
+    }
+}

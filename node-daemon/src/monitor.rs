@@ -1,0 +1,37 @@
+//! The monitor: a thread that hears of changes in the kernel and rings the reconciler's bell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use twill_linux::monitor::Monitor;
+
+use crate::bell::{Bell, Causes};
+
+/// How long a new subscription is put off after one failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often the thread looks whether the daemon still runs; nothing else hangs on it.
+const TURN: Duration = Duration::from_secs(3600);
+
+/// Listens for as long as the process lives. `first` is opened before the first dump, so that no change falls between.
+pub fn listen(first: Monitor, bell: &Arc<Bell>) {
+    let mut monitor = Some(first);
+    loop {
+        match monitor.as_mut().map(|monitor| monitor.wait(TURN)) {
+            Some(Ok(heard)) => {
+                bell.ring(Causes { network: heard.network, firewall: heard.firewall, ..Causes::default() });
+            }
+            Some(Err(error)) => {
+                tracing::warn!("events of the kernel are not heard, drift is found by the timer alone: {error}");
+                monitor = None;
+            }
+            None => {
+                std::thread::sleep(PAUSE);
+                monitor = Monitor::open().ok();
+                if monitor.is_some() {
+                    tracing::info!("events of the kernel are heard again");
+                    bell.ring(Causes { network: true, firewall: true, ..Causes::default() });
+                }
+            }
+        }
+    }
+}

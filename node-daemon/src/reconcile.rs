@@ -1,0 +1,139 @@
+//! The reconciler: the only one that writes the cluster's routes, tunnels and firewall to the kernel.
+//!
+//! A thread of its own, since netlink and `nft` block. Each pass observes the underlay, reads the node store, lets `fabric`
+//! say what shall stand, and lets `linux` apply the difference. A pass is due when the [`Bell`] rings, and every
+//! [`RESYNC`] without a ring. Nothing is written before there is a view, and nothing is ever flushed: a restart finds
+//! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
+//! missing is made; what stands is changed and removed by what etcd itself has told.
+
+mod local;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use twill_fabric::{Underlay, desired};
+use twill_linux::nft::Firewall;
+use twill_linux::state::KernelState;
+use twill_linux::{Netlink, table};
+
+use crate::bell::{Bell, Causes};
+use crate::picture::Pictures;
+use crate::store::NodeStore;
+use crate::underlay::{self, NoUnderlay};
+pub use local::Me;
+use report::Report;
+
+/// How long drift can last that no event told of.
+const RESYNC: Duration = Duration::from_secs(9);
+/// How long events of the kernel are gathered before a pass.
+const CALM: Duration = Duration::from_millis(40);
+
+/// What stands in the way of a whole pass. The next one tries again.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error(transparent)]
+    Underlay(#[from] NoUnderlay),
+    #[error(transparent)]
+    Store(#[from] twill_ipam::Error),
+    #[error(transparent)]
+    Kernel(#[from] twill_linux::Error),
+}
+
+/// The reconciler's parts.
+#[derive(Debug)]
+pub struct Reconciler {
+    me: Me,
+    bell: Arc<Bell>,
+    pictures: Pictures,
+    underlays: watch::Sender<Option<Underlay>>,
+    store: NodeStore,
+    netlink: Netlink,
+    firewall: Firewall,
+    last: Option<KernelState>,
+    report: Report,
+}
+
+impl Reconciler {
+    /// Opens a netlink socket in the daemon's namespace.
+    pub fn new(
+        me: Me,
+        bell: Arc<Bell>,
+        pictures: Pictures,
+        underlays: watch::Sender<Option<Underlay>>,
+        store: NodeStore,
+    ) -> Result<Self, twill_linux::Error> {
+        let netlink = Netlink::open()?;
+        let firewall = Firewall::new(&me.run_dir.join("firewall.json"));
+        let report = Report::default();
+        Ok(Self { me, bell, pictures, underlays, store, netlink, firewall, last: None, report })
+    }
+
+    /// Reconciles until the bell says stop. The data path is left as it is.
+    pub fn run(mut self) {
+        let mut causes = Causes { view: true, network: true, firewall: true, stop: false };
+        while !causes.stop {
+            match self.pass(causes) {
+                Ok(()) => self.report.clear(),
+                Err(obstacle) => {
+                    self.report.obstacle(&obstacle.to_string());
+                    self.renew_socket(&obstacle);
+                }
+            }
+            causes = self.bell.wait(RESYNC, CALM);
+            if causes.is_empty() {
+                causes = Causes { network: true, firewall: true, ..causes };
+            }
+        }
+    }
+
+    fn pass(&mut self, causes: Causes) -> Result<(), Obstacle> {
+        let known = self.underlays.borrow().clone();
+        let underlay = match underlay::observe(&mut self.netlink, self.me.underlay.as_deref(), known.as_ref()) {
+            Ok(underlay) => underlay,
+            Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
+            Err(none) => {
+                self.underlays.send_if_modified(|known| known.take().is_some());
+                return Err(none.into());
+            }
+        };
+        self.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay));
+        // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
+        let known = self.pictures.borrow().clone().filter(|picture| picture.view.config.is_some());
+        let Some(picture) = known else { return Ok(()) };
+        let local = self.store.with(|store| local::observe(&self.me, underlay, store))?;
+        let desired = desired(&picture.view, &local);
+        self.report.problems(&desired.problems);
+
+        let drifted = self.last.as_ref() == Some(&desired.state);
+        // The guard first: it must know a node before a route makes that node answer.
+        if causes.firewall || !drifted {
+            self.guard(&desired.state, picture.proven, drifted)?;
+        }
+        let bring = if picture.proven { table::reconcile } else { table::complete };
+        let outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
+        self.report.outcome(outcome, drifted);
+        self.last = Some(desired.state);
+        Ok(())
+    }
+
+    fn guard(&mut self, desired: &KernelState, proven: bool, drifted: bool) -> Result<(), Obstacle> {
+        let Some(ruleset) = &desired.firewall else { return Ok(()) };
+        if proven || !self.firewall.stands(&ruleset.table)? {
+            let changed = self.firewall.reconcile(ruleset)?;
+            self.report.firewall(changed && drifted);
+        }
+        Ok(())
+    }
+
+    /// A socket that failed may hold answers to requests of long ago, or a dump that was never read to its end: begin
+    /// with a new one.
+    fn renew_socket(&mut self, obstacle: &Obstacle) {
+        if let Obstacle::Kernel(_) = obstacle
+            && let Ok(netlink) = Netlink::open()
+        {
+            self.netlink = netlink;
+        }
+    }
+}

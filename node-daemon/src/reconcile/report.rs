@@ -1,0 +1,78 @@
+//! What the log says of the reconciler: a line for each repair, and for what stands in the way, once.
+
+use std::collections::BTreeSet;
+
+use twill_linux::table::Outcome;
+
+/// Repairs of one pass that get a line each; of more, the number is told.
+const LINES: usize = 8;
+
+/// Remembers what was said, so that a state that lasts is told when it begins and when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    obstacle: Option<String>,
+    problems: BTreeSet<String>,
+    /// What the kernel refused in the last pass.
+    suspected: BTreeSet<String>,
+    /// What it refused in two passes, and was told.
+    refusals: BTreeSet<String>,
+}
+
+impl Report {
+    /// A pass could not be made.
+    pub(super) fn obstacle(&mut self, text: &str) {
+        if self.obstacle.as_deref() != Some(text) {
+            tracing::error!("cannot reconcile, trying again every few seconds: {text}");
+            self.obstacle = Some(text.to_owned());
+        }
+    }
+
+    /// A pass was made.
+    pub(super) fn clear(&mut self) {
+        if self.obstacle.take().is_some() {
+            tracing::info!("reconciling again");
+        }
+    }
+
+    /// What `fabric` could not make of the view.
+    pub(super) fn problems(&mut self, now: &[String]) {
+        tell_new(&mut self.problems, now.iter().cloned().collect());
+    }
+
+    /// What a pass did. `drifted`: nothing else was wanted than before, so every change is a repair.
+    pub(super) fn outcome(&mut self, outcome: Outcome, drifted: bool) {
+        for (number, repair) in outcome.repairs.iter().enumerate() {
+            if !drifted || number >= LINES {
+                tracing::debug!(table = repair.table, "{} {}", repair.action, repair.object);
+            } else {
+                tracing::info!("repaired {}: {} {}", repair.table, repair.action, repair.object);
+            }
+        }
+        if drifted && outcome.repairs.len() > LINES {
+            tracing::info!("repaired {} more objects", outcome.repairs.len() - LINES);
+        }
+        // A pod that goes between the look at the store and the look at the kernel makes a refusal once; what is true is
+        // refused again.
+        let refused: BTreeSet<String> = outcome.errors.iter().map(|error| format!("refused: {error}")).collect();
+        let again = refused.intersection(&self.suspected).cloned().collect();
+        self.suspected = refused;
+        tell_new(&mut self.refusals, again);
+    }
+
+    /// The firewall was found changed by someone else, and put right.
+    pub(super) fn firewall(&self, repaired: bool) {
+        if repaired {
+            tracing::info!("repaired firewall: someone had changed or flushed table inet twill");
+        }
+    }
+}
+
+fn tell_new(known: &mut BTreeSet<String>, now: BTreeSet<String>) {
+    for text in now.difference(known) {
+        tracing::warn!("{text}");
+    }
+    for text in known.difference(&now) {
+        tracing::info!("over: {text}");
+    }
+    *known = now;
+}

@@ -1,0 +1,146 @@
+//! Starts the tasks, and ends them in order.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use twill_cluster::etcd::{EtcdStore, InvalidEndpoint};
+use twill_cluster::keeper::Identity;
+use twill_cluster::saved;
+use twill_conf::node::NodeConf;
+use twill_linux::monitor::Monitor;
+
+use crate::bell::{Bell, Causes};
+use crate::blocks::Blocks;
+use crate::picture::Picture;
+use crate::reconcile::{Me, Reconciler};
+use crate::store::NodeStore;
+use crate::watch::Watch;
+use crate::{alive, doorbell, identity, lock, monitor, sweep};
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The run directory is not to be had.
+    #[error(transparent)]
+    Lock(#[from] lock::Taken),
+    /// The machine has no identity.
+    #[error(transparent)]
+    Identity(#[from] identity::NoMachineId),
+    /// The node store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The endpoints of etcd cannot be used.
+    #[error(transparent)]
+    Etcd(#[from] InvalidEndpoint),
+    /// The kernel refuses a socket.
+    #[error(transparent)]
+    Kernel(#[from] twill_linux::Error),
+    /// A task that runs for ever has ended.
+    #[error("the {0} task has ended by itself")]
+    Ended(&'static str),
+    /// A socket, a thread or a signal handler cannot be had.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// The system's error.
+        cause: io::Error,
+    },
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> Fatal {
+    move |cause| Fatal::Io { what, cause }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub fn run(conf: NodeConf) -> Result<(), Fatal> {
+    let _lock = lock::take(&conf.run_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(io_error("starting the runtime"))?;
+    let stopped = runtime.block_on(serve(conf));
+    runtime.shutdown_background();
+    stopped
+}
+
+async fn serve(conf: NodeConf) -> Result<(), Fatal> {
+    let machine_id = identity::machine_id(&conf.machine_id_file)?;
+    let store = NodeStore::open(&conf.run_dir)?;
+    let etcd = EtcdStore::connect(&conf.etcd, &conf.prefix)?;
+    let bell = Arc::new(Bell::default());
+    let (pictures, seen) = watch::channel(saved_picture(&conf));
+    let (underlays, underlay) = watch::channel(None);
+    let (ring, rings) = mpsc::channel(1);
+    let (registered, epochs) = watch::channel(None);
+
+    let me = Me {
+        name: conf.node_name.clone(),
+        vtep_mac: identity::vtep_mac(&conf.node_name, &machine_id),
+        underlay: conf.underlay.clone(),
+        run_dir: conf.run_dir.clone(),
+    };
+    let run = identity::run_word().map_err(io_error("reading a random word"))?;
+    let identity = Identity { node: conf.node_name.clone(), machine_id, run };
+    let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
+    let events = Monitor::open()?;
+    let reconciler = Reconciler::new(me, bell.clone(), seen.clone(), underlays, store.clone())?;
+    let reconciling = thread("reconcile", move || reconciler.run())?;
+    thread("monitor", {
+        let bell = bell.clone();
+        move || monitor::listen(events, &bell)
+    })?;
+
+    let watch = Watch { pictures, bell: bell.clone(), saved: saved_path(&conf), prefix: conf.prefix.clone() };
+    let socket = doorbell::open(&conf.run_dir).map_err(io_error("making the doorbell"))?;
+    tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
+    let mut terminate = signal(SignalKind::terminate()).map_err(io_error("handling SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("handling SIGINT"))?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
+        () = blocks.keep(&etcd, seen.clone(), underlay, rings) => Err(Fatal::Ended("block")),
+        () = alive::keep(&etcd, conf.node_name.clone(), epochs) => Err(Fatal::Ended("liveness")),
+        () = sweep::keep(&store) => Err(Fatal::Ended("sweep")),
+        heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
+    };
+    bell.ring(Causes { stop: true, ..Causes::default() });
+    if reconciling.join().is_err() {
+        tracing::error!("the reconciler had failed");
+    }
+    let last = seen.borrow().clone();
+    if let Some(Picture { view, proven: true }) = last
+        && let Err(error) = saved::write(&saved_path(&conf), &conf.prefix, &view)
+    {
+        tracing::warn!("the view cannot be saved for a start without etcd: {error}");
+    }
+    tracing::info!("twilld ends; the data path stays as it is");
+    ended
+}
+
+fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, Fatal> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map_err(io_error("starting a thread"))
+}
+
+fn saved_path(conf: &NodeConf) -> std::path::PathBuf {
+    conf.state_dir.join(saved::FILE)
+}
+
+/// The view that an earlier run wrote. It programs routes until etcd answers, and proves nothing.
+fn saved_picture(conf: &NodeConf) -> Option<Picture> {
+    match saved::read(&saved_path(conf), &conf.prefix) {
+        Ok(Some(view)) => {
+            tracing::info!("starting with the saved view of revision {}", view.revision);
+            Some(Picture { view: Arc::new(view), proven: false })
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!("the saved view is not used: {error}");
+            None
+        }
+    }
+}

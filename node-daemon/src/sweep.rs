@@ -1,0 +1,202 @@
+//! The sweep: frees what a runtime forgot or a killed process left half-way, and never a living pod's address.
+//!
+//! The rule is `ipam::sweep`, which wants two observations a grace period apart; here are the eyes and the hands. Whether
+//! the path of a pod's namespace can be seen is not asked: the daemon may live in another mount namespace, and that
+//! proves nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::{MissedTickBehavior, interval};
+use twill_ipam::alias::{HostEnd, Proof};
+use twill_ipam::sweep::{GRACE, Observation, Suspicion, Verdict, judge};
+use twill_ipam::{Attachment, AttachmentId, BootTime, KeyHash, Liveness};
+use twill_linux::table::{self, Device, SeenLink, link};
+use twill_linux::{IfName, Netlink};
+
+use crate::store::{NodeStore, run_dir};
+
+/// Half the grace period: a forgotten row is freed one and a half to two of them after its link went.
+const PERIOD: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Kernel(#[from] twill_linux::Error),
+    #[error(transparent)]
+    Store(#[from] twill_ipam::Error),
+}
+
+type Suspicions = BTreeMap<AttachmentId, Suspicion>;
+
+/// Sweeps until the daemon ends.
+pub async fn keep(store: &NodeStore) {
+    let mut turn = interval(PERIOD);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut suspicions = Suspicions::new();
+    loop {
+        turn.tick().await;
+        let (store, before) = (store.clone(), suspicions.clone());
+        let swept = tokio::task::spawn_blocking(move || sweep(&store, &before)).await;
+        match swept.expect("the sweep does not panic") {
+            Ok(swept) => {
+                suspicions = swept.suspicions;
+                for (row, error) in swept.failed {
+                    tracing::warn!("sweep: {}: {error}", row.host_ifname());
+                }
+            }
+            // Nothing was seen: what was suspected before is so still.
+            Err(error) => tracing::warn!("sweep: {error}"),
+        }
+    }
+}
+
+/// What one look at all rows leaves.
+#[derive(Debug, Default)]
+struct Swept {
+    /// What the next one must remember.
+    suspicions: Suspicions,
+    /// The rows that could not be judged or freed. What was suspected of them is remembered.
+    failed: Vec<(KeyHash, SweepError)>,
+}
+
+fn sweep(store: &NodeStore, before: &Suspicions) -> Result<Swept, SweepError> {
+    let at = BootTime::now();
+    let mut netlink = Netlink::open()?;
+    let ends = host_ends(&mut netlink)?;
+    let (rows, run_dir) = store.with(|store| {
+        store.checkpoint()?;
+        Ok::<_, twill_ipam::Error>((store.attachments()?, run_dir(store.path())))
+    })?;
+    let mut swept = Swept::default();
+    for row in rows {
+        let known = before.get(&row.id).copied();
+        let mut one = || {
+            let lock_free = Liveness::try_acquire(&run_dir, row.hash)?.is_some();
+            let verdict = judge(&row, known, Observation { at, link: ends.contains(&row.hash), lock_free }, GRACE);
+            if matches!(verdict, Verdict::Free | Verdict::Finish) {
+                free(store, &run_dir, &mut netlink, &row, verdict)?;
+            }
+            Ok(verdict)
+        };
+        match one() {
+            Ok(Verdict::Suspect(suspicion)) => swept.suspicions.extend([(row.id, suspicion)]),
+            Ok(Verdict::Live | Verdict::Free | Verdict::Finish) => {}
+            Err(error) => {
+                swept.suspicions.extend(known.map(|known| (row.id, known)));
+                swept.failed.push((row.hash, error));
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// Frees a row under its lock, after a last look that its link is gone; to finish, removes the link of a half-made row
+/// first.
+fn free(
+    store: &NodeStore,
+    run_dir: &Path,
+    netlink: &mut Netlink,
+    row: &Attachment,
+    verdict: Verdict,
+) -> Result<(), SweepError> {
+    let Some(held) = Liveness::try_acquire(run_dir, row.hash)? else { return Ok(()) };
+    match host_end(netlink, row.hash)? {
+        None => {}
+        Some(device) if verdict == Verdict::Finish => remove(netlink, device)?,
+        Some(_) => return Ok(()),
+    }
+    if store.with(|store| store.sweep(row, &held, BootTime::now()))? {
+        let addresses: Vec<String> = row.addresses.iter().map(|(ip, _)| ip.to_string()).collect();
+        let name = row.hash.host_ifname();
+        tracing::info!("freed {}: its interface {name} is gone and nobody asked to", addresses.join(", "));
+    }
+    Ok(())
+}
+
+/// Removes a host end by its number, which was looked up a moment ago: nobody else's device of that name can be hit.
+fn remove(netlink: &mut Netlink, device: Device) -> Result<(), twill_linux::Error> {
+    match netlink.apply(&[link::delete(device)]) {
+        // It went away meanwhile, with the pod's namespace.
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
+        done => done,
+    }
+}
+
+/// The attachments whose host ends stand.
+fn host_ends(netlink: &mut Netlink) -> Result<BTreeSet<KeyHash>, twill_linux::Error> {
+    let links = table::links(netlink)?;
+    let hash = |link: &SeenLink| KeyHash::of_host_ifname(link.name.as_str()).filter(|hash| is_host_end(link, *hash));
+    Ok(links.iter().filter_map(hash).collect())
+}
+
+/// The host end of one attachment, if it stands.
+fn host_end(netlink: &mut Netlink, hash: KeyHash) -> Result<Option<Device>, twill_linux::Error> {
+    let name = IfName::new(&hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name");
+    let link = link::by_name(netlink, &name)?.filter(|link| is_host_end(link, hash));
+    Ok(link.map(|link| Device { index: link.index, name }))
+}
+
+/// The store has a row of it, so its name is proof enough; but what is no veth is somebody else's.
+fn is_host_end(link: &SeenLink, hash: KeyHash) -> bool {
+    let (ifname, kind, alias) = (link.name.as_str(), link.kind.as_deref(), link.alias.as_deref());
+    HostEnd { ifname, kind, alias, routes: Vec::new() }.foreign(hash, Proof::Name).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use twill_linux::NetNs;
+
+    /// A network namespace that goes with the test.
+    struct Namespace(String);
+
+    impl Namespace {
+        fn new(test: &str) -> Option<Self> {
+            if !nix::unistd::geteuid().is_root() {
+                eprintln!("skipped: network namespaces need root");
+                return None;
+            }
+            let name = format!("tws{}{test}", std::process::id());
+            assert!(Command::new("ip").args(["netns", "add", &name]).status().unwrap().success());
+            Some(Self(name))
+        }
+
+        fn ip(&self, command: &str) {
+            let mut ip = Command::new("ip");
+            ip.args(["-n", &self.0]).args(command.split_whitespace());
+            assert!(ip.status().unwrap().success(), "{command}");
+        }
+
+        fn netlink(&self) -> Netlink {
+            Netlink::open_in(&NetNs::open(&Path::new("/run/netns").join(&self.0)).unwrap()).unwrap()
+        }
+    }
+
+    impl Drop for Namespace {
+        fn drop(&mut self) {
+            Command::new("ip").args(["netns", "delete", &self.0]).status().ok();
+        }
+    }
+
+    #[test]
+    fn only_a_veth_of_the_name_is_a_host_end_and_it_is_removed_by_its_number() {
+        let Some(node) = Namespace::new("a") else { return };
+        node.ip("link add tw0000000000001 type veth peer name one");
+        node.ip("link add tw0000000000002 type bridge");
+        let mut netlink = node.netlink();
+        assert_eq!(host_ends(&mut netlink).unwrap(), BTreeSet::from([KeyHash(1)]));
+        assert_eq!(host_end(&mut netlink, KeyHash(2)).unwrap(), None);
+        let device = host_end(&mut netlink, KeyHash(1)).unwrap().unwrap();
+        // Somebody else takes the name meanwhile.
+        node.ip("link set tw0000000000001 name other");
+        node.ip("link set tw0000000000002 name tw0000000000001");
+        remove(&mut netlink, device).unwrap();
+        remove(&mut netlink, device).unwrap();
+        let left: Vec<_> = table::links(&mut netlink).unwrap().iter().map(|link| link.name.to_string()).collect();
+        assert!(left.contains(&"tw0000000000001".to_owned()) && !left.contains(&"other".to_owned()), "{left:?}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The cluster watch: events from etcd become the [`Picture`] that all other tasks look at.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use twill_cluster::store::{Event, Range, Store};
+use twill_cluster::{View, saved};
+use twill_conf::NodeName;
+
+use crate::bell::{Bell, Causes};
+use crate::picture::Picture;
+
+/// A view is written to disk this long after its first change that is not there yet.
+const SAVE_AFTER: Duration = Duration::from_secs(2);
+/// After a write that failed, the next try waits longer.
+const SAVE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Where the view goes.
+#[derive(Debug)]
+pub struct Watch {
+    /// To the other tasks.
+    pub pictures: watch::Sender<Option<Picture>>,
+    /// To the reconciler.
+    pub bell: Arc<Bell>,
+    /// To the disk, for a start without etcd.
+    pub saved: PathBuf,
+    /// The prefix of the cluster's keys, for the saved view is good for that cluster only.
+    pub prefix: String,
+}
+
+impl Watch {
+    /// Follows the cluster until the daemon ends.
+    pub async fn follow<S: Store>(self, store: &S) {
+        let mut events = store.watch(Range::watched());
+        let mut view = View::default();
+        let mut proven = false;
+        let mut lost = false;
+        let mut save_at: Option<Instant> = None;
+        let mut saving: JoinSet<bool> = JoinSet::new();
+        let mut next = None;
+        loop {
+            let event = tokio::select! {
+                event = async { if next.is_some() { next.take() } else { events.recv().await } } => event,
+                () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() && saving.is_empty() => {
+                    save_at = None;
+                    self.save(&mut saving);
+                    continue;
+                }
+                Some(saved) = saving.join_next() => {
+                    if !saved.unwrap_or(false) {
+                        save_at = Some(Instant::now() + SAVE_AGAIN);
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Some(Event::Snapshot(snapshot)) => {
+                    view.replace(&snapshot);
+                    tell_snapshot(&view, proven);
+                    proven = true;
+                    lost = false;
+                }
+                Some(Event::Delta(mut delta)) => {
+                    // What has come meanwhile costs no more than the first of it: a view is read whole each time.
+                    while let Ok(event) = events.try_recv() {
+                        match event {
+                            Event::Delta(later) => delta.merge(later),
+                            other => {
+                                next = Some(other);
+                                break;
+                            }
+                        }
+                    }
+                    if std::mem::take(&mut lost) {
+                        tracing::info!("etcd is back, in step at revision {}", delta.revision);
+                    }
+                    let before: BTreeSet<NodeName> = view.nodes.keys().cloned().collect();
+                    view.apply(&delta);
+                    tell_nodes(&before, &view);
+                }
+                Some(Event::Lost(cause)) => {
+                    tracing::warn!("etcd is out of reach, the data path stays as it is: {cause}");
+                    lost = true;
+                    continue;
+                }
+                None => return,
+            }
+            self.pictures.send_replace(Some(Picture { view: Arc::new(view.clone()), proven }));
+            self.bell.ring(Causes { view: true, ..Causes::default() });
+            save_at = save_at.or_else(|| Some(Instant::now() + SAVE_AFTER));
+        }
+    }
+
+    /// Writes the view on a thread that may block: a slow disk must not keep the cluster from being followed.
+    fn save(&self, saving: &mut JoinSet<bool>) {
+        let Some(Picture { view, .. }) = self.pictures.borrow().clone() else { return };
+        let (path, prefix) = (self.saved.clone(), self.prefix.clone());
+        saving.spawn_blocking(move || {
+            let written = saved::write(&path, &prefix, &view);
+            if let Err(error) = &written {
+                tracing::warn!("the view cannot be saved for a start without etcd: {error}");
+            }
+            written.is_ok()
+        });
+    }
+}
+
+fn tell_snapshot(view: &View, again: bool) {
+    let (nodes, blocks, revision) = (view.nodes.len(), view.blocks.len(), view.revision);
+    let when = if again { "again in step with etcd" } else { "in step with etcd" };
+    tracing::info!("{when}: {nodes} nodes, {blocks} blocks at revision {revision}");
+    if view.config.is_none() {
+        tracing::warn!("there is no cluster configuration yet: 'twillctl config apply FILE' writes one");
+    }
+}
+
+fn tell_nodes(before: &BTreeSet<NodeName>, view: &View) {
+    for (name, node) in view.nodes.iter().filter(|(name, _)| !before.contains(*name)) {
+        let address = node.value.underlay.address(false).or(node.value.underlay.address(true));
+        tracing::info!("{name} joined{}", address.map(|ip| format!(" at {ip}")).unwrap_or_default());
+    }
+    for name in before.iter().filter(|name| !view.nodes.contains_key(*name)) {
+        tracing::info!("{name} left");
+    }
+}
