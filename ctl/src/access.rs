@@ -1,0 +1,65 @@
+//! The edge: etcd as `twillctl` reads it.
+
+use std::collections::BTreeSet;
+
+use twill_cluster::store::{Range, Store};
+use twill_cluster::view::{Entry, Snapshot};
+use twill_cluster::{EtcdStore, View, key};
+use twill_conf::NodeName;
+
+use crate::error::Error;
+use crate::place::Place;
+
+/// The cluster at one revision.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    /// Decoded, with what is wrong.
+    pub(crate) view: View,
+    /// `config` as it stands there, if it does.
+    pub(crate) config: Option<Entry>,
+}
+
+/// Connects; nothing is sent yet.
+pub(crate) fn connect(place: &Place) -> Result<EtcdStore, Error> {
+    EtcdStore::connect(place.endpoints()?, &place.prefix).map_err(Error::Endpoint)
+}
+
+/// Reads configuration, nodes and blocks.
+pub(crate) async fn picture(store: &impl Store) -> Result<Picture, Error> {
+    let snapshot = store.read(&Range::watched()).await.map_err(Error::Etcd)?;
+    Ok(Picture::new(&snapshot))
+}
+
+/// Reads who is alive. (A little later than [`picture`]: it decides nothing.)
+pub(crate) async fn alive(store: &impl Store) -> Result<BTreeSet<NodeName>, Error> {
+    let snapshot = store.read(&Range::prefix("alive/")).await.map_err(Error::Etcd)?;
+    let names = snapshot.entries.iter().filter_map(|entry| entry.key.strip_prefix("alive/")?.parse().ok());
+    Ok(names.collect())
+}
+
+impl Picture {
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        let mut view = View::default();
+        view.replace(snapshot);
+        let config = snapshot.entries.iter().find(|entry| entry.key == key::CONFIG).cloned();
+        Self { view, config }
+    }
+
+    /// The mod_revision of the configuration; 0 where there is none.
+    pub(crate) fn config_revision(&self) -> i64 {
+        self.config.as_ref().map_or(0, |entry| entry.modified)
+    }
+}
+
+#[cfg(test)]
+impl Picture {
+    /// A cluster of keys and values, each at the revision of its place in the list, from 1.
+    pub(crate) fn of(entries: &[(&str, &str)]) -> Self {
+        let entry = |(i, (key, value)): (i64, &(&str, &str))| {
+            let value = value.as_bytes().to_vec();
+            Entry { key: (*key).to_owned(), value, created: i, modified: i }
+        };
+        let entries: Vec<_> = (1..).zip(entries).map(entry).collect();
+        Self::new(&Snapshot { revision: 20, entries })
+    }
+}

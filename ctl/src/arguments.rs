@@ -1,0 +1,88 @@
+//! The command line. What it means for `--etcd`, `--prefix` and `--run-dir` to be absent is told in [`crate::place`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Looks after a Twill cluster
+#[derive(Debug, Parser)]
+#[command(name = "twillctl", version, disable_help_subcommand = true)]
+#[command(after_help = "Exit status: 0 good, 1 problems found or request refused, 2 could not tell")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) place: PlaceFlags,
+    /// How the report is printed
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the cluster is. What is absent is taken from the environment, then from the daemon's file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PlaceFlags {
+    /// The endpoints of etcd [or TWILL_ETCD, or the daemon's file]
+    #[arg(long, global = true, value_name = "URL[,URL]")]
+    pub(crate) etcd: Option<String>,
+    /// What all keys in etcd begin with [or TWILL_PREFIX, or the daemon's file; default: /twill/v1/]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+    /// Where plugin and daemon meet [or TWILL_RUN_DIR, or the daemon's file; default: /run/twill]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) run_dir: Option<String>,
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables, for people
+    Text,
+    /// JSON, for programs
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The cluster configuration: make, check, apply and show it
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Nodes, pools and what is wrong with them
+    Status,
+    /// Addresses: pools, blocks and pods
+    #[command(subcommand)]
+    Ipam(IpamCommand),
+}
+
+/// What to do with the cluster configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print a commented configuration to begin with, or write it to a new file
+    Init {
+        /// The file to make; it must not be there yet
+        file: Option<PathBuf>,
+    },
+    /// Check a configuration, without etcd
+    Validate {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Put a configuration into etcd, where all daemons follow it
+    #[command(
+        after_help = "A pool in which nodes have blocks cannot be removed, moved, narrowed or cut into other blocks"
+    )]
+    Apply {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Show the configuration that stands in etcd
+    Show,
+}
+
+/// What to do with addresses.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpamCommand {
+    /// Show the pools, who owns which block, and the pods of this node
+    Show,
+}

@@ -1,0 +1,26 @@
+//! The commands: each reads what it needs and hands back a report.
+
+mod config;
+mod ipam;
+mod status;
+
+use twill_conf::node::NodeLayer;
+
+use crate::arguments::{Arguments, Command, ConfigCommand, IpamCommand};
+use crate::error::Error;
+use crate::place::Place;
+use crate::report::Report;
+
+/// Does what the command line asks for.
+pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
+    let place =
+        || Place::find(&arguments.place, |variable| std::env::var(variable).ok(), || NodeLayer::from_file(None));
+    match &arguments.command {
+        Command::Config(ConfigCommand::Init { file }) => config::init(file.as_deref()),
+        Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
+        Command::Config(ConfigCommand::Apply { file }) => config::apply(file, &place()?).await,
+        Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
+        Command::Status => status::status(&place()?).await,
+        Command::Ipam(IpamCommand::Show) => ipam::show(&place()?).await,
+    }
+}

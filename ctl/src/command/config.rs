@@ -1,0 +1,105 @@
+//! `twillctl config`: init, validate, apply, show.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use twill_cluster::reconfigure;
+use twill_cluster::store::{Store, StoreError};
+use twill_cluster::txn::Outcome;
+use twill_conf::cluster::ClusterConf;
+
+use crate::access::{self, Picture};
+use crate::error::Error;
+use crate::place::Place;
+use crate::report::Report;
+use crate::report::config::{Applied, Made, Shown, Valid, changes};
+
+/// How often a transaction is planned anew because a block was claimed in between.
+const ATTEMPTS: u32 = 5;
+
+pub(super) fn init(file: Option<&Path>) -> Result<Report, Error> {
+    if let Some(path) = file {
+        let error = |cause| Error::File { what: "make", path: path.to_owned(), cause };
+        let mut file = std::fs::File::create_new(path).map_err(error)?;
+        file.write_all(ClusterConf::SAMPLE.as_bytes()).map_err(error)?;
+    }
+    Ok(Report::Made(Made { file: file.map(Path::to_owned), toml: ClusterConf::SAMPLE.to_owned() }))
+}
+
+pub(super) fn validate(file: &Path) -> Result<Report, Error> {
+    let (document, conf) = read(file)?;
+    Ok(Report::Valid(Valid::new(document, &conf)))
+}
+
+pub(super) async fn show(place: &Place) -> Result<Report, Error> {
+    let picture = access::picture(&access::connect(place)?).await?;
+    let key = format!("{}{}", place.prefix, twill_cluster::key::CONFIG);
+    let Some(entry) = picture.config else { return Err(Error::NoConfiguration { key }) };
+    match ClusterConf::from_json(&entry.value) {
+        Ok(config) => Ok(Report::Shown(Shown { revision: entry.modified, config })),
+        Err(cause) => Err(Error::Unreadable { key, cause: cause.to_string() }),
+    }
+}
+
+pub(super) async fn apply(file: &Path, place: &Place) -> Result<Report, Error> {
+    let (_, conf) = read(file)?;
+    replace(&access::connect(place)?, &conf).await.map(Report::Applied)
+}
+
+/// Puts `new` in place of what is there, if it may follow, and if nobody else does so at the same time.
+async fn replace(store: &impl Store, new: &ClusterConf) -> Result<Applied, Error> {
+    let picture = access::picture(store).await?;
+    let read = picture.config_revision();
+    let changes = changes(picture.config.as_ref().map(|entry| entry.value.as_slice()), new);
+    let previous = (read != 0).then_some(read);
+    if changes.is_empty() {
+        return Ok(Applied { revision: read, previous, changes });
+    }
+    let mut view = picture.view;
+    for _ in 0..ATTEMPTS {
+        let txn = reconfigure::plan(&view, read, new).map_err(Error::Refused)?;
+        match store.commit(&txn).await {
+            Ok(Outcome::Done(revision)) => return Ok(Applied { revision, previous, changes }),
+            Ok(Outcome::Refused(_)) => {}
+            Err(error @ StoreError::Unknown { .. }) => {
+                let revision = after_lost_answer(store, read, new, error).await?;
+                return Ok(Applied { revision, previous, changes });
+            }
+            Err(error) => return Err(Error::Etcd(error)),
+        }
+        let picture = access::picture(store).await?;
+        if picture.config_revision() != read {
+            return Err(Error::Conflict { read, now: picture.config_revision() });
+        }
+        view = picture.view;
+    }
+    Err(Error::Busy)
+}
+
+/// Whether what was to be written stands there: then at which revision. It is of no importance who wrote it.
+async fn after_lost_answer(store: &impl Store, read: i64, new: &ClusterConf, error: StoreError) -> Result<i64, Error> {
+    let stands = |picture: &Picture| picture.view.config.as_ref().is_some_and(|config| config.value == *new);
+    match access::picture(store).await {
+        Ok(picture) if picture.config_revision() > read && stands(&picture) => Ok(picture.config_revision()),
+        _ => Err(Error::Unclear(error)),
+    }
+}
+
+/// Reads a file, or standard input for "-". The first of the pair is its name.
+fn read(file: &Path) -> Result<(String, ClusterConf), Error> {
+    let error = |cause| Error::File { what: "read", path: file.to_owned(), cause };
+    let (document, text) = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text).map_err(error)?;
+        ("standard input".to_owned(), text)
+    } else {
+        (file.display().to_string(), std::fs::read_to_string(file).map_err(error)?)
+    };
+    match ClusterConf::from_toml(&text) {
+        Ok(conf) => Ok((document, conf)),
+        Err(error) => Err(Error::Configuration { document, error }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

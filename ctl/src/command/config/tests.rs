@@ -1,0 +1,141 @@
+//! The way of an apply, against a store that answers by a script.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use twill_cluster::store::{Event, Range};
+use twill_cluster::txn::{Compare, Txn};
+use twill_cluster::view::{Entry, Snapshot};
+
+use super::*;
+use crate::report::Verdict;
+
+/// What the store will show and answer, in this order.
+#[derive(Default)]
+struct Script {
+    reads: Mutex<VecDeque<Snapshot>>,
+    answers: Mutex<VecDeque<Result<Outcome, StoreError>>>,
+    sent: Mutex<Vec<Txn>>,
+}
+
+impl Store for Script {
+    async fn read(&self, _: &Range) -> Result<Snapshot, StoreError> {
+        let next = self.reads.lock().unwrap().pop_front();
+        next.ok_or_else(|| StoreError::Unavailable { endpoints: "e".into(), cause: "gone".into() })
+    }
+    async fn commit(&self, txn: &Txn) -> Result<Outcome, StoreError> {
+        self.sent.lock().unwrap().push(txn.clone());
+        self.answers.lock().unwrap().pop_front().expect("the script has an answer for each transaction")
+    }
+    async fn grant(&self, _: Duration) -> Result<i64, StoreError> {
+        unreachable!("an apply takes no lease")
+    }
+    async fn renew(&self, _: i64) -> Result<bool, StoreError> {
+        unreachable!("an apply takes no lease")
+    }
+    fn watch(&self, _: Range) -> mpsc::Receiver<Event> {
+        unreachable!("an apply does not watch")
+    }
+}
+
+fn conf(vni: u32) -> ClusterConf {
+    ClusterConf::from_toml(&format!("[[pool]]\nname='a'\ncidr='10.1.0.0/16'\n[backend]\nvni={vni}")).unwrap()
+}
+
+/// The configuration with this VNI at this revision, and a block where one is wanted.
+fn shows(vni: u32, modified: i64, block: bool) -> Snapshot {
+    let entry = |key: &str, value: Vec<u8>, modified| Entry { key: key.into(), value, created: 1, modified };
+    let mut entries = vec![entry("config", conf(vni).to_json(), modified)];
+    if block {
+        let value = br#"{"node":"n1","machine_id":"m","epoch":1,"nonce":"x"}"#.to_vec();
+        entries.push(entry("blocks/4/0a010000-26", value, 9));
+    }
+    Snapshot { revision: 10, entries }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unknown { endpoints: "e".into(), cause: "no answer".into() }
+}
+
+async fn run(
+    reads: Vec<Snapshot>,
+    answers: Vec<Result<Outcome, StoreError>>,
+    new: &ClusterConf,
+) -> (Result<Applied, Error>, Vec<Txn>) {
+    let script =
+        Script { reads: Mutex::new(reads.into()), answers: Mutex::new(answers.into()), sent: Mutex::default() };
+    let result = replace(&script, new).await;
+    (result, script.sent.into_inner().unwrap())
+}
+
+#[tokio::test]
+async fn what_stands_already_is_not_written_again() {
+    let (applied, sent) = run(vec![shows(7, 5, false)], vec![], &conf(7)).await;
+    let applied = applied.unwrap();
+    assert_eq!((applied.revision, applied.changes.len(), sent.len()), (5, 0, 0));
+}
+
+#[tokio::test]
+async fn a_write_compares_the_revision_that_was_read() {
+    let (applied, sent) = run(vec![shows(7, 5, false)], vec![Ok(Outcome::Done(11))], &conf(8)).await;
+    let applied = applied.unwrap();
+    assert_eq!((applied.revision, applied.previous), (11, Some(5)));
+    assert_eq!(applied.changes[0].key, "backend.vni");
+    assert_eq!(sent[0].when, [Compare::Modified { key: "config".into(), revision: 5 }]);
+}
+
+#[tokio::test]
+async fn the_first_of_two_who_write_at_once_wins() {
+    let reads = vec![shows(7, 5, false), shows(9, 11, false)];
+    let (applied, sent) = run(reads, vec![Ok(Outcome::Refused(11))], &conf(8)).await;
+    let refused = applied.unwrap_err();
+    assert!(matches!(refused, Error::Conflict { read: 5, now: 11 }), "{refused}");
+    assert_eq!((refused.verdict(), sent.len()), (Verdict::Problems, 1));
+}
+
+#[tokio::test]
+async fn a_block_that_was_claimed_in_between_is_seen_at_the_second_attempt() {
+    let new = ClusterConf::from_toml("[[pool]]\nname='b'\ncidr='10.2.0.0/16'").unwrap();
+    let reads = vec![shows(7, 5, false), shows(7, 5, true)];
+    let (applied, sent) = run(reads, vec![Ok(Outcome::Refused(9))], &new).await;
+    let refused = applied.unwrap_err().to_string();
+    let words =
+        "refused, nothing was changed: pool \"a\" cannot be removed while nodes have blocks there: n1 has 10.1.0.0/26";
+    assert_eq!((refused.as_str(), sent.len()), (words, 1));
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_refused_for_ever_is_given_up() {
+    let reads = (0..=ATTEMPTS).map(|_| shows(7, 5, false)).collect();
+    let answers = (0..ATTEMPTS).map(|_| Ok(Outcome::Refused(9))).collect();
+    let (applied, sent) = run(reads, answers, &conf(8)).await;
+    assert!(matches!(applied, Err(Error::Busy)));
+    assert_eq!(sent.len(), ATTEMPTS as usize);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_looked_up() {
+    let (applied, _) = run(vec![shows(7, 5, false), shows(8, 11, false)], vec![Err(lost())], &conf(8)).await;
+    assert_eq!(applied.unwrap().revision, 11);
+
+    for later in [vec![shows(7, 5, false), shows(7, 5, false)], vec![shows(7, 5, false)]] {
+        let (applied, _) = run(later, vec![Err(lost())], &conf(8)).await;
+        let unclear = applied.unwrap_err();
+        assert!(matches!(unclear, Error::Unclear(_)), "{unclear}");
+        assert_eq!(unclear.verdict(), Verdict::Unknown);
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cluster.toml");
+    init(Some(&path)).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), ClusterConf::SAMPLE);
+    std::fs::write(&path, "mine").unwrap();
+    let refused = init(Some(&path)).unwrap_err();
+    assert_eq!(refused.to_string(), format!("cannot make {}: File exists (os error 17)", path.display()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}

@@ -1,0 +1,73 @@
+//! Why a command gave no report.
+
+use std::path::PathBuf;
+
+use twill_cluster::etcd::InvalidEndpoint;
+use twill_cluster::reconfigure::Refusal;
+use twill_cluster::store::StoreError;
+
+use crate::report::Verdict;
+
+/// A command that failed, in words that say what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A flag, a variable or the daemon's file.
+    #[error(transparent)]
+    Usage(twill_conf::Error),
+    /// A cluster configuration that is not right.
+    #[error("{document}: {error}")]
+    Configuration {
+        /// Which one: a file's name, "standard input" or the key in etcd.
+        document: String,
+        error: twill_conf::Error,
+    },
+    /// What stands in etcd cannot be shown.
+    #[error("{key} cannot be read: {cause}")]
+    Unreadable { key: String, cause: String },
+    /// There is no configuration.
+    #[error(
+        "there is no cluster configuration at {key}: make one with 'twillctl config init', then 'twillctl config apply FILE'"
+    )]
+    NoConfiguration { key: String },
+    /// The new configuration may not follow the old one.
+    #[error("refused, nothing was changed: {0}")]
+    Refused(Refusal),
+    /// Somebody else wrote it in between.
+    #[error(
+        "somebody else changed the configuration at the same time (it was at revision {read}, now it is at {now}): nothing \
+         was changed; look at 'twillctl config show' and apply again"
+    )]
+    Conflict { read: i64, now: i64 },
+    /// Blocks were claimed in a range that is to go, each time that it was tried.
+    #[error("blocks are being claimed faster than the configuration can be written: nothing was changed; try again")]
+    Busy,
+    /// The answer was lost.
+    #[error("{0}; the configuration may or may not have been written: look at 'twillctl config show'")]
+    Unclear(StoreError),
+    /// etcd.
+    #[error(transparent)]
+    Etcd(StoreError),
+    /// An address of etcd.
+    #[error(transparent)]
+    Endpoint(InvalidEndpoint),
+    /// A file.
+    #[error("cannot {what} {}: {cause}", path.display())]
+    File { what: &'static str, path: PathBuf, cause: std::io::Error },
+}
+
+impl Error {
+    /// What it says about the cluster.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Configuration { .. }
+            | Self::Unreadable { .. }
+            | Self::NoConfiguration { .. }
+            | Self::Refused(_)
+            | Self::Conflict { .. }
+            | Self::Busy => Verdict::Problems,
+            Self::Usage(_) | Self::Unclear(_) | Self::Etcd(_) | Self::Endpoint(_) | Self::File { .. } => {
+                Verdict::Unknown
+            }
+        }
+    }
+}

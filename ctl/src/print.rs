@@ -1,0 +1,64 @@
+//! How reports look.
+
+mod config;
+mod ipam;
+mod status;
+mod table;
+
+use crate::arguments::Output;
+use crate::report::Report;
+
+/// The report as it goes to standard output.
+pub(crate) fn render(report: &Report, output: Output) -> String {
+    harmless(match output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(report).expect("reports have string keys and finite numbers");
+            text + "\n"
+        }
+        Output::Text => match report {
+            Report::Made(made) => config::made(made),
+            Report::Valid(valid) => config::valid(valid),
+            Report::Applied(applied) => config::applied(applied),
+            Report::Shown(shown) => config::shown(shown),
+            Report::Status(status) => status::status(status),
+            Report::Ipam(ipam) => ipam::ipam(ipam),
+        },
+    })
+}
+
+/// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be
+/// anybody's. The escapes are JSON's, where such characters stand in strings only.
+pub(crate) fn harmless(text: String) -> String {
+    let obeyed = |c: char| {
+        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        reorders || (c.is_control() && c != '\n')
+    };
+    if !text.contains(obeyed) {
+        return text;
+    }
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { clean.push_str(&format!("\\u{:04x}", u32::from(c))) } else { clean.push(c) }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_a_terminal_obeys_is_shown_instead() {
+        let hostile = "blocks/\u{1b}[2J\u{9b}31m\r\u{202e}\n".to_owned();
+        assert_eq!(harmless(hostile), "blocks/\\u001b[2J\\u009b31m\\u000d\\u202e\n");
+        assert_eq!(harmless("Zürich\n".to_owned()), "Zürich\n");
+    }
+
+    #[test]
+    fn the_escapes_are_jsons() {
+        let hostile = "\u{1b}\u{9b}\u{7f}\u{202e}".to_owned();
+        let json = harmless(serde_json::to_string(&hostile).unwrap());
+        assert!(json.is_ascii());
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), hostile);
+    }
+}

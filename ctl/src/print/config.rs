@@ -1,0 +1,50 @@
+//! What the `config` commands print.
+
+use twill_conf::cluster::Pool;
+
+use super::table::{count, table};
+use crate::report::config::{Applied, Change, Made, Shown, Valid};
+
+pub(super) fn made(made: &Made) -> String {
+    match &made.file {
+        Some(path) => {
+            let path = path.display();
+            format!("{path} is made: change it to your needs, then 'twillctl config apply {path}'\n")
+        }
+        None => made.toml.clone(),
+    }
+}
+
+pub(super) fn valid(valid: &Valid) -> String {
+    let row = |pool: &Pool| {
+        let longest = if pool.cidr.is_ipv4() { 32 } else { 128 };
+        let blocks = count(pool.block - pool.cidr.prefix());
+        let text = format!("{blocks} blocks of {} addresses", count(longest - pool.block));
+        let masquerade = if pool.masquerade { "masqueraded" } else { "not masqueraded" };
+        [format!("  {}", pool.name), pool.cidr.to_string(), text, masquerade.to_owned()]
+    };
+    let heading = format!("{} is valid: back end {}, pools:\n", valid.document, valid.backend);
+    let rows = table(["", "", "", ""], valid.pools.iter().map(row));
+    heading + rows.split_once('\n').map_or("", |(_, rows)| rows)
+}
+
+pub(super) fn shown(shown: &Shown) -> String {
+    format!("# revision {}\n{}", shown.revision, shown.config.to_toml())
+}
+
+pub(super) fn applied(applied: &Applied) -> String {
+    if applied.changes.is_empty() {
+        return format!("nothing to change: revision {} has all of it\n", applied.revision);
+    }
+    let before = applied.previous.map_or_else(|| "the first".to_owned(), |revision| format!("it was {revision}"));
+    let line = |change: &Change| match (&change.from, &change.to) {
+        (None, Some(to)) => format!("  + {}: {to}\n", change.key),
+        (Some(from), None) => format!("  - {}: {from}\n", change.key),
+        (from, to) => {
+            let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("  ~ {}: {} -> {}\n", change.key, text(from), text(to))
+        }
+    };
+    let lines: String = applied.changes.iter().map(line).collect();
+    format!("applied as revision {} ({before}):\n{lines}", applied.revision)
+}

@@ -1,0 +1,74 @@
+//! What `twillctl ipam show` prints.
+
+use super::table::{list, number, or_dash, parts, pools, problems, table};
+use crate::report::ipam::{Cluster, Ipam, Local, LocalBlock, Owned, Pod};
+
+pub(super) fn ipam(ipam: &Ipam) -> String {
+    let unknown = ipam.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
+    let cluster = ipam.cluster.iter().flat_map(cluster);
+    let local = ipam.local.iter().flat_map(local);
+    parts(cluster.chain(local).chain([problems(&ipam.problems), unknown]))
+}
+
+fn cluster(cluster: &Cluster) -> [String; 2] {
+    let row = |owned: &Owned| [owned.block.clone(), or_dash(owned.pool.as_ref()), owned.node.to_string()];
+    let blocks = match cluster.blocks.as_slice() {
+        [] => "no node has a block\n".to_owned(),
+        blocks => table(["BLOCK", "POOL", "NODE"], blocks.iter().map(row)),
+    };
+    [pools(&cluster.pools), blocks]
+}
+
+fn local(local: &Local) -> [String; 3] {
+    let block = |block: &LocalBlock| {
+        [
+            block.block.clone(),
+            block.pool.as_ref().map_or_else(|| "(stand-alone)".to_owned(), ToString::to_string),
+            block.state.to_owned(),
+            block.assigned.to_string(),
+            block.cooling.to_string(),
+            block.total.to_string(),
+            or_dash(block.tunnel),
+        ]
+    };
+    let pod = |pod: &Pod| {
+        let name = pod.pod.clone().or_else(|| pod.container.clone());
+        [
+            name.unwrap_or_else(|| "(rebuilt from the kernel)".to_owned()),
+            or_dash(pod.network.as_ref()),
+            or_dash(pod.interface.as_ref()),
+            pod.host_interface.clone(),
+            list(&pod.addresses),
+            pod.state.to_owned(),
+            age(pod.age_seconds),
+        ]
+    };
+    let name = local.node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name}"));
+    let blocks = ["BLOCK", "POOL", "STATE", "ASSIGNED", "COOLING", "OF", "TUNNEL"];
+    let pods = ["POD", "NETWORK", "INTERFACE", "HOST INTERFACE", "ADDRESSES", "STATE", "AGE"];
+    [
+        format!("{name}: {}, {}\n", number(local.blocks.len(), "block"), number(local.pods.len(), "pod")),
+        table(blocks, local.blocks.iter().map(block)),
+        table(pods, local.pods.iter().map(pod)),
+    ]
+}
+
+/// In the largest unit of which there are two.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn an_age_has_one_unit() {
+        assert_eq!([0, 119, 120, 7_199, 7_200, 172_800].map(age), ["0s", "119s", "2m", "119m", "2h", "2d"]);
+    }
+}

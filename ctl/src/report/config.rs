@@ -1,0 +1,137 @@
+//! What the `config` commands say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+use twill_conf::cluster::{ClusterConf, Pool};
+
+/// `config init`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Made {
+    /// The file that was made; absent where the text itself is wanted.
+    pub(crate) file: Option<PathBuf>,
+    /// The configuration, as TOML.
+    pub(crate) toml: String,
+}
+
+/// `config validate`, of a good one. (A bad one is an error.)
+#[derive(Debug, Serialize)]
+pub(crate) struct Valid {
+    /// What was read.
+    pub(crate) document: String,
+    pub(crate) backend: &'static str,
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// `config show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    /// The mod_revision of the key.
+    pub(crate) revision: i64,
+    pub(crate) config: ClusterConf,
+}
+
+/// `config apply`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Applied {
+    /// At which it stands now.
+    pub(crate) revision: i64,
+    /// At which the one before stood; absent where there was none.
+    pub(crate) previous: Option<i64>,
+    /// Empty where it was as wanted already, and nothing was written.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// One value that is another now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Change {
+    /// Where, as in `pool.default.masquerade`.
+    pub(crate) key: String,
+    /// Absent where it was not there.
+    pub(crate) from: Option<Value>,
+    /// Absent where it is gone.
+    pub(crate) to: Option<Value>,
+}
+
+impl Valid {
+    pub(crate) fn new(document: String, conf: &ClusterConf) -> Self {
+        Self { document, backend: conf.backend.kind(), pools: conf.pools.clone() }
+    }
+}
+
+/// What becomes another by writing `new` over `old`, the bytes in etcd. These are compared as JSON, so that what a newer
+/// version wrote and this one does not know is seen to go.
+pub(crate) fn changes(old: Option<&[u8]>, new: &ClusterConf) -> Vec<Change> {
+    let old = old.map(|bytes| match serde_json::from_slice(bytes) {
+        Ok(value) => leaves(&value),
+        Err(_) => [("config".to_owned(), String::from_utf8_lossy(bytes).into())].into(),
+    });
+    let (old, new) = (old.unwrap_or_default(), leaves(&serde_json::to_value(new).unwrap_or_default()));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |key: &String| Change { key: key.clone(), from: old.get(key).cloned(), to: new.get(key).cloned() };
+    keys.into_iter().map(change).filter(|change| change.from != change.to).collect()
+}
+
+/// Every value with its path. Pools go by their names, not by their places: their order has no meaning.
+fn leaves(value: &Value) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    collect(String::new(), value, &mut found);
+    found
+}
+
+fn collect(path: String, value: &Value, found: &mut BTreeMap<String, Value>) {
+    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| collect(join(key), value, found)),
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            for (i, item) in items.iter().enumerate() {
+                let mut item = item.clone();
+                let name = item.as_object_mut().and_then(|item| item.remove("name"));
+                let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| i.to_string());
+                collect(join(&name), &item, found);
+            }
+        }
+        leaf => drop(found.insert(path, leaf.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(toml: &str) -> ClusterConf {
+        ClusterConf::from_toml(toml).unwrap()
+    }
+
+    fn lines(changes: &[Change]) -> Vec<String> {
+        let text = |value: &Option<Value>| value.as_ref().map_or("-".into(), Value::to_string);
+        changes.iter().map(|c| format!("{} {} {}", c.key, text(&c.from), text(&c.to))).collect()
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_no_change_whatever_the_order_of_the_pools() {
+        let a = "[[pool]]\nname='a'\ncidr='10.1.0.0/16'\n";
+        let b = "[[pool]]\nname='b'\ncidr='10.2.0.0/16'\n";
+        let old = conf(&format!("{a}{b}")).to_json();
+        assert_eq!(changes(Some(&old), &conf(&format!("{b}{a}"))), []);
+    }
+
+    #[test]
+    fn each_value_that_changes_is_named_with_both() {
+        let old = br#"{"pool":[{"name":"a","cidr":"10.1.0.0/16","block":26,"masquerade":true,"announce":false}],
+                       "backend":{"type":"vxlan","vni":7,"port":4789}}"#;
+        let new = conf("[[pool]]\nname='a'\ncidr='10.1.0.0/16'\nmasquerade=false\n[backend]\nvni=8");
+        let wanted = ["backend.vni 7 8", "pool.a.announce false -", "pool.a.masquerade true false"];
+        assert_eq!(lines(&changes(Some(old), &new)), wanted);
+    }
+
+    #[test]
+    fn the_first_configuration_is_all_new_and_rubbish_is_all_old() {
+        let new = conf("[[pool]]\nname='a'\ncidr='10.1.0.0/16'");
+        assert!(changes(None, &new).iter().all(|change| change.from.is_none()));
+        assert_eq!(changes(None, &new).len(), 6);
+        assert_eq!(lines(&changes(Some(b"rubbish"), &new))[3], "config \"rubbish\" -");
+    }
+}

@@ -1,0 +1,111 @@
+//! What is wrong: each problem with its likely cause and what to do about it.
+
+use serde::Serialize;
+use twill_cluster::key::{self, Key};
+use twill_cluster::{NodeRecord, Versioned, View};
+use twill_conf::NodeName;
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Problem {
+    /// What has it: `node n1`, `block 10.42.0.0/26`, `pool default`, `configuration`, or a key.
+    pub(crate) subject: String,
+    /// What is wrong, and why if that is known.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) fix: String,
+}
+
+impl Problem {
+    pub(crate) fn new(subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { subject: subject.into(), what: what.into(), fix: fix.into() }
+    }
+}
+
+/// The configuration's absence, records that cannot be read, and what in the others no node believes.
+pub(crate) fn faults(view: &View) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = view.faults.iter().map(|(key, cause)| fault(key, cause)).collect();
+    if view.config.is_none() && !view.faults.contains_key(key::CONFIG) {
+        let what = "there is none: no node can claim a block";
+        problems.push(Problem::new(
+            "configuration",
+            what,
+            "make one with 'twillctl config init FILE', then 'twillctl config apply FILE'",
+        ));
+    }
+    let fix = "it is left out; put right the record that is wrong, or delete the node that is gone";
+    problems.extend(twill_fabric::judge(view).into_iter().map(|what| Problem::new("records", what, fix)));
+    problems
+}
+
+fn fault(key: &str, cause: &str) -> Problem {
+    match Key::parse(key) {
+        Ok(Some(Key::Config)) => {
+            Problem::new("configuration", cause, "write a good one with 'twillctl config apply FILE'")
+        }
+        Ok(Some(Key::Node(name))) => {
+            let fix = format!(
+                "look at twilld on {name}; if the node is gone for good, delete its key {key}, below the prefix"
+            );
+            Problem::new(format!("node {name}"), cause, fix)
+        }
+        Ok(Some(Key::Block(block))) => {
+            let fix = format!("nothing is routed to it; find out who wrote the key {key}, and delete it once unused");
+            Problem::new(format!("block {block}"), cause, fix)
+        }
+        Ok(None) | Err(_) => Problem::new(key, cause, "find out who wrote this key, and delete it"),
+    }
+}
+
+/// Blocks whose owner does not have them as its record stands.
+pub(crate) fn owners(view: &View) -> Vec<Problem> {
+    let judge = |(block, record): (&twill_ipam::Block, &Versioned<twill_cluster::BlockRecord>)| {
+        let (node, epoch) = (&record.value.node, record.value.epoch);
+        let what = match view.nodes.get(node) {
+            None => {
+                format!("its owner {node} has no record: the node was deleted without its blocks, or never came up")
+            }
+            Some(owner) if owner.created != epoch => {
+                format!("it was claimed by an earlier registration of {node} (epoch {epoch}, now {})", owner.created)
+            }
+            Some(_) => return None,
+        };
+        let key = twill_cluster::key::block(*block);
+        let fix = format!(
+            "start twilld on {node}, which puts its blocks right; if it is gone for good, delete the key {key}, below the prefix"
+        );
+        Some(Problem::new(format!("block {block}"), what, fix))
+    };
+    view.blocks.iter().filter_map(judge).collect()
+}
+
+/// What a node lacks to be reached and to serve pods.
+pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>, alive: bool) -> Vec<Problem> {
+    let subject = format!("node {name}");
+    let mut problems = Vec::new();
+    if !alive {
+        let what = "its daemon has not been heard of for a minute; its pods keep what they have";
+        let fix = format!("look at twilld on {name}: is it running, and does it reach etcd?");
+        problems.push(Problem::new(&subject, what, fix));
+    }
+    let underlay = &record.value.underlay;
+    if underlay.ipv4.is_none() && underlay.ipv6.is_none() {
+        let what = "it has no underlay address: no other node can send to it";
+        problems.push(Problem::new(&subject, what, format!("give twilld on {name} its interface with --underlay")));
+    }
+    let Some(config) = &view.config else { return problems };
+    if record.value.vxlan.is_none() && config.value.backend.kind() == "vxlan" {
+        let what = "it has no VTEP: no other node can send to its pods";
+        let fix = format!("look at the log of twilld on {name}: does the kernel have vxlan, is the port free?");
+        problems.push(Problem::new(&subject, what, fix));
+    }
+    for (family, ipv6) in [("IPv4", false), ("IPv6", true)] {
+        let wanted = config.value.pools.iter().any(|pool| pool.cidr.is_ipv6() == ipv6);
+        if wanted && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6) {
+            let what = format!("it has no {family} block: it can give no pod an {family} address");
+            let fix = format!("look at the log of twilld on {name}; is a pool used up?");
+            problems.push(Problem::new(&subject, what, fix));
+        }
+    }
+    problems
+}

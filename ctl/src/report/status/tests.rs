@@ -1,0 +1,142 @@
+//! What the status finds in small clusters.
+
+use super::*;
+use crate::print;
+use crate::report::{Report, Verdict};
+
+const CONFIG: (&str, &str) = (
+    "config",
+    r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26},{"name":"six","cidr":"fd42::/48","block":122}]}"#,
+);
+const NODE: &str = r#"{"machine_id":"m1","nonce":"x","underlay":{"ipv4":"192.0.2.1/24"},"tunnel":{"ipv4":"10.42.0.1"},
+                       "vxlan":{"mac":"02:00:00:00:00:01"},"version":"0.1.0","labels":{"zone":"a"}}"#;
+const BLOCK: &str = r#"{"node":"n1","machine_id":"m1","epoch":2,"nonce":"x"}"#;
+const HEALTHY: [(&str, &str); 4] = [
+    CONFIG,
+    ("nodes/n1", NODE),
+    ("blocks/4/0a2a0000-26", BLOCK),
+    ("blocks/6/fd420000000000000000000000000000-122", BLOCK),
+];
+
+fn status(entries: &[(&str, &str)], alive: &[&str]) -> Status {
+    Status::new(&Picture::of(entries), &alive.iter().map(|name| name.parse().unwrap()).collect())
+}
+
+fn problems(entries: &[(&str, &str)], alive: &[&str]) -> Vec<String> {
+    status(entries, alive).problems.iter().map(|problem| format!("{}: {}", problem.subject, problem.what)).collect()
+}
+
+#[test]
+fn a_healthy_cluster_has_no_problems() {
+    let status = status(&HEALTHY, &["n1"]);
+    assert_eq!(status.problems, []);
+    assert_eq!((status.nodes[0].blocks, status.pools[0].used, status.pools[0].total), (2, 1, 1024));
+    let report = Report::Status(status);
+    assert_eq!(report.verdict(), Verdict::Good);
+    let wanted = "\
+revision 20, configuration 1, back end vxlan
+
+NODE  ALIVE  UNDERLAY   TUNNEL     VTEP               BLOCKS  VERSION
+n1    yes    192.0.2.1  10.42.0.1  02:00:00:00:00:01  2       0.1.0
+
+POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE
+default  10.42.0.0/16  /26    1 of 1024  1      yes
+six      fd42::/48     /122   1 of 2^74  1      yes
+
+no problems
+";
+    assert_eq!(print::render(&report, crate::arguments::Output::Text), wanted);
+    let json: serde_json::Value =
+        serde_json::from_str(&print::render(&report, crate::arguments::Output::Json)).unwrap();
+    assert_eq!(json["nodes"][0]["tunnel"][0], "10.42.0.1");
+    assert_eq!(json["pools"][1]["total"], u64::MAX);
+    assert_eq!(json["config"]["revision"], 1);
+}
+
+#[test]
+fn an_empty_cluster_lacks_its_configuration() {
+    assert_eq!(problems(&[], &[]), ["configuration: there is none: no node can claim a block"]);
+    let text = print::render(&Report::Status(status(&[], &[])), crate::arguments::Output::Text);
+    assert!(text.starts_with("revision 20, no configuration\n\nno nodes\n\nPROBLEM configuration: "), "{text}");
+    assert!(text.ends_with("    fix: make one with 'twillctl config init FILE', then 'twillctl config apply FILE'\n"));
+}
+
+#[test]
+fn a_node_that_is_not_alive_is_a_problem() {
+    let found = problems(&HEALTHY, &[]);
+    assert_eq!(found, ["node n1: its daemon has not been heard of for a minute; its pods keep what they have"]);
+}
+
+#[test]
+fn a_node_without_a_block_of_a_family_is_a_problem() {
+    let found = problems(&HEALTHY[..3], &["n1"]);
+    assert_eq!(found, ["node n1: it has no IPv6 block: it can give no pod an IPv6 address"]);
+}
+
+#[test]
+fn a_node_that_cannot_be_sent_to_is_a_problem() {
+    let bare = r#"{"machine_id":"m1","nonce":"x"}"#;
+    let mut entries = HEALTHY;
+    entries[1].1 = bare;
+    let found = problems(&entries, &["n1"]);
+    assert_eq!(found[0], "node n1: it has no underlay address: no other node can send to it");
+    assert_eq!(found[1], "node n1: it has no VTEP: no other node can send to its pods");
+}
+
+#[test]
+fn garbage_is_named_with_its_key_and_harms_nobody_else() {
+    let mut entries = HEALTHY.to_vec();
+    entries.push(("nodes/n2", "rubbish"));
+    entries.push(("blocks/4/0a2a0040-26", "{}"));
+    entries.push(("blocks/4/zz", "{}"));
+    let status = status(&entries, &["n1"]);
+    let subjects: Vec<_> = status.problems.iter().map(|problem| problem.subject.as_str()).collect();
+    assert_eq!(subjects, ["block 10.42.0.64/26", "blocks/4/zz", "node n2"]);
+    assert_eq!(status.nodes.len(), 1);
+    assert_eq!(Report::Status(status).verdict(), Verdict::Problems);
+}
+
+#[test]
+fn records_that_contradict_each_other_are_one_problem_each() {
+    let mut entries = HEALTHY.to_vec();
+    let twin = HEALTHY.iter().find(|(key, _)| *key == "nodes/n1").unwrap().1;
+    entries.push(("nodes/n2", twin));
+    entries.push(("blocks/4/0a2a0020-27", r#"{"node":"n2","machine_id":"m1","epoch":4,"nonce":"x"}"#));
+    let found: Vec<_> =
+        problems(&entries, &["n1", "n2"]).into_iter().filter(|found| found.starts_with("records: ")).collect();
+    let about = |what: &str| found.iter().filter(|found| found.contains(what)).count();
+    assert_eq!(
+        (about("block 10.42.0.32/27 of node n2 overlaps"), about("VTEP's MAC"), about("underlay address")),
+        (1, 1, 1)
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_one_problem() {
+    let mut entries = HEALTHY;
+    entries[0].1 = r#"{"pool":[]}"#;
+    let found = problems(&entries, &["n1"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("configuration: ") && found[0].contains("pool: missing"), "{found:?}");
+}
+
+#[test]
+fn blocks_without_a_rightful_owner_are_problems() {
+    let mut entries = HEALTHY.to_vec();
+    entries.push(("blocks/4/0a2a0040-26", r#"{"node":"gone","machine_id":"m","epoch":2,"nonce":"x"}"#));
+    entries.push(("blocks/4/0a2a0080-26", r#"{"node":"n1","machine_id":"m1","epoch":1,"nonce":"x"}"#));
+    let found = problems(&entries, &["n1"]);
+    let wanted = [
+        "block 10.42.0.64/26: its owner gone has no record: the node was deleted without its blocks, or never came up",
+        "block 10.42.0.128/26: it was claimed by an earlier registration of n1 (epoch 1, now 2)",
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_pool_of_which_every_block_is_owned_is_a_problem() {
+    let mut entries = HEALTHY;
+    entries[0].1 = r#"{"pool":[{"name":"default","cidr":"10.42.0.0/26","block":26}]}"#;
+    let found = problems(&entries[..3], &["n1"]);
+    assert_eq!(found, ["pool default: all of its blocks (1) have owners: no node can claim another one"]);
+}
