@@ -1,0 +1,7 @@
+//! Benchmarks: what is measured is always measured against a reference, in the same run, in alternating rounds.
+//!
+//! These machines are noisy, so a figure alone says little; a ratio of medians of rounds that alternate says what it
+//! should. Nothing here is a test: a benchmark tells, it does not fail a build.
+
+pub mod cni;
+pub mod measure;

@@ -1,0 +1,33 @@
+//! The lab: clusters made of network namespaces, with a real etcd, a `twilld` in each node's namespace and pods attached
+//! by the real `cnitool`.
+//!
+//! The end-to-end tests, `hack/lab`, `hack/demo` and the benchmarks stand on it. It promises that labs live side by side,
+//! since every name carries the lab's own prefix, and that nothing of a lab is left when its owner ends, in whatever way:
+//! see [`cleanup`]. It treats the programs as an operator does, from outside: by their flags, their files, etcd and `ip`.
+
+pub mod bench;
+pub mod binaries;
+pub mod cleanup;
+pub mod cni;
+pub mod deadline;
+pub mod demo;
+pub mod error;
+pub mod etcd;
+pub mod iperf;
+pub mod lab;
+pub mod namespace;
+pub mod needs;
+pub mod node;
+pub mod pod;
+pub mod probe;
+pub mod process;
+pub mod scenario;
+pub mod wire;
+pub mod witness;
+
+pub use error::{LabError, Result};
+pub use lab::{Lab, LabBuilder, PoolSpec};
+pub use node::Node;
+pub use pod::Pod;
+pub use scenario::with_lab;
+pub use wire::Underlay;

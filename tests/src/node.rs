@@ -1,0 +1,265 @@
+//! A node: a network namespace on the wire, with its own run directory, identity, configuration and daemon.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnetwork::IpNetwork;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::binaries::Binaries;
+use crate::cni::Network;
+use crate::namespace::Namespace;
+use crate::pod::Pod;
+use crate::process::Process;
+use crate::{LabError, Result, cleanup};
+
+/// What all nodes of a lab have in common.
+#[derive(Debug)]
+pub struct Site {
+    /// The lab's prefix.
+    pub prefix: String,
+    /// The programs.
+    pub binaries: Binaries,
+    /// etcd's URLs; `None` where the lab is stand-alone.
+    pub etcd: Option<String>,
+    /// The subnets of a stand-alone network.
+    pub subnets: Vec<IpNetwork>,
+}
+
+/// What a node's pods need of it.
+#[derive(Debug)]
+pub struct Seat {
+    /// The lab.
+    pub site: Arc<Site>,
+    /// The node's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its CNI network.
+    pub network: Network,
+    directory: PathBuf,
+}
+
+impl Seat {
+    /// The directory of network configurations: NETCONFPATH.
+    pub fn net_d(&self) -> PathBuf {
+        self.directory.join("net.d")
+    }
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    seat: Arc<Seat>,
+    addresses: Vec<IpAddr>,
+    daemon: Mutex<Option<Process>>,
+}
+
+impl Node {
+    /// Writes what a node has on its disk: the identity, the daemon's configuration and the CNI network.
+    pub(crate) fn install(site: Arc<Site>, name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Result<Self> {
+        let directory = cleanup::directory(&site.prefix).join(name);
+        let network = Network::new(cleanup::network(&site.prefix), &directory.join("run"), &site.subnets);
+        for part in ["run", "state", "net.d"] {
+            let part = directory.join(part);
+            fs::create_dir_all(&part).map_err(LabError::io(format!("making {}", part.display())))?;
+        }
+        let list = serde_json::to_vec_pretty(&network.list()).expect("JSON of strings can be written");
+        write(&directory.join("net.d/05-twill.conflist"), &list)?;
+        let seat = Arc::new(Seat { site, name: name.into(), namespace, network, directory });
+        let node = Self { seat, addresses, daemon: Mutex::new(None) };
+        node.set_machine_id(&machine_id(&node.seat.site.prefix, name))?;
+        let file = node.directory().join("machine-id");
+        write(&node.directory().join("twilld.toml"), format!("machine_id_file = {file:?}\n").as_bytes())?;
+        Ok(node)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.seat.name
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.seat.namespace
+    }
+
+    /// Its addresses on the wire, IPv4 first.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Its files.
+    pub fn directory(&self) -> &Path {
+        &self.seat.directory
+    }
+
+    /// The run directory.
+    pub fn run_dir(&self) -> PathBuf {
+        self.directory().join("run")
+    }
+
+    /// The network configurations: NETCONFPATH.
+    pub fn net_d(&self) -> PathBuf {
+        self.seat.net_d()
+    }
+
+    /// Its CNI network.
+    pub fn network(&self) -> &Network {
+        &self.seat.network
+    }
+
+    /// Gives the node another identity, as a reinstalled machine has.
+    pub fn set_machine_id(&self, id: &str) -> Result<()> {
+        write(&self.directory().join("machine-id"), format!("{id}\n").as_bytes())
+    }
+
+    // ---- the daemon ------------------------------------------------------------------------------------------------
+
+    /// Starts the daemon where it does not run. It does not wait for anything.
+    pub fn start_daemon(&self) -> Result<()> {
+        let mut daemon = self.lock();
+        if daemon.is_none() {
+            let etcd = self.seat.site.etcd.as_ref();
+            let etcd = etcd.ok_or_else(|| LabError::wrong("a stand-alone lab has no etcd for a daemon"))?;
+            let mut command = Command::new(self.seat.site.binaries.daemon());
+            command.args(["--node-name", self.name(), "--etcd", etcd, "--log", "info"]);
+            command.arg("--run-dir").arg(self.run_dir());
+            command.arg("--state-dir").arg(self.directory().join("state"));
+            command.arg("--config").arg(self.directory().join("twilld.toml"));
+            *daemon = Some(self.namespace().start_process("twilld", command, &self.log_file())?);
+        }
+        Ok(())
+    }
+
+    /// Kills the daemon, as a crash does.
+    pub fn kill_daemon(&self) -> Result<()> {
+        self.end_daemon(Signal::SIGKILL).map(drop)
+    }
+
+    /// Stops the daemon, as a service manager does. Its exit status, or `None` where it did not run.
+    pub fn stop_daemon(&self) -> Result<Option<ExitStatus>> {
+        self.end_daemon(Signal::SIGTERM)
+    }
+
+    fn end_daemon(&self, signal: Signal) -> Result<Option<ExitStatus>> {
+        self.lock().take().map(|mut process| process.end(signal)).transpose()
+    }
+
+    /// Fails where a daemon that was started has ended by itself, with what it said last.
+    pub fn expect_daemon(&self) -> Result<()> {
+        let ended = self.lock().as_mut().map(Process::ended).transpose()?.flatten();
+        match ended {
+            None => Ok(()),
+            Some(status) => {
+                Err(LabError::wrong(format!("twilld of {} ended: {status}\n{}", self.name(), self.last_words(20))))
+            }
+        }
+    }
+
+    /// The process ID of the daemon, where it was started.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.lock().as_ref().map(Process::pid)
+    }
+
+    /// What the daemon logged in all its lives.
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The last lines of the daemon's log.
+    pub fn last_words(&self, lines: usize) -> String {
+        let log = self.daemon_log();
+        let all: Vec<_> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory().join("twilld.log")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- pods ------------------------------------------------------------------------------------------------------
+
+    /// Makes a pod's namespace, not attached.
+    pub fn create_pod(&self, name: &str) -> Result<Pod> {
+        Pod::create(name, Arc::clone(&self.seat))
+    }
+
+    /// Makes a pod and attaches it.
+    pub fn add_pod(&self, name: &str) -> Result<Pod> {
+        let pod = self.create_pod(name)?;
+        pod.add()?;
+        Ok(pod)
+    }
+
+    // ---- looking ---------------------------------------------------------------------------------------------------
+
+    /// Runs words in its namespace.
+    pub fn run(&self, words: &[&str]) -> Result<String> {
+        self.namespace().run(words)
+    }
+
+    /// Runs `twillctl` against its run directory and the cluster's etcd.
+    pub fn twillctl(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.seat.site.binaries.ctl());
+        command.args(arguments).arg("--run-dir").arg(self.run_dir());
+        if let Some(etcd) = &self.seat.site.etcd {
+            command.args(["--etcd", etcd]);
+        }
+        self.namespace().execute(command)
+    }
+
+    /// Its routes of one family and protocol, as `ip -j route` prints them.
+    pub fn routes(&self, ipv6: bool, protocol: u8) -> Result<Vec<Value>> {
+        let family = if ipv6 { "-6" } else { "-4" };
+        let protocol = protocol.to_string();
+        let routes = self.namespace().run_json(&["ip", "-j", "-N", family, "route", "show", "proto", &protocol])?;
+        Ok(routes.as_array().cloned().unwrap_or_default())
+    }
+
+    /// The names of its interfaces.
+    pub fn interfaces(&self) -> Result<Vec<String>> {
+        let links = self.namespace().run_json(&["ip", "-j", "link", "show"])?;
+        let names = links.as_array().into_iter().flatten().filter_map(|l| l["ifname"].as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// All that an attachment leaves on a node: interfaces, routes to pods, neighbours, and rows of the store.
+    pub fn attachments(&self) -> Result<String> {
+        let mut parts = vec![self.interfaces()?.join("\n")];
+        for family in ["-4", "-6"] {
+            parts.push(self.run(&["ip", "-N", family, "route", "show", "proto", "117"])?);
+            parts.push(self.run(&["ip", family, "neigh", "show", "nud", "permanent"])?);
+        }
+        if self.run_dir().join("node.db").exists() {
+            parts.push(self.query_store("SELECT hash, state FROM attachment ORDER BY hash")?);
+            parts.push(self.query_store("SELECT text FROM address WHERE attachment IS NOT NULL ORDER BY text")?);
+        }
+        Ok(parts.join("\n").lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The answer of the node store to a query, read by `sqlite3`.
+    pub fn query_store(&self, sql: &str) -> Result<String> {
+        let store = self.run_dir().join("node.db");
+        self.run(&["sqlite3", "-readonly", "-cmd", ".timeout 5000", &store.to_string_lossy(), sql])
+    }
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<()> {
+    fs::write(file, content).map_err(LabError::io(format!("writing {}", file.display())))
+}
+
+/// 32 hexadecimal digits that differ between nodes and labs (machine-id(5)): FNV-1a.
+fn machine_id(prefix: &str, name: &str) -> String {
+    let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+    let bytes = prefix.bytes().chain([b'/']).chain(name.bytes());
+    format!("{:032x}", bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, step))
+}

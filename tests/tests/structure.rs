@@ -1,0 +1,169 @@
+//! The design's rules about folders, files and dependencies, as far as a program can see whether they are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use twill_tests::needs::workspace;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Which of our crates each crate may use, by folder; `*` is all that are libraries.
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("bgp", &[]),
+    ("cluster", &["ipam", "conf", KIT]),
+    ("cni-plugin", &["ipam", "linux", "conf", KIT]),
+    ("conf", &[]),
+    ("ctl", &["*"]),
+    ("fabric", &["cluster", "linux", "ipam", "conf", KIT]),
+    ("ipam", &["conf", KIT]),
+    ("linux", &[KIT]),
+    ("node-daemon", &["*"]),
+    ("tests", &["*"]),
+    (KIT, &[]),
+];
+/// What the tests of the crates share; no program contains it.
+const KIT: &str = "tests/kit";
+/// What the plugin must not contain: it is a short-lived process, whose start is part of every pod's.
+const NOT_IN_THE_PLUGIN: [&str; 5] = ["tokio", "clap", "etcd-client", "tonic", "twill-testkit"];
+/// The longest source file, in lines.
+const LONGEST: usize = 500;
+
+fn cargo(arguments: &[&str]) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).current_dir(workspace()).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(format!("cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The crates by folder, with the folders of those of our crates that they use for anything.
+fn used_crates() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"])?)?;
+    let packages = metadata["packages"].as_array().ok_or("no packages")?;
+    let mut used = BTreeMap::new();
+    for package in packages {
+        let manifest = Path::new(package["manifest_path"].as_str().ok_or("no manifest_path")?);
+        let paths = package["dependencies"].as_array().into_iter().flatten().filter_map(|d| d["path"].as_str());
+        let folders = paths.map(|path| folder(Path::new(path))).collect::<Result<_>>()?;
+        used.insert(folder(manifest.parent().ok_or("a manifest lies in a folder")?)?, folders);
+    }
+    Ok(used)
+}
+
+fn folder(path: &Path) -> Result<String> {
+    Ok(path.strip_prefix(workspace())?.display().to_string())
+}
+
+#[test]
+fn the_plugin_contains_no_runtime_no_command_line_parser_and_no_etcd_client() -> Result<()> {
+    let tree = cargo(&["tree", "--offline", "--package=twill-cni-plugin", "--edges=normal", "--prefix=none"])?;
+    let crates: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("twill-ipam"), "this is not the plugin's tree: {tree}");
+    for unwanted in NOT_IN_THE_PLUGIN {
+        let why =
+            || cargo(&["tree", "--offline", "--package=twill-cni-plugin", "--edges=normal", "--invert", unwanted]);
+        assert!(!crates.contains(unwanted), "the plugin contains {unwanted}:\n{}", why()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn crates_depend_only_in_the_directions_of_the_design() -> Result<()> {
+    let used = used_crates()?;
+    let known: BTreeSet<_> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(used.keys().cloned().collect::<BTreeSet<_>>(), known, "a crate is missing here, or in the workspace");
+    let programs = ["cni-plugin", "node-daemon", "ctl", "tests"];
+    for (name, allowed) in ARROWS {
+        for other in &used[name] {
+            let is_allowed = allowed.contains(&other.as_str())
+                || (allowed.contains(&"*") && (name == "tests" || !programs.contains(&other.as_str())));
+            assert!(is_allowed, "{name} depends on {other}");
+        }
+    }
+    Ok(())
+}
+
+/// All Rust files below a crate's `src`.
+fn sources() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut directories: Vec<_> = ARROWS.iter().map(|(name, _)| workspace().join(name).join("src")).collect();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > ARROWS.len(), "there must be more files than crates: {files:?}");
+    Ok(files)
+}
+
+/// Unit tests in a file or folder of their own are no sources.
+fn is_test(path: &Path) -> bool {
+    let inside = path.strip_prefix(workspace()).unwrap_or(path);
+    inside.ends_with("tests.rs") || inside.components().skip(2).any(|part| part.as_os_str() == "tests")
+}
+
+#[test]
+fn no_source_file_is_over_500_lines() -> Result<()> {
+    let mut long = Vec::new();
+    for path in sources()?.into_iter().filter(|path| !is_test(path)) {
+        let lines = fs::read_to_string(&path)?.lines().count();
+        if lines > LONGEST {
+            long.push(format!("{}: {lines}", folder(&path)?));
+        }
+    }
+    assert!(long.is_empty(), "split them: {long:?}");
+    Ok(())
+}
+
+#[test]
+fn every_module_says_what_it_is_for() -> Result<()> {
+    let mut silent = Vec::new();
+    for path in sources()? {
+        let text = fs::read_to_string(&path)?;
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        if first.strip_prefix("//! ").is_none_or(|sentence| sentence.len() < 10) {
+            silent.push(folder(&path)?);
+        }
+    }
+    assert!(silent.is_empty(), "they do not open with `//!`: {silent:?}");
+    Ok(())
+}
+
+#[test]
+fn every_crate_inherits_the_lints_and_the_edition_of_the_workspace() -> Result<()> {
+    for (name, _) in ARROWS {
+        let manifest = fs::read_to_string(workspace().join(name).join("Cargo.toml"))?;
+        for line in ["edition.workspace = true", "rust-version.workspace = true", "[lints]\nworkspace = true"] {
+            assert!(manifest.contains(line), "{name}/Cargo.toml lacks {line:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_module_with_unsafe_blocks_gives_the_reason_at_each() -> Result<()> {
+    for path in sources()? {
+        let text = fs::read_to_string(&path)?;
+        let lines: Vec<_> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if !code.contains("unsafe {") && !code.contains("unsafe impl") {
+                continue;
+            }
+            let before = lines[number.saturating_sub(6)..number].iter();
+            let has_reason = before.rev().any(|line| line.contains("SAFETY:"));
+            assert!(has_reason, "{}:{}: no SAFETY comment", folder(&path)?, number + 1);
+        }
+    }
+    Ok(())
+}
