@@ -7,6 +7,7 @@
 mod message;
 pub(crate) mod observe;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -133,7 +134,9 @@ impl<'a> Building<'a> {
     pub(crate) fn configure_pod(&mut self) -> Result<(), Error> {
         let device = device(&mut self.pod, self.plan.ifname, POD)?;
         let mut table = Vec::new();
-        for ipv6 in [false, true] {
+        // Only of the families that the pod gets: the others' routes cannot be in the way.
+        let families: BTreeSet<bool> = self.plan.addresses.iter().map(IpAddr::is_ipv6).collect();
+        for ipv6 in families {
             let all = Filter { ipv6, ..Filter::default() };
             table.extend(route::dump(&mut self.pod, all).map_err(Error::kernel(POD))?);
         }
