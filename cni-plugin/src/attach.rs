@@ -244,17 +244,17 @@ pub(crate) enum Removed {
 }
 
 /// Removes the host end of `hash` if it is ours, and with it everything: the pod's end, addresses, routes, neighbours.
-/// The kernel has confirmed that it is gone when this returns.
+/// Nobody can find any of it when this returns.
 pub(crate) fn remove(host: &mut Netlink, hash: KeyHash, proof: Proof, step: &'static str) -> Result<Removed, Error> {
     let name = host_ifname(hash);
     match host_end(host, hash, proof).map_err(Error::kernel(step))? {
         HostEnd::Absent => Ok(Removed::Nothing),
         HostEnd::Foreign(why) => Ok(Removed::Foreign(why)),
         // By number, which was looked up a moment ago: nobody else's device of that name can be hit.
-        HostEnd::Ours(link) => match host.apply(&[link::delete(Device { index: link.index, name })]) {
-            Ok(()) => Ok(Removed::Yes),
+        HostEnd::Ours(link) => match link::remove(host, Device { index: link.index, name }) {
+            Ok(true) => Ok(Removed::Yes),
             // It went away meanwhile, with the pod's namespace.
-            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(Removed::Nothing),
+            Ok(false) => Ok(Removed::Nothing),
             Err(error) => Err(Error::kernel(step)(error)),
         },
     }

@@ -8,6 +8,7 @@
 //! The plugin sends its few requests with it, and [`crate::table`] its tens of thousands.
 
 mod decode;
+mod errand;
 pub(crate) mod frame;
 pub(crate) mod socket;
 
@@ -22,6 +23,7 @@ use nix::errno::Errno;
 
 use crate::{Error, NetNs};
 use decode::decode;
+pub use errand::Errand;
 use frame::{Frames, NLMSG_DONE, NLMSG_ERROR, Verdict};
 use socket::Socket;
 
@@ -95,6 +97,20 @@ impl Netlink {
     /// The namespace that the socket was opened in; `None` for the caller's own.
     pub fn namespace(&self) -> Option<&NetNs> {
         self.namespace.as_ref()
+    }
+
+    /// Another socket in the same namespace.
+    pub fn another(&self) -> Result<Self, Error> {
+        self.namespace.as_ref().map_or_else(Self::open, Self::open_in)
+    }
+
+    /// Leaves one request to a child process, which waits for the answer; the socket goes with it. See [`Errand`] for
+    /// when that is right.
+    pub fn leave(mut self, request: &Request) -> Result<Errand, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.outgoing.clear();
+        frame::append(&mut self.outgoing, &request.message, request.flags | NLM_F_REQUEST | NLM_F_ACK, self.sequence);
+        Errand::send(&self.outgoing, self.socket, Arc::clone(&request.attempt))
     }
 
     /// Sends the requests, in windows, and gives the outcome of each, in order. The outer error means that the outcome

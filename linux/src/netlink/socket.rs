@@ -1,7 +1,7 @@
 //! The socket below the transport and the monitor: options, sending, receiving, and errors that say what happened.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use netlink_sys::SocketAddr;
@@ -40,6 +40,11 @@ impl Socket {
     /// The port that the kernel answers to.
     pub(super) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Its descriptor.
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
     }
 
     /// Sends to the kernel, which handles all of it before this returns.

@@ -3,6 +3,7 @@
 //! A request names a device by its number, since that is unique and never reused while the device lives. The plugin
 //! attaches pods with these, the reconciler makes the daemon's devices.
 
+mod removal;
 mod seen;
 mod vxlan;
 
@@ -19,6 +20,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use crate::netlink::Request;
 use crate::{IfName, MacAddr, NetNs};
 
+pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
 pub use seen::{SeenLink, by_index, by_name};
 pub(crate) use vxlan::{create as create_vxlan, set_local as set_vxlan_local};
