@@ -3,6 +3,7 @@
 //! Environment and standard input become a validated [`request`]; a file under [`verb`] does the work: addresses from the
 //! node's store, the veth by [`attach`]; the [`result`], or the [`error`], is the one JSON document on stdout.
 
+mod allocator;
 mod attach;
 mod attempt;
 mod doorbell;
@@ -15,11 +16,6 @@ mod run;
 mod sysctl;
 mod verb;
 mod version;
-
-/// musl's allocator asks the kernel for a mapping, and gives it back, with nearly every growing vector; in a process that
-/// lives for milliseconds that is a good part of its time.
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> std::process::ExitCode {
     run::run()

@@ -40,7 +40,8 @@ impl fmt::Debug for Errand {
 impl Errand {
     /// Sends `bytes`, one request that wants to be acknowledged, over `socket` from a child process.
     pub(super) fn send(bytes: &[u8], socket: Socket, attempt: Attempt) -> Result<Self, Error> {
-        let (answer, back) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(transport_errno("open a pipe"))?;
+        let (answer, back) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(transport_errno("open a pipe"))?;
         // SAFETY: the child calls nothing but system calls, on memory that stands, and never returns.
         match unsafe { libc::fork() } {
             -1 => {
