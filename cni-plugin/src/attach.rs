@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use twill_ipam::KeyHash;
 use twill_ipam::alias::{self, Alias, Proof};
 use twill_linux::netlink::Request;
-use twill_linux::table::link::{self, Device, SeenLink};
+use twill_linux::table::link::{self, Device, Pair, SeenLink};
 use twill_linux::table::route::{self, Filter};
 use twill_linux::{IfName, MacAddr, NetNs, Netlink};
 
@@ -70,13 +70,22 @@ impl Plan {
     }
 }
 
-/// An attachment that is being made: a socket in each namespace.
+/// An attachment that is to be made: a socket in each namespace.
 #[derive(Debug)]
 pub(crate) struct Building<'a> {
     plan: &'a Plan,
     namespace: &'a NetNs,
     host: Netlink,
     pod: Netlink,
+}
+
+/// An attachment that is being made: its pair stands.
+#[derive(Debug)]
+pub(crate) struct Standing<'a> {
+    plan: &'a Plan,
+    namespace: &'a NetNs,
+    host: (Netlink, Device),
+    pod: (Netlink, Device),
 }
 
 impl<'a> Building<'a> {
@@ -91,34 +100,42 @@ impl<'a> Building<'a> {
     ///
     /// What an ADD that was killed left under the name of our host end goes first: the caller holds the liveness lock,
     /// so nobody works with it. `None` where the pod has an interface of the name that is wanted: nothing was made then.
-    pub(crate) fn make_pair(&mut self) -> Result<Option<()>, Error> {
-        if self.try_make_pair()? {
-            return Ok(Some(()));
+    pub(crate) fn make_pair(mut self) -> Result<Option<Standing<'a>>, Error> {
+        let mut pair = self.try_make_pair()?;
+        if pair.is_none() {
+            match remove(&mut self.host, self.plan.hash, Proof::Alias, PAIR)? {
+                Removed::Nothing => return Ok(None),
+                Removed::Yes => pair = self.try_make_pair()?,
+                Removed::Foreign(why) => {
+                    return Err(Error::ForeignDevice { step: PAIR, name: host_ifname(self.plan.hash), why });
+                }
+            }
         }
-        match remove(&mut self.host, self.plan.hash, Proof::Alias, PAIR)? {
-            Removed::Nothing => Ok(None),
-            Removed::Yes => Ok(self.try_make_pair()?.then_some(())),
-            Removed::Foreign(why) => Err(Error::ForeignDevice { step: PAIR, name: host_ifname(self.plan.hash), why }),
-        }
+        Ok(pair.map(|pair| Standing {
+            plan: self.plan,
+            namespace: self.namespace,
+            host: (self.host, Device { index: pair.host, name: host_ifname(self.plan.hash) }),
+            pod: (self.pod, Device { index: pair.peer, name: self.plan.ifname }),
+        }))
     }
 
-    /// `false` where a device has one of the two names.
-    fn try_make_pair(&mut self) -> Result<bool, Error> {
-        let requests = message::make_pair(self.plan, self.namespace);
-        let mut outcomes = self.host.batch(&requests).map_err(Error::kernel(PAIR))?.into_iter();
-        match outcomes.next().expect("a batch has an outcome for each request") {
-            Err(error) if error.errno() == Some(Errno::EEXIST) => return Ok(false),
-            made => made.map_err(Error::kernel(PAIR))?,
+    /// `None` where a device has one of the two names.
+    fn try_make_pair(&mut self) -> Result<Option<Pair>, Error> {
+        match message::pair(self.plan).make(&mut self.host, self.namespace) {
+            Ok(pair) => Ok(Some(pair)),
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(None),
+            Err(error) => Err(Error::kernel(PAIR)(error)),
         }
-        outcomes.try_for_each(|outcome| outcome.map_err(Error::kernel(PAIR))).map(|()| true)
     }
+}
 
+impl Standing<'_> {
     /// Leads the pod's addresses to the host's end: permanent neighbours, and routes, made exclusively.
     pub(crate) fn lead_to_pod(&mut self) -> Result<(), Error> {
-        let device = device(&mut self.host, host_ifname(self.plan.hash), ROUTES)?;
+        let (host, device) = &mut self.host;
         for ip in &self.plan.addresses {
-            let requests = message::lead_to_pod(*ip, self.plan.mac, device);
-            send(&mut self.host, &requests, None, device.name, ROUTES).map_err(|error| match error {
+            let requests = message::lead_to_pod(*ip, self.plan.mac, *device);
+            send(host, &requests, None, device.name, ROUTES).map_err(|error| match error {
                 // The neighbour is set whether it was there or not: what exists is the route.
                 Error::Kernel { source, .. } if source.errno() == Some(Errno::EEXIST) => {
                     Error::AddressTaken { address: *ip, source }
@@ -132,17 +149,17 @@ impl<'a> Building<'a> {
     /// Configures the pod's end: up, addresses, neighbours, routes. Where the pod has a default route already, by another
     /// interface, ours are worse ones.
     pub(crate) fn configure_pod(&mut self) -> Result<(), Error> {
-        let device = device(&mut self.pod, self.plan.ifname, POD)?;
+        let (pod, device) = &mut self.pod;
         let mut table = Vec::new();
         // Only of the families that the pod gets: the others' routes cannot be in the way.
         let families: BTreeSet<bool> = self.plan.addresses.iter().map(IpAddr::is_ipv6).collect();
         for ipv6 in families {
             let all = Filter { ipv6, ..Filter::default() };
-            table.extend(route::dump(&mut self.pod, all).map_err(Error::kernel(POD))?);
+            table.extend(route::dump(pod, all).map_err(Error::kernel(POD))?);
         }
         let rank = message::free_rank(&self.plan.addresses, device.name, &table);
-        let requests = message::configure_pod(self.plan, device, rank);
-        send(&mut self.pod, &requests, Some(self.namespace), device.name, POD)
+        let requests = message::configure_pod(self.plan, *device, rank);
+        send(pod, &requests, Some(self.namespace), device.name, POD)
     }
 
     /// Waits until both ends carry packets and the pod takes what is sent to its addresses, which the kernel sees to a
@@ -159,25 +176,19 @@ impl<'a> Building<'a> {
     }
 
     fn is_ready(&mut self) -> Result<bool, Error> {
-        let ends = [(&mut self.host, host_ifname(self.plan.hash)), (&mut self.pod, self.plan.ifname)];
-        for (netlink, name) in ends {
-            let link = link::by_name(netlink, &name).map_err(Error::kernel(SETTLE))?;
-            if !link.ok_or(Error::LinkVanished { step: SETTLE, name })?.running {
+        for (netlink, device) in [&mut self.host, &mut self.pod] {
+            let link = link::by_index(netlink, device.index).map_err(Error::kernel(SETTLE))?;
+            if !link.ok_or(Error::LinkVanished { step: SETTLE, name: device.name })?.running {
                 return Ok(false);
             }
         }
         for ip in self.plan.addresses.iter().filter(|ip| ip.is_ipv6()) {
-            if !route::is_local(&mut self.pod, *ip).map_err(Error::kernel(SETTLE))? {
+            if !route::is_local(&mut self.pod.0, *ip).map_err(Error::kernel(SETTLE))? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
-}
-
-fn device(netlink: &mut Netlink, name: IfName, step: &'static str) -> Result<Device, Error> {
-    let link = link::by_name(netlink, &name).map_err(Error::kernel(step))?;
-    link.map(|link| Device { index: link.index, name }).ok_or_else(|| Error::LinkVanished { step, name })
 }
 
 /// Sends `requests` about `device`. Where the kernel says that IPv6 is off on it (some runtimes make namespaces so),

@@ -17,7 +17,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
@@ -152,7 +152,29 @@ impl Netlink {
     /// The answer to a request for one object. `None` only where the kernel says that there is none: an answer that
     /// cannot be decoded is an error.
     pub fn one(&mut self, request: RouteNetlinkMessage) -> Result<Option<RouteNetlinkMessage>, Error> {
-        let sequence = self.send_single(&request, NLM_F_ACK)?;
+        match self.exchange(&request, NLM_F_ACK)? {
+            (answer, Verdict { errno: None, .. }) => Ok(answer),
+            (_, Verdict { errno: Some(Errno::ENODEV | Errno::ESRCH | Errno::ENOENT), .. }) => Ok(None),
+            (_, refused) => Err(refused.into_error(frame::dump_name(&request).to_owned())),
+        }
+    }
+
+    /// Makes one object and gives it as the kernel shows it then (NLM_F_ECHO): what numbers it chose. `None` where the
+    /// kernel does not show objects of that kind (links before Linux 6.2).
+    pub fn make(&mut self, request: &Request) -> Result<Option<RouteNetlinkMessage>, Error> {
+        match self.exchange(&request.message, request.flags | NLM_F_ACK | NLM_F_ECHO)? {
+            (shown, Verdict { errno: None, .. }) => Ok(shown),
+            (_, refused) => Err(refused.into_error(request.attempt.to_string())),
+        }
+    }
+
+    /// Sends one message, and reads up to its acknowledgement or refusal; with the object that came before that.
+    fn exchange(
+        &mut self,
+        message: &RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(Option<RouteNetlinkMessage>, Verdict), Error> {
+        let sequence = self.send_single(message, flags)?;
         let mut answer = None;
         loop {
             self.socket.receive(&mut self.incoming, "receive an answer")?;
@@ -161,15 +183,10 @@ impl Netlink {
                 if frame.port != self.socket.port() || frame.sequence != sequence {
                     continue;
                 }
-                if frame.kind != NLMSG_ERROR {
-                    answer = Some(decode(&frame).ok_or_else(frame::malformed)?);
-                    continue;
+                if frame.kind == NLMSG_ERROR {
+                    return Ok((answer, frame.verdict()?));
                 }
-                return match frame.verdict()? {
-                    Verdict { errno: None, .. } => Ok(answer),
-                    Verdict { errno: Some(Errno::ENODEV | Errno::ESRCH | Errno::ENOENT), .. } => Ok(None),
-                    refused => Err(refused.into_error(frame::dump_name(&request).to_owned())),
-                };
+                answer = Some(decode(&frame).ok_or_else(frame::malformed)?);
             }
         }
     }

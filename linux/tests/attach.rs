@@ -7,7 +7,7 @@ use lab::{Namespace, ip, mac, name, net};
 use nix::errno::Errno;
 use twill_linux::netlink::Request;
 use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteKey, Target};
-use twill_linux::table::link::{self, Device, Ipv4Setting, Veth, VethEnd};
+use twill_linux::table::link::{self, Device, Ipv4Setting, Pair, Veth, VethEnd};
 use twill_linux::table::{address, neighbour, route};
 use twill_linux::{MacAddr, Netlink};
 
@@ -193,4 +193,21 @@ fn the_mtu_can_be_changed() {
     let device = Device { index: HOST_INDEX, name: name(HOST) };
     netlink.apply(&[link::set_mtu(device, 1400)]).unwrap();
     assert_eq!(link::by_index(&mut netlink, HOST_INDEX).unwrap().unwrap().mtu, 1400);
+}
+
+#[test]
+fn a_new_pair_is_told_with_the_numbers_that_the_kernel_chose_in_both_namespaces() {
+    let (Some(node), Some(pod)) = (Namespace::new(), Namespace::new()) else { return };
+    // So that the two ends get different numbers.
+    pod.ip("link add br0 type bridge");
+    let mut host = node.netlink();
+    let mut veth = veth();
+    (veth.host.index, veth.peer.index) = (0, 0);
+    let pair = veth.make(&mut host, &pod.open()).unwrap();
+    assert_eq!(link::by_name(&mut host, &name(HOST)).unwrap().unwrap().index, pair.host);
+    assert_eq!(link::by_name(&mut pod.netlink(), &name("eth0")).unwrap().unwrap().index, pair.peer);
+    assert_ne!(pair.host, pair.peer);
+    // As it goes where the kernel does not tell by itself.
+    assert_eq!(Pair::of(&mut host, name(HOST)).unwrap(), pair);
+    assert_eq!(veth.make(&mut host, &pod.open()).unwrap_err().errno(), Some(Errno::EEXIST));
 }

@@ -23,9 +23,8 @@ fn veth() -> Veth {
 }
 
 fn make(host: &mut Netlink, pod: &Namespace) -> Device {
-    host.apply(&veth().create(&pod.open())).unwrap();
-    let index = link::by_name(host, &name(HOST)).unwrap().unwrap().index;
-    Device { index, name: name(HOST) }
+    let pair = veth().make(host, &pod.open()).unwrap();
+    Device { index: pair.host, name: name(HOST) }
 }
 
 #[test]

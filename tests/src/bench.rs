@@ -5,3 +5,4 @@
 
 pub mod cni;
 pub mod measure;
+pub mod pairs;

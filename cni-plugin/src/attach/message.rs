@@ -8,7 +8,7 @@ use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteK
 use twill_linux::table::link::{self, Device, Ipv4Setting, Veth, VethEnd};
 use twill_linux::table::route::SeenRoute;
 use twill_linux::table::{address, neighbour, route};
-use twill_linux::{IfName, MacAddr, NetNs};
+use twill_linux::{IfName, MacAddr};
 
 use super::{HOST_MAC, Plan, gateway, host_ifname};
 
@@ -18,17 +18,16 @@ const PROTOCOL_BOOT: u8 = 3;
 /// one that a route of the first interface has.
 const METRIC_UNSET_V6: u32 = 1024;
 
-/// The pair in one request: names, MACs, MTU, the pod's end already in its namespace. Then the host's end: alias, IPv4
-/// forwarding, no link-local address (the gateway is a permanent neighbour of the pod and needs no address here), up.
-pub(super) fn make_pair(plan: &Plan, namespace: &NetNs) -> [Request; 2] {
-    let veth = Veth {
+/// The pair: names, MACs, MTU, the pod's end already in its namespace; on the host's end alias, IPv4 forwarding, and no
+/// link-local address (the gateway is a permanent neighbour of the pod and needs no address here).
+pub(super) fn pair(plan: &Plan) -> Veth {
+    Veth {
         host: VethEnd { name: host_ifname(plan.hash), mac: HOST_MAC, index: 0 },
         peer: VethEnd { name: plan.ifname, mac: plan.mac, index: 0 },
         mtu: plan.mtu,
         alias: Some(plan.alias()),
         ipv4: vec![(Ipv4Setting::Forwarding, 1)],
-    };
-    veth.create(namespace)
+    }
 }
 
 /// Neighbour and route of one address of the pod on the host's end.

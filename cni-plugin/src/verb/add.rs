@@ -205,16 +205,16 @@ impl Add<'_> {
             sysctl::forward(has(false), has(true)).map_err(Error::kernel("letting the node forward"))?;
         }
         let namespace = &self.namespace;
-        let mut building = Building::open(&plan, namespace)?;
+        let building = Building::open(&plan, namespace)?;
         self.still_ours(row.id)?;
-        if building.make_pair()?.is_none() {
+        let Some(mut standing) = building.make_pair()? else {
             return Err(self.exists("a device of that name is there that is not this attachment's".to_owned()));
-        }
+        };
         self.still_ours(row.id)?;
-        building.lead_to_pod()?;
+        standing.lead_to_pod()?;
         self.still_ours(row.id)?;
-        building.configure_pod()?;
-        if !building.settle(self.deadline)? {
+        standing.configure_pod()?;
+        if !standing.settle(self.deadline)? {
             return Err(Error::TooLate("waiting for the veth to carry packets"));
         }
         self.in_time(CONFIRM)?;

@@ -18,7 +18,8 @@ use netlink_packet_route::link::{
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::netlink::Request;
-use crate::{IfName, MacAddr, NetNs};
+use crate::netlink::frame::malformed;
+use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
@@ -73,7 +74,48 @@ pub enum Ipv4Setting {
     Forwarding = 1,
 }
 
+/// The numbers of a pair that was made, each in its own namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Of the end in the namespace of the socket.
+    pub host: u32,
+    /// Of the end in the other namespace.
+    pub peer: u32,
+}
+
+impl Pair {
+    /// The numbers of the pair whose host end has that name.
+    pub fn of(host: &mut Netlink, name: IfName) -> Result<Self, Error> {
+        match host.one(RouteNetlinkMessage::GetLink(LinkUnspec::new_with_name(name.as_str()).build()))? {
+            Some(shown) => Self::shown(&shown).ok_or_else(malformed),
+            None => Err(Error::NoDevice { attempt: "read the numbers of a pair".to_owned(), device: name.to_string() }),
+        }
+    }
+
+    fn shown(message: &RouteNetlinkMessage) -> Option<Self> {
+        let RouteNetlinkMessage::NewLink(message) = message else { return None };
+        let peer = message.attributes.iter().find_map(|attribute| match attribute {
+            // Of a veth it is the peer (veth_get_iflink in drivers/net/veth.c).
+            LinkAttribute::Link(peer) => Some(*peer),
+            _ => None,
+        })?;
+        Some(Self { host: message.header.index, peer })
+    }
+}
+
 impl Veth {
+    /// Makes the pair as [`create`](Self::create) asks for it, and gives the numbers that it got: of the kernel's echo,
+    /// or, where it gives none, by a look at the host end.
+    pub fn make(&self, host: &mut Netlink, peers: &NetNs) -> Result<Pair, Error> {
+        let [pair, settings] = self.create(peers);
+        let shown = host.make(&pair)?;
+        host.apply(&[settings])?;
+        match shown {
+            Some(shown) => Pair::shown(&shown).ok_or_else(malformed),
+            None => Pair::of(host, self.host.name),
+        }
+    }
+
     /// Makes the pair, then sets alias, IPv4 settings and `addrgenmode none` on the host end and sets it up: creation
     /// takes none of those (rtnl_newlink_create in net/core/rtnetlink.c). For the socket of the host end's namespace;
     /// the peer is set up from inside by [`set_up`].

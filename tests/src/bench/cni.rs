@@ -77,6 +77,14 @@ impl Contender {
         Ok(())
     }
 
+    /// An ADD and its DEL, without taking their times.
+    pub(super) fn pair(&self, container: &str, pod: &Namespace) -> Result<()> {
+        let (result, _) = self.verb("ADD", container, pod, &self.configuration)?;
+        let mut with_result = self.configuration.clone();
+        with_result["prevResult"] = serde_json::from_slice(&result).unwrap_or_default();
+        self.verb("DEL", container, pod, &with_result).map(drop)
+    }
+
     fn verb(&self, verb: &str, container: &str, pod: &Namespace, stdin: &Value) -> Result<(Vec<u8>, Duration)> {
         let mut command = Command::new(&self.binary);
         command
@@ -108,20 +116,25 @@ fn ping_first_address(result: &Value) -> Result<()> {
 
 /// All that was measured.
 #[derive(Debug)]
-pub struct Report {
+pub struct Report<'a> {
     rounds: usize,
-    contenders: Vec<Contender>,
+    contenders: &'a [Contender],
     version: Samples,
     empty: Samples,
 }
 
 /// Measures for so many rounds. Must run on a thread inside the node's namespace, which the plugins inherit; the last
 /// contender is the reference. `empty` is a static program that does nothing.
-pub fn measure(mut contenders: Vec<Contender>, pod: &Namespace, rounds: usize, empty: &Path) -> Result<Report> {
+pub fn measure<'a>(
+    contenders: &'a mut [Contender],
+    pod: &Namespace,
+    rounds: usize,
+    empty: &Path,
+) -> Result<Report<'a>> {
     let (mut version, mut nothing) = (Samples::default(), Samples::default());
     let plugin = contenders.first().map(|first| first.binary.clone()).unwrap_or_default();
     for number in 0..rounds {
-        for contender in &mut contenders {
+        for contender in contenders.iter_mut() {
             contender.round(number, pod)?;
         }
         let asked = json!({ "cniVersion": "1.0.0" }).to_string();
@@ -133,7 +146,7 @@ pub fn measure(mut contenders: Vec<Contender>, pod: &Namespace, rounds: usize, e
     Ok(Report { rounds, contenders, version, empty: nothing })
 }
 
-impl Report {
+impl Report<'_> {
     /// The table of `docs/performance.md`, with the goals of each row.
     pub fn markdown(&self) -> String {
         let mut text = format!("Medians of {} alternating rounds (in brackets the 90th percentile).\n\n", self.rounds);
@@ -182,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_by_the_ratio_to_the_reference_and_missed_otherwise() {
-        let contenders = vec![contender("Twill", 2, 30), contender("reference", 8, 36)];
+        let contenders = &[contender("Twill", 2, 30), contender("reference", 8, 36)];
         let report = Report { rounds: 1, contenders, version: Samples::default(), empty: Samples::default() };
         let text = report.markdown();
         assert!(text.contains("| ADD | Twill | 2.00 ms (2.00 ms) | 0.25 | ≤ 0.35 | met |"), "{text}");

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use twill_tests::bench::cni::{self, Contender};
-use twill_tests::{Lab, LabError, Result, needs, process};
+use twill_tests::bench::pairs::{self, CALLERS};
+use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
 
 /// Benchmarks: ratios against a reference, in one run.
 #[derive(Debug, Parser)]
@@ -17,21 +19,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// ADD, CHECK, DEL and VERSION as whole processes, against the reference plugin `ptp`.
+    /// ADD, CHECK, DEL and VERSION as whole processes, and pairs of ADD and DEL a second, against the reference plugin
+    /// `ptp`.
     Cni {
-        /// How many alternating rounds.
+        /// How many alternating rounds of single calls.
         #[arg(long, default_value_t = 200)]
         rounds: usize,
+        /// How many alternating slices of two seconds, for each number of callers.
+        #[arg(long, default_value_t = 5)]
+        slices: usize,
     },
 }
 
 fn main() -> ExitCode {
-    let What::Cni { rounds } = Arguments::parse().what;
+    let What::Cni { rounds, slices } = Arguments::parse().what;
     if let Some(why) = needs::unmet() {
         eprintln!("hack/bench: no lab can be made here: {why}");
         return ExitCode::FAILURE;
     }
-    match bench_cni(rounds) {
+    match bench_cni(rounds, slices) {
         Ok(table) => {
             println!("{table}");
             ExitCode::SUCCESS
@@ -43,21 +49,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench_cni(rounds: usize) -> Result<String> {
-    let lab = Lab::builder().nodes(1).pools([twill_tests::PoolSpec::new("bench", "10.97.0.0/16", Some(24))]).build()?;
+/// How long a contender has its turn.
+const SLICE: Duration = Duration::from_secs(2);
+
+fn bench_cni(rounds: usize, slices: usize) -> Result<String> {
+    // Blocks so large that what cools never makes an ADD wait.
+    let pool = PoolSpec::new("bench", "10.128.0.0/10", Some(16));
+    let lab = Lab::builder().nodes(1).pools([pool]).build()?;
     let node = lab.node(1);
-    let pod = node.create_pod("bench")?;
+    let pods =
+        (0..CALLERS[CALLERS.len() - 1]).map(|n| node.create_pod(&format!("bench{n}"))).collect::<Result<Vec<_>>>()?;
+    let pods: Vec<_> = pods.iter().map(|pod| pod.namespace()).collect();
     let plugin = lab.binaries().plugin();
     let alone = lab.directory().join("alone");
     std::fs::create_dir_all(&alone).map_err(LabError::io("making a run directory"))?;
-    let contenders = vec![
+    let mut contenders = [
         Contender::stand_alone(&plugin, &alone),
         Contender::with_daemon(&plugin, &node.run_dir()),
         Contender::reference(&lab.directory().join("host-local")),
     ];
     let empty = empty_program(lab.directory())?;
-    let report = node.namespace().enter(|| cni::measure(contenders, pod.namespace(), rounds, &empty))??;
-    Ok(report.markdown())
+    node.namespace().enter(|| {
+        let single = cni::measure(&mut contenders, pods[0], rounds, &empty)?.markdown();
+        let pairs = pairs::measure(&contenders, &pods, slices, SLICE)?.markdown();
+        Ok(format!("{single}\n{pairs}"))
+    })?
 }
 
 /// Compiles a static program that does nothing: what any process costs.
