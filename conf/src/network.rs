@@ -3,12 +3,23 @@
 //! One object of JSON, read once. The plugin maps the errors to codes: [`Error::Syntax`] is 6, [`Error::Unsupported`] is 2,
 //! every other one is 7.
 
+mod bandwidth;
+mod capabilities;
+mod dns;
+pub mod list;
 mod read;
+mod requested;
+mod routes;
 mod unsupported;
 
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
+
+pub use capabilities::parse_address;
+pub use requested::{
+    Bandwidth, Dns, GATEWAY_V4, GATEWAY_V6, InvalidMac, Mac, PortMapping, Protocol, Requested, Route, Shape, gateway,
+};
 
 use crate::section::{Dialect, Section, parse_json};
 use crate::{Error, NetworkName, PoolName};
@@ -30,6 +41,12 @@ pub struct NetworkConf {
     /// The MTU of the pod's interface in bytes, the node's by default (`mtu`). At least 68, which IPv4 needs, and 1280 where
     /// `subnets` has IPv6; without `subnets` whoever knows the families has to look.
     pub mtu: Option<u32>,
+    /// What the runtime asks for this attachment (`runtimeConfig`, `args.cni`), and the limits of the network.
+    pub requested: Requested,
+    /// What the pod reaches by the interface beside the default routes, or for a further interface at all (`routes`).
+    pub routes: Vec<Route>,
+    /// The network's name servers (`dns`), where the runtime tells none.
+    pub dns: Option<Dns>,
     /// The result of the plugin before us in the chain, or for CHECK and DEL the result of the chain, as it came.
     pub prev_result: Option<serde_json::Value>,
 }

@@ -37,10 +37,7 @@ pub(crate) fn parse(key: &str, text: &str) -> Result<IpNetwork, Error> {
 
 /// What holds for every range that pods get addresses from, in a pool or stand-alone.
 pub(crate) fn validate(key: &str, cidr: IpNetwork) -> Result<(), Error> {
-    if cidr.ip() != cidr.network() {
-        let right = format!("a prefix has no host bits: {}/{}", cidr.network(), cidr.prefix());
-        return Err(Error::value(key, cidr, right));
-    }
+    without_host_bits(key, cidr)?;
     for (range, what) in REFUSED {
         let range: IpNetwork = range.parse().expect("the table holds prefixes");
         if overlap(cidr, range) {
@@ -53,6 +50,15 @@ pub(crate) fn validate(key: &str, cidr: IpNetwork) -> Result<(), Error> {
         return Err(Error::value(key, cidr, right));
     }
     Ok(())
+}
+
+/// Refuses a prefix that is an address with a length.
+pub(crate) fn without_host_bits(key: &str, cidr: IpNetwork) -> Result<(), Error> {
+    if cidr.ip() == cidr.network() {
+        return Ok(());
+    }
+    let right = format!("a prefix has no host bits: {}/{}", cidr.network(), cidr.prefix());
+    Err(Error::value(key, cidr, right))
 }
 
 /// The shortest prefix that a pool may have. A claim compares the keys of all ranges that its block lies inside, and

@@ -16,6 +16,8 @@ use crate::{Error, spelling};
 pub(crate) enum Dialect {
     Toml,
     Json,
+    /// JSON whose keys count without regard to case, as they do for programs in Go.
+    JsonAnyCase,
 }
 
 /// A table of TOML or an object of JSON, with its path.
@@ -113,6 +115,7 @@ fn wrong_kind(path: String, value: &Value, dialect: Dialect, expected: impl Into
 
 fn section_of<'a>(path: String, value: &'a Value, dialect: Dialect, expected: &str) -> Result<Section<'a>, Error> {
     match value {
+        Value::Object(entries) if dialect == Dialect::JsonAnyCase => Section { path, entries, dialect }.any_case(),
         Value::Object(entries) => Ok(Section { path, entries, dialect }),
         other => Err(wrong_kind(path, other, dialect, expected)),
     }
@@ -124,8 +127,34 @@ impl<'a> Section<'a> {
         Self { path: String::new(), entries, dialect }
     }
 
-    /// The path of one of its keys.
+    /// The same, whose keys and all below them count without regard to case. Refuses a key that stands there twice.
+    pub(crate) fn any_case(&self) -> Result<Self, Error> {
+        let any_case = Self { dialect: Dialect::JsonAnyCase, ..self.clone() };
+        let again = any_case.keys().find(|key| any_case.spelled(key) != Some(key));
+        match again {
+            Some(key) => {
+                let first = any_case.spelled(key).unwrap_or_default();
+                let right = format!("keys are read here without regard to case, and {first} stands there too");
+                Err(wrong_kind(any_case.path_of(key), &self.entries[key], self.dialect, right))
+            }
+            None => Ok(any_case),
+        }
+    }
+
+    /// The path of one of its keys, as it is spelled there.
     pub(crate) fn key(&self, key: &str) -> String {
+        self.path_of(self.spelled(key).unwrap_or(key))
+    }
+
+    /// How `key` is spelled here, if it is here.
+    pub(crate) fn spelled(&self, key: &str) -> Option<&'a str> {
+        self.keys().find(|there| match self.dialect {
+            Dialect::JsonAnyCase => there.eq_ignore_ascii_case(key),
+            Dialect::Toml | Dialect::Json => *there == key,
+        })
+    }
+
+    fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
@@ -144,6 +173,7 @@ impl<'a> Section<'a> {
 
     /// What stands under `key`. `null` counts as absent, as it does for programs in Go.
     pub(crate) fn raw(&self, key: &str) -> Option<&'a Value> {
+        let key = if self.dialect == Dialect::JsonAnyCase { self.spelled(key)? } else { key };
         self.entries.get(key).filter(|value| !value.is_null())
     }
 
@@ -169,13 +199,17 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(crate) fn integer(&self, key: &str, range: RangeInclusive<u32>, what: &str) -> Result<Option<u32>, Error> {
+    /// An integer within `range`, of any type that holds the range.
+    pub(crate) fn integer<T>(&self, key: &str, range: RangeInclusive<T>, what: &str) -> Result<Option<T>, Error>
+    where
+        T: TryFrom<u64> + PartialOrd + std::fmt::Display,
+    {
         let expected = || format!("{what}, an integer from {} to {}", range.start(), range.end());
         match self.raw(key) {
             None => Ok(None),
             Some(value @ Value::Number(number)) if !number.is_f64() => number
                 .as_u64()
-                .and_then(|number| u32::try_from(number).ok())
+                .and_then(|number| T::try_from(number).ok())
                 .filter(|number| range.contains(number))
                 .map(Some)
                 .ok_or_else(|| Error::value(self.key(key), value, expected())),

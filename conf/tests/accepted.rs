@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use twill_conf::network::NetworkConf;
+use twill_conf::network::{NetworkConf, Requested};
 use twill_conf::node::{NodeLayer, Setting};
 
 fn environment(variables: &[(&str, &str)]) -> NodeLayer {
@@ -105,7 +105,9 @@ fn everything_that_a_runtime_sends_and_that_asks_for_nothing_is_taken() {
     let conf = json!({
         "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "n", "type": "twill", "runDir": "/run/other",
         "pools": ["a", "b"], "mtu": 1400, "prevResult": result, "ipam": {}, "dns": {"nameservers": []}, "ipMasq": false,
-        "capabilities": {"portMappings": false}, "runtimeConfig": {"portMappings": [], "mac": ""},
+        "capabilities": {"portMappings": false}, "routes": [],
+        "runtimeConfig": {"portMappings": [], "mac": "", "ips": [""], "dns": {}, "bandwidth": {"ingressRate": 0},
+            "aliases": {"n": ["web"]}, "cgroupPath": "/pod", "io.kubernetes.cri.pod-annotations": {"a": "b"}, "x": 1},
         "args": {"cni": {"labels": [{"key": "a", "value": "b"}], "ips": []}}, "disableCheck": false, "disableGC": true,
         "loadOnlyInlinedPlugins": false, "cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}],
         "cni.dev/attachments": null,
@@ -114,6 +116,7 @@ fn everything_that_a_runtime_sends_and_that_asks_for_nothing_is_taken() {
     assert_eq!(conf.run_dir, Path::new("/run/other"));
     assert_eq!(conf.pools.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((conf.mtu, conf.prev_result), (Some(1400), Some(result)));
+    assert_eq!((conf.requested, conf.routes, conf.dns), (Requested::default(), vec![], None));
 }
 
 #[test]

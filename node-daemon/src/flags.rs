@@ -1,14 +1,38 @@
-//! The command line of `twilld`, as the topmost layer of the node configuration.
+//! The command line of `twilld`: the daemon's flags, as the topmost layer of the node configuration, and the commands.
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use twill_conf::Error;
 use twill_conf::node::{NodeLayer, Setting};
 
+use crate::install::{InstallFlags, UninstallFlags};
+
 /// The daemon of a Twill node: claims blocks of addresses, keeps routes, tunnels and firewall as they shall be.
+///
+/// Without a command it is the daemon, and runs until it is told to stop.
 #[derive(Debug, Parser)]
-#[command(name = "twilld", version, max_term_width = 100)]
+#[command(name = "twilld", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    /// What to do instead of being the daemon.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The daemon's.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What `twilld` does beside being the daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Copies the plugin to where runtimes look for it, and writes the network's list once the node can serve
+    Install(InstallFlags),
+    /// Takes back what `install` made; safe to repeat
+    Uninstall(UninstallFlags),
+}
+
+/// The daemon's flags.
+#[derive(Debug, Args)]
 pub struct Flags {
     /// This node's name, unique in the cluster [default: the host name]
     #[arg(long, value_name = "NAME")]

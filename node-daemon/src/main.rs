@@ -24,7 +24,8 @@
 //!
 //! [`alive`] renews a lease for display, and [`sweep`] frees what a runtime forgot. Tasks that speak to etcd share one
 //! thread; the reconciler and the monitor, which block, have one each. When the daemon ends, by SIGTERM or by a crash,
-//! the data path stays as it is.
+//! the data path stays as it is. [`install`] is another program in the same file: it brings the plugin and the network's
+//! list to where a runtime looks for them.
 
 mod alive;
 mod bell;
@@ -32,6 +33,7 @@ mod blocks;
 mod doorbell;
 mod flags;
 mod identity;
+mod install;
 mod lock;
 mod monitor;
 mod picture;
@@ -48,24 +50,28 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::flags::{Command, Flags};
+
 fn main() -> ExitCode {
-    let flags = flags::Flags::parse();
-    let conf = match settings::resolve(&flags) {
-        Ok(conf) => conf,
-        Err(error) => return fail(&error),
+    let line = flags::CommandLine::parse();
+    let done: Result<(), Box<dyn std::error::Error>> = match line.command {
+        None => daemon(&line.flags),
+        Some(Command::Install(flags)) => install::install(&flags).map_err(Into::into),
+        Some(Command::Uninstall(flags)) => install::uninstall(&flags).map_err(Into::into),
     };
-    if let Err(error) = start_log(&conf.log) {
-        return fail(&error);
-    }
-    match run::run(conf) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            eprintln!("twilld: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("twilld: {error}");
-    ExitCode::FAILURE
+fn daemon(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+    let conf = settings::resolve(flags)?;
+    start_log(&conf.log)?;
+    Ok(run::run(conf)?)
 }
 
 fn start_log(filter: &str) -> Result<(), twill_conf::Error> {

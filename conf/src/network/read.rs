@@ -2,13 +2,13 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{NetworkConf, unsupported};
+use super::{NetworkConf, Requested, capabilities, dns, routes, unsupported};
 use crate::section::{Section, unknown_key};
 use crate::{Error, PoolName, node, prefix};
 
 /// The keys of ours, and those that the CNI specification 1.1.0 and its conventions name for the object that a plugin
 /// is handed. (`plugins` never arrives: a runtime takes the list apart.)
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 23] = [
     "type",
     "name",
     "cniVersion",
@@ -16,13 +16,18 @@ const KNOWN: [&str; 18] = [
     "subnets",
     "pools",
     "mtu",
+    "routes",
+    "dns",
+    "ingressRate",
+    "ingressBurst",
+    "egressRate",
+    "egressBurst",
     "prevResult",
     "capabilities",
     "runtimeConfig",
     "args",
     "ipMasq",
     "ipam",
-    "dns",
     "cniVersions",
     "disableCheck",
     "disableGC",
@@ -30,7 +35,9 @@ const KNOWN: [&str; 18] = [
 ];
 
 pub(super) fn whole(root: &Section<'_>) -> Result<NetworkConf, Error> {
-    if let Some(key) = root.keys().find(|key| !KNOWN.contains(key) && !key.starts_with("cni.dev/")) {
+    let known =
+        |key: &str| KNOWN.contains(&key) || key.starts_with("cni.dev/") || key.eq_ignore_ascii_case("runtimeConfig");
+    if let Some(key) = root.keys().find(|key| !known(key)) {
         return Err(unknown_key(key.to_owned(), key, &KNOWN));
     }
     let identity = identity(root)?;
@@ -51,7 +58,8 @@ pub(super) fn whole(root: &Section<'_>) -> Result<NetworkConf, Error> {
     if let Some(other) = root.raw("prevResult") {
         root.section("prevResult", "the result of the plugin before, an object").map(|_| other)?;
     }
-    Ok(NetworkConf { subnets, pools, mtu, ..identity })
+    let (requested, routes, dns) = (capabilities::requested(root)?, routes::read(root)?, dns::read(root)?);
+    Ok(NetworkConf { subnets, pools, mtu, requested, routes, dns, ..identity })
 }
 
 pub(super) fn identity(root: &Section<'_>) -> Result<NetworkConf, Error> {
@@ -63,7 +71,18 @@ pub(super) fn identity(root: &Section<'_>) -> Result<NetworkConf, Error> {
     };
     let prev_result = root.raw("prevResult").filter(|value| value.is_object()).cloned();
     let cni_version = cni_version.unwrap_or("0.1.0").to_owned();
-    Ok(NetworkConf { cni_version, name, run_dir, subnets: Vec::new(), pools: Vec::new(), mtu: None, prev_result })
+    Ok(NetworkConf {
+        cni_version,
+        name,
+        run_dir,
+        subnets: Vec::new(),
+        pools: Vec::new(),
+        mtu: None,
+        requested: Requested::default(),
+        routes: Vec::new(),
+        dns: None,
+        prev_result,
+    })
 }
 
 /// The specification's own keys that the runtime acts on; only their kinds are ours to check.

@@ -7,29 +7,19 @@ use crate::Error;
 use crate::section::{Section, shorten};
 
 pub(super) fn refuse(root: &Section<'_>) -> Result<(), Error> {
-    asks_for_nothing(root, "ipam", "leave it out; Twill manages addresses by itself, and ranges stand in \"subnets\"")?;
+    let right = "leave it out; Twill manages addresses by itself: ranges stand in \"subnets\", routes in \"routes\", name \
+                 servers in \"dns\"";
+    asks_for_nothing(root, "ipam", right)?;
     if root.boolean("ipMasq")? == Some(true) {
         let right = "leave it out; whether a pool is masqueraded stands in the cluster configuration (masquerade)";
         return Err(unsupported("ipMasq".into(), &Value::Bool(true), right));
     }
-    asks_for_nothing(root, "dns", "leave it out; name servers are the runtime's affair in this version")?;
-    each_asks_for_nothing(
-        root,
-        "capabilities",
-        "leave it false; this version has no capabilities: chain the plugin that has them",
-    )?;
-    each_asks_for_nothing(root, "runtimeConfig", "leave it out; this version has no capabilities")?;
-    let Some(args) = root.section("args", "an object")? else { return Ok(()) };
-    let Some(cni) = args.section("cni", "an object")? else { return Ok(()) };
-    for key in ["ips", "mac"] {
-        asks_for_nothing(&cni, key, "leave it out; this version gives no address that is asked for")?;
-    }
     Ok(())
 }
 
-fn each_asks_for_nothing(root: &Section<'_>, key: &str, right: &str) -> Result<(), Error> {
-    let Some(section) = root.section(key, "an object")? else { return Ok(()) };
-    section.keys().try_for_each(|key| asks_for_nothing(&section, key, right))
+/// The capability `ipRanges`, which tells an address manager where to give addresses from.
+pub(super) fn refuse_ranges(runtime: &Section<'_>) -> Result<(), Error> {
+    asks_for_nothing(runtime, "ipRanges", "leave it out; ranges stand in \"subnets\", or are the cluster's pools")
 }
 
 fn asks_for_nothing(section: &Section<'_>, key: &str, right: &str) -> Result<(), Error> {

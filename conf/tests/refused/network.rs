@@ -21,11 +21,11 @@ const KEYS: &[(&str, &str)] = &[
     (r#""type":true}"#, r#"7 type: true is not valid: the name of the plugin, "twill""#),
     (
         r#""subnet":"10.0.0.0/24"}"#,
-        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, dns, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (
         r#""bridge":"cni0"}"#,
-        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, dns, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (r#""runDir":"run"}"#, r#"7 runDir: "run" is not valid: an absolute path, beginning with '/'"#),
     (r#""runDir":{}}"#, "7 runDir: an object is not valid: an absolute path"),
@@ -83,31 +83,15 @@ const KEYS: &[(&str, &str)] = &[
     (r#""args":[]}"#, "7 args: a list is not valid: an object"),
     (
         r#""ipam":{"type":"host-local"}}"#,
-        r#"2 ipam: {"type":"host-local"} is not supported: leave it out; Twill manages addresses by itself, and ranges stand in "subnets""#,
+        r#"2 ipam: {"type":"host-local"} is not supported: leave it out; Twill manages addresses by itself: ranges stand in "subnets", routes in "routes", name servers in "dns""#,
     ),
     (
         r#""ipam":"host-local"}"#,
-        r#"2 ipam: "host-local" is not supported: leave it out; Twill manages addresses by itself, and ranges stand in "subnets""#,
+        r#"2 ipam: "host-local" is not supported: leave it out; Twill manages addresses by itself: ranges stand in "subnets", routes in "routes", name servers in "dns""#,
     ),
     (
         r#""ipMasq":true}"#,
         "2 ipMasq: true is not supported: leave it out; whether a pool is masqueraded stands in the cluster configuration (masquerade)",
-    ),
-    (
-        r#""dns":{"nameservers":["10.0.0.1"]}}"#,
-        r#"2 dns: {"nameservers":["10.0.0.1"]} is not supported: leave it out; name servers are the runtime's affair in this version"#,
-    ),
-    (
-        r#""capabilities":{"portMappings":true}}"#,
-        "2 capabilities.portMappings: true is not supported: leave it false; this version has no capabilities: chain the plugin that has them",
-    ),
-    (
-        r#""runtimeConfig":{"portMappings":[{"hostPort":80}]}}"#,
-        r#"2 runtimeConfig.portMappings: [{"hostPort":80}] is not supported: leave it out; this version has no capabilities"#,
-    ),
-    (
-        r#""args":{"cni":{"ips":["10.0.0.9"]}}}"#,
-        r#"2 args.cni.ips: ["10.0.0.9"] is not supported: leave it out; this version gives no address that is asked for"#,
     ),
 ];
 

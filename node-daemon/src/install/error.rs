@@ -1,0 +1,90 @@
+//! What can stand in the way of an installation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why plugin or list are not where they should be. It says whether something was changed, where that is not plain.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A value that was given.
+    #[error(transparent)]
+    Conf(#[from] twill_conf::Error),
+    /// A value whose place in the list says nothing to who wrote a flag.
+    #[error("{flag}: {source}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong with it.
+        source: twill_conf::Error,
+    },
+    /// A file or a directory.
+    #[error("{what} {}: {cause}", path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// What is to be installed is no program.
+    #[error("{}: {why}; name the plugin by --plugin", path.display())]
+    NoProgram {
+        /// What was named, or found beside this program.
+        path: PathBuf,
+        /// What is the matter with it.
+        why: &'static str,
+    },
+    /// A file of somebody else's stands in the list's place.
+    #[error("{} is not Twill's: remove it, take another --conflist-name, or say --force", .0.display())]
+    Foreign(PathBuf),
+    /// The list was changed by hand.
+    #[error(
+        "{} was edited, it has {more}, which would be lost: take another --conflist-name, or say --force",
+        path.display()
+    )]
+    Edited {
+        /// The list.
+        path: PathBuf,
+        /// What it has more than was written.
+        more: String,
+    },
+    /// The node did not come to serve.
+    #[error("after {waited:?} the node could not serve a pod yet, and no list was written: {why}")]
+    NotServed {
+        /// How long.
+        waited: Duration,
+        /// What was missing last.
+        why: String,
+    },
+    /// SIGTERM or SIGINT.
+    #[error("stopped while waiting, and no list was written: {why}")]
+    Stopped {
+        /// What was missing last.
+        why: String,
+    },
+    /// Pods that nobody could remove any more.
+    #[error(
+        "pods are still attached ({count} in {}), and without the plugin they can never be removed: remove them first, \
+         or say --force",
+        run_dir.display()
+    )]
+    Attached {
+        /// How many.
+        count: usize,
+        /// Whose.
+        run_dir: PathBuf,
+    },
+    /// The node store cannot be asked for attachments.
+    #[error("whether pods are attached cannot be read ({0}); --force does not ask")]
+    Store(twill_ipam::Error),
+}
+
+impl InstallError {
+    /// For `map_err`.
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io { what, path, cause }
+    }
+}
