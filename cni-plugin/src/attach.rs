@@ -4,19 +4,21 @@
 //! undoes it. [`observe`] reads back what stands, for CHECK. The daemon repairs routes and neighbours of the host's end by
 //! the same constants ([`twill_linux::state`]), so they must not differ from what `fabric` expects.
 
-mod message;
+pub(crate) mod further;
+pub(crate) mod message;
 pub(crate) mod observe;
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use twill_conf::network::Route;
+pub(crate) use twill_conf::network::gateway;
 use twill_ipam::KeyHash;
 use twill_ipam::alias::{self, Alias, Proof};
 use twill_linux::netlink::Request;
 use twill_linux::table::link::{self, Device, Pair, SeenLink};
-use twill_linux::table::route::{self, Filter};
+use twill_linux::table::route;
 use twill_linux::{IfName, MacAddr, NetNs, Netlink};
 
 use crate::error::Error;
@@ -26,9 +28,6 @@ use crate::sysctl;
 /// neighbour entry in a pod ever goes stale. Locally administered.
 pub(crate) const HOST_MAC: MacAddr = MacAddr([0x02, 0x74, 0x77, 0x00, 0x00, 0x01]);
 
-const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
 const PAIR: &str = "making the veth pair";
 const ROUTES: &str = "leading the node to the pod";
 const POD: &str = "configuring the pod's interface";
@@ -36,12 +35,6 @@ const SETTLE: &str = "waiting for the veth to carry packets";
 
 /// How often a link that does not run yet is looked at: a fraction of what the kernel takes.
 const POLL: Duration = Duration::from_micros(100);
-
-/// The pod's gateway for addresses of the family of `ip`: an address that no interface has, resolved by a permanent
-/// neighbour.
-pub(crate) fn gateway(ip: IpAddr) -> IpAddr {
-    if ip.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
-}
 
 /// The name of the host's end.
 pub(crate) fn host_ifname(hash: KeyHash) -> IfName {
@@ -57,16 +50,42 @@ pub(crate) struct Plan {
     pub(crate) ifname: IfName,
     /// The MAC of the pod's end.
     pub(crate) mac: MacAddr,
+    /// Whether the host's end answers for the gateway. The pod has permanent neighbours and never asks, but for when its
+    /// MAC is set again: with that the kernel takes all neighbours from an interface, and a runtime that asks us for a MAC
+    /// may ask a later plugin of the chain too.
+    pub(crate) answers: bool,
     /// In bytes, of both ends: a smaller one on one side only would drop silently.
     pub(crate) mtu: u32,
     /// The pod's addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// The routes of the configuration, of whatever family; those of a family that the pod does not get are left out.
+    pub(crate) routes: Vec<Route>,
 }
 
 impl Plan {
     /// The host end's alias, from which a lost store is rebuilt.
-    pub(crate) fn alias(&self) -> String {
-        Alias { hash: self.hash, addresses: self.addresses.clone() }.to_string()
+    pub(crate) fn alias(&self) -> Alias {
+        Alias { hash: self.hash, addresses: self.addresses.clone(), ruled: Vec::new() }
+    }
+
+    /// The routes of the configuration that the pod gets, with their places in it.
+    pub(crate) fn own_routes(&self) -> impl Iterator<Item = (usize, &Route)> {
+        let families = |route: &Route| self.addresses.iter().any(|ip| ip.is_ipv6() == route.destination.is_ipv6());
+        self.routes.iter().enumerate().filter(move |(_, route)| families(route))
+    }
+
+    /// Whether the default route that the configuration asks for may stand beside another one, now or later: it has a
+    /// priority of its own, or is among those that were `taken`.
+    fn is_beside(&self, ipv6: bool, taken: &[usize]) -> bool {
+        let is_taken = |asked: &Route| taken.iter().any(|place| self.routes[*place] == *asked);
+        let own = |asked: &Route| asked.priority.is_some_and(|priority| priority > 0);
+        self.asked_default(ipv6).is_some_and(|asked| own(asked) || is_taken(asked))
+    }
+
+    /// The default route of the main table that the configuration asks for: it stands in the place of ours.
+    pub(crate) fn asked_default(&self, ipv6: bool) -> Option<&Route> {
+        let asked = |route: &&Route| route.is_default() && route.is_main() && route.destination.is_ipv6() == ipv6;
+        self.routes.iter().find(asked)
     }
 }
 
@@ -103,6 +122,7 @@ impl<'a> Building<'a> {
     pub(crate) fn make_pair(mut self) -> Result<Option<Standing<'a>>, Error> {
         let mut pair = self.try_make_pair()?;
         if pair.is_none() {
+            further::forget(&mut self.host, self.plan.hash, Proof::Alias, [self.namespace.path()]);
             match remove(&mut self.host, self.plan.hash, Proof::Alias, PAIR)? {
                 Removed::Nothing => return Ok(None),
                 Removed::Yes => pair = self.try_make_pair()?,
@@ -135,31 +155,39 @@ impl Standing<'_> {
         let (host, device) = &mut self.host;
         for ip in &self.plan.addresses {
             let requests = message::lead_to_pod(*ip, self.plan.mac, *device);
-            send(host, &requests, None, device.name, ROUTES).map_err(|error| match error {
-                // The neighbour is set whether it was there or not: what exists is the route.
-                Error::Kernel { source, .. } if source.errno() == Some(Errno::EEXIST) => {
-                    Error::AddressTaken { address: *ip, source }
-                }
-                other => other,
-            })?;
+            for outcome in send(host, &requests, None, device.name, ROUTES)? {
+                outcome.map_err(|source| match source.errno() {
+                    // The neighbour is set whether it was there or not: what exists is the route.
+                    Some(Errno::EEXIST) => Error::AddressTaken { address: *ip, source },
+                    _ => Error::Kernel { step: ROUTES, source },
+                })?;
+            }
+        }
+        if self.plan.answers && self.plan.addresses.iter().any(IpAddr::is_ipv6) {
+            let outcomes = send(host, &[message::answer(*device)], None, device.name, ROUTES)?;
+            outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(ROUTES)))?;
         }
         Ok(())
     }
 
-    /// Configures the pod's end: up, addresses, neighbours, routes. Where the pod has a default route already, by another
-    /// interface, ours are worse ones.
-    pub(crate) fn configure_pod(&mut self) -> Result<(), Error> {
+    /// Configures the pod's end: up, addresses, neighbours, routes. The default routes are made exclusively: the kernel's
+    /// refusal tells that the pod has one by another interface, and that this one is a further one ([`further`]). Gives
+    /// the addresses of which that is so.
+    pub(crate) fn configure_pod(&mut self) -> Result<Vec<IpAddr>, Error> {
         let (pod, device) = &mut self.pod;
-        let mut table = Vec::new();
-        // Only of the families that the pod gets: the others' routes cannot be in the way.
-        let families: BTreeSet<bool> = self.plan.addresses.iter().map(IpAddr::is_ipv6).collect();
-        for ipv6 in families {
-            let all = Filter { ipv6, ..Filter::default() };
-            table.extend(route::dump(pod, all).map_err(Error::kernel(POD))?);
+        let (parts, requests): (Vec<_>, Vec<_>) = message::configure_pod(self.plan, *device).into_iter().unzip();
+        let outcomes = send(pod, &requests, Some(self.namespace), device.name, POD)?;
+        let taken = message::taken(self.plan, &parts, outcomes)?;
+        if !taken.routes.is_empty() {
+            self.make_worse_routes(&taken.routes)?;
         }
-        let rank = message::free_rank(&self.plan.addresses, device.name, &table);
-        let requests = message::configure_pod(self.plan, *device, rank);
-        send(pod, &requests, Some(self.namespace), device.name, POD)
+        let further =
+            |ip: &&IpAddr| taken.families.contains(&ip.is_ipv6()) || self.plan.is_beside(ip.is_ipv6(), &taken.routes);
+        let addresses: Vec<_> = self.plan.addresses.iter().filter(further).copied().collect();
+        if !addresses.is_empty() {
+            self.make_own_table(&addresses)?;
+        }
+        Ok(addresses)
     }
 
     /// Waits until both ends carry packets and the pod takes what is sent to its addresses, which the kernel sees to a
@@ -191,28 +219,27 @@ impl Standing<'_> {
     }
 }
 
-/// Sends `requests` about `device`. Where the kernel says that IPv6 is off on it (some runtimes make namespaces so),
-/// turns it on and sends what was refused again.
+/// Sends `requests` about `device` and gives their outcomes. Where the kernel says that IPv6 is off on it (some runtimes
+/// make namespaces so), turns it on and sends what was refused again.
 fn send(
     netlink: &mut Netlink,
     requests: &[Request],
     namespace: Option<&NetNs>,
     device: IfName,
     step: &'static str,
-) -> Result<(), Error> {
-    let outcomes = netlink.batch(requests).map_err(Error::kernel(step))?;
+) -> Result<Vec<Result<(), twill_linux::Error>>, Error> {
+    let mut outcomes = netlink.batch(requests).map_err(Error::kernel(step))?;
     let ipv6_off = |error: &twill_linux::Error| error.errno() == Some(Errno::EACCES);
     if !outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(ipv6_off)) {
-        return outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(step)));
+        return Ok(outcomes);
     }
     sysctl::enable_ipv6(namespace, device).map_err(Error::kernel(step))?;
-    let refused: Vec<Request> = requests
-        .iter()
-        .zip(&outcomes)
-        .filter(|(_, outcome)| outcome.is_err())
-        .map(|(request, _)| request.clone())
-        .collect();
-    netlink.apply(&refused).map_err(Error::kernel(step))
+    let refused: Vec<usize> = (0..requests.len()).filter(|place| outcomes[*place].is_err()).collect();
+    let again: Vec<&Request> = refused.iter().map(|place| &requests[*place]).collect();
+    for (place, outcome) in refused.iter().zip(netlink.batch(&again).map_err(Error::kernel(step))?) {
+        outcomes[*place] = outcome;
+    }
+    Ok(outcomes)
 }
 
 /// What stands under the name of a host end.

@@ -23,7 +23,7 @@ pub(crate) fn record(request: &Request, verb: Verb, error: &Error, begin: Instan
         at: BootTime::now(),
         verb: verb.as_str().to_owned(),
         key: Some(request.key.clone()),
-        pod: request.target.pod.clone(),
+        pod: request.target.arguments.pod.clone(),
         step: error.step().to_owned(),
         cause: error.full_text(),
         code: error.code(),

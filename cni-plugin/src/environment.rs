@@ -8,9 +8,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use twill_conf::{ContainerId, IfName, id::InvalidName};
-use twill_ipam::attachment::Pod;
 
 use crate::error::Error;
+
+mod arguments;
+
+pub(crate) use arguments::Arguments;
 
 /// What the runtime asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +65,8 @@ pub(crate) struct Target {
     pub(crate) netns: Option<String>,
     /// CNI_NETNS_OVERRIDE: the namespace may be the plugin's own.
     pub(crate) own_netns: bool,
-    /// The pod, as CNI_ARGS names it.
-    pub(crate) pod: Option<Pod>,
+    /// What CNI_ARGS says.
+    pub(crate) arguments: Arguments,
 }
 
 impl Target {
@@ -100,13 +103,15 @@ impl Call {
             Verb::Add | Verb::Check => {
                 environment.demand(&["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])?;
                 let netns = Some(environment.required("CNI_NETNS")?);
-                Ok(Some(Self::Attachment(verb, environment.target(netns)?)))
+                let target = Target { arguments: environment.arguments(verb)?, ..environment.target(netns)? };
+                Ok(Some(Self::Attachment(verb, target)))
             }
             Verb::Del => {
                 environment.demand(&["CNI_CONTAINERID", "CNI_IFNAME"])?;
                 // DEL needs no namespace: whatever stands in the variable must not make it fail.
                 let netns = environment.text("CNI_NETNS").unwrap_or_default();
-                Ok(Some(Self::Attachment(verb, environment.target(netns)?)))
+                let target = Target { arguments: environment.arguments(verb)?, ..environment.target(netns)? };
+                Ok(Some(Self::Attachment(verb, target)))
             }
         }
     }
@@ -146,28 +151,22 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         value.parse().map_err(|error: InvalidName| Error::Variable { variable, value, rule: error.rule.to_owned() })
     }
 
+    /// CNI_ARGS as far as it can be read, and with what is asked for in it where the verb is ADD: others must not fail
+    /// for it.
+    fn arguments(&self, verb: Verb) -> Result<Arguments, Error> {
+        let Some(args) = self.present("CNI_ARGS") else { return Ok(Arguments::default()) };
+        Arguments::read(&args.to_string_lossy(), verb)
+    }
+
     fn target(&self, netns: Option<String>) -> Result<Target, Error> {
         Ok(Target {
             container: self.name("CNI_CONTAINERID")?,
             ifname: self.name("CNI_IFNAME")?,
             netns,
             own_netns: self.present("CNI_NETNS_OVERRIDE").is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true")),
-            pod: self.present("CNI_ARGS").and_then(|args| pod(&args.to_string_lossy())),
+            arguments: Arguments::default(),
         })
     }
-}
-
-/// The pod that CNI_ARGS (`KEY=value;…`) names. Lenient: what cannot be read is as if it were absent, for the arguments
-/// belong to many readers and none of them may make a DEL fail.
-fn pod(args: &str) -> Option<Pod> {
-    let value = |wanted: &str| {
-        args.split(';')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| key.trim() == wanted)
-            .map(|(_, v)| v.trim())
-    };
-    let (namespace, name) = (value("K8S_POD_NAMESPACE")?, value("K8S_POD_NAME")?);
-    (!name.is_empty()).then(|| Pod { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -259,7 +258,9 @@ mod tests {
     #[test]
     fn the_pod_is_read_from_the_arguments_leniently() {
         let read = |args: &'static str| match parse(&add_with("CNI_ARGS", args)).unwrap() {
-            Some(Call::Attachment(_, target)) => target.pod.map(|pod| format!("{}/{}", pod.namespace, pod.name)),
+            Some(Call::Attachment(_, target)) => {
+                target.arguments.pod.map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            }
             _ => panic!("not an ADD"),
         };
         assert_eq!(read("IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=till-0").as_deref(), Some("shop/till-0"));

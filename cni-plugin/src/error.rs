@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 use twill_linux::IfName;
 
@@ -95,6 +96,19 @@ pub(crate) enum Error {
         /// The kernel's own words.
         source: twill_linux::Error,
     },
+    /// The pod reaches a destination of the configuration already, by another interface.
+    #[error(
+        "routes[{place}].dst: \"{destination}\" is not valid: a destination that no other interface of the pod has with \
+         that priority; give it another \"priority\" or \"table\""
+    )]
+    RouteExists {
+        /// Its place among the routes of the configuration.
+        place: usize,
+        /// The destination.
+        destination: IpNetwork,
+        /// The kernel's own words.
+        source: twill_linux::Error,
+    },
     /// The device that bears the name of our host end is none that the plugin makes.
     #[error("{step}: the device {name} on the node is not ours: {why}")]
     ForeignDevice {
@@ -157,10 +171,11 @@ impl Error {
             Self::Input(_) => 5,
             Self::Configuration(twill_conf::Error::Unsupported { .. }) => 2,
             Self::Configuration(twill_conf::Error::Syntax { .. }) => 6,
-            Self::Configuration(_) | Self::Previous(_) => 7,
+            Self::Configuration(_) | Self::Previous(_) | Self::RouteExists { .. } => 7,
             Self::Store { source, .. } => match source {
                 Ipam::Exists { .. } => 101,
                 Ipam::Overlap { .. } => 7,
+                Ipam::Requested { .. } => 103,
                 temporary if temporary.is_temporary() => 11,
                 _ => 5,
             },
@@ -184,6 +199,7 @@ impl Error {
             Self::Namespace(_) | Self::OwnNamespace(_) => "opening the namespace",
             Self::InterfaceExists { .. } => "making the veth pair",
             Self::AddressTaken { .. } => "leading the node to the pod",
+            Self::RouteExists { .. } => "configuring the pod's interface",
             Self::Differences(_) => "comparing",
             Self::NotUndone { source, .. } => source.step(),
             _ => "reading the request",

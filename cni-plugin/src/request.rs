@@ -35,7 +35,12 @@ impl Request {
             Verb::Del => NetworkConf::for_delete(text),
             _ => NetworkConf::from_json(text),
         };
-        let conf = conf.map_err(Error::Configuration)?;
+        let mut conf = conf.map_err(Error::Configuration)?;
+        // What the configuration asks for goes before what CNI_ARGS does.
+        if conf.requested.addresses.is_empty() {
+            conf.requested.addresses.clone_from(&target.arguments.addresses);
+        }
+        conf.requested.mac = conf.requested.mac.or(target.arguments.mac);
         let key =
             Key { network: conf.name.clone(), container: target.container.clone(), ifname: target.ifname.clone() };
         Ok(Self { hash: key.hash(), target, conf, version, key })
@@ -79,6 +84,7 @@ pub(crate) fn version_for_errors(text: &[u8]) -> Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Arguments;
     use serde_json::json;
 
     fn target() -> Target {
@@ -87,7 +93,7 @@ mod tests {
             ifname: "eth0".parse().unwrap(),
             netns: Some("/run/netns/p".to_owned()),
             own_netns: false,
-            pod: None,
+            arguments: Arguments::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value, json};
+use twill_conf::network::{Dns, Route, gateway};
 use twill_linux::MacAddr;
 
 use crate::error::Error;
@@ -25,6 +26,10 @@ pub(crate) struct Attached {
     pub(crate) mtu: u32,
     /// Addresses with their gateways, IPv4 first.
     pub(crate) addresses: Vec<(IpAddr, IpAddr)>,
+    /// What the pod reaches by it: default routes, where it has them, and the routes of the configuration.
+    pub(crate) routes: Vec<Route>,
+    /// What is to be known about names, where the runtime or the network says something.
+    pub(crate) dns: Option<Dns>,
 }
 
 /// One end of the veth.
@@ -41,9 +46,35 @@ fn alone(ip: IpAddr) -> String {
     IpNetwork::from(ip).to_string()
 }
 
-/// Everything: the destination of a default route.
-fn everything(ip: IpAddr) -> &'static str {
-    if ip.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
+/// A route in the shape of a version. `None` where that cannot say in which table it is: it would be read as one of the
+/// main table.
+fn route(version: Version, route: &Route) -> Option<Value> {
+    let mut value = json!({"dst": route.destination.to_string(), "gw": gateway(route.destination.ip())});
+    if version < Version::V1_1_0 {
+        return route.is_main().then_some(value);
+    }
+    let scope = route.scope.map(u32::from);
+    let own = [("mtu", route.mtu), ("advmss", route.advmss), ("priority", route.priority), ("table", route.table)];
+    for (key, number) in own.into_iter().chain([("scope", scope)]) {
+        if let Some(number) = number {
+            value[key] = number.into();
+        }
+    }
+    Some(value)
+}
+
+/// `dns` in all versions; `{}` where there is nothing to say.
+fn dns(dns: &Dns) -> Value {
+    let mut value = json!({});
+    for (key, list) in [("nameservers", &dns.nameservers), ("search", &dns.search), ("options", &dns.options)] {
+        if !list.is_empty() {
+            value[key] = list.clone().into();
+        }
+    }
+    if let Some(domain) = &dns.domain {
+        value["domain"] = domain.clone().into();
+    }
+    value
 }
 
 /// The document for stdout.
@@ -57,11 +88,11 @@ fn by_family(version: Version, attached: &Attached) -> Value {
     result.insert("cniVersion".to_owned(), version.as_str().into());
     for (ip, gateway) in &attached.addresses {
         let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
-        result.entry(family).or_insert_with(
-            || json!({"ip": alone(*ip), "gateway": gateway, "routes": [{"dst": everything(*ip), "gw": gateway}]}),
-        );
+        let of_family = attached.routes.iter().filter(|route| route.destination.is_ipv6() == ip.is_ipv6());
+        let routes: Vec<_> = of_family.filter_map(|wanted| route(version, wanted)).collect();
+        result.entry(family).or_insert_with(|| json!({"ip": alone(*ip), "gateway": gateway, "routes": routes}));
     }
-    result.insert("dns".to_owned(), json!({}));
+    result.insert("dns".to_owned(), attached.dns.as_ref().map_or_else(|| json!({}), dns));
     Value::Object(result)
 }
 
@@ -78,7 +109,8 @@ fn by_interface(version: Version, attached: &Attached, previous: Option<&Value>)
     let mut routes = before("routes");
     for (ip, gateway) in &attached.addresses {
         ips.push(json!({"interface": pod, "address": alone(*ip), "gateway": gateway}));
-        let route = json!({"dst": everything(*ip), "gw": gateway});
+    }
+    for route in attached.routes.iter().filter_map(|wanted| route(version, wanted)) {
         if !routes.contains(&route) {
             routes.push(route);
         }
@@ -90,7 +122,8 @@ fn by_interface(version: Version, attached: &Attached, previous: Option<&Value>)
     result.insert("interfaces".to_owned(), interfaces.into());
     result.insert("ips".to_owned(), ips.into());
     result.insert("routes".to_owned(), routes.into());
-    result.insert("dns".to_owned(), previous.and_then(|p| p.get("dns")).cloned().unwrap_or_else(|| json!({})));
+    let before = || previous.and_then(|p| p.get("dns")).cloned().unwrap_or_else(|| json!({}));
+    result.insert("dns".to_owned(), attached.dns.as_ref().map_or_else(before, dns));
     Value::Object(result)
 }
 
@@ -170,6 +203,8 @@ mod tests {
                 ("10.42.0.5".parse().unwrap(), "169.254.1.1".parse().unwrap()),
                 ("fd00::5".parse().unwrap(), "fe80::1".parse().unwrap()),
             ],
+            routes: ["0.0.0.0/0", "::/0"].map(|to| Route::to(to.parse().unwrap())).into(),
+            dns: None,
         }
     }
 
@@ -200,6 +235,28 @@ mod tests {
         assert_eq!(old["ips"][0]["version"], "4");
         assert_eq!(old["ips"].as_array().unwrap().last().unwrap()["version"], "6");
         assert_eq!(render(Version::V0_2_0, &attached(), Some(&previous))["dns"], json!({}));
+    }
+
+    #[test]
+    fn only_the_newest_version_tells_what_a_route_has_of_its_own_and_no_other_hides_its_table() {
+        let to = |text: &str| Route::to(text.parse().unwrap());
+        let routes = vec![
+            Route { mtu: Some(1400), advmss: Some(1300), priority: Some(5), scope: Some(0), ..to("10.0.0.0/8") },
+            Route { table: Some(1000), ..to("fd00::/8") },
+            Route { table: Some(254), ..to("192.0.2.0/24") },
+        ];
+        let attached = Attached { routes, ..attached() };
+        let (main, other) =
+            (json!({"dst": "10.0.0.0/8", "gw": "169.254.1.1"}), json!({"dst": "192.0.2.0/24", "gw": "169.254.1.1"}));
+        assert_eq!(render(Version::V0_2_0, &attached, None)["ip4"]["routes"], json!([main, other]));
+        assert_eq!(render(Version::V0_2_0, &attached, None)["ip6"]["routes"], json!([]));
+        assert_eq!(render(Version::V1_0_0, &attached, None)["routes"], json!([main, other]));
+        let whole = json!([
+            {"dst": "10.0.0.0/8", "gw": "169.254.1.1", "mtu": 1400, "advmss": 1300, "priority": 5, "scope": 0},
+            {"dst": "fd00::/8", "gw": "fe80::1", "table": 1000},
+            {"dst": "192.0.2.0/24", "gw": "169.254.1.1", "table": 254},
+        ]);
+        assert_eq!(render(Version::V1_1_0, &attached, None)["routes"], whole);
     }
 
     #[test]

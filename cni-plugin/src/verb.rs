@@ -4,7 +4,7 @@ pub(crate) mod add;
 pub(crate) mod check;
 pub(crate) mod del;
 
-use twill_linux::{IfName, NetNs};
+use twill_linux::{IfName, MacAddr, NetNs};
 
 use crate::error::Error;
 use crate::request::Request;
@@ -21,6 +21,11 @@ fn open_namespace(request: &Request) -> Result<NetNs, Error> {
         }
     }
     Ok(namespace)
+}
+
+/// The MAC of the pod's end: the one that was asked for, or the key's own.
+fn pod_mac(request: &Request) -> MacAddr {
+    MacAddr(request.conf.requested.mac.map_or(request.hash.pod_mac(), |mac| mac.bytes()))
 }
 
 /// CNI_IFNAME for the kernel.

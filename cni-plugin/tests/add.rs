@@ -187,37 +187,6 @@ fn adds_at_once_on_a_fresh_boot_do_not_take_each_other_for_what_a_lost_store_lef
 }
 
 #[test]
-fn a_pod_in_two_networks_answers_in_both_and_the_first_keeps_the_default_route() {
-    let Some(room) = room() else { return };
-    let first = room.dual();
-    let mut second = room.conf(json!({"subnets": ["10.43.0.0/24", "fd00:43::/120"]}));
-    second["name"] = "other".into();
-    let path = room.pod("p1");
-    let verb = |verb: &str, conf: &serde_json::Value| {
-        let variables =
-            [("CNI_COMMAND", verb), ("CNI_CONTAINERID", "p1"), ("CNI_NETNS", path.as_str()), ("CNI_IFNAME", "eth1")];
-        room.call(&variables, &conf.to_string())
-    };
-    let one = room.add("p1", &first).result();
-    let two = verb("ADD", &second).result();
-    for (result, ipv6) in [(&one, false), (&two, false), (&one, true), (&two, true)] {
-        room.assert_ping("node", &address(result, ipv6));
-    }
-    for (family, to) in [("-4", "192.0.2.1"), ("-6", "2001:db8::1")] {
-        assert!(room.ip("p1", &format!("{family} route get {to}")).contains("dev eth0"));
-    }
-    room.check("p1", &first, &one).silent();
-    second["prevResult"] = two;
-    verb("CHECK", &second).silent();
-    // What is left serves alone.
-    room.del("p1", &first).silent();
-    assert!(room.ip("p1", "route get 192.0.2.1").contains("dev eth1"));
-    room.assert_ping("p1", "192.0.2.1");
-    verb("DEL", &second).silent();
-    room.assert_empty();
-}
-
-#[test]
 fn an_exhausted_subnet_is_100_and_leaves_what_was_there() {
     let Some(room) = room() else { return };
     let conf = room.conf(json!({"subnets": ["10.42.0.0/30"]}));

@@ -18,7 +18,8 @@ use ipnetwork::IpNetwork;
 
 pub use capabilities::parse_address;
 pub use requested::{
-    Bandwidth, Dns, GATEWAY_V4, GATEWAY_V6, InvalidMac, Mac, PortMapping, Protocol, Requested, Route, Shape, gateway,
+    Bandwidth, Dns, GATEWAY_V4, GATEWAY_V6, InvalidMac, Mac, PortMapping, Protocol, Requested, Route, Shape, ask_for,
+    gateway,
 };
 
 use crate::section::{Dialect, Section, parse_json};

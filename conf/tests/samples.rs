@@ -54,6 +54,15 @@ fn every_sample_is_accepted_and_none_is_forgotten() {
 }
 
 #[test]
+fn the_example_of_the_reference_is_accepted() {
+    let reference = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/network-configuration.md"));
+    let text = std::fs::read_to_string(reference).expect("readable");
+    let example = text.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let conf = NetworkConf::from_json(&injected(example)).unwrap();
+    assert_eq!((conf.mtu, conf.routes.len(), conf.dns.is_some()), (Some(1400), 1, true));
+}
+
+#[test]
 fn the_defaults_that_the_samples_name_are_the_defaults() {
     let minimal = "[[pool]]\nname = \"default\"\ncidr = \"10.42.0.0/16\"\n[[pool]]\nname = \"default-v6\"\ncidr = \"fd42::/48\"\n";
     assert_eq!(ClusterConf::from_toml(minimal).unwrap(), ClusterConf::from_toml(ClusterConf::SAMPLE).unwrap());

@@ -169,7 +169,7 @@ fn node_store(run_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let (network, container) = ("twill".parse()?, container.parse()?);
         let key = Key { network, container, ifname: "eth0".parse()? };
         let netns = Path::new("/run/netns/test");
-        let wanted = Reservation { key: &key, netns, pod: pod.as_ref(), subnets: &[], pools: &[] };
+        let wanted = Reservation { key: &key, netns, pod: pod.as_ref(), subnets: &[], pools: &[], requested: &[] };
         let row = store.reserve(&wanted, now)?;
         store.confirm(row.id, now)?;
     }

@@ -38,7 +38,7 @@ fn measure(run_dir: &Path, count: usize, daemon: bool) -> Result<Vec<Duration>, 
         let netns = Path::new("/run/netns/assignments");
         let begun = Instant::now();
         let mut store = Store::open(run_dir, Role::Plugin)?;
-        let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[] };
+        let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
         let row = store.reserve(&wanted, BootTime::now())?;
         store.confirm(row.id, BootTime::now())?;
         drop(store);

@@ -1,7 +1,8 @@
 //! The alias of a host interface: the trace of an attachment that outlives a lost store.
 //!
 //! The plugin writes it when it makes the interface; from it, whoever opens a store that was lost knows which addresses
-//! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ).
+//! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ). Where
+//! addresses have policy rules in the pod, `;rules=` and these follow, so that they can be taken back.
 //!
 //! Pure: plugin and daemon ask the kernel, and here is what the answers mean.
 
@@ -20,6 +21,8 @@ pub struct Alias {
     pub hash: KeyHash,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Those of them that have a policy rule in the pod.
+    pub ruled: Vec<IpAddr>,
 }
 
 /// An alias that is none of ours.
@@ -30,11 +33,23 @@ pub struct ForeignAlias(pub String);
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "twill1:{}:", self.hash)?;
-        for (place, ip) in self.addresses.iter().enumerate() {
-            write!(f, "{}{ip}", if place == 0 { "" } else { "," })?;
+        list(f, &self.addresses)?;
+        if !self.ruled.is_empty() {
+            f.write_str(RULES)?;
+            list(f, &self.ruled)?;
         }
         Ok(())
     }
+}
+
+/// What stands before the addresses that have rules.
+const RULES: &str = ";rules=";
+
+fn list(f: &mut fmt::Formatter<'_>, addresses: &[IpAddr]) -> fmt::Result {
+    for (place, ip) in addresses.iter().enumerate() {
+        write!(f, "{}{ip}", if place == 0 { "" } else { "," })?;
+    }
+    Ok(())
 }
 
 impl FromStr for Alias {
@@ -44,8 +59,12 @@ impl FromStr for Alias {
             let (hash, addresses) = text.strip_prefix("twill1:")?.split_once(':')?;
             let digits = hash.len() == 13 && hash.bytes().all(|b| b.is_ascii_hexdigit());
             let hash = digits.then(|| u64::from_str_radix(hash, 16).ok()).flatten().map(KeyHash)?;
-            let addresses = addresses.split(',').map(|ip| ip.parse().ok()).collect::<Option<Vec<IpAddr>>>()?;
-            Some(Self { hash, addresses })
+            let read = |text: &str| text.split(',').map(|ip| ip.parse().ok()).collect::<Option<Vec<IpAddr>>>();
+            let (addresses, ruled) = match addresses.split_once(RULES) {
+                Some((addresses, ruled)) => (read(addresses)?, read(ruled)?),
+                None => (read(addresses)?, Vec::new()),
+            };
+            Some(Self { hash, addresses, ruled })
         };
         parse().ok_or_else(|| ForeignAlias(text.to_owned()))
     }
@@ -212,17 +231,25 @@ mod tests {
 
     #[test]
     fn an_alias_is_read_as_it_was_written() {
-        let alias =
-            Alias { hash: KeyHash(0xabc), addresses: vec!["10.42.0.5".parse().unwrap(), "fd00::5".parse().unwrap()] };
+        let alias = Alias { hash: KeyHash(0xabc), addresses: ips(&["10.42.0.5", "fd00::5"]), ruled: vec![] };
         assert_eq!(alias.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5");
-        assert_eq!(alias.to_string().parse(), Ok(alias));
+        assert_eq!(alias.to_string().parse(), Ok(alias.clone()));
+        let ruled = Alias { ruled: ips(&["fd00::5"]), ..alias };
+        assert_eq!(ruled.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5;rules=fd00::5");
+        assert_eq!(ruled.to_string().parse(), Ok(ruled));
     }
 
     #[test]
     fn what_others_write_into_an_alias_is_not_taken_for_ours() {
-        for text in
-            ["", "uplink", "twill1:", "twill1:abc:10.0.0.1", "twill2:0000000000abc:10.0.0.1", "twill1:0000000000abc:x"]
-        {
+        for text in [
+            "",
+            "uplink",
+            "twill1:",
+            "twill1:abc:10.0.0.1",
+            "twill2:0000000000abc:10.0.0.1",
+            "twill1:0000000000abc:x",
+            "twill1:0000000000abc:10.0.0.1;rules=",
+        ] {
             assert!(text.parse::<Alias>().is_err(), "{text:?}");
         }
     }

@@ -147,8 +147,8 @@ pub struct Pod {
 }
 
 impl KeyHash {
-    /// The MAC of the pod's interface, where the runtime asks for none: derived, so that the daemon can repair the
-    /// neighbour entry of a pod that it never saw being made.
+    /// The MAC of the pod's interface, where the runtime asks for none: derived, so that a pod that is made again keeps
+    /// it, and its neighbours' entries stay right.
     pub fn pod_mac(self) -> [u8; 6] {
         let [.., a, b, c, d, e] = self.0.to_be_bytes();
         [0x02, a, b, c, d, e]

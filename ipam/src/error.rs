@@ -1,9 +1,12 @@
 //! The errors of the store, each with what the caller can do about it.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
+use twill_conf::PoolName;
 
 use crate::{Block, State};
 
@@ -21,6 +24,14 @@ pub enum Error {
         total: u64,
         /// What the daemon has recorded: no further block is to be had for these pools.
         exhausted: bool,
+    },
+    /// An address that was asked for cannot be given.
+    #[error("{address} was asked for and cannot be given: {why}")]
+    Requested {
+        /// The address.
+        address: IpAddr,
+        /// What stands in the way.
+        why: Unavailable,
     },
     /// The node has no open block yet: the daemon has not claimed one in this boot.
     #[error("this node has no block of addresses yet: is twilld running and etcd reachable?")]
@@ -112,12 +123,55 @@ pub enum Error {
     },
 }
 
+/// What stands in the way of an address that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unavailable {
+    /// It is in none of the ranges that this node may give of, which are these.
+    Elsewhere(Vec<Block>),
+    /// It is of a pool that the configuration does not name.
+    Pool(PoolName),
+    /// Nothing more is given of its block.
+    Closing(Block),
+    /// Somebody has it, in words.
+    InUse(String),
+    /// It was given back, or nothing is known of it since the store was lost: for so long nobody else may have it.
+    Cooling(Duration),
+    /// The node itself has it.
+    Node,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elsewhere(ranges) if ranges.is_empty() => f.write_str("no address of its family is given here"),
+            Self::Elsewhere(ranges) => {
+                f.write_str("it is in none of the ranges of this node, which are ")?;
+                for (place, range) in ranges.iter().take(RANGES_SHOWN).enumerate() {
+                    write!(f, "{}{range}", if place == 0 { "" } else { ", " })?;
+                }
+                if ranges.len() > RANGES_SHOWN { f.write_str(", …") } else { Ok(()) }
+            }
+            Self::Pool(pool) => write!(f, "it is of the pool {pool}, which the configuration does not name"),
+            Self::Closing(block) => write!(f, "its block {block} is being given back"),
+            Self::InUse(holder) => write!(f, "{holder} has it"),
+            Self::Cooling(left) => {
+                write!(f, "somebody gave it back a moment ago, and it is free in {} s", left.as_secs() + 1)
+            }
+            Self::Node => f.write_str("it is an address of the node itself"),
+        }
+    }
+}
+
+/// So many ranges are named in an error.
+const RANGES_SHOWN: usize = 8;
+
 impl Error {
     /// Whether the same call may succeed later without anybody's help.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::NoFreeAddress { exhausted, .. } => !exhausted,
             Self::NotReady | Self::Overtaken | Self::Busy | Self::Replaced(_) | Self::NotRebuilt => true,
+            Self::Requested { why, .. } => matches!(why, Unavailable::InUse(_) | Unavailable::Cooling(_)),
             Self::Contended(_) | Self::Full { .. } => true,
             Self::Exists { .. } | Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::ReadOnly { .. } => false,
             Self::Overlap { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,

@@ -23,7 +23,7 @@ pub use alias::Alias;
 pub use attachment::{Attachment, AttachmentId, Key, KeyHash, State};
 pub use block::Block;
 pub use clock::BootTime;
-pub use error::Error;
+pub use error::{Error, Unavailable};
 pub use family::Family;
 pub use liveness::Liveness;
 pub use store::Store;

@@ -18,6 +18,7 @@ mod choosing;
 mod node;
 mod opening;
 mod rebuilding;
+mod requesting;
 mod reserving;
 mod rows;
 mod schema;
@@ -110,6 +111,8 @@ pub struct Reservation<'a> {
     pub subnets: &'a [IpNetwork],
     /// The pools to choose from; empty means any.
     pub pools: &'a [PoolName],
+    /// The addresses that are asked for, one of a family at most; families without one get whichever is next.
+    pub requested: &'a [IpAddr],
 }
 
 /// A failed ADD or DEL, kept for `twillctl`.
@@ -209,7 +212,8 @@ impl Store {
     ///
     /// The caller holds the liveness lock of the key. An attachment that exists is [`Error::Exists`]; a row left
     /// `reserved` by a killed ADD is taken over with its addresses, as a new row. A store that was lost in this boot
-    /// refuses with [`Error::NotRebuilt`] until it is rebuilt.
+    /// refuses with [`Error::NotRebuilt`] until it is rebuilt. An address that is asked for is given if anybody could have
+    /// it, or if it cools in the attachment's own name; else [`Error::Requested`], and nothing is changed.
     pub fn reserve(&mut self, wanted: &Reservation<'_>, now: BootTime) -> Result<Attachment, Error> {
         let cooling = self.cooling;
         self.write("reserving", |tx| reserving::reserve(tx, wanted, now, cooling))
@@ -235,10 +239,10 @@ impl Store {
     pub fn release(&mut self, id: AttachmentId, now: BootTime) -> Result<(), Error> {
         self.write("releasing", |tx| attachments::release(tx, id, now))
     }
-    /// As [`release`](Self::release), for addresses that the container must not get again at once: the kernel refused
-    /// them. They cool in nobody's name.
-    pub fn abandon(&mut self, id: AttachmentId, now: BootTime) -> Result<(), Error> {
-        self.write("abandoning", |tx| attachments::abandon(tx, id, now))
+    /// As [`release`](Self::release), where the container must not get `ip` again at once: the kernel refused it. It cools
+    /// in nobody's name.
+    pub fn abandon(&mut self, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<(), Error> {
+        self.write("abandoning", |tx| attachments::abandon(tx, id, ip, now))
     }
     /// As [`release`](Self::release), for a row that [`sweep::judge`](crate::sweep::judge) condemned, under its lock:
     /// only where the row did not change since it was read. Says whether it was freed.

@@ -19,6 +19,8 @@ const COOLING: u64 = 30;
 #[derive(Debug, Clone)]
 enum Event {
     Reserve(usize),
+    /// For one address of a block.
+    Ask(usize, usize, u64),
     Confirm(usize),
     Mark(usize),
     Release(usize),
@@ -33,6 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
     let block = 0..BLOCKS.len();
     prop_oneof![
         6 => container.clone().prop_map(Event::Reserve),
+        3 => (container.clone(), block.clone(), 0..5_u64).prop_map(|(of, block, nth)| Event::Ask(of, block, nth)),
         3 => container.clone().prop_map(Event::Confirm),
         3 => container.clone().prop_map(Event::Mark),
         5 => container.prop_map(Event::Release),
@@ -102,6 +105,11 @@ fn happen(store: &mut Store, model: &mut Model, event: &Event) {
     let now = at(model.now);
     match *event {
         Event::Reserve(container) => reserve_both(store, model, container),
+        Event::Ask(container, index, nth) => {
+            // The fifth of four lies in no block.
+            let ip = block(BLOCKS[index]).nth(nth.into()).unwrap_or_else(|| common::ip("192.0.2.1"));
+            ask_both(store, model, container, ip);
+        }
         Event::Confirm(container) => {
             if let Some((row, state)) = model.rows.get_mut(&container) {
                 let outcome = store.confirm(row.id, now);
@@ -164,6 +172,22 @@ fn reserve_both(store: &mut Store, model: &mut Model, container: usize) {
         }
         Err(Error::Exists { state: found }) => assert_eq!(Some(found), state),
         Err(Error::NoFreeAddress { .. } | Error::NotReady) => assert!(choice.is_empty(), "{choice:?} was free"),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn ask_both(store: &mut Store, model: &mut Model, container: usize, ip: IpAddr) {
+    let allowed = model.choice(container).contains(&ip);
+    let state = model.rows.get(&container).map(|(_, state)| *state);
+    match common::ask(store, &name(container), &[ip], at(model.now)) {
+        Ok(row) => {
+            assert!(matches!(state, None | Some(State::Reserved)));
+            assert!(allowed && ip_of(&row) == ip, "{row:?} for {ip}");
+            model.give(container, row);
+        }
+        Err(Error::Exists { state: found }) => assert_eq!(Some(found), state),
+        Err(Error::Requested { address, .. }) => assert!(address == ip && !allowed, "{ip} was free"),
+        Err(Error::NotReady) => assert!(!allowed && model.open.values().all(|open| !open)),
         Err(other) => panic!("{other}"),
     }
 }

@@ -104,7 +104,14 @@ fn add(run: &Path, container: &str, environment: &Environment) -> Result<Vec<IpA
     let _lock = Liveness::acquire(run, key.hash(), Duration::from_secs(10))?;
     let mut store = Store::open_in(run, Role::Plugin, environment)?;
     let subnets = if store.node()?.is_some() { vec![] } else { vec!["10.7.0.0/24".parse().unwrap()] };
-    let wanted = Reservation { key: &key, netns: Path::new("/run/netns/x"), pod: None, subnets: &subnets, pools: &[] };
+    let wanted = Reservation {
+        key: &key,
+        netns: Path::new("/run/netns/x"),
+        pod: None,
+        subnets: &subnets,
+        pools: &[],
+        requested: &[],
+    };
     let row = store.reserve(&wanted, BootTime::now())?;
     assert!(store.still_reserved(row.id)?);
     store.confirm(row.id, BootTime::now())?;

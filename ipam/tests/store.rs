@@ -26,7 +26,8 @@ fn what_was_reserved_is_read_back_with_all_its_fields() {
     let (_dir, mut store) = store_with(&["10.0.0.0/26"]);
     let pod = Pod { namespace: "default".into(), name: "web-0".into() };
     let (netns, key) = (std::ffi::OsStr::new("/run/netns/x"), key("a"));
-    let wanted = Reservation { key: &key, netns: Path::new(netns), pod: Some(&pod), subnets: &[], pools: &[] };
+    let wanted =
+        Reservation { key: &key, netns: Path::new(netns), pod: Some(&pod), subnets: &[], pools: &[], requested: &[] };
     let row = store.reserve(&wanted, at(3)).unwrap();
     store.confirm(row.id, at(4)).unwrap();
     let read = store.attachments().unwrap();
@@ -158,10 +159,10 @@ fn only_blocks_of_the_wanted_pools_serve() {
     let (_dir, mut store) = store_with(&["10.0.0.0/26"]);
     store.put_block(block("10.0.1.0/26"), &"other".parse().unwrap(), BlockState::Open).unwrap();
     let (key, netns, other) = (key("a"), Path::new("/n"), ["other".parse().unwrap()]);
-    let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &other };
+    let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &other, requested: &[] };
     assert_eq!(ip_of(&store.reserve(&wanted, at(0)).unwrap()), ip("10.0.1.0"));
     let none = ["none".parse().unwrap()];
-    let wanted = Reservation { key: &common::key("b"), netns, pod: None, subnets: &[], pools: &none };
+    let wanted = Reservation { key: &common::key("b"), netns, pod: None, subnets: &[], pools: &none, requested: &[] };
     assert!(matches!(store.reserve(&wanted, at(0)), Err(Error::NoFreeAddress { total: 0, exhausted: false, .. })));
 }
 

@@ -11,6 +11,7 @@ pub mod link;
 pub mod neighbour;
 mod reconcile;
 pub mod route;
+pub mod rule;
 mod sysctl;
 
 use std::net::IpAddr;

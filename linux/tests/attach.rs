@@ -73,6 +73,20 @@ fn pod_side() -> Vec<Request> {
     requests
 }
 
+#[test]
+fn the_mac_of_a_pod_is_seen_from_its_node_whoever_chose_it() {
+    let (Some(host), Some(pod)) = (Namespace::new(), Namespace::new()) else { return };
+    let mut netlink = host.netlink();
+    attach(&mut netlink, &pod);
+    host.ip("link add near type veth peer name nearer address 02:00:00:00:00:77");
+    host.ip("link add br0 type bridge");
+    let names = [HOST, "near", "br0", "gone"].map(name);
+    let mut macs = || link::peer_macs(&mut netlink, &names).unwrap().into_values().collect::<Vec<_>>();
+    assert_eq!(macs(), [mac("02:00:00:00:00:77"), pod_mac()]);
+    pod.ip("link set eth0 address 02:00:00:00:00:99");
+    assert_eq!(macs(), [mac("02:00:00:00:00:77"), mac("02:00:00:00:00:99")]);
+}
+
 fn attach(host: &mut Netlink, pod: &Namespace) {
     host.apply(&host_side(pod)).unwrap();
     pod.netlink().apply(&pod_side()).unwrap();

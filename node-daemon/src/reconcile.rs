@@ -102,7 +102,8 @@ impl Reconciler {
         // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
         let known = self.pictures.borrow().clone().filter(|picture| picture.view.config.is_some());
         let Some(picture) = known else { return Ok(()) };
-        let local = self.store.with(|store| local::observe(&self.me, underlay, store))?;
+        let mut local = self.store.with(|store| local::observe(&self.me, underlay, store))?;
+        local::observe_macs(&mut local, &mut self.netlink)?;
         let desired = desired(&picture.view, &local);
         self.report.problems(&desired.problems);
 

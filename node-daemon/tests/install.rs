@@ -434,7 +434,7 @@ fn nothing_is_taken_back_while_pods_are_attached() {
     let key =
         Key { network: "twill".parse().unwrap(), container: "c1".parse().unwrap(), ifname: "eth0".parse().unwrap() };
     let netns = Path::new("/run/netns/c1");
-    let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[] };
+    let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
     let row = store.reserve(&wanted, BootTime::now()).unwrap();
     let said = failed(machine.uninstall(&[]));
     assert!(said.contains("still attached (1 in "), "{said}");

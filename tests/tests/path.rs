@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
+use ipnetwork::IpNetwork;
+use serde_json::json;
+use twill_tests::cni::{Call, Verb};
 use twill_tests::lab::VXLAN;
 use twill_tests::wire::{OUTSIDE_V4, OUTSIDE_V6};
 use twill_tests::witness::Witness;
@@ -161,6 +164,43 @@ fn pool_traffic_without_a_pod_does_not_leave_by_the_default_route() {
             let answer = pod.namespace().run(&["ping", "-n", "-c1", "-W2", target]);
             let said = answer.unwrap_or_else(|error| error.to_string());
             assert!(said.to_lowercase().contains("unreachable"), "{target}: {said}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn both_interfaces_of_a_pod_answer_and_send_across_nodes_past_the_guard() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let node = lab.node(1);
+        let (a, b) = (node.add_pod("a")?, lab.node(2).add_pod("b")?);
+        let mut input = node.network().plugin_input(None);
+        input["name"] = json!("other");
+        let (plugin, container) = (lab.binaries().plugin(), a.container());
+        let call = |verb| {
+            let netns = a.namespace().path();
+            let call = Call { plugin: &plugin, verb, container: &container, netns, ifname: "eth1", input: &input };
+            call.run_in(node.namespace())
+        };
+        let result = call(Verb::Add)?.expect_success()?;
+        let read = |ip: &serde_json::Value| {
+            let text = ip["address"].as_str().unwrap_or_default();
+            text.parse::<IpNetwork>().map(|cidr| cidr.ip()).map_err(|_| LabError::wrong(format!("{result}")))
+        };
+        let later: Vec<IpAddr> = result["ips"].as_array().into_iter().flatten().map(read).collect::<Result<_>>()?;
+        assert_eq!(later.len(), 2, "{result}");
+        for ip in &later {
+            // The reply leaves by the interface that has the address, or the node drops it.
+            b.ping(*ip, 56)?;
+            b.ping(a.address(ip.is_ipv6())?, 56)?;
+            let to = b.address(ip.is_ipv6())?.to_string();
+            a.namespace().run(&["ping", "-n", "-c1", "-W2", "-I", &ip.to_string(), &to])?;
+        }
+        call(Verb::Del)?;
+        let rules = a.namespace().run(&["ip", "rule"])? + &a.namespace().run(&["ip", "-6", "rule"])?;
+        assert!(!rules.contains("7777:"), "{rules}");
+        for ipv6 in [false, true] {
+            b.ping(a.address(ipv6)?, 56)?;
         }
         Ok(())
     });

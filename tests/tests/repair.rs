@@ -94,6 +94,37 @@ fn neighbours_of_the_nodes_own_pods_come_back() {
 }
 
 #[test]
+fn the_neighbour_of_a_pod_follows_the_mac_that_the_pod_has() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let node = lab.node(1);
+        let (a, b) = (node.add_pod("a")?, lab.node(2).add_pod("b")?);
+        let host = a.host_interface()?;
+        let gateways = a.namespace().run(&["ip", "neigh", "show", "dev", "eth0", "nud", "permanent"])?;
+        let gateways =
+            gateways + &a.namespace().run(&["ip", "-6", "neigh", "show", "dev", "eth0", "nud", "permanent"])?;
+        a.namespace().run(&["ip", "link", "set", "eth0", "address", "02:00:5e:10:00:09"])?;
+        // With its address an interface loses all that it knows of its neighbours.
+        for line in gateways.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let (ip, mac) = (words[0], words[2]);
+            a.namespace().run(&["ip", "neigh", "replace", ip, "lladdr", mac, "dev", "eth0", "nud", "permanent"])?;
+        }
+        let follows = || {
+            node.expect_daemon()?;
+            let now = permanent_neighbours(node, &host)?;
+            Ok(if now.matches("02:00:5e:10:00:09").count() == 2 { Ok(()) } else { Err(now) })
+        };
+        deadline::until_some("the pod's neighbours have its new MAC", PATIENCE, follows)?;
+        flush_neighbours(node, &host)?;
+        deadline::until_some("they are back with it", PATIENCE, follows)?;
+        for ipv6 in [false, true] {
+            a.ping(b.address(ipv6)?, 56)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn fdb_entries_come_back() {
     let damage = |node: &Node, _: &Pod| {
         for line in fdb(node)?.lines() {

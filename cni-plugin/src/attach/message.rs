@@ -1,33 +1,43 @@
 //! The netlink requests that make an attachment. Pure: a plan in, requests out.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+use twill_conf::network::GATEWAY_V6;
 use twill_linux::netlink::Request;
 use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device, Ipv4Setting, Veth, VethEnd};
-use twill_linux::table::route::SeenRoute;
+use twill_linux::table::route::DetailedRoute;
 use twill_linux::table::{address, neighbour, route};
 use twill_linux::{IfName, MacAddr};
 
-use super::{HOST_MAC, Plan, gateway, host_ifname};
+use super::{HOST_MAC, POD, Plan, gateway, host_ifname};
+use crate::error::Error;
 
 /// The protocol of routes that no daemon made (RTPROT_BOOT): what `ip route` itself uses, for the pod is not ours.
-const PROTOCOL_BOOT: u8 = 3;
-/// The metric that an IPv6 route without one is shown with (IP6_RT_PRIO_USER, include/net/ip6_fib.h); it is the worst
-/// one that a route of the first interface has.
-const METRIC_UNSET_V6: u32 = 1024;
+pub(super) const PROTOCOL_BOOT: u8 = 3;
 
 /// The pair: names, MACs, MTU, the pod's end already in its namespace; on the host's end alias, IPv4 forwarding, and no
 /// link-local address (the gateway is a permanent neighbour of the pod and needs no address here).
 pub(super) fn pair(plan: &Plan) -> Veth {
+    let mut ipv4 = vec![(Ipv4Setting::Forwarding, 1)];
+    if plan.answers {
+        ipv4.push((Ipv4Setting::ProxyArp, 1));
+    }
     Veth {
         host: VethEnd { name: host_ifname(plan.hash), mac: HOST_MAC, index: 0 },
         peer: VethEnd { name: plan.ifname, mac: plan.mac, index: 0 },
         mtu: plan.mtu,
-        alias: Some(plan.alias()),
-        ipv4: vec![(Ipv4Setting::Forwarding, 1)],
+        alias: Some(plan.alias().to_string()),
+        ipv4,
     }
+}
+
+/// What lets the host's end answer for the IPv6 gateway, as `proxy_arp` does for the other. It has no other use.
+pub(super) fn answer(host: Device) -> Request {
+    address::add(&Address { device: host.name, cidr: IpNetwork::from(IpAddr::V6(GATEWAY_V6)) }, host.index)
 }
 
 /// Neighbour and route of one address of the pod on the host's end.
@@ -41,59 +51,114 @@ pub(super) fn host_route(ip: IpAddr, device: IfName) -> Route {
     Route { key, protocol: PROTOCOL_POD, target: Target::Device(device), source: None }
 }
 
-/// The pod's end: up, then for each address the address, the gateway's neighbour, and the routes by it, of that rank.
-pub(super) fn configure_pod(plan: &Plan, pod: Device, rank: u32) -> Vec<Request> {
-    let mut requests = vec![link::set_up(pod)];
+/// What a request about the pod's end is for: a refusal means something else for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Without it there is no attachment.
+    Needed,
+    /// A part of the default way of a family. That it exists means that another interface has it.
+    Way {
+        /// The family.
+        ipv6: bool,
+        /// The default route itself, not what it stands on.
+        default: bool,
+    },
+    /// The route of that number in the configuration.
+    Configured(usize),
+}
+
+/// The pod's end: up, then for each address the address, the gateway's neighbour, and the routes by it; then the routes of
+/// the configuration.
+pub(super) fn configure_pod(plan: &Plan, pod: Device) -> Vec<(Part, Request)> {
+    let mut requests = vec![(Part::Needed, link::set_up(pod))];
     for ip in &plan.addresses {
-        requests.push(address::add(&Address { device: pod.name, cidr: IpNetwork::from(*ip) }, pod.index));
-        requests.push(set_neighbour(gateway(*ip), HOST_MAC, pod));
-        requests.extend(pod_routes(*ip, pod.name, rank).iter().map(|wanted| route::add(wanted, pod.index)));
+        let address = Address { device: pod.name, cidr: IpNetwork::from(*ip) };
+        requests.push((Part::Needed, address::add(&address, pod.index)));
+        requests.push((Part::Needed, set_neighbour(gateway(*ip), HOST_MAC, pod)));
+        if plan.asked_default(ip.is_ipv6()).is_none() {
+            let routes = pod_routes(ip.is_ipv6(), pod.name);
+            let way = |route: &Route| Part::Way { ipv6: ip.is_ipv6(), default: route.key.destination.prefix() == 0 };
+            requests.extend(routes.iter().map(|wanted| (way(wanted), route::add(wanted, pod.index))));
+        }
     }
+    let configured = plan.own_routes();
+    requests.extend(configured.map(|(place, wanted)| {
+        (Part::Configured(place), route::detailed::add(&configured_route(wanted, pod.name), pod.index))
+    }));
     requests
 }
 
-/// The routes of a pod with the address `ip`: to the gateway, and by it to everything. An IPv6 gateway is on the link
-/// by its kind. `rank` counts the interfaces of a pod: the first keeps the default route.
-pub(super) fn pod_routes(ip: IpAddr, device: IfName, rank: u32) -> Vec<Route> {
-    let gateway = gateway(ip);
+/// What other interfaces of the pod have already.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The families whose default route is by another one.
+    pub(super) families: BTreeSet<bool>,
+    /// The numbers of the routes of the configuration that stand by another one. They have no priority of their own.
+    pub(super) routes: Vec<usize>,
+}
+
+/// What the outcomes of [`configure_pod`] tell of other interfaces. What else was refused is an error.
+pub(super) fn taken(
+    plan: &Plan,
+    parts: &[Part],
+    outcomes: Vec<Result<(), twill_linux::Error>>,
+) -> Result<Taken, Error> {
+    let mut taken = Taken::default();
+    for (part, outcome) in parts.iter().zip(outcomes) {
+        let Err(source) = outcome else { continue };
+        let exists = source.errno() == Some(Errno::EEXIST);
+        match *part {
+            Part::Way { ipv6, .. } if exists => {
+                taken.families.insert(ipv6);
+            }
+            // By an interface whose way to the gateway another one has, no default route can be made.
+            Part::Way { ipv6, default: true } if taken.families.contains(&ipv6) => {}
+            Part::Configured(place) if exists && plan.routes[place].priority.is_none() => taken.routes.push(place),
+            Part::Configured(place) if exists => {
+                return Err(Error::RouteExists { place, destination: plan.routes[place].destination, source });
+            }
+            _ => return Err(Error::Kernel { step: POD, source }),
+        }
+    }
+    Ok(taken)
+}
+
+/// The routes of a pod's first interface of a family: to the gateway, and by it to everything. An IPv6 gateway is on the
+/// link by its kind.
+pub(super) fn pod_routes(ipv6: bool, device: IfName) -> Vec<Route> {
+    let destination = everything(ipv6);
+    let gateway = gateway(destination.ip());
     let route = |destination, target| Route {
-        key: RouteKey { destination, metric: metric(rank) },
+        key: RouteKey { destination, metric: 0 },
         protocol: PROTOCOL_BOOT,
         target,
         source: None,
     };
-    let default = route(everything(ip), Target::Gateway { gateway, device, onlink: false });
+    let default = route(destination, Target::Gateway { gateway, device, onlink: false });
     let link = route(IpNetwork::from(gateway), Target::Device(device));
-    if ip.is_ipv4() { vec![link, default] } else { vec![default] }
+    if ipv6 { vec![default] } else { vec![link, default] }
 }
 
-/// The metric of the routes of a pod's interface: none for the first, as its users expect, and for each later one a worse
-/// one, also than what the kernel makes of none.
-fn metric(rank: u32) -> u32 {
-    match rank {
-        0 => 0,
-        later => METRIC_UNSET_V6 + 100 * later,
+/// A route of the configuration. It stands on no other: the gateway is on the link because we say so.
+pub(super) fn configured_route(wanted: &twill_conf::network::Route, device: IfName) -> DetailedRoute {
+    let destination = wanted.destination;
+    let gateway = gateway(destination.ip());
+    let key = RouteKey { destination, metric: wanted.priority.unwrap_or(0) };
+    let target = Target::Gateway { gateway, device, onlink: destination.is_ipv4() };
+    DetailedRoute {
+        route: Route { key, protocol: PROTOCOL_BOOT, target, source: None },
+        table: wanted.table,
+        scope: wanted.scope,
+        mtu: wanted.mtu,
+        advmss: wanted.advmss,
     }
 }
 
-/// The first rank at which none of the routes that an interface with `addresses` needs stands in the pod's `table`.
-pub(super) fn free_rank(addresses: &[IpAddr], device: IfName, table: &[SeenRoute]) -> u32 {
-    let shown = |key: RouteKey| match (key.metric, key.destination.is_ipv6()) {
-        (0, true) => RouteKey { metric: METRIC_UNSET_V6, ..key },
-        _ => key,
-    };
-    let taken = |rank: &u32| {
-        let mut wanted = addresses.iter().flat_map(|ip| pod_routes(*ip, device, *rank));
-        wanted.any(|route| table.iter().any(|seen| seen.key == shown(route.key)))
-    };
-    (0..).find(|rank| !taken(rank)).expect("a table holds fewer routes than there are numbers")
-}
-
-/// The destination of a default route of the family of `ip`.
-pub(super) fn everything(ip: IpAddr) -> IpNetwork {
-    let unspecified = match ip {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+/// The destination of a default route of a family.
+pub(crate) fn everything(ipv6: bool) -> IpNetwork {
+    let unspecified = match ipv6 {
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     IpNetwork::new(unspecified, 0).expect("0 is a prefix length of both families")
 }

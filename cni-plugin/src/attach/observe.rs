@@ -9,14 +9,16 @@ use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use twill_ipam::alias::Proof;
+use twill_ipam::alias::{Alias, Proof};
 use twill_linux::state::Target;
+use twill_linux::table::link::Device;
 use twill_linux::table::neighbour::{self, SeenNeighbour};
-use twill_linux::table::route::{self, SeenRoute, SeenTarget};
+use twill_linux::table::route::{self, SeenDetail, SeenRoute, SeenTarget};
+use twill_linux::table::rule::{self, SeenRule};
 use twill_linux::table::{SeenAddress, SeenLink, address, link};
 use twill_linux::{IfName, MacAddr, Netlink};
 
-use super::{HOST_MAC, Plan, foreign, gateway, host_ifname, message};
+use super::{HOST_MAC, Plan, foreign, further, gateway, host_ifname, message};
 
 /// A device with what is on it.
 #[derive(Debug, Clone)]
@@ -47,8 +49,78 @@ impl End {
         }))
     }
 
+    /// The device.
+    fn device(&self) -> Device {
+        Device { index: self.link.index, name: self.link.name }
+    }
+
+    /// The addresses that the alias of a host end says to have policy rules in the pod.
+    pub(crate) fn ruled(&self) -> Vec<IpAddr> {
+        let alias = self.link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
+        alias.map(|alias| alias.ruled).unwrap_or_default()
+    }
+
     fn has_neighbour(&self, ip: IpAddr, mac: MacAddr) -> bool {
         self.neighbours.iter().any(|seen| seen.ip == ip && seen.mac == Some(mac) && seen.permanent)
+    }
+}
+
+/// What a pod has beside an ordinary attachment's routes: asked for only where there is some of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extra {
+    /// The addresses that shall have rules and a table of their own.
+    pub(crate) ruled: Vec<IpAddr>,
+    rules: Vec<SeenRule>,
+    routes: Vec<SeenDetail>,
+}
+
+impl Extra {
+    /// Reads it, where the configuration has routes or `ruled` is not empty.
+    pub(crate) fn read(
+        netlink: &mut Netlink,
+        pod: Option<&End>,
+        plan: &Plan,
+        ruled: Vec<IpAddr>,
+    ) -> Result<Self, twill_linux::Error> {
+        let mut extra = Self { ruled, ..Self::default() };
+        let Some(pod) = pod else { return Ok(extra) };
+        if !extra.ruled.is_empty() || !plan.routes.is_empty() {
+            extra.routes = route::detailed::of(netlink, pod.link.index)?;
+        }
+        for ipv6 in [false, true] {
+            if extra.ruled.iter().any(|ip| ip.is_ipv6() == ipv6) {
+                extra.rules.extend(rule::dump(netlink, ipv6)?);
+            }
+        }
+        Ok(extra)
+    }
+
+    /// What is wrong with the routes of the configuration and with the own tables.
+    fn differences(&self, plan: &Plan, pod: Device) -> Vec<String> {
+        let own = |ip: &IpAddr| further::differences(*ip, pod, &self.rules, &self.routes);
+        let mut wrong: Vec<String> = self.ruled.iter().flat_map(own).collect();
+        for (_, wanted) in plan.own_routes() {
+            let (to, by) = (wanted.destination, gateway(wanted.destination.ip()));
+            let leads = |seen: &&SeenDetail| {
+                let table = wanted.table.unwrap_or(route::detailed::MAIN);
+                let priority = wanted.priority.is_none_or(|priority| priority == 0 || priority == seen.metric);
+                (seen.destination, seen.table, seen.gateway) == (to, table, Some(by)) && priority
+            };
+            let table = wanted.table.map(|table| format!(" table {table}")).unwrap_or_default();
+            let name = pod.name;
+            let Some(seen) = self.routes.iter().find(leads) else {
+                wrong.push(format!("the pod has no route {to} via {by} dev {name}{table}"));
+                continue;
+            };
+            for (what, wanted, found) in [("mtu", wanted.mtu, seen.mtu), ("advmss", wanted.advmss, seen.advmss)] {
+                if wanted.is_some() && wanted != found {
+                    let found = found.map_or("none".to_owned(), |found| found.to_string());
+                    let wanted = wanted.unwrap_or_default();
+                    wrong.push(format!("the pod's route {to}{table} has the {what} {found} instead of {wanted}"));
+                }
+            }
+        }
+        wrong
     }
 }
 
@@ -73,9 +145,10 @@ pub(crate) fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End
         return vec![format!("the node's interface {name} is not this attachment's: {why}")];
     }
     let mut wrong = link_differences(&end.link, "the node's", HOST_MAC);
-    if end.link.alias.as_deref() != Some(plan.alias().as_str()) {
+    let alias = Alias { ruled: end.ruled(), ..plan.alias() }.to_string();
+    if end.link.alias.as_deref() != Some(alias.as_str()) {
         let found = end.link.alias.as_deref().unwrap_or_default();
-        wrong.push(format!("the node's interface {name} has the alias {found:?} instead of {:?}", plan.alias()));
+        wrong.push(format!("the node's interface {name} has the alias {found:?} instead of {alias:?}"));
     }
     if pod.is_some_and(|pod| end.peer != Some(pod.link.index) || pod.peer != Some(end.link.index)) {
         wrong.push(format!(
@@ -101,7 +174,7 @@ pub(crate) fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End
 }
 
 /// What is wrong in the pod, a sentence each.
-pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>) -> Vec<String> {
+pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>, extra: &Extra) -> Vec<String> {
     let name = plan.ifname;
     let Some(end) = pod else { return vec![format!("the pod has no interface {name}")] };
     let mut wrong = link_differences(&end.link, "the pod's", plan.mac);
@@ -115,7 +188,9 @@ pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>) -> Vec<String> {
     // Two addresses of a family share gateway and routes: each is named once.
     let gateways: BTreeSet<_> = plan.addresses.iter().map(|ip| gateway(*ip)).collect();
     for gateway in gateways {
-        for wanted in message::pod_routes(gateway, name, 0) {
+        let ipv6 = gateway.is_ipv6();
+        let further = extra.ruled.iter().any(|ip| ip.is_ipv6() == ipv6) || plan.asked_default(ipv6).is_some();
+        for wanted in message::pod_routes(ipv6, name).into_iter().filter(|_| !further) {
             let by = match wanted.target {
                 Target::Gateway { gateway, .. } => Some(gateway),
                 _ => None,
@@ -133,6 +208,7 @@ pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>) -> Vec<String> {
             wrong.push(format!("the pod has no permanent neighbour {gateway} lladdr {HOST_MAC} dev {name}"));
         }
     }
+    wrong.extend(extra.differences(plan, end.device()));
     wrong
 }
 
@@ -175,8 +251,10 @@ mod tests {
             hash: KeyHash(1),
             ifname: IfName::new("eth0").unwrap(),
             mac: POD_MAC,
+            answers: false,
             mtu: 1500,
             addresses: vec!["10.42.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+            routes: vec![],
         }
     }
 
@@ -196,7 +274,7 @@ mod tests {
 
     fn host() -> End {
         End {
-            link: SeenLink { alias: Some(plan().alias()), ..link(7, "tw0000000000001", HOST_MAC) },
+            link: SeenLink { alias: Some(plan().alias().to_string()), ..link(7, "tw0000000000001", HOST_MAC) },
             peer: Some(2),
             addresses: vec![],
             routes: ["10.42.0.5/32", "fd00::5/128"]
@@ -237,7 +315,7 @@ mod tests {
     fn pod_wrong<R>(change: impl FnOnce(&mut End) -> R) -> String {
         let mut pod = pod();
         change(&mut pod);
-        pod_differences(&plan(), Some(&pod)).join("; ")
+        pod_differences(&plan(), Some(&pod), &Extra::default()).join("; ")
     }
 
     #[test]
@@ -262,7 +340,7 @@ mod tests {
 
     #[test]
     fn each_missing_thing_in_the_pod_is_named() {
-        assert_eq!(pod_differences(&plan(), None), ["the pod has no interface eth0"]);
+        assert_eq!(pod_differences(&plan(), None, &Extra::default()), ["the pod has no interface eth0"]);
         assert!(pod_wrong(|end| end.link.up = false).contains("the pod's interface eth0 is down"));
         assert!(pod_wrong(|end| end.link.mac = None).contains("instead of 02:00:00:00:00:09"));
         assert!(pod_wrong(|end| end.addresses.remove(0)).contains("no address 10.42.0.5"));

@@ -4,17 +4,20 @@
 //! in reverse order: the link, then the row. An ADD lives for ten seconds at most, and before each step it asks whether
 //! a DEL has marked its row.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use twill_conf::network::Route;
 use twill_ipam::alias::Proof;
 use twill_ipam::liveness::Liveness;
 use twill_ipam::store::{Reservation, Role};
 use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
 use twill_linux::table::link;
-use twill_linux::{IfName, MacAddr, NetNs, Netlink};
+use twill_linux::{IfName, NetNs, Netlink};
 
-use crate::attach::{self, Building, HOST_MAC, HostEnd, Plan};
+use crate::attach::{self, Building, HOST_MAC, HostEnd, Plan, further, message};
 use crate::doorbell::{self, Ring};
 use crate::environment::Verb;
 use crate::error::Error;
@@ -22,7 +25,7 @@ use crate::rebuild::rebuild;
 use crate::request::Request;
 use crate::result::{Attached, Interface, render};
 use crate::sysctl;
-use crate::verb::{open_namespace, pod_ifname};
+use crate::verb::{open_namespace, pod_ifname, pod_mac};
 
 /// How long an ADD may live. A DEL waits two seconds longer for its lock.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -96,9 +99,10 @@ impl Add<'_> {
         let wanted = Reservation {
             key: &request.key,
             netns: &netns,
-            pod: request.target.pod.as_ref(),
+            pod: request.target.arguments.pod.as_ref(),
             subnets: &request.conf.subnets,
             pools: &request.conf.pools,
+            requested: &request.conf.requested.addresses,
         };
         let mut patience = None;
         loop {
@@ -168,6 +172,8 @@ impl Add<'_> {
         {
             self.refuse_living(&row)?;
         }
+        let namespaces = row.netns.iter().map(PathBuf::as_path).chain([self.namespace.path()]);
+        further::forget(&mut host, request.hash, Proof::Name, namespaces);
         attach::remove(&mut host, request.hash, Proof::Name, step)?;
         self.store.release(row.id, BootTime::now()).map_err(Error::store(step))
     }
@@ -213,13 +219,13 @@ impl Add<'_> {
         self.still_ours(row.id)?;
         standing.lead_to_pod()?;
         self.still_ours(row.id)?;
-        standing.configure_pod()?;
+        let further = standing.configure_pod()?;
         if !standing.settle(self.deadline)? {
             return Err(Error::TooLate("waiting for the veth to carry packets"));
         }
         self.in_time(CONFIRM)?;
         self.store.confirm(row.id, BootTime::now()).map_err(Error::store(CONFIRM))?;
-        Ok(self.result(&plan))
+        Ok(self.result(&plan, &further))
     }
 
     fn plan(&self, row: &Attachment) -> Result<Plan, Error> {
@@ -234,8 +240,14 @@ impl Add<'_> {
             let expected = "at least 1280, since the pod gets an IPv6 address (RFC 8200, section 5)";
             return Err(Error::Configuration(twill_conf::Error::value("mtu", mtu, expected)));
         }
-        let hash = self.request.hash;
-        Ok(Plan { hash, ifname: pod_ifname(self.request), mac: MacAddr(hash.pod_mac()), mtu, addresses })
+        let mac = pod_mac(self.request);
+        if mac == HOST_MAC {
+            let expected = "another one: this is the MAC of the pod's gateway";
+            return Err(Error::Configuration(twill_conf::Error::value("mac", mac, expected)));
+        }
+        let routes = self.request.conf.routes.clone();
+        let answers = self.request.conf.requested.mac.is_some();
+        Ok(Plan { hash: self.request.hash, ifname: pod_ifname(self.request), mac, answers, mtu, addresses, routes })
     }
 
     /// Whether to go on: a DEL may have marked the row.
@@ -253,7 +265,10 @@ impl Add<'_> {
         if Instant::now() < self.deadline { Ok(()) } else { Err(Error::TooLate(step)) }
     }
 
-    fn result(&self, plan: &Plan) -> Value {
+    /// `further` are the addresses whose default route another interface has.
+    fn result(&self, plan: &Plan, further: &[IpAddr]) -> Value {
+        let ours = |ip: &&IpAddr| !further.contains(ip) && plan.asked_default(ip.is_ipv6()).is_none();
+        let defaults = plan.addresses.iter().filter(ours).map(|ip| Route::to(message::everything(ip.is_ipv6())));
         let interface = |name: IfName, mac| Interface { name: name.to_string(), mac };
         let attached = Attached {
             host: interface(attach::host_ifname(plan.hash), HOST_MAC),
@@ -261,6 +276,8 @@ impl Add<'_> {
             sandbox: self.request.netns().to_owned(),
             mtu: plan.mtu,
             addresses: plan.addresses.iter().map(|ip| (*ip, attach::gateway(*ip))).collect(),
+            routes: defaults.chain(plan.own_routes().map(|(_, route)| *route)).collect(),
+            dns: self.request.conf.requested.dns.clone().or_else(|| self.request.conf.dns.clone()),
         };
         render(self.request.version, &attached, self.request.conf.prev_result.as_ref())
     }
@@ -269,13 +286,14 @@ impl Add<'_> {
     /// gone; else the row stays for the DEL that follows, or for the sweep.
     fn undo(&mut self, id: AttachmentId, error: Error) -> Error {
         // A socket of its own: the error may have been that of the one before.
-        let removed = Netlink::open()
-            .map_err(Error::kernel(UNDO))
-            .and_then(|mut host| attach::remove(&mut host, self.request.hash, Proof::Alias, UNDO));
+        let removed = Netlink::open().map_err(Error::kernel(UNDO)).and_then(|mut host| {
+            further::forget(&mut host, self.request.hash, Proof::Alias, [self.namespace.path()]);
+            attach::remove(&mut host, self.request.hash, Proof::Alias, UNDO)
+        });
         let released = removed.and_then(|_| {
             let now = BootTime::now();
             match &error {
-                Error::AddressTaken { .. } => self.store.abandon(id, now),
+                Error::AddressTaken { address, .. } => self.store.abandon(id, *address, now),
                 _ => self.store.release(id, now),
             }
             .map_err(Error::store(UNDO))

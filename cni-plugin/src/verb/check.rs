@@ -4,14 +4,14 @@
 
 use twill_ipam::store::Role;
 use twill_ipam::{Attachment, State, Store};
-use twill_linux::{MacAddr, Netlink};
+use twill_linux::Netlink;
 
-use crate::attach::observe::{End, host_differences, pod_differences};
+use crate::attach::observe::{End, Extra, host_differences, pod_differences};
 use crate::attach::{Plan, host_ifname};
 use crate::error::Error;
 use crate::request::Request;
 use crate::result::Expected;
-use crate::verb::{open_namespace, pod_ifname};
+use crate::verb::{open_namespace, pod_ifname, pod_mac};
 
 const LOOK: &str = "looking at what stands";
 
@@ -34,8 +34,10 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
     let host = End::read(&mut netlink, host_name).map_err(Error::kernel(LOOK))?;
     let mut netlink = Netlink::open_in(&namespace).map_err(Error::Namespace)?;
     let pod = End::read(&mut netlink, plan.ifname).map_err(Error::kernel(LOOK))?;
+    let ruled = host.as_ref().map(End::ruled).unwrap_or_default();
+    let extra = Extra::read(&mut netlink, pod.as_ref(), &plan, ruled).map_err(Error::kernel(LOOK))?;
     wrong.extend(host_differences(&plan, host.as_ref(), pod.as_ref()));
-    wrong.extend(pod_differences(&plan, pod.as_ref()));
+    wrong.extend(pod_differences(&plan, pod.as_ref(), &extra));
     if wrong.is_empty() { Ok(()) } else { Err(Error::Differences(wrong)) }
 }
 
@@ -73,9 +75,11 @@ fn plan(request: &Request, row: Option<&Attachment>, expected: &Expected) -> Pla
     Plan {
         hash: request.hash,
         ifname: pod_ifname(request),
-        mac: expected.mac.unwrap_or(MacAddr(request.hash.pod_mac())),
+        mac: expected.mac.unwrap_or(pod_mac(request)),
+        answers: request.conf.requested.mac.is_some(),
         // Not looked at: another plugin may have changed it.
         mtu: 0,
         addresses,
+        routes: request.conf.routes.clone(),
     }
 }

@@ -12,7 +12,7 @@ use twill_ipam::store::Role;
 use twill_ipam::{BootTime, Store};
 use twill_linux::Netlink;
 
-use crate::attach;
+use crate::attach::{self, further};
 use crate::error::Error;
 use crate::request::Request;
 
@@ -31,12 +31,18 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
     lock(request)?;
     // Asked for after the lock: an ADD that held it before us may have taken the row over as a new one.
     let row = store.as_ref().map(|store| store.attachment(request.hash));
-    let proof = match row {
+    let proof = match &row {
         // The store knows all that stands, and it does not know of this: an alias that is not ours is somebody's.
         Some(Ok(None)) => Proof::Alias,
         Some(Ok(Some(_)) | Err(_)) | None => Proof::Name,
     };
     let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
+    let stored = match &row {
+        Some(Ok(Some(row))) => row.netns.as_deref(),
+        _ => None,
+    };
+    let named = request.target.netns_path();
+    further::forget(&mut host, request.hash, proof, named.as_deref().into_iter().chain(stored));
     attach::remove(&mut host, request.hash, proof, REMOVE)?;
     // Asked for once more: a rebuild that saw the link before it went may have added a row.
     if let Some(store) = &mut store

@@ -54,9 +54,9 @@ fn addresses(section: &Section<'_>) -> Result<Vec<IpAddr>, Error> {
         if text.is_empty() {
             continue;
         }
-        let ip = parse_address(text).ok_or_else(|| Error::value(item.path, text, ADDRESS))?;
-        if !addresses.contains(&ip) {
-            addresses.push(ip);
+        let Some(ip) = parse_address(text) else { return Err(Error::value(item.path, text, ADDRESS)) };
+        if let Err(right) = super::ask_for(&mut addresses, ip) {
+            return Err(Error::value(item.path, text, right));
         }
     }
     Ok(addresses)

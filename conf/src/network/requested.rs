@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 /// What a runtime asks for one attachment. Empty where it asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requested {
-    /// The addresses that the pod is to have, each once; families that are not among them get one as usual.
+    /// The addresses that the pod is to have, one of a family at most; the other family gets one as usual.
     pub addresses: Vec<IpAddr>,
     /// The MAC of the pod's interface.
     pub mac: Option<Mac>,
@@ -20,6 +20,19 @@ pub struct Requested {
     pub ports: Vec<PortMapping>,
     /// How fast the pod may receive and send.
     pub bandwidth: Option<Bandwidth>,
+}
+
+/// Adds an address to those that are asked for. The same one twice is one; a second one of its family is refused with what
+/// would be right.
+pub fn ask_for(addresses: &mut Vec<IpAddr>, ip: IpAddr) -> Result<(), String> {
+    match addresses.iter().find(|other| other.is_ipv4() == ip.is_ipv4()) {
+        Some(other) if *other == ip => Ok(()),
+        Some(other) => Err(format!("one address of each family, and {other} is asked for too")),
+        None => {
+            addresses.push(ip);
+            Ok(())
+        }
+    }
 }
 
 /// A MAC address that an interface can have: six bytes, not multicast, not all zero.
@@ -173,6 +186,9 @@ pub fn gateway(ip: IpAddr) -> IpAddr {
     if ip.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
 }
 
+/// `RT_TABLE_MAIN` (include/uapi/linux/rtnetlink.h).
+const TABLE_MAIN: u32 = 254;
+
 /// A route of the pod by the interface, over the gateway of its family ([`gateway`]): the node is the only one on the
 /// pod's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +208,16 @@ pub struct Route {
 }
 
 impl Route {
+    /// To `destination`, with nothing of its own.
+    pub fn to(destination: IpNetwork) -> Self {
+        Self { destination, mtu: None, advmss: None, priority: None, table: None, scope: None }
+    }
+
+    /// Whether it stands in the main table.
+    pub fn is_main(&self) -> bool {
+        self.table.is_none_or(|table| table == TABLE_MAIN)
+    }
+
     /// Whether it is a default route.
     pub fn is_default(&self) -> bool {
         self.destination.prefix() == 0

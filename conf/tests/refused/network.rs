@@ -93,6 +93,122 @@ const KEYS: &[(&str, &str)] = &[
         r#""ipMasq":true}"#,
         "2 ipMasq: true is not supported: leave it out; whether a pool is masqueraded stands in the cluster configuration (masquerade)",
     ),
+    (r#""capabilities":[]}"#, r#"7 capabilities: a list is not valid: an object, as in {"portMappings": true}"#),
+    (
+        r#""runtimeConfig":{"ipRanges":[[{"subnet":"10.0.0.0/24"}]]}}"#,
+        r#"2 runtimeConfig.ipRanges: [[{"subnet":"10.0.0.0/24"}]] is not supported: leave it out; ranges stand in "subnets", or are the cluster's pools"#,
+    ),
+    (
+        r#""runtimeConfig":{"ips":"10.0.0.9"}}"#,
+        r#"7 runtimeConfig.ips: the string "10.0.0.9" is not valid: a list of addresses, as in ["10.42.0.9", "fd42::9"]"#,
+    ),
+    (
+        r#""runtimeConfig":{"IPs":["fd00::1","0.0.0.0"]}}"#,
+        r#"7 runtimeConfig.IPs[1]: "0.0.0.0" is not valid: an IPv4 or IPv6 address, as in "10.42.0.9" or "fd42::9", with or without a prefix length"#,
+    ),
+    (
+        r#""args":{"cni":{"ips":["10.0.0.8/24","10.0.0.9"]}}}"#,
+        r#"7 args.cni.ips[1]: "10.0.0.9" is not valid: one address of each family, and 10.0.0.8 is asked for too"#,
+    ),
+    (
+        r#""runtimeConfig":{"mac":"02:00:00:00:00"}}"#,
+        r#"7 runtimeConfig.mac: "02:00:00:00:00" is not valid: a MAC address of six bytes, as in "02:00:5e:10:00:01""#,
+    ),
+    (
+        r#""runtimeConfig":{"MAC":"03:00:00:00:00:01"}}"#,
+        r#"7 runtimeConfig.MAC: "03:00:00:00:00:01" is not valid: a MAC address of one interface, whose first byte is even; this one is multicast"#,
+    ),
+    (
+        r#""args":{"cni":{"mac":"00:00:00:00:00:00"}}}"#,
+        r#"7 args.cni.mac: "00:00:00:00:00:00" is not valid: a MAC address that is not all zero"#,
+    ),
+    (
+        r#""runtimeConfig":{"mac":"02:00:00:00:00:01","Mac":""}}"#,
+        r#"7 runtimeConfig.mac: the string "02:00:00:00:00:01" is not valid: keys are read here without regard to case, and Mac stands there too"#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":{}}}"#,
+        r#"7 runtimeConfig.portMappings: an object is not valid: a list of objects, as in [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]"#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":[{"containerPort":80}]}}"#,
+        "7 runtimeConfig.portMappings[0].hostPort: missing: the port of the node, from 1 to 65535",
+    ),
+    (
+        r#""runtimeConfig":{"PortMappings":[{"HostPort":80,"ContainerPort":0}]}}"#,
+        r#"7 runtimeConfig.PortMappings[0].ContainerPort: "0" is not valid: a port of the pod, an integer from 1 to 65535"#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":[{"hostPort":65536,"containerPort":80}]}}"#,
+        r#"7 runtimeConfig.portMappings[0].hostPort: "65536" is not valid: a port of the node, or 0 for none, an integer from 0 to 65535"#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80,"protocol":"icmp"}]}}"#,
+        r#"7 runtimeConfig.portMappings[0].protocol: "icmp" is not valid: "tcp", "udp" or "sctp""#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80,"hostIP":"eth0"}]}}"#,
+        r#"7 runtimeConfig.portMappings[0].hostIP: "eth0" is not valid: an address of the node, as in "192.0.2.1", or none for all of them"#,
+    ),
+    (
+        r#""runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80},{"hostPort":80,"containerPort":81,"hostIP":"192.0.2.1"}]}}"#,
+        r#"7 runtimeConfig.portMappings[1].hostPort: "80/tcp" is not valid: each port of an address of the node once; runtimeConfig.portMappings[0] has it too"#,
+    ),
+    (
+        r#""runtimeConfig":{"bandwidth":{"ingressRate":-1}}}"#,
+        r#"7 runtimeConfig.bandwidth.ingressRate: "-1" is not valid: a rate in bits a second, or 0 for no limit, an integer from 0 to 9223372036854775807"#,
+    ),
+    (
+        r#""runtimeConfig":{"bandwidth":{"EgressRate":"10M"}}}"#,
+        r#"7 runtimeConfig.bandwidth.EgressRate: the string "10M" is not valid: a rate in bits a second, or 0 for no limit, an integer from 0 to 9223372036854775807"#,
+    ),
+    (
+        r#""runtimeConfig":{"bandwidth":{"egressBurst":8000}}}"#,
+        r#"7 runtimeConfig.bandwidth.egressBurst: "8000" is not valid: a burst needs its rate (egressRate)"#,
+    ),
+    (r#""ingressRate":7,"ingressBurst":8}"#, r#"7 ingressRate: "7" is not valid: at least 8, a byte a second"#),
+    (r#""ingressRate":8,"ingressBurst":7}"#, r#"7 ingressBurst: "7" is not valid: at least 8, a byte"#),
+    (
+        r#""routes":[{"gw":"169.254.1.1"}]}"#,
+        r#"7 routes[0].dst: missing: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        r#""routes":[{"dst":"10.0.0.1/8"}]}"#,
+        r#"7 routes[0].dst: "10.0.0.1/8" is not valid: a prefix has no host bits: 10.0.0.0/8"#,
+    ),
+    (
+        r#""routes":[{"dst":"10.0.0.0/8","gw":"10.42.0.1"}]}"#,
+        r#"7 routes[0].gw: "10.42.0.1" is not valid: none, or 169.254.1.1: the node is the only one on the pod's link"#,
+    ),
+    (
+        r#""routes":[{"dst":"10.0.0.0/8"},{"dst":"10.0.0.0/8","mtu":1400}]}"#,
+        r#"7 routes[1].dst: "10.0.0.0/8" is not valid: each destination once in a table and priority; routes[0] has it too"#,
+    ),
+    (
+        r#""routes":[{"dst":"fd00::/8","mtu":1279}]}"#,
+        r#"7 routes[0].mtu: "1279" is not valid: the MTU of the way in bytes, an integer from 1280 to 65535"#,
+    ),
+    (
+        r#""routes":[{"dst":"fd00::/8","table":255}]}"#,
+        r#"7 routes[0].table: "255" is not valid: another than the kernel's own, 255"#,
+    ),
+    (
+        r#""routes":[{"dst":"fd00::/8","scope":253}]}"#,
+        r#"7 routes[0].scope: "253" is not valid: a scope wider than the link, where the gateway is, an integer from 0 to 252"#,
+    ),
+    (
+        r#""routes":[{"dst":"fd00::/8","metric":1}]}"#,
+        "7 routes[0].metric: unknown key; known here are dst, gw, mtu, advmss, priority, table, scope",
+    ),
+    (
+        r#""dns":{"nameservers":["dns.example.org"]}}"#,
+        r#"7 dns.nameservers[0]: "dns.example.org" is not valid: the address of a name server, as in "10.96.0.10""#,
+    ),
+    (r#""dns":{"search":["a b"]}}"#, r#"7 dns.search[0]: "a b" is not valid: a domain without white space"#),
+    (
+        r#""runtimeConfig":{"dns":{"servers":["10.0.0.1"],"nameservers":["10.0.0.2"]}}}"#,
+        r#"7 runtimeConfig.dns.servers: "10.0.0.1" is not valid: either nameservers or servers, not both"#,
+    ),
 ];
 
 #[test]

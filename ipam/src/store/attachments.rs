@@ -50,11 +50,11 @@ pub(super) fn release(conn: &Connection, id: AttachmentId, now: BootTime) -> Res
     }
 }
 
-/// any → cooling, in nobody's name.
-pub(super) fn abandon(conn: &Connection, id: AttachmentId, now: BootTime) -> Result<(), Error> {
-    conn.prepare_cached("UPDATE address SET attachment = NULL, cooling = ?2 WHERE attachment = ?1")
-        .and_then(|mut update| update.execute((id.0, Time(now))))
-        .map_err(sqlite("abandoning addresses"))?;
+/// any → cooling, `ip` in nobody's name.
+pub(super) fn abandon(conn: &Connection, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<(), Error> {
+    conn.prepare_cached("UPDATE address SET attachment = NULL, cooling = ?3 WHERE attachment = ?1 AND ip = ?2")
+        .and_then(|mut update| update.execute((id.0, Ip(ip), Time(now))))
+        .map_err(sqlite("abandoning an address"))?;
     release(conn, id, now)
 }
 

@@ -18,18 +18,28 @@ use super::rows::{self, Ip};
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) row: BlockRow,
+    part: Block,
     range: Range,
 }
 
 impl Candidate {
     /// All of a block.
     pub(super) fn whole(row: BlockRow) -> Self {
-        Self { range: row.block.into(), row }
+        Self { range: row.block.into(), part: row.block, row }
     }
 
     /// The part of a block that `subnet` covers, which lies in it.
     pub(super) fn part(row: BlockRow, subnet: Block) -> Self {
-        Self { row, range: subnet.into() }
+        Self { row, range: subnet.into(), part: subnet }
+    }
+
+    /// What may be chosen from, as a range.
+    pub(super) fn part_of_block(&self) -> Block {
+        self.part
+    }
+
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
+        self.family() == Family::of(ip) && self.range.contains(number(ip))
     }
 
     fn family(&self) -> Family {
@@ -54,14 +64,24 @@ pub(super) enum Choice<'a> {
 pub(super) struct Found<'a> {
     pub(super) ip: IpAddr,
     pub(super) candidate: &'a Candidate,
+    pub(super) how: How,
+}
+
+/// How an address was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
     /// It has a row, for it cools in the name of who gets it back.
-    pub(super) has_row: bool,
+    Back,
+    /// It is the next one of its block's round.
+    Next,
+    /// It was asked for, out of turn: the round goes on where it was.
+    Asked,
 }
 
 impl Found<'_> {
     /// Gives the address to an attachment.
     pub(super) fn give(&self, conn: &Connection, id: AttachmentId) -> rusqlite::Result<()> {
-        if self.has_row {
+        if self.how == How::Back {
             conn.prepare_cached("UPDATE address SET attachment = ?2, cooling = NULL, owner = NULL WHERE ip = ?1")?
                 .execute((Ip(self.ip), id.0))?;
             return Ok(());
@@ -74,11 +94,15 @@ impl Found<'_> {
         self.insert(conn, None)
     }
 
-    /// Writes the row of an address that has none. The next search in its block begins behind it.
+    /// Writes the row of an address that has none. The next search in its block begins behind it, if it was its turn.
     fn insert(&self, conn: &Connection, id: Option<AttachmentId>) -> rusqlite::Result<()> {
         let block = self.candidate.row.id;
         conn.prepare_cached("INSERT INTO address (ip, text, block, attachment, tunnel) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute((Ip(self.ip), self.ip.to_string(), block, id.map(|id| id.0), id.is_none().then_some(1)))?;
+        if self.how == How::Asked {
+            conn.prepare_cached("UPDATE block SET taken = taken + 1 WHERE id = ?1")?.execute([block])?;
+            return Ok(());
+        }
         let next = self.candidate.family().address(self.candidate.range.after(number(self.ip)));
         conn.prepare_cached("UPDATE block SET taken = taken + 1, cursor = ?2 WHERE id = ?1")?
             .execute((block, Ip(next)))?;
@@ -125,7 +149,7 @@ pub(super) fn choose<'a>(
         if candidate.row.taken < candidate.row.block.size()
             && let Some(ip) = next_free(conn, candidate)?
         {
-            return Ok(Choice::Found(Found { ip, candidate, has_row: false }));
+            return Ok(Choice::Found(Found { ip, candidate, how: How::Next }));
         }
     }
     let total = candidates.iter().fold(0, |sum: u64, candidate| sum.saturating_add(candidate.range.size()));
@@ -142,8 +166,7 @@ fn own<'a>(conn: &Connection, candidates: &'a [Candidate], owner: KeyHash) -> Re
     };
     let ips = read().map_err(sqlite("looking for a cooling address"))?;
     Ok(ips.into_iter().find_map(|Ip(ip)| {
-        let within = |c: &&Candidate| c.family() == Family::of(ip) && c.range.contains(number(ip));
-        candidates.iter().find(within).map(|candidate| Found { ip, candidate, has_row: true })
+        candidates.iter().find(|c| c.contains(ip)).map(|candidate| Found { ip, candidate, how: How::Back })
     }))
 }
 

@@ -7,12 +7,12 @@ use twill_conf::PoolName;
 
 use crate::attachment::{Step, step};
 use crate::error::sqlite;
-use crate::{Attachment, AttachmentId, BootTime, Error, Family, State};
+use crate::{Attachment, AttachmentId, BootTime, Error, Family, State, Unavailable};
 
 use super::blocks::{self, BlockRow};
 use super::choosing::{self, Candidate, Choice, Found};
 use super::rows::{OsPath, Time};
-use super::{BlockState, Node, Origin, Reservation, attachments, node, rebuilding};
+use super::{BlockState, Node, Origin, Reservation, attachments, node, rebuilding, requesting};
 
 /// free → reserved.
 pub(super) fn reserve(
@@ -41,7 +41,14 @@ pub(super) fn reserve(
     choosing::purge(conn, now, cooling)?;
     let supply = if wanted.subnets.is_empty() { of_cluster(conn, wanted)? } else { of_configuration(conn, wanted)? };
     let mut found = Vec::with_capacity(supply.len());
+    if let Some(ip) = wanted.requested.iter().find(|ip| supply.iter().all(|supply| supply.family != Family::of(**ip))) {
+        return Err(Error::Requested { address: *ip, why: Unavailable::Elsewhere(Vec::new()) });
+    }
     for supply in &supply {
+        if let Some(ip) = wanted.requested.iter().find(|ip| Family::of(**ip) == supply.family) {
+            found.push(requesting::ask(conn, &supply.candidates, *ip, hash, now, cooling)?);
+            continue;
+        }
         match choosing::choose(conn, &supply.candidates, Some(hash), now)? {
             Choice::Found(address) => found.push(address),
             Choice::None { used, total } => {

@@ -64,7 +64,19 @@ pub(crate) fn reserve_of(
     let subnets: Vec<IpNetwork> = subnets.iter().map(|subnet| subnet.parse().unwrap()).collect();
     let key = key(container);
     let netns = Path::new("/run/netns/test");
-    store.reserve(&Reservation { key: &key, netns, pod: None, subnets: &subnets, pools: &[] }, now)
+    store.reserve(&Reservation { key: &key, netns, pod: None, subnets: &subnets, pools: &[], requested: &[] }, now)
+}
+
+/// An ADD that asks for addresses.
+pub(crate) fn ask(
+    store: &mut Store,
+    container: &str,
+    requested: &[IpAddr],
+    now: BootTime,
+) -> Result<Attachment, Error> {
+    let key = key(container);
+    let netns = Path::new("/run/netns/test");
+    store.reserve(&Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested }, now)
 }
 
 /// A whole ADD.

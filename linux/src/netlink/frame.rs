@@ -140,6 +140,7 @@ pub(super) fn dump_name(request: &RouteNetlinkMessage) -> &'static str {
         RouteNetlinkMessage::GetAddress(_) => "read addresses",
         RouteNetlinkMessage::GetRoute(_) => "read routes",
         RouteNetlinkMessage::GetNeighbour(_) => "read neighbours",
+        RouteNetlinkMessage::GetRule(_) => "read rules",
         _ => "read a table",
     }
 }

@@ -3,6 +3,7 @@
 //! A request names a device by its number, since that is unique and never reused while the device lives. The plugin
 //! attaches pods with these, the reconciler makes the daemon's devices.
 
+mod peer;
 mod removal;
 mod seen;
 mod vxlan;
@@ -21,6 +22,7 @@ use crate::netlink::Request;
 use crate::netlink::frame::malformed;
 use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 
+pub use peer::peer_macs;
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
 pub use seen::{SeenLink, by_index, by_name};
@@ -72,6 +74,8 @@ pub struct VethEnd {
 pub enum Ipv4Setting {
     /// `forwarding`
     Forwarding = 1,
+    /// `proxy_arp`
+    ProxyArp = 3,
 }
 
 /// The numbers of a pair that was made, each in its own namespace.
@@ -180,6 +184,13 @@ pub fn set_mtu(device: Device, mtu: u32) -> Request {
 pub fn set_mac(device: Device, mac: MacAddr) -> Request {
     let message = LinkUnspec::new_with_index(device.index).address(mac.0.to_vec()).build();
     set(message, fmt::from_fn(move |f| write!(f, "set link {} address {mac}", device.name)))
+}
+
+/// Changes a device's alias (IFLA_IFALIAS), at most 255 bytes.
+pub fn set_alias(device: Device, alias: &str) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).alias(alias).build();
+    let alias = alias.to_owned();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} alias {alias}", device.name)))
 }
 
 /// Keeps the kernel from giving a device a link-local address by itself.

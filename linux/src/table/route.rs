@@ -1,5 +1,6 @@
-//! The table of routes: requests, and what a dump shows. Only the main table is ever touched.
+//! The table of routes: requests, and what a dump shows. The daemon touches the main table only.
 
+pub mod detailed;
 mod seen;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::state::{Route, RouteKey, Target};
 use crate::table::family;
 use crate::{Error, Netlink};
 
+pub use detailed::{DetailedRoute, SeenDetail};
 pub(crate) use seen::asked;
 pub use seen::{Filter, SeenRoute, SeenTarget, destinations, dump, of, of_pods};
 

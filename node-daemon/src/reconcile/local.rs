@@ -6,7 +6,8 @@ use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
 use twill_fabric::{Local, Pod, Underlay};
 use twill_ipam::{Attachment, BootTime, State, Store};
-use twill_linux::{IfName, MacAddr};
+use twill_linux::table::link;
+use twill_linux::{IfName, MacAddr, Netlink};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -36,6 +37,22 @@ pub(super) fn observe(me: &Me, underlay: Underlay, store: &mut Store) -> Result<
     Ok(Local { name: me.name.clone(), vtep_mac: me.vtep_mac, underlay, tunnel, blocks, pods })
 }
 
+/// Asks the kernel for the MACs of the pods' ends, which a runtime may have chosen and a plugin in the chain may have
+/// changed. A pod whose end cannot be seen is left out: nobody may guess what its neighbour is.
+pub(super) fn observe_macs(local: &mut Local, netlink: &mut Netlink) -> Result<(), twill_linux::Error> {
+    let hosts: Vec<_> = local.pods.iter().map(|pod| pod.host).collect();
+    let macs = link::peer_macs(netlink, &hosts)?;
+    local.pods.retain_mut(|pod| match macs.get(&pod.host) {
+        Some(mac) => {
+            pod.mac = *mac;
+            true
+        }
+        None => false,
+    });
+    Ok(())
+}
+
+/// With the MAC that it has if nobody chose one.
 fn pod(attachment: &Attachment) -> Option<Pod> {
     (attachment.state == State::Attached).then(|| Pod {
         host: IfName::new(&attachment.hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name"),

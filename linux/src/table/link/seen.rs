@@ -92,7 +92,7 @@ pub(crate) fn dump_details(netlink: &mut Netlink) -> Result<Vec<Details>, Error>
 }
 
 /// `None` for a message without a name, or with one that no device of ours could have.
-fn details(message: LinkMessage) -> Option<Details> {
+pub(super) fn details(message: LinkMessage) -> Option<Details> {
     let name = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => IfName::new(name),
         _ => None,

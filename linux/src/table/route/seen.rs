@@ -143,13 +143,13 @@ pub(crate) fn asked(request: &RouteNetlinkMessage) -> Option<SeenRoute> {
 
 /// The attributes of a route that we look at.
 #[derive(Default)]
-struct Parts {
-    destination: Option<IpAddr>,
-    gateway: Option<IpAddr>,
+pub(super) struct Parts {
+    pub(super) destination: Option<IpAddr>,
+    pub(super) gateway: Option<IpAddr>,
     index: Option<u32>,
-    metric: u32,
+    pub(super) metric: u32,
     source: Option<IpAddr>,
-    table: Option<u32>,
+    pub(super) table: Option<u32>,
     hops: Vec<RouteNextHop>,
     unusual: bool,
 }
@@ -160,11 +160,7 @@ fn seen(message: RouteMessage) -> Option<SeenRoute> {
     if parts.table.unwrap_or(header.table.into()) != u32::from(RouteHeader::RT_TABLE_MAIN) {
         return None;
     }
-    let destination = parts.destination.or(match header.address_family {
-        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
-        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
-        _ => None,
-    })?;
+    let destination = parts.destination.or_else(|| unspecified(header.address_family))?;
     let unusual = parts.unusual || header.tos != 0 || header.source_prefix_length != 0;
     let target = match header.kind {
         // IPv6 shows a refusing route with a device, lo, that nobody asked for (ip6_route_info_create).
@@ -184,7 +180,16 @@ fn seen(message: RouteMessage) -> Option<SeenRoute> {
     })
 }
 
-fn parts(attributes: Vec<RouteAttribute>) -> Parts {
+/// What a default route, which the kernel shows without a destination, leads to.
+pub(super) fn unspecified(family: AddressFamily) -> Option<IpAddr> {
+    match family {
+        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    }
+}
+
+pub(super) fn parts(attributes: Vec<RouteAttribute>) -> Parts {
     let mut parts = Parts::default();
     for attribute in attributes {
         match attribute {

@@ -1,0 +1,127 @@
+//! A further interface of a pod: one whose pod has a default route of that family by another interface already.
+//!
+//! It takes the default route from nobody, and what is sent from its address leaves by it all the same: a policy rule for
+//! the address leads to a routing table of the interface's own, whose default route goes by it. The routes vanish with the
+//! interface, the rule does not, so the host's end says in its alias which addresses have one, before it is made: whoever
+//! removes the interface first removes them, if the pod's namespace can be seen. A rule that stays leads to an empty
+//! table, and the kernel goes on to the next rule.
+//!
+//! Of what the first interface of a pod has nothing is asked here: that it is the first, the kernel says when it takes its
+//! default route.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use nix::errno::Errno;
+use twill_conf::network::{self, gateway};
+use twill_ipam::KeyHash;
+use twill_ipam::alias::{Alias, Proof};
+use twill_linux::state::{PROTOCOL_POD, Route, RouteKey, Target};
+use twill_linux::table::link::{self, Device};
+use twill_linux::table::route::{self, DetailedRoute, SeenDetail};
+use twill_linux::table::rule::{self, Rule, SeenRule};
+use twill_linux::{NetNs, Netlink};
+
+use super::message::{PROTOCOL_BOOT, configured_route, everything};
+use super::{HostEnd, POD, Standing, host_end, send};
+use crate::error::Error;
+
+/// The table of the interface with number n is this plus n: a number is one interface's as long as that lives, and
+/// nobody counts tables so high.
+const TABLES: u32 = 117_000_000;
+/// The place of the rules: before the main table's, 32766.
+const PRIORITY: u32 = 7777;
+/// How often a rule is looked for to be removed, at most: killed ADDs may have left several.
+const REMOVALS: usize = 16;
+
+/// The number of the table of the interface with that number.
+fn table(index: u32) -> u32 {
+    TABLES.saturating_add(index)
+}
+
+/// The default route of the interface's own table.
+fn own_default(ip: IpAddr, device: Device) -> DetailedRoute {
+    // An IPv6 gateway is on the link by its kind; for the other no route says so in this table.
+    let target = Target::Gateway { gateway: gateway(ip), device: device.name, onlink: ip.is_ipv4() };
+    let key = RouteKey { destination: everything(ip.is_ipv6()), metric: 0 };
+    let plain = Route { key, protocol: PROTOCOL_BOOT, target, source: None };
+    DetailedRoute { table: Some(table(device.index)), ..plain.into() }
+}
+
+/// What leads packets from `ip` to it.
+fn own_rule(ip: IpAddr, device: Device) -> Rule {
+    Rule { from: ip, table: table(device.index), priority: PRIORITY, protocol: PROTOCOL_POD }
+}
+
+impl Standing<'_> {
+    /// Makes the routes of the configuration of these numbers behind those of the same destination by another interface:
+    /// with the number of the interface's own table for a metric, which no two interfaces share.
+    pub(super) fn make_worse_routes(&mut self, places: &[usize]) -> Result<(), Error> {
+        let (pod, device) = &mut self.pod;
+        let worse = |place: &usize| {
+            let wanted = network::Route { priority: Some(table(device.index)), ..self.plan.routes[*place] };
+            route::detailed::add(&configured_route(&wanted, device.name), device.index)
+        };
+        let requests: Vec<_> = places.iter().map(worse).collect();
+        let outcomes = send(pod, &requests, Some(self.namespace), device.name, POD)?;
+        outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(POD)))
+    }
+
+    /// Gives `addresses`, for which another interface has the default route, a table of the interface's own.
+    pub(super) fn make_own_table(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let alias = Alias { ruled: addresses.to_vec(), ..self.plan.alias() };
+        let (host, device) = &mut self.host;
+        host.apply(&[link::set_alias(*device, &alias.to_string())]).map_err(Error::kernel(POD))?;
+        let (pod, device) = &mut self.pod;
+        let own = |ip: &IpAddr| {
+            [route::detailed::add(&own_default(*ip, *device), device.index), rule::add(&own_rule(*ip, *device))]
+        };
+        let requests: Vec<_> = addresses.iter().flat_map(own).collect();
+        let outcomes = send(pod, &requests, Some(self.namespace), device.name, POD)?;
+        outcomes.into_iter().enumerate().try_for_each(|(place, outcome)| match outcome {
+            // The same rule, every second request: a DEL that did not see the namespace left it.
+            Err(error) if place % 2 == 1 && error.errno() == Some(Errno::EEXIST) => Ok(()),
+            outcome => outcome.map_err(Error::kernel(POD)),
+        })
+    }
+}
+
+/// Removes the rules of the attachment of `hash` from its pod, looked for in `namespaces`. To be called before its host
+/// end is removed, whose alias tells whether there are any. Nothing here is worth a failure.
+pub(crate) fn forget<'a>(
+    host: &mut Netlink,
+    hash: KeyHash,
+    proof: Proof,
+    namespaces: impl IntoIterator<Item = &'a Path>,
+) {
+    let Ok(HostEnd::Ours(link)) = host_end(host, hash, proof) else { return };
+    let alias = link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
+    let Some(alias) = alias.filter(|alias| alias.hash == hash && !alias.ruled.is_empty()) else { return };
+    for path in namespaces {
+        let Ok(mut pod) = NetNs::open(path).and_then(|namespace| Netlink::open_in(&namespace)) else { continue };
+        for ip in &alias.ruled {
+            let one = [rule::remove(*ip, PRIORITY, PROTOCOL_POD)];
+            for _ in 0..REMOVALS {
+                if pod.apply(&one).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What is wrong with the own table of the interface `pod`, a sentence each.
+pub(super) fn differences(ip: IpAddr, pod: Device, rules: &[SeenRule], routes: &[SeenDetail]) -> Vec<String> {
+    let (rule, by) = (own_rule(ip, pod), gateway(ip));
+    let mut wrong = Vec::new();
+    if !rules.iter().any(|seen| seen.is(&rule)) {
+        wrong.push(format!("the pod has no rule {rule}"));
+    }
+    let default = everything(ip.is_ipv6());
+    let leads =
+        |seen: &SeenDetail| (seen.destination, seen.table, seen.gateway) == (default, table(pod.index), Some(by));
+    if !routes.iter().any(leads) {
+        wrong.push(format!("the pod has no route {default} via {by} dev {} table {}", pod.name, table(pod.index)));
+    }
+    wrong
+}
