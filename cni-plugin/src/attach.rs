@@ -122,12 +122,14 @@ impl<'a> Building<'a> {
     pub(crate) fn make_pair(mut self) -> Result<Option<Standing<'a>>, Error> {
         let mut pair = self.try_make_pair()?;
         if pair.is_none() {
-            further::forget(&mut self.host, self.plan.hash, Proof::Alias, [self.namespace.path()]);
-            match remove(&mut self.host, self.plan.hash, Proof::Alias, PAIR)? {
-                Removed::Nothing => return Ok(None),
-                Removed::Yes => pair = self.try_make_pair()?,
-                Removed::Foreign(why) => {
-                    return Err(Error::ForeignDevice { step: PAIR, name: host_ifname(self.plan.hash), why });
+            let name = host_ifname(self.plan.hash);
+            match host_end(&mut self.host, self.plan.hash, Proof::Alias).map_err(Error::kernel(PAIR))? {
+                HostEnd::Absent => return Ok(None),
+                HostEnd::Foreign(why) => return Err(Error::ForeignDevice { step: PAIR, name, why }),
+                HostEnd::Ours(end) => {
+                    further::forget(&end, self.plan.hash, [self.namespace.path()]);
+                    remove_end(&mut self.host, &end, PAIR)?;
+                    pair = self.try_make_pair()?;
                 }
             }
         }
@@ -270,30 +272,9 @@ fn foreign(link: &SeenLink, hash: KeyHash, proof: Proof) -> Option<String> {
     alias::HostEnd { ifname, kind, alias, routes: Vec::new() }.foreign(hash, proof)
 }
 
-/// Whether a device was there to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Removed {
-    /// It was, and is gone.
-    Yes,
-    /// There was none.
-    Nothing,
-    /// What bears the name is somebody else's, and why: ours is not there.
-    Foreign(String),
-}
-
-/// Removes the host end of `hash` if it is ours, and with it everything: the pod's end, addresses, routes, neighbours.
-/// Nobody can find any of it when this returns.
-pub(crate) fn remove(host: &mut Netlink, hash: KeyHash, proof: Proof, step: &'static str) -> Result<Removed, Error> {
-    let name = host_ifname(hash);
-    match host_end(host, hash, proof).map_err(Error::kernel(step))? {
-        HostEnd::Absent => Ok(Removed::Nothing),
-        HostEnd::Foreign(why) => Ok(Removed::Foreign(why)),
-        // By number, which was looked up a moment ago: nobody else's device of that name can be hit.
-        HostEnd::Ours(link) => match link::remove(host, Device { index: link.index, name }) {
-            Ok(true) => Ok(Removed::Yes),
-            // It went away meanwhile, with the pod's namespace.
-            Ok(false) => Ok(Removed::Nothing),
-            Err(error) => Err(Error::kernel(step)(error)),
-        },
-    }
+/// Removes a host end, looked up a moment ago, and with it everything: the pod's end, addresses, routes, neighbours. By
+/// number: nobody else's device of that name can be hit. Nobody can find any of it when this returns.
+pub(crate) fn remove_end(host: &mut Netlink, end: &SeenLink, step: &'static str) -> Result<(), Error> {
+    // That it went away meanwhile, with the pod's namespace, is as good.
+    link::remove(host, Device { index: end.index, name: end.name }).map(drop).map_err(Error::kernel(step))
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use twill_conf::{ContainerId, IfName, id::InvalidName};
+use twill_ipam::attachment::Pod;
 
 use crate::error::Error;
 
@@ -81,8 +82,10 @@ impl Target {
 pub(crate) enum Call {
     /// A verb about one attachment.
     Attachment(Verb, Target),
-    /// GC or STATUS: a verb about the whole network.
-    Network(Verb),
+    /// GC: what is not in the list on standard input is to go.
+    Gc,
+    /// STATUS: whether an ADD could be served.
+    Status,
     /// VERSION.
     Version,
 }
@@ -98,8 +101,8 @@ impl Call {
         };
         match verb {
             Verb::Version => Ok(Some(Self::Version)),
-            Verb::Gc => environment.demand(&["CNI_PATH"]).map(|()| Some(Self::Network(verb))),
-            Verb::Status => Ok(Some(Self::Network(verb))),
+            Verb::Gc => environment.demand(&["CNI_PATH"]).map(|()| Some(Self::Gc)),
+            Verb::Status => Ok(Some(Self::Status)),
             Verb::Add | Verb::Check => {
                 environment.demand(&["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])?;
                 let netns = Some(environment.required("CNI_NETNS")?);
@@ -113,6 +116,37 @@ impl Call {
                 let target = Target { arguments: environment.arguments(verb)?, ..environment.target(netns)? };
                 Ok(Some(Self::Attachment(verb, target)))
             }
+        }
+    }
+}
+
+/// What can be told of a request that was refused, be it for its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Glimpse {
+    /// CNI_COMMAND as it stands there.
+    pub(crate) command: String,
+    /// The verb, if it is one.
+    pub(crate) verb: Option<Verb>,
+    /// CNI_CONTAINERID, if it is one.
+    pub(crate) container: Option<ContainerId>,
+    /// CNI_IFNAME, if it is one.
+    pub(crate) ifname: Option<IfName>,
+    /// The pod, as CNI_ARGS names it.
+    pub(crate) pod: Option<Pod>,
+}
+
+impl Glimpse {
+    /// Reads what can be read.
+    pub(crate) fn of(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let environment = Variables { lookup };
+        let command = environment.present("CNI_COMMAND").unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            verb: Verb::ALL.into_iter().find(|verb| verb.as_str() == command),
+            command,
+            container: environment.name("CNI_CONTAINERID").ok(),
+            ifname: environment.name("CNI_IFNAME").ok(),
+            // As for a DEL, which asks for nothing and so cannot fail here.
+            pod: environment.arguments(Verb::Del).ok().and_then(|arguments| arguments.pod),
         }
     }
 }
@@ -265,6 +299,28 @@ mod tests {
         };
         assert_eq!(read("IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=till-0").as_deref(), Some("shop/till-0"));
         assert_eq!(read("IP=10.0.0.1;;=;K8S_POD_NAME"), None);
+    }
+
+    #[test]
+    fn gc_needs_a_path_and_status_nothing_and_neither_looks_at_what_names_an_attachment() {
+        let dummies = [("CNI_CONTAINERID", "/"), ("CNI_IFNAME", "a b"), ("CNI_NETNS", "dummy"), ("CNI_PATH", "/x")];
+        for (verb, call) in [("GC", Call::Gc), ("STATUS", Call::Status)] {
+            let variables: Vec<_> = dummies.into_iter().chain([("CNI_COMMAND", verb)]).collect();
+            assert_eq!(parse(&variables).unwrap(), Some(call));
+        }
+        assert_eq!(parse(&[("CNI_COMMAND", "STATUS")]).unwrap(), Some(Call::Status));
+        assert!(message(&[("CNI_COMMAND", "GC"), ("CNI_PATH", "")]).contains("CNI_PATH"));
+    }
+
+    #[test]
+    fn of_a_refused_environment_what_is_right_is_known() {
+        let variables = add_with("CNI_IFNAME", "a/b");
+        let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        let glimpse = Glimpse::of(lookup);
+        assert_eq!((glimpse.verb, glimpse.container.unwrap().as_str()), (Some(Verb::Add), "c1"));
+        assert_eq!((glimpse.ifname, glimpse.pod), (None, None));
+        let unknown = Glimpse::of(|name| (name == "CNI_COMMAND").then(|| "add".into()));
+        assert_eq!((unknown.verb, unknown.command.as_str()), (None, "add"));
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! An error's text is one line: the step, on what, why. Causes below it go into `details`.
 
 use std::error::Error as _;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
+use twill_conf::NetworkName;
+use twill_ipam::attachment::Pod;
+use twill_ipam::{Attachment, Key};
 use twill_linux::IfName;
 
 use crate::environment::Verb;
@@ -29,9 +33,6 @@ pub(crate) enum Error {
         /// What would be right.
         rule: String,
     },
-    /// A verb of the specification that this version does not perform.
-    #[error("CNI_COMMAND: {0} is not supported by this version of twill")]
-    UnsupportedVerb(Verb),
     /// Standard input cannot be read.
     #[error("reading the network configuration from standard input")]
     Input(#[source] std::io::Error),
@@ -141,6 +142,24 @@ pub(crate) enum Error {
     /// CHECK found the attachment changed.
     #[error("the attachment is not as ADD left it: {}", .0.join("; "))]
     Differences(Vec<String>),
+    /// STATUS: an ADD could not be served.
+    #[error("the network is not ready on this node: {}", .wrong.join("; "))]
+    Unavailable {
+        /// Why, all of it.
+        wrong: Vec<String>,
+        /// Whether pods that are attached suffer too.
+        limited: bool,
+    },
+    /// A GC that could not remove all that is not valid.
+    #[error("{} of {of} attachments of network {network} that are not valid any more are left", left.len())]
+    Incomplete {
+        /// The network.
+        network: NetworkName,
+        /// How many were to go.
+        of: usize,
+        /// What did not.
+        left: Vec<Left>,
+    },
     /// A failed ADD whose undoing failed too.
     #[error("{source}")]
     NotUndone {
@@ -149,6 +168,36 @@ pub(crate) enum Error {
         /// What could not be undone, and why.
         left: Vec<Error>,
     },
+}
+
+/// An attachment that a GC could not remove.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Whose it is.
+    pub(crate) key: Option<Key>,
+    /// The pod, where the runtime told.
+    pub(crate) pod: Option<Pod>,
+    /// The host end of its veth.
+    ifname: String,
+    /// Why it is left.
+    pub(crate) why: Error,
+}
+
+impl Left {
+    /// The attachment of `row` is left.
+    pub(crate) fn new(row: &Attachment, why: Error) -> Self {
+        Self { key: row.key.clone(), pod: row.pod.clone(), ifname: row.hash.host_ifname(), why }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, ifname, why, .. } = self;
+        match key {
+            Some(key) => write!(f, "{} of container {} ({ifname}): {}", key.ifname, key.container, why.full_text()),
+            None => write!(f, "{ifname}: {}", why.full_text()),
+        }
+    }
 }
 
 impl Error {
@@ -167,7 +216,7 @@ impl Error {
         use twill_ipam::Error as Ipam;
         match self {
             Self::UnsupportedVersion(_) | Self::VerbNeedsVersion { .. } => 1,
-            Self::MissingVariables(_) | Self::Variable { .. } | Self::UnsupportedVerb(_) => 4,
+            Self::MissingVariables(_) | Self::Variable { .. } => 4,
             Self::Input(_) => 5,
             Self::Configuration(twill_conf::Error::Unsupported { .. }) => 2,
             Self::Configuration(twill_conf::Error::Syntax { .. }) => 6,
@@ -181,6 +230,14 @@ impl Error {
             },
             Self::Exhausted { .. } => 100,
             Self::TooLate(_) => 11,
+            Self::Unavailable { limited, .. } => {
+                if *limited {
+                    51
+                } else {
+                    50
+                }
+            }
+            Self::Incomplete { .. } => 106,
             Self::InterfaceExists { .. } => 101,
             Self::Namespace(_) | Self::OwnNamespace(_) => 102,
             Self::Differences(_) => 104,
@@ -201,6 +258,8 @@ impl Error {
             Self::AddressTaken { .. } => "leading the node to the pod",
             Self::RouteExists { .. } => "configuring the pod's interface",
             Self::Differences(_) => "comparing",
+            Self::Incomplete { .. } => "removing what is not valid any more",
+            Self::Unavailable { .. } => "looking for what an ADD needs",
             Self::NotUndone { source, .. } => source.step(),
             _ => "reading the request",
         }
@@ -219,6 +278,7 @@ impl Error {
             // The texts of these hold their cause.
             Self::Store { .. } | Self::Kernel { .. } => {}
             Self::Exhausted { remedy, .. } => parts.push((*remedy).to_owned()),
+            Self::Incomplete { left, .. } => parts.extend(left.iter().map(ToString::to_string)),
             Self::NotUndone { source, left } => {
                 parts.extend(Some(source.details()).filter(|details| !details.is_empty()));
                 parts.extend(left.iter().map(|error| format!("undoing failed: {error}")));
@@ -266,57 +326,4 @@ fn never_absent(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::ErrorKind;
-
-    fn missing_namespace() -> Error {
-        let cause = std::io::Error::from_raw_os_error(nix::libc::ENOENT);
-        Error::Namespace(twill_linux::Error::Namespace { path: "/run/netns/gone".into(), cause })
-    }
-
-    #[test]
-    fn an_error_is_one_document_with_code_message_and_cause() {
-        let document = missing_namespace().document(Some(Verb::Add), Version::V0_4_0);
-        assert_eq!(document["cniVersion"], "0.4.0");
-        assert_eq!(document["code"], 102);
-        let details = document["details"].as_str().unwrap();
-        assert!(details.contains("/run/netns/gone") && details.contains("No such file"), "{details}");
-    }
-
-    #[test]
-    fn a_failed_del_never_sounds_like_something_that_was_gone() {
-        let error = Error::Store {
-            step: "marking",
-            source: twill_ipam::Error::Io {
-                what: "opening",
-                path: "/run/Not Found".into(),
-                cause: std::io::Error::new(ErrorKind::NotFound, "No such file or directory, NOT FOUND"),
-            },
-        };
-        let text = error.document(Some(Verb::Del), Version::NEWEST).to_string().to_lowercase();
-        assert!(!text.contains("not found") && !text.contains("no such file or directory"), "{text}");
-        assert!(text.contains("absent") && text.contains("opening"), "{text}");
-        assert!(error.document(Some(Verb::Add), Version::NEWEST).to_string().contains("No such file"));
-    }
-
-    #[test]
-    fn what_could_not_be_undone_is_told_and_keeps_the_code() {
-        let left = vec![Error::store("releasing")(twill_ipam::Error::Busy)];
-        let error = Error::NotUndone { source: Box::new(missing_namespace()), left };
-        assert_eq!(error.code(), 102);
-        let document = error.document(Some(Verb::Add), Version::NEWEST);
-        assert!(document["details"].as_str().unwrap().contains("undoing failed: releasing"), "{document}");
-        assert!(document["details"].as_str().unwrap().contains("/run/netns/gone"), "{document}");
-    }
-
-    #[test]
-    fn running_out_is_told_from_waiting() {
-        let full = |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted };
-        let exhausted = Error::Exhausted { source: full(true), remedy: "add a subnet" };
-        assert_eq!(exhausted.code(), 100);
-        assert_eq!(exhausted.document(None, Version::NEWEST)["details"], "add a subnet");
-        assert_eq!(Error::store("reserving")(full(false)).code(), 11);
-        assert_eq!(Error::store("reserving")(twill_ipam::Error::NotReady).code(), 11);
-    }
-}
+mod tests;

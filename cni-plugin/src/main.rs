@@ -6,9 +6,11 @@
 mod allocator;
 mod attach;
 mod attempt;
+mod detach;
 mod doorbell;
 mod environment;
 mod error;
+mod input;
 mod rebuild;
 mod request;
 mod result;

@@ -1,4 +1,7 @@
-//! A validated request: the environment and the network configuration of one verb about one attachment.
+//! A validated request: the environment and the network configuration of one verb, about one attachment here, about a
+//! whole network in [`network`].
+
+pub(crate) mod network;
 
 use std::path::Path;
 
@@ -27,10 +30,7 @@ pub(crate) struct Request {
 impl Request {
     /// Reads `text`, the whole of standard input, for `verb` (ADD, DEL or CHECK).
     pub(crate) fn read(verb: Verb, target: Target, text: &[u8]) -> Result<Self, Error> {
-        let version = version(text)?;
-        if verb == Verb::Check && version < Version::V0_4_0 {
-            return Err(Error::VerbNeedsVersion { verb, needed: Version::V0_4_0, found: version });
-        }
+        let version = version_for(verb, text)?;
         let conf = match verb {
             Verb::Del => NetworkConf::for_delete(text),
             _ => NetworkConf::from_json(text),
@@ -67,10 +67,18 @@ impl Request {
     }
 }
 
-/// The version that the configuration is written in; 0.1.0 where it does not say, as the specification has it.
+/// The version that the configuration is written in, if it has the verb.
+fn version_for(verb: Verb, text: &[u8]) -> Result<Version, Error> {
+    let (found, needed) = (version(text)?, Version::of_verb(verb));
+    if found < needed {
+        return Err(Error::VerbNeedsVersion { verb, needed, found });
+    }
+    Ok(found)
+}
+
+/// 0.1.0 where the configuration does not say, as the specification has it.
 fn version(text: &[u8]) -> Result<Version, Error> {
-    match NetworkConf::version_of(text) {
-        Some(named) if named.is_empty() => Ok(Version::V0_1_0),
+    match NetworkConf::version_of(text).map_err(Error::Configuration)? {
         Some(named) => Version::parse(&named).ok_or(Error::UnsupportedVersion(named)),
         None => Ok(Version::V0_1_0),
     }

@@ -1,9 +1,10 @@
 //! The sysctls that an ADD writes: forwarding on the node, stand-alone, where no daemon sets it; and IPv6 on single devices,
-//! with a daemon or without, where the runtime or the operator turned it off by default.
+//! with a daemon or without, where the runtime or the operator turned it off by default. STATUS reads the former.
 
 use std::fs;
 use std::io;
 
+use twill_ipam::KeyHash;
 use twill_linux::{Error, IfName, NetNs};
 
 /// Lets the node route for its pods. Reads first: after the first ADD there is nothing to write.
@@ -16,6 +17,22 @@ pub(crate) fn forward(ipv4: bool, ipv6: bool) -> Result<(), Error> {
         write("net/ipv6/conf/all/forwarding", "1")?;
     }
     Ok(())
+}
+
+/// Whether it is certain that what pods send goes no further than the node. IPv6 has one switch for the whole machine; for
+/// IPv4 that of the interface counts by which a packet comes, and writing the machine's sets all of them
+/// (devinet_sysctl_forward, net/ipv4/devinet.c).
+pub(crate) fn stops_at_the_node(ipv6: bool) -> bool {
+    let is_off = |path: &str| read(path).is_ok_and(|value| value == "0");
+    if ipv6 {
+        return is_off("net/ipv6/conf/all/forwarding");
+    }
+    is_off("net/ipv4/ip_forward")
+        && fs::read_dir(absolute("net/ipv4/conf")).is_ok_and(|entries| {
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let mut host_ends = names.filter(|name| KeyHash::of_host_ifname(name).is_some());
+            host_ends.any(|name| is_off(&format!("net/ipv4/conf/{name}/forwarding")))
+        })
 }
 
 /// An interface that learned its default route from advertisements would lose it when it begins to forward, unless told

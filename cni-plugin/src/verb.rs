@@ -1,8 +1,10 @@
-//! The verbs that work on one attachment, a file each, and what they have in common.
+//! The verbs, a file each, and what those that work on one attachment have in common.
 
 pub(crate) mod add;
 pub(crate) mod check;
 pub(crate) mod del;
+pub(crate) mod gc;
+pub(crate) mod status;
 
 use twill_linux::{IfName, MacAddr, NetNs};
 

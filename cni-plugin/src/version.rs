@@ -5,10 +5,11 @@
 use std::fmt;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
+
+use crate::environment::Verb;
+use crate::input::glance;
 
 /// A version of the CNI specification, in the order of their publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +56,15 @@ impl Version {
         Self::ALL.into_iter().find(|version| version.as_str() == text)
     }
 
+    /// Since when a verb is specified.
+    pub(crate) fn of_verb(verb: Verb) -> Self {
+        match verb {
+            Verb::Add | Verb::Del | Verb::Version => Self::V0_1_0,
+            Verb::Check => Self::V0_4_0,
+            Verb::Gc | Verb::Status => Self::V1_1_0,
+        }
+    }
+
     /// All names, for messages.
     pub(crate) fn list() -> String {
         Self::ALL.map(Self::as_str).join(", ")
@@ -75,28 +85,10 @@ pub(crate) fn answer(asked: Option<&str>) -> serde_json::Value {
     })
 }
 
-/// How long VERSION listens to a standard input that is open and silent.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// The version that a VERSION request names on standard input, if it does. Never fails, and never waits long: a runtime
-/// may leave standard input open, and a person's terminal is.
-pub(crate) fn asked(mut input: impl Read + AsFd) -> Option<String> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut text = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let ready = poll(&mut [PollFd::new(input.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|count| count > 0);
-        let read = if ready { input.read(&mut chunk).unwrap_or(0) } else { 0 };
-        text.extend_from_slice(&chunk[..read]);
-        if let Some(named) = version_named_in(&text) {
-            return named;
-        }
-        if read == 0 {
-            return None;
-        }
-    }
+/// The version that a VERSION request names on standard input, if it does. Never fails, and never waits long.
+pub(crate) fn asked(input: impl Read + AsFd) -> Option<String> {
+    let text = glance(input, |text| version_named_in(text).is_some());
+    version_named_in(&text).flatten()
 }
 
 /// `None` while `text` is no complete document; `Some(None)` where it is one that names no version.

@@ -3,6 +3,7 @@
 //! One object of JSON, read once. The plugin maps the errors to codes: [`Error::Syntax`] is 6, [`Error::Unsupported`] is 2,
 //! every other one is 7.
 
+mod attachments;
 mod bandwidth;
 mod capabilities;
 mod dns;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
+pub use attachments::ValidAttachment;
 pub use capabilities::parse_address;
 pub use requested::{
     Bandwidth, Dns, GATEWAY_V4, GATEWAY_V6, InvalidMac, Mac, PortMapping, Protocol, Requested, Route, Shape, ask_for,
@@ -69,9 +71,9 @@ impl NetworkConf {
         read::identity(&Section::root(&entries, Dialect::Json))
     }
 
-    /// The version that an error has to be written in, as far as it can be made out of a document that may be refused.
-    pub fn version_of(text: &[u8]) -> Option<String> {
-        let entries = parse_json(DOCUMENT, text).ok()?;
-        entries.get("cniVersion")?.as_str().map(str::to_owned)
+    /// The version that is asked for, of a document that may be refused for all the rest; `None` where it names none.
+    pub fn version_of(text: &[u8]) -> Result<Option<String>, Error> {
+        let entries = parse_json(DOCUMENT, text)?;
+        read::version(&Section::root(&entries, Dialect::Json)).map(|version| version.map(str::to_owned))
     }
 }

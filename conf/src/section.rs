@@ -171,6 +171,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether `key` is here, be it `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.spelled(key).is_some()
+    }
+
     /// What stands under `key`. `null` counts as absent, as it does for programs in Go.
     pub(crate) fn raw(&self, key: &str) -> Option<&'a Value> {
         let key = if self.dialect == Dialect::JsonAnyCase { self.spelled(key)? } else { key };

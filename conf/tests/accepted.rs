@@ -139,6 +139,10 @@ fn a_delete_needs_the_identity_alone() {
 
 #[test]
 fn the_version_for_an_error_is_found_in_a_refused_document() {
-    assert_eq!(NetworkConf::version_of(br#"{"cniVersion":"0.4.0","subnets":5}"#).as_deref(), Some("0.4.0"));
-    assert_eq!(NetworkConf::version_of(b"{").as_deref(), None);
+    assert_eq!(NetworkConf::version_of(br#"{"cniVersion":"0.4.0","subnets":5}"#).unwrap().as_deref(), Some("0.4.0"));
+    for none in ["{}", r#"{"cniVersion":""}"#, r#"{"cniVersion":null}"#] {
+        assert_eq!(NetworkConf::version_of(none.as_bytes()).unwrap(), None);
+    }
+    assert!(NetworkConf::version_of(br#"{"cniVersion":1}"#).is_err());
+    assert!(NetworkConf::version_of(b"{").is_err());
 }

@@ -85,4 +85,6 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum IpamCommand {
     /// Show the pools, who owns which block, and the pods of this node
     Show,
+    /// Show the last ADDs, DELs and GCs that failed on this node, and why; without etcd
+    Attempts,
 }

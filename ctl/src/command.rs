@@ -22,5 +22,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status => status::status(&place()?).await,
         Command::Ipam(IpamCommand::Show) => ipam::show(&place()?).await,
+        Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
     }
 }

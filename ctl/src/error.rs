@@ -50,6 +50,9 @@ pub(crate) enum Error {
     /// An address of etcd.
     #[error(transparent)]
     Endpoint(InvalidEndpoint),
+    /// The store of this node.
+    #[error("the store of this node, in {}, cannot be read: {cause}", run_dir.display())]
+    NodeStore { run_dir: PathBuf, cause: twill_ipam::Error },
     /// A file.
     #[error("cannot {what} {}: {cause}", path.display())]
     File { what: &'static str, path: PathBuf, cause: std::io::Error },
@@ -65,9 +68,12 @@ impl Error {
             | Self::Refused(_)
             | Self::Conflict { .. }
             | Self::Busy => Verdict::Problems,
-            Self::Usage(_) | Self::Unclear(_) | Self::Etcd(_) | Self::Endpoint(_) | Self::File { .. } => {
-                Verdict::Unknown
-            }
+            Self::Usage(_)
+            | Self::Unclear(_)
+            | Self::Etcd(_)
+            | Self::Endpoint(_)
+            | Self::NodeStore { .. }
+            | Self::File { .. } => Verdict::Unknown,
         }
     }
 }

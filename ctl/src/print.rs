@@ -1,5 +1,6 @@
 //! How reports look.
 
+mod attempts;
 mod config;
 mod ipam;
 mod status;
@@ -22,6 +23,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Shown(shown) => config::shown(shown),
             Report::Status(status) => status::status(status),
             Report::Ipam(ipam) => ipam::ipam(ipam),
+            Report::Attempts(attempts) => attempts::attempts(attempts),
         },
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Their JSON is what `-o json` prints. Its shape is for programs: fields may be added, never renamed.
 
+pub(crate) mod attempts;
 pub(crate) mod config;
 pub(crate) mod ipam;
 pub(crate) mod pools;
@@ -28,12 +29,15 @@ pub(crate) enum Report {
     Shown(config::Shown),
     Status(status::Status),
     Ipam(ipam::Ipam),
+    Attempts(attempts::Attempts),
 }
 
 impl Report {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
+            // What failed once may have been done since.
+            Self::Attempts(_) => Verdict::Good,
             Self::Status(status) if status.problems.is_empty() => Verdict::Good,
             Self::Status(_) => Verdict::Problems,
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,

@@ -4,11 +4,12 @@ mod common;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use common::{Etcd, PREFIX, Ran};
 use serde_json::json;
 use twill_ipam::attachment::Pod;
-use twill_ipam::store::{BlockState, Node, Reservation, Role};
+use twill_ipam::store::{Attempt, BlockState, Node, Reservation, Role};
 use twill_ipam::{BootTime, Key, Store};
 
 const ONE_POOL: &str = "[[pool]]\nname = 'default'\ncidr = '10.42.0.0/16'\n";
@@ -220,6 +221,46 @@ fn ipam_show_joins_the_cluster_with_this_nodes_pods() {
     let half = etcd.run(&["ipam", "show"]).ends_with(2);
     assert!(half.stdout.contains("\nshop/cart"), "{half:?}");
     assert!(half.stdout.contains(&format!("\nCOULD NOT TELL: etcd at {}", etcd.url)), "{half:?}");
+}
+
+#[test]
+fn the_last_failures_of_a_node_are_shown_without_etcd() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("twill");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_twillctl"));
+        command.args(arguments).arg("--run-dir").arg(&run_dir).env_remove("TWILL_ETCD");
+        Ran::of(command.output().unwrap())
+    };
+    assert!(run(&["ipam", "attempts"]).ends_with(0).stdout.starts_with("no node store here"));
+    assert!(!run_dir.exists());
+    node_store(&run_dir).unwrap();
+    assert!(run(&["ipam", "attempts"]).ends_with(0).stdout.starts_with("0 failures"));
+    let mut store = Store::open(&run_dir, Role::Guest).unwrap();
+    for number in 1..=257 {
+        let attempt = Attempt {
+            at: BootTime::now(),
+            verb: "ADD".into(),
+            key: None,
+            pod: Some(Pod { namespace: "shop".into(), name: format!("cart-{number}") }),
+            step: "reserving an address".into(),
+            cause: "no free IPv4 address\u{1b}[2J".into(),
+            code: 100,
+            took: Duration::from_micros(1234),
+        };
+        store.record_attempt(&attempt).unwrap();
+    }
+    drop(store);
+    let shown = run(&["ipam", "attempts"]).ends_with(0).stdout;
+    assert!(shown.starts_with("256 failures kept on this node, newest first\n"), "{shown}");
+    assert!(shown.contains("shop/cart-257 ") && shown.contains("shop/cart-2 ") && !shown.contains("shop/cart-1 "));
+    assert!(shown.contains("1.2 ms") && shown.contains("no free IPv4 address\\u001b[2J"), "{shown}");
+    let json = run(&["ipam", "attempts", "-o", "json"]).ends_with(0).json();
+    let newest = &json["attempts"][0];
+    assert_eq!(
+        (&newest["pod"], &newest["code"], &newest["milliseconds"]),
+        (&json!("shop/cart-257"), &json!(100), &json!(1.23))
+    );
 }
 
 #[test]

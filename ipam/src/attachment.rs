@@ -137,6 +137,13 @@ pub struct Attachment {
     pub addresses: Vec<(IpAddr, Block)>,
 }
 
+impl Attachment {
+    /// Whether it is the row that `seen` was read from, and nothing has happened to it since.
+    pub fn is_still(&self, seen: &Self) -> bool {
+        (self.id, self.state, self.changed) == (seen.id, seen.state, seen.changed)
+    }
+}
+
 /// A Kubernetes pod, as CNI_ARGS names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {

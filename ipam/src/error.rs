@@ -166,6 +166,11 @@ impl fmt::Display for Unavailable {
 const RANGES_SHOWN: usize = 8;
 
 impl Error {
+    /// Whether it says that there is no store of this boot: what a reader or a guest gets who opens it.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Whether the same call may succeed later without anybody's help.
     pub fn is_temporary(&self) -> bool {
         match self {

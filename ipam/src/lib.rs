@@ -15,6 +15,7 @@ pub mod clock;
 mod error;
 mod family;
 pub mod liveness;
+pub mod removal;
 pub mod store;
 pub mod sweep;
 mod wait;

@@ -17,6 +17,7 @@ mod blocks;
 mod choosing;
 mod node;
 mod opening;
+mod outlook;
 mod rebuilding;
 mod requesting;
 mod reserving;
@@ -32,7 +33,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use twill_conf::PoolName;
 
 use crate::error::{PATIENCE, sqlite};
-use crate::{Attachment, AttachmentId, Block, BootTime, Error, Key, KeyHash, Liveness, attachment::Pod};
+use crate::{Attachment, AttachmentId, Block, BootTime, Error, Family, Key, KeyHash, Liveness, attachment::Pod};
 
 /// What the plugin must know of its node, written by the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,23 @@ impl BlockUse {
             .saturating_sub(self.cooling)
             .saturating_sub(self.tunnel.iter().len() as u64)
     }
+}
+
+/// What an ADD would find of one family: the addresses of the open blocks or subnets that it may choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Which family.
+    pub family: Family,
+    /// All addresses (saturating).
+    pub total: u64,
+    /// Given to attachments of any state.
+    pub assigned: u64,
+    /// Not to be given to anybody yet, and free within the time of cooling without anybody's doing.
+    pub cooling: u64,
+    /// To be given now.
+    pub free: u64,
+    /// What the daemon has recorded: no further block is to be had.
+    pub exhausted: bool,
 }
 
 /// What an ADD asks for.
@@ -251,6 +269,14 @@ impl Store {
             return Ok(false);
         }
         self.write("sweeping", |tx| attachments::sweep(tx, row, now))
+    }
+    /// What an ADD of these subnets or pools would find now, a family each. Writes nothing, and makes no block.
+    ///
+    /// [`Error::NotReady`] where the node has no open block yet, [`Error::NotRebuilt`] and [`Error::Overlap`] as
+    /// [`reserve`](Self::reserve).
+    pub fn outlook(&self, subnets: &[IpNetwork], pools: &[PoolName], now: BootTime) -> Result<Vec<Outlook>, Error> {
+        let cooling = self.cooling;
+        self.read("looking for addresses", |tx| outlook::outlook(tx, subnets, pools, now, cooling))
     }
     /// One attachment.
     pub fn attachment(&self, key: KeyHash) -> Result<Option<Attachment>, Error> {

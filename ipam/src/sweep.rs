@@ -4,12 +4,14 @@
 //! be freed, so a missing host link counts only with the liveness lock free, at two observations, a grace period apart,
 //! with the row unchanged between them. That the path of a namespace cannot be seen proves nothing and is not asked.
 //!
-//! The caller that is told [`Verdict::Free`] takes the liveness lock, looks for the link once more, and calls
-//! [`Store::sweep`](crate::Store::sweep), which frees the row only if it is still the one that was judged.
+//! What is condemned is removed by [`removal`](crate::removal), under its lock and only if it is still what was judged.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::{Attachment, AttachmentId, BootTime, State};
+use twill_conf::NetworkName;
+
+use crate::{Attachment, AttachmentId, BootTime, KeyHash, State};
 
 /// The grace period between the two observations, where the daemon is told no other.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -70,16 +72,34 @@ pub fn judge(row: &Attachment, before: Option<Suspicion>, seen: Observation, gra
     }
 }
 
-/// Whether a GC that began at `began` may delete a row that is not in its list: nobody works on it, and it is older than
-/// the GC, whose list cannot know younger ones.
-pub fn is_garbage(row: &Attachment, began: BootTime, lock_free: bool) -> bool {
-    lock_free && row.changed < began && row.created < began
+/// What a GC is told: its scope, and what is to stay.
+#[derive(Debug)]
+pub struct Collection<'a> {
+    /// The network.
+    pub network: &'a NetworkName,
+    /// The attachments that the runtime calls valid.
+    pub valid: &'a HashSet<KeyHash>,
+    /// When the GC began.
+    pub began: BootTime,
+}
+
+/// Whether a GC removes a row: it is of its network, not valid, and older than the GC, whose list cannot know younger ones.
+/// That nobody works on it is for [`removal`](crate::removal) to ask.
+///
+/// A row that was rebuilt from the kernel does not say of which network it is, so it stays until its link goes, and the
+/// sweep finds it, unless a DEL has named it already and only did not come to its end.
+pub fn is_garbage(row: &Attachment, collection: &Collection<'_>) -> bool {
+    let ours = match &row.key {
+        Some(key) => key.network == *collection.network,
+        None => row.state == State::Deleting,
+    };
+    ours && !collection.valid.contains(&row.hash) && row.changed < collection.began && row.created < collection.began
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyHash;
+    use crate::Key;
 
     fn at(seconds: u64) -> BootTime {
         BootTime(Duration::from_secs(seconds))
@@ -157,10 +177,40 @@ mod tests {
         assert_eq!(judge(&row(1, 100), None, gone(100), GRACE), Verdict::Live);
     }
 
+    fn of_network(network: &str, row: Attachment) -> Attachment {
+        let key =
+            Key { network: network.parse().unwrap(), container: "c".parse().unwrap(), ifname: "eth0".parse().unwrap() };
+        Attachment { hash: key.hash(), key: Some(key), ..row }
+    }
+
+    fn collected(row: &Attachment, valid: &[KeyHash], began: u64) -> bool {
+        let valid = valid.iter().copied().collect();
+        is_garbage(row, &Collection { network: &"net".parse().unwrap(), valid: &valid, began: at(began) })
+    }
+
     #[test]
-    fn a_gc_leaves_locked_rows_and_rows_younger_than_itself() {
-        assert!(is_garbage(&row(1, 5), at(6), true));
-        assert!(!is_garbage(&row(1, 5), at(6), false));
-        assert!(!is_garbage(&row(1, 5), at(5), true));
+    fn a_gc_collects_what_is_of_its_network_and_not_valid_in_every_state() {
+        for state in [State::Reserved, State::Attached, State::Deleting] {
+            let row = of_network("net", Attachment { state, ..row(1, 5) });
+            assert!(collected(&row, &[], 6), "{state:?}");
+            assert!(collected(&row, &[KeyHash(7)], 6), "{state:?}");
+            assert!(!collected(&row, &[row.hash], 6), "{state:?}");
+            assert!(!collected(&of_network("other", row), &[], 6), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_gc_leaves_rows_younger_than_itself() {
+        assert!(!collected(&of_network("net", row(1, 5)), &[], 5));
+        let reserved_before_and_attached_after = of_network("net", row(1, 9));
+        assert!(!collected(&reserved_before_and_attached_after, &[], 6));
+    }
+
+    #[test]
+    fn a_gc_leaves_rows_of_no_known_network_unless_a_del_has_named_them() {
+        assert!(!collected(&row(1, 5), &[], 6));
+        let deleting = Attachment { state: State::Deleting, ..row(1, 5) };
+        assert!(collected(&deleting, &[], 6));
+        assert!(!collected(&deleting, &[deleting.hash], 6));
     }
 }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use twill_conf::PoolName;
 use twill_ipam::alias::{HostEnd, LocalAddress};
+use twill_ipam::removal::Rows;
 use twill_ipam::store::{BlockUse, Observed, Rebuilt, Role};
-use twill_ipam::{Block, BootTime, Error, Store};
+use twill_ipam::{Attachment, Block, BootTime, Error, KeyHash, Liveness, Store};
 use twill_linux::Netlink;
 use twill_linux::table::{self, route};
 
@@ -64,6 +65,16 @@ impl NodeStore {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Store) -> T + Send + 'static) -> T {
         let store = self.clone();
         tokio::task::spawn_blocking(move || store.with(work)).await.expect("work on the store does not panic")
+    }
+}
+
+impl Rows for NodeStore {
+    fn current(&mut self, key: KeyHash) -> Result<Option<Attachment>, Error> {
+        self.with(|store| store.attachment(key))
+    }
+
+    fn free(&mut self, row: &Attachment, held: &Liveness) -> Result<bool, Error> {
+        self.with(|store| store.sweep(row, held, BootTime::now()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sweep: frees what a runtime forgot or a killed process left half-way, and never a living pod's address.
 //!
-//! The rule is `ipam::sweep`, which wants two observations a grace period apart; here are the eyes and the hands. Whether
+//! The rule is `ipam::sweep`, which wants two observations a grace period apart, the order that of `ipam::removal`, by which
+//! the plugin's GC removes too; here are the eyes and the hands. Whether
 //! the path of a pod's namespace can be seen is not asked: the daemon may live in another mount namespace, and that
 //! proves nothing.
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::{MissedTickBehavior, interval};
 use twill_ipam::alias::{HostEnd, Proof};
+use twill_ipam::removal::{self, Failure, Removal};
 use twill_ipam::sweep::{GRACE, Observation, Suspicion, Verdict, judge};
 use twill_ipam::{Attachment, AttachmentId, BootTime, KeyHash, Liveness};
 use twill_linux::table::{self, Device, SeenLink, link};
@@ -27,6 +29,8 @@ enum SweepError {
     Kernel(#[from] twill_linux::Error),
     #[error(transparent)]
     Store(#[from] twill_ipam::Error),
+    #[error(transparent)]
+    Removal(#[from] Failure<twill_linux::Error>),
 }
 
 type Suspicions = BTreeMap<AttachmentId, Suspicion>;
@@ -102,18 +106,22 @@ fn free(
     row: &Attachment,
     verdict: Verdict,
 ) -> Result<(), SweepError> {
-    let Some(held) = Liveness::try_acquire(run_dir, row.hash)? else { return Ok(()) };
-    match host_end(netlink, row.hash)? {
-        None => {}
-        Some(device) if verdict == Verdict::Finish => remove(netlink, device)?,
-        Some(_) => return Ok(()),
-    }
-    if store.with(|store| store.sweep(row, &held, BootTime::now()))? {
+    let finish = verdict == Verdict::Finish;
+    if removal::remove(run_dir, &mut store.clone(), row, || clear(netlink, row.hash, finish))? == Removal::Done {
         let addresses: Vec<String> = row.addresses.iter().map(|(ip, _)| ip.to_string()).collect();
         let name = row.hash.host_ifname();
         tracing::info!("freed {}: its interface {name} is gone and nobody asked to", addresses.join(", "));
     }
     Ok(())
+}
+
+/// Takes an attachment out of the kernel, as the plugin's `detach` does; `false` where its link stands and must stay.
+fn clear(netlink: &mut Netlink, hash: KeyHash, finish: bool) -> Result<bool, twill_linux::Error> {
+    match host_end(netlink, hash)? {
+        None => Ok(true),
+        Some(device) if finish => remove(netlink, device).map(|()| true),
+        Some(_) => Ok(false),
+    }
 }
 
 /// Removes a host end by its number, which was looked up a moment ago: nobody else's device of that name can be hit.
@@ -149,6 +157,8 @@ fn is_host_end(link: &SeenLink, hash: KeyHash) -> bool {
 mod tests {
     use super::*;
     use std::process::Command;
+    use twill_ipam::store::Reservation;
+    use twill_ipam::{Key, State};
     use twill_linux::NetNs;
 
     /// A network namespace that goes with the test.
@@ -180,6 +190,59 @@ mod tests {
         fn drop(&mut self) {
             Command::new("ip").args(["netns", "delete", &self.0]).status().ok();
         }
+    }
+
+    /// A store with a row for the container, confirmed or not.
+    fn row(store: &NodeStore, container: &str, state: State) -> Attachment {
+        let key = Key {
+            network: "net".parse().unwrap(),
+            container: container.parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        };
+        let subnets = ["10.42.0.0/24".parse().unwrap()];
+        let netns = Path::new("/run/netns/gone");
+        let wanted = Reservation { key: &key, netns, pod: None, subnets: &subnets, pools: &[], requested: &[] };
+        store.with(|store| {
+            let row = store.reserve(&wanted, BootTime::now()).unwrap();
+            if state == State::Attached {
+                store.confirm(row.id, BootTime::now()).unwrap();
+            }
+            store.attachment(row.hash).unwrap().unwrap()
+        })
+    }
+
+    #[test]
+    fn what_was_left_half_made_is_removed_and_freed_and_what_lives_is_spared() {
+        let Some(node) = Namespace::new("b") else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(dir.path()).unwrap();
+        let mut netlink = node.netlink();
+        let mut sweep = |row: &Attachment, verdict| {
+            free(&store, dir.path(), &mut netlink, row, verdict).unwrap();
+            let link = host_end(&mut netlink, row.hash).unwrap().is_some();
+            (link, store.with(|store| store.attachment(row.hash).unwrap()).is_some())
+        };
+        let stands = |row: &Attachment| {
+            node.ip(&format!("link add {} type veth peer name p{}", row.hash.host_ifname(), row.id.0 % 100_000));
+        };
+
+        let killed = row(&store, "killed", State::Reserved);
+        stands(&killed);
+        assert_eq!(sweep(&killed, Verdict::Finish), (false, false), "(its link, its row)");
+
+        let alive = row(&store, "alive", State::Attached);
+        stands(&alive);
+        assert_eq!(sweep(&alive, Verdict::Free), (true, true), "its link came back");
+
+        // A DEL and an ADD of the same key have come between the look and the lock.
+        let condemned = row(&store, "again", State::Reserved);
+        store.with(|store| store.release(condemned.id, BootTime::now())).unwrap();
+        let again = row(&store, "again", State::Attached);
+        stands(&again);
+        assert_eq!(sweep(&condemned, Verdict::Finish), (true, true), "a living pod");
+
+        let _held = Liveness::try_acquire(dir.path(), alive.hash).unwrap().unwrap();
+        assert_eq!(sweep(&alive, Verdict::Finish), (true, true), "somebody works on it");
     }
 
     #[test]

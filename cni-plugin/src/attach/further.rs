@@ -15,15 +15,15 @@ use std::path::Path;
 use nix::errno::Errno;
 use twill_conf::network::{self, gateway};
 use twill_ipam::KeyHash;
-use twill_ipam::alias::{Alias, Proof};
+use twill_ipam::alias::Alias;
 use twill_linux::state::{PROTOCOL_POD, Route, RouteKey, Target};
-use twill_linux::table::link::{self, Device};
+use twill_linux::table::link::{self, Device, SeenLink};
 use twill_linux::table::route::{self, DetailedRoute, SeenDetail};
 use twill_linux::table::rule::{self, Rule, SeenRule};
 use twill_linux::{NetNs, Netlink};
 
 use super::message::{PROTOCOL_BOOT, configured_route, everything};
-use super::{HostEnd, POD, Standing, host_end, send};
+use super::{POD, Standing, send};
 use crate::error::Error;
 
 /// The table of the interface with number n is this plus n: a number is one interface's as long as that lives, and
@@ -87,14 +87,8 @@ impl Standing<'_> {
 }
 
 /// Removes the rules of the attachment of `hash` from its pod, looked for in `namespaces`. To be called before its host
-/// end is removed, whose alias tells whether there are any. Nothing here is worth a failure.
-pub(crate) fn forget<'a>(
-    host: &mut Netlink,
-    hash: KeyHash,
-    proof: Proof,
-    namespaces: impl IntoIterator<Item = &'a Path>,
-) {
-    let Ok(HostEnd::Ours(link)) = host_end(host, hash, proof) else { return };
+/// end `link` is removed, whose alias tells whether there are any. Nothing here is worth a failure.
+pub(crate) fn forget<'a>(link: &SeenLink, hash: KeyHash, namespaces: impl IntoIterator<Item = &'a Path>) {
     let alias = link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
     let Some(alias) = alias.filter(|alias| alias.hash == hash && !alias.ruled.is_empty()) else { return };
     for path in namespaces {

@@ -17,7 +17,8 @@ use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
 use twill_linux::table::link;
 use twill_linux::{IfName, NetNs, Netlink};
 
-use crate::attach::{self, Building, HOST_MAC, HostEnd, Plan, further, message};
+use crate::attach::{self, Building, HOST_MAC, HostEnd, Plan, message};
+use crate::detach::{self, Remains};
 use crate::doorbell::{self, Ring};
 use crate::environment::Verb;
 use crate::error::Error;
@@ -172,9 +173,8 @@ impl Add<'_> {
         {
             self.refuse_living(&row)?;
         }
-        let namespaces = row.netns.iter().map(PathBuf::as_path).chain([self.namespace.path()]);
-        further::forget(&mut host, request.hash, Proof::Name, namespaces);
-        attach::remove(&mut host, request.hash, Proof::Name, step)?;
+        let namespaces = row.netns.iter().map(PathBuf::as_path).chain([self.namespace.path()]).collect();
+        detach::clear(&mut host, &Remains { hash: request.hash, proof: Proof::Name, namespaces }, step)?;
         self.store.release(row.id, BootTime::now()).map_err(Error::store(step))
     }
 
@@ -286,11 +286,10 @@ impl Add<'_> {
     /// gone; else the row stays for the DEL that follows, or for the sweep.
     fn undo(&mut self, id: AttachmentId, error: Error) -> Error {
         // A socket of its own: the error may have been that of the one before.
-        let removed = Netlink::open().map_err(Error::kernel(UNDO)).and_then(|mut host| {
-            further::forget(&mut host, self.request.hash, Proof::Alias, [self.namespace.path()]);
-            attach::remove(&mut host, self.request.hash, Proof::Alias, UNDO)
-        });
-        let released = removed.and_then(|_| {
+        let remains = Remains { hash: self.request.hash, proof: Proof::Alias, namespaces: vec![self.namespace.path()] };
+        let removed =
+            Netlink::open().map_err(Error::kernel(UNDO)).and_then(|mut host| detach::clear(&mut host, &remains, UNDO));
+        let released = removed.and_then(|()| {
             let now = BootTime::now();
             match &error {
                 Error::AddressTaken { address, .. } => self.store.abandon(id, *address, now),

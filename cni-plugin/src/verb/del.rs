@@ -12,7 +12,7 @@ use twill_ipam::store::Role;
 use twill_ipam::{BootTime, Store};
 use twill_linux::Netlink;
 
-use crate::attach::{self, further};
+use crate::detach::{self, Remains};
 use crate::error::Error;
 use crate::request::Request;
 
@@ -42,8 +42,8 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
         _ => None,
     };
     let named = request.target.netns_path();
-    further::forget(&mut host, request.hash, proof, named.as_deref().into_iter().chain(stored));
-    attach::remove(&mut host, request.hash, proof, REMOVE)?;
+    let namespaces = named.as_deref().into_iter().chain(stored).collect();
+    detach::clear(&mut host, &Remains { hash: request.hash, proof, namespaces }, REMOVE)?;
     // Asked for once more: a rebuild that saw the link before it went may have added a row.
     if let Some(store) = &mut store
         && let Ok(Some(row)) = store.attachment(request.hash)

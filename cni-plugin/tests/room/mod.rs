@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use twill_ipam::store::Role;
@@ -128,22 +128,27 @@ impl Room {
 
     /// Calls the plugin on the node.
     pub(crate) fn call(&self, variables: &[(&str, &str)], stdin: &str) -> Answer {
+        let mut child = self.spawn(variables);
+        // A plugin that has refused its environment does not read.
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).ok();
+        let output = child.wait_with_output().unwrap();
+        Answer { code: output.status.code(), stdout: String::from_utf8(output.stdout).unwrap() }
+    }
+
+    /// Starts the plugin on the node; its standard input is open.
+    pub(crate) fn spawn(&self, variables: &[(&str, &str)]) -> Child {
         let node = NetNs::open(Path::new(&self.path("node"))).unwrap();
-        let output = node.run(|| {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_twill"))
+        let spawn = || {
+            Command::new(env!("CARGO_BIN_EXE_twill"))
                 .env_clear()
                 .envs(variables.iter().copied())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
-                .unwrap();
-            // A plugin that has refused its environment does not read.
-            child.stdin.take().unwrap().write_all(stdin.as_bytes()).ok();
-            child.wait_with_output().unwrap()
-        });
-        let output = output.unwrap();
-        Answer { code: output.status.code(), stdout: String::from_utf8(output.stdout).unwrap() }
+                .unwrap()
+        };
+        node.run(spawn).unwrap()
     }
 
     /// A verb about `eth0` of a container whose namespace has the container's name.
@@ -176,6 +181,27 @@ impl Room {
         let mut conf = conf.clone();
         conf["prevResult"] = result.clone();
         self.verb("CHECK", container, &conf)
+    }
+
+    /// A GC of 1.1.0 whose list has these containers, each with `eth0`.
+    pub(crate) fn gc(&self, conf: &Value, valid: &[&str]) -> Answer {
+        let valid: Vec<_> = valid.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect();
+        self.gc_with(conf, &json!({"cni.dev/valid-attachments": valid}))
+    }
+
+    /// A GC of 1.1.0 with these further keys.
+    pub(crate) fn gc_with(&self, conf: &Value, keys: &Value) -> Answer {
+        let mut conf = conf.clone();
+        conf["cniVersion"] = "1.1.0".into();
+        conf.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        self.call(&[("CNI_COMMAND", "GC"), ("CNI_PATH", "/opt/cni/bin")], &conf.to_string())
+    }
+
+    /// A STATUS of 1.1.0.
+    pub(crate) fn status(&self, conf: &Value) -> Answer {
+        let mut conf = conf.clone();
+        conf["cniVersion"] = "1.1.0".into();
+        self.call(&[("CNI_COMMAND", "STATUS")], &conf.to_string())
     }
 
     pub(crate) fn store(&self) -> Store {

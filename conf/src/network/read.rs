@@ -62,8 +62,13 @@ pub(super) fn whole(root: &Section<'_>) -> Result<NetworkConf, Error> {
     Ok(NetworkConf { subnets, pools, mtu, requested, routes, dns, ..identity })
 }
 
+/// `cniVersion`; `None` where it is absent or empty.
+pub(super) fn version<'a>(root: &Section<'a>) -> Result<Option<&'a str>, Error> {
+    Ok(root.string("cniVersion", "a version, as in \"1.0.0\"")?.filter(|version| !version.is_empty()))
+}
+
 pub(super) fn identity(root: &Section<'_>) -> Result<NetworkConf, Error> {
-    let cni_version = root.string("cniVersion", "a version, as in \"1.0.0\"")?.filter(|version| !version.is_empty());
+    let cni_version = version(root)?;
     let name = root.name("name")?.ok_or_else(|| Error::missing("name", "the name of the network, as in \"twill\""))?;
     let run_dir = match root.string("runDir", "an absolute path")? {
         Some(text) => node::parse_run_dir("runDir", text)?,

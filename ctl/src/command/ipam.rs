@@ -1,7 +1,5 @@
 //! `twillctl ipam`.
 
-use std::io::ErrorKind;
-
 use twill_ipam::store::Role;
 use twill_ipam::{BootTime, Store};
 
@@ -9,6 +7,7 @@ use crate::access;
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
+use crate::report::attempts::Attempts;
 use crate::report::ipam::{Ipam, LocalState};
 
 /// The cluster's half comes from etcd, this node's from its store. Where one cannot be read the other is shown all the
@@ -37,13 +36,24 @@ pub(super) async fn show(place: &Place) -> Result<Report, Error> {
     Ok(Report::Ipam(Ipam::new(picture.as_ref(), local, unknown)))
 }
 
+/// What failed on this node; etcd is not asked.
+pub(super) fn attempts(place: &Place) -> Result<Report, Error> {
+    let found = store(place).and_then(|store| store.map(|store| store.attempts()).transpose());
+    let found = found.map_err(|cause| Error::NodeStore { run_dir: place.run_dir.clone(), cause })?;
+    Ok(Report::Attempts(Attempts::new(found, BootTime::now())))
+}
+
 /// What this node's store holds; `None` where this machine is no node, or was none since it booted.
 fn local(place: &Place) -> Result<Option<LocalState>, twill_ipam::Error> {
-    let store = match Store::open(&place.run_dir, Role::Reader) {
-        Err(twill_ipam::Error::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
+    let Some(store) = store(place)? else { return Ok(None) };
     let now = BootTime::now();
     let (node, blocks, attachments) = (store.node()?, store.blocks(now)?, store.attachments()?);
     Ok(Some(LocalState { now, node, blocks, attachments }))
+}
+
+fn store(place: &Place) -> Result<Option<Store>, twill_ipam::Error> {
+    match Store::open(&place.run_dir, Role::Reader) {
+        Err(error) if error.is_absence() => Ok(None),
+        other => other.map(Some),
+    }
 }

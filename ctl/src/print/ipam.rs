@@ -1,6 +1,6 @@
 //! What `twillctl ipam show` prints.
 
-use super::table::{list, number, or_dash, parts, pools, problems, table};
+use super::table::{age, list, number, or_dash, parts, pools, problems, table};
 use crate::report::ipam::{Cluster, Ipam, Local, LocalBlock, Owned, Pod};
 
 pub(super) fn ipam(ipam: &Ipam) -> String {
@@ -51,24 +51,4 @@ fn local(local: &Local) -> [String; 3] {
         table(blocks, local.blocks.iter().map(block)),
         table(pods, local.pods.iter().map(pod)),
     ]
-}
-
-/// In the largest unit of which there are two.
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7_200 => format!("{}m", seconds / 60),
-        7_200..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::age;
-
-    #[test]
-    fn an_age_has_one_unit() {
-        assert_eq!([0, 119, 120, 7_199, 7_200, 172_800].map(age), ["0s", "119s", "2m", "119m", "2h", "2d"]);
-    }
 }

@@ -51,6 +51,16 @@ pub(super) fn pools(pools: &[PoolUse]) -> String {
     table(["POOL", "CIDR", "BLOCK", "BLOCKS", "NODES", "MASQUERADE"], pools.iter().map(row))
 }
 
+/// In the largest unit of which there are two.
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// As in "1 block" and "2 blocks".
 pub(super) fn number(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -76,6 +86,11 @@ mod tests {
         let rows = [["a".to_owned(), "b".to_owned()], ["long".to_owned(), String::new()]];
         assert_eq!(table(["ONE", "TWO"], rows), "ONE   TWO\na     b\nlong\n");
         assert_eq!(table(["ONE"], []), "");
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        assert_eq!([0, 119, 120, 7_199, 7_200, 172_800].map(age), ["0s", "119s", "2m", "119m", "2h", "2d"]);
     }
 
     #[test]

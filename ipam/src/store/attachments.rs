@@ -61,9 +61,7 @@ pub(super) fn abandon(conn: &Connection, id: AttachmentId, ip: IpAddr, now: Boot
 /// As [`release`], only where nothing happened to the row since `seen`.
 pub(super) fn sweep(conn: &Connection, seen: &Attachment, now: BootTime) -> Result<bool, Error> {
     match by_hash(conn, seen.hash)? {
-        Some(row) if (row.id, row.state, row.changed) == (seen.id, seen.state, seen.changed) => {
-            release(conn, row.id, now).map(|()| true)
-        }
+        Some(row) if row.is_still(seen) => release(conn, row.id, now).map(|()| true),
         _ => Ok(false),
     }
 }

@@ -141,10 +141,7 @@ pub(super) fn recount(conn: &Connection) -> rusqlite::Result<()> {
 /// A network configuration may be edited, and two may name nested subnets: a narrower subnet is served out of the wider
 /// block that is there, a wider one takes the narrower blocks up into its own.
 pub(super) fn cover(conn: &Connection, blocks: &[BlockRow], subnet: Block) -> Result<bool, Error> {
-    let there: Vec<_> = blocks.iter().filter(|other| other.block.overlaps(subnet)).collect();
-    if let Some(other) = there.iter().find(|other| other.origin != Origin::Configuration) {
-        return Err(Error::Overlap { block: subnet, other: other.block });
-    }
+    let there = overlapping(blocks, subnet)?;
     if there.iter().any(|other| other.block.covers(subnet)) {
         return Ok(false);
     }
@@ -156,10 +153,42 @@ pub(super) fn cover(conn: &Connection, blocks: &[BlockRow], subnet: Block) -> Re
         Ok(())
     };
     forget().map_err(sqlite("widening a block"))?;
-    let inherited = there.iter().map(|other| other.cools_until).max().unwrap_or_default();
-    let cools_until = inherited.max(history(conn)?.cools_until);
+    let cools_until = cools_until(conn, &there)?;
     let new = New { block: subnet, pool: None, state: BlockState::Open, origin: Origin::Configuration, cools_until };
     insert(conn, &new).map(|_| true)
+}
+
+/// The block that [`cover`] would find or make. One that is not there yet has no number.
+pub(super) fn as_if_covered(conn: &Connection, blocks: &[BlockRow], subnet: Block) -> Result<BlockRow, Error> {
+    let there = overlapping(blocks, subnet)?;
+    if let Some(row) = there.iter().find(|other| other.block.covers(subnet)) {
+        return Ok((*row).clone());
+    }
+    Ok(BlockRow {
+        id: 0,
+        block: subnet,
+        pool: None,
+        state: BlockState::Open,
+        origin: Origin::Configuration,
+        cursor: subnet.first(),
+        taken: there.iter().map(|other| other.taken).sum(),
+        cools_until: cools_until(conn, &there)?,
+    })
+}
+
+/// The blocks that share an address with `subnet`: all of them from a configuration.
+fn overlapping(blocks: &[BlockRow], subnet: Block) -> Result<Vec<&BlockRow>, Error> {
+    let there: Vec<_> = blocks.iter().filter(|other| other.block.overlaps(subnet)).collect();
+    match there.iter().find(|other| other.origin != Origin::Configuration) {
+        Some(other) => Err(Error::Overlap { block: subnet, other: other.block }),
+        None => Ok(there),
+    }
+}
+
+/// Until when a block cools that takes these up.
+fn cools_until(conn: &Connection, there: &[&BlockRow]) -> Result<BootTime, Error> {
+    let inherited = there.iter().map(|other| other.cools_until).max().unwrap_or_default();
+    Ok(inherited.max(history(conn)?.cools_until))
 }
 
 /// The subnets of a configuration as blocks.

@@ -42,6 +42,16 @@ impl Candidate {
         self.family() == Family::of(ip) && self.range.contains(number(ip))
     }
 
+    /// How many addresses may be chosen from; `u64::MAX` where there are more.
+    pub(super) fn size(&self) -> u64 {
+        self.range.size()
+    }
+
+    /// The first and the last of them.
+    pub(super) fn ends(&self) -> (IpAddr, IpAddr) {
+        (self.family().address(self.range.first), self.family().address(self.range.last))
+    }
+
     fn family(&self) -> Family {
         self.row.block.family()
     }

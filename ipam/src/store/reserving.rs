@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use rusqlite::Connection;
 use twill_conf::PoolName;
 
 use crate::attachment::{Step, step};
 use crate::error::sqlite;
-use crate::{Attachment, AttachmentId, BootTime, Error, Family, State, Unavailable};
+use crate::{Attachment, AttachmentId, Block, BootTime, Error, Family, State, Unavailable};
 
 use super::blocks::{self, BlockRow};
 use super::choosing::{self, Candidate, Choice, Found};
@@ -39,7 +40,11 @@ pub(super) fn reserve(
         attachments::free(conn, row.id, hash, now)?;
     }
     choosing::purge(conn, now, cooling)?;
-    let supply = if wanted.subnets.is_empty() { of_cluster(conn, wanted)? } else { of_configuration(conn, wanted)? };
+    let supply = if wanted.subnets.is_empty() {
+        of_cluster(conn, wanted.pools)?
+    } else {
+        of_configuration(conn, wanted.subnets)?
+    };
     let mut found = Vec::with_capacity(supply.len());
     if let Some(ip) = wanted.requested.iter().find(|ip| supply.iter().all(|supply| supply.family != Family::of(**ip))) {
         return Err(Error::Requested { address: *ip, why: Unavailable::Elsewhere(Vec::new()) });
@@ -61,14 +66,14 @@ pub(super) fn reserve(
 }
 
 /// What there is to choose from for one family.
-struct Supply {
-    family: Family,
-    candidates: Vec<Candidate>,
-    exhausted: bool,
+pub(super) struct Supply {
+    pub(super) family: Family,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) exhausted: bool,
 }
 
 /// The open blocks of the wanted pools, for each family that the node has.
-fn of_cluster(conn: &Connection, wanted: &Reservation<'_>) -> Result<Vec<Supply>, Error> {
+pub(super) fn of_cluster(conn: &Connection, pools: &[PoolName]) -> Result<Vec<Supply>, Error> {
     let node = node::node(conn)?.ok_or(Error::NotReady)?;
     let blocks = blocks::all(conn)?;
     let families = [(Family::V4, node.ipv4), (Family::V6, node.ipv6)];
@@ -76,7 +81,7 @@ fn of_cluster(conn: &Connection, wanted: &Reservation<'_>) -> Result<Vec<Supply>
     if families.is_empty() {
         return Err(Error::NotReady);
     }
-    families.into_iter().map(|family| of_pools(family, &blocks, &node, wanted.pools)).collect()
+    families.into_iter().map(|family| of_pools(family, &blocks, &node, pools)).collect()
 }
 
 fn of_pools(family: Family, blocks: &[BlockRow], node: &Node, pools: &[PoolName]) -> Result<Supply, Error> {
@@ -104,26 +109,35 @@ fn of_pools(family: Family, blocks: &[BlockRow], node: &Node, pools: &[PoolName]
 }
 
 /// The subnets of the configuration, as blocks that are made where they are missing.
-fn of_configuration(conn: &Connection, wanted: &Reservation<'_>) -> Result<Vec<Supply>, Error> {
-    let subnets = blocks::subnets(wanted.subnets);
+fn of_configuration(conn: &Connection, subnets: &[IpNetwork]) -> Result<Vec<Supply>, Error> {
+    let subnets = blocks::subnets(subnets);
     let mut there = blocks::all(conn)?;
     for subnet in &subnets {
         if blocks::cover(conn, &there, *subnet)? {
             there = blocks::all(conn)?;
         }
     }
+    Ok(of_subnets(&subnets, |subnet| there.iter().find(|row| row.block.covers(subnet)).cloned()))
+}
+
+/// The same, where nothing is made: a block that is missing is told as it would be.
+pub(super) fn as_if_made(conn: &Connection, subnets: &[IpNetwork]) -> Result<Vec<Supply>, Error> {
+    let subnets = blocks::subnets(subnets);
+    let there = blocks::all(conn)?;
+    let rows = subnets.iter().map(|subnet| blocks::as_if_covered(conn, &there, *subnet));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(of_subnets(&subnets, |subnet| rows.iter().find(|row| row.block.covers(subnet)).cloned()))
+}
+
+fn of_subnets(subnets: &[Block], block_of: impl Fn(Block) -> Option<BlockRow>) -> Vec<Supply> {
     let supply = |family| {
         let of_family = subnets.iter().filter(|subnet| subnet.family() == family);
-        let candidates: Vec<_> = of_family
-            .filter_map(|subnet| {
-                let row = there.iter().find(|row| row.block.covers(*subnet))?;
-                Some(Candidate::part(row.clone(), *subnet))
-            })
-            .collect();
+        let candidates: Vec<_> =
+            of_family.filter_map(|subnet| Some(Candidate::part(block_of(*subnet)?, *subnet))).collect();
         // No block is to be had beyond the subnets, but an address may be given back: never final.
         (!candidates.is_empty()).then_some(Supply { family, candidates, exhausted: false })
     };
-    Ok([Family::V4, Family::V6].into_iter().filter_map(supply).collect())
+    [Family::V4, Family::V6].into_iter().filter_map(supply).collect()
 }
 
 fn write(

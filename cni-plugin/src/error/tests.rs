@@ -1,0 +1,109 @@
+//! What errors look like to a runtime.
+
+use super::*;
+use std::io::ErrorKind;
+
+fn missing_namespace() -> Error {
+    let cause = std::io::Error::from_raw_os_error(nix::libc::ENOENT);
+    Error::Namespace(twill_linux::Error::Namespace { path: "/run/netns/gone".into(), cause })
+}
+
+#[test]
+fn an_error_is_one_document_with_code_message_and_cause() {
+    let document = missing_namespace().document(Some(Verb::Add), Version::V0_4_0);
+    assert_eq!(document["cniVersion"], "0.4.0");
+    assert_eq!(document["code"], 102);
+    let details = document["details"].as_str().unwrap();
+    assert!(details.contains("/run/netns/gone") && details.contains("No such file"), "{details}");
+}
+
+#[test]
+fn a_failed_del_never_sounds_like_something_that_was_gone() {
+    let error = Error::Store {
+        step: "marking",
+        source: twill_ipam::Error::Io {
+            what: "opening",
+            path: "/run/Not Found".into(),
+            cause: std::io::Error::new(ErrorKind::NotFound, "No such file or directory, NOT FOUND"),
+        },
+    };
+    let text = error.document(Some(Verb::Del), Version::NEWEST).to_string().to_lowercase();
+    assert!(!text.contains("not found") && !text.contains("no such file or directory"), "{text}");
+    assert!(text.contains("absent") && text.contains("opening"), "{text}");
+    assert!(error.document(Some(Verb::Add), Version::NEWEST).to_string().contains("No such file"));
+}
+
+/// Every kind of error that a DEL can give, with what Go clients look for wherever a text can come from outside.
+fn of_a_del() -> Vec<Error> {
+    use twill_conf::Error as Conf;
+    use twill_ipam::Error as Ipam;
+    use twill_linux::Error as Linux;
+    let evil = || "NOT FOUND, no such file or directory".to_owned();
+    let enoent = || std::io::Error::new(ErrorKind::NotFound, evil());
+    let kernel = |source| Error::Kernel { step: "removing", source };
+    let store = |source| Error::Store { step: "waiting", source };
+    let errno = nix::errno::Errno::ENOENT;
+    vec![
+        Error::MissingVariables(vec!["CNI_CONTAINERID", "CNI_IFNAME"]),
+        Error::Variable { variable: "CNI_CONTAINERID", value: evil(), rule: evil() },
+        Error::Input(enoent()),
+        Error::UnsupportedVersion(evil()),
+        Error::Configuration(Conf::Syntax { what: "the configuration".into(), cause: evil() }),
+        Error::Configuration(Conf::value("name", evil(), evil())),
+        Error::Configuration(Conf::Kind { key: evil(), found: evil(), expected: evil() }),
+        Error::Configuration(Conf::missing("name", evil())),
+        store(Ipam::Busy),
+        store(Ipam::Io { what: "opening", path: evil().into(), cause: enoent() }),
+        kernel(Linux::Refused { attempt: evil(), errno, message: Some(evil()) }),
+        kernel(Linux::Transport { what: "receive", cause: enoent() }),
+        kernel(Linux::Namespace { path: evil().into(), cause: enoent() }),
+        kernel(Linux::NoDevice { attempt: evil(), device: evil() }),
+        kernel(Linux::Nft { what: "apply", detail: evil() }),
+        kernel(Linux::Sysctl { path: evil(), value: evil(), cause: enoent() }),
+        Error::Namespace(Linux::Namespace { path: evil().into(), cause: enoent() }),
+        Error::ForeignDevice { step: "removing", name: IfName::new("tw0").unwrap(), why: evil() },
+    ]
+}
+
+#[test]
+fn no_error_of_a_del_is_taken_for_success_by_a_go_client() {
+    let phrases = ["not found", "no such file or directory"];
+    let sounds = |text: &str| phrases.iter().any(|phrase| text.to_lowercase().contains(phrase));
+    let mut rewritten = 0;
+    for error in of_a_del() {
+        let document = error.document(Some(Verb::Del), Version::NEWEST);
+        assert!(!sounds(&document.to_string()), "{document}");
+        // As libcni puts them together.
+        let joined = format!("{}; {}", document["msg"], document["details"]);
+        assert!(!sounds(&joined), "{joined}");
+        rewritten += usize::from(sounds(&error.document(Some(Verb::Add), Version::NEWEST).to_string()));
+    }
+    assert!(rewritten >= 14, "the test has lost its teeth: {rewritten}");
+}
+
+#[test]
+fn a_status_tells_whether_pods_suffer_by_its_code() {
+    let error = |limited| Error::Unavailable { wrong: vec!["a".into(), "b".into()], limited };
+    assert_eq!((error(false).code(), error(true).code()), (50, 51));
+    assert!(error(false).to_string().ends_with("a; b"));
+}
+
+#[test]
+fn what_could_not_be_undone_is_told_and_keeps_the_code() {
+    let left = vec![Error::store("releasing")(twill_ipam::Error::Busy)];
+    let error = Error::NotUndone { source: Box::new(missing_namespace()), left };
+    assert_eq!(error.code(), 102);
+    let document = error.document(Some(Verb::Add), Version::NEWEST);
+    assert!(document["details"].as_str().unwrap().contains("undoing failed: releasing"), "{document}");
+    assert!(document["details"].as_str().unwrap().contains("/run/netns/gone"), "{document}");
+}
+
+#[test]
+fn running_out_is_told_from_waiting() {
+    let full = |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted };
+    let exhausted = Error::Exhausted { source: full(true), remedy: "add a subnet" };
+    assert_eq!(exhausted.code(), 100);
+    assert_eq!(exhausted.document(None, Version::NEWEST)["details"], "add a subnet");
+    assert_eq!(Error::store("reserving")(full(false)).code(), 11);
+    assert_eq!(Error::store("reserving")(twill_ipam::Error::NotReady).code(), 11);
+}

@@ -1,0 +1,63 @@
+//! GC: removes what the runtime does not know any more, of this network and on this node.
+//!
+//! The store's rows say what there is. A row goes that is of this network, not in the runtime's list, older than this GC,
+//! and that nobody works on: an ADD in flight holds its lock, and one that ended since is younger than the list. Each goes
+//! as by a DEL, the kernel first; what fails is gathered while the others go on.
+//!
+//! What bears no name of a network is left alone: rows that were rebuilt from the kernel, whose alias holds but a digest of
+//! the key (a DEL finds them by it, and the sweep when their link goes), and with them all that stood before a store was lost.
+
+use twill_ipam::alias::Proof;
+use twill_ipam::removal::{Failure, remove};
+use twill_ipam::store::Role;
+use twill_ipam::sweep::{Collection, is_garbage};
+use twill_ipam::{Attachment, BootTime, Store};
+use twill_linux::Netlink;
+
+use crate::detach::{self, Remains};
+use crate::error::{Error, Left};
+use crate::request::network::Gc;
+
+const READ: &str = "reading what is attached";
+const REMOVE: &str = "removing what is not valid any more";
+
+/// Removes what is not valid. [`Error::Incomplete`] names all that is left.
+pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
+    let mut store = match Store::open(request.run_dir(), Role::Guest) {
+        Ok(store) => store,
+        // Of what was attached in this boot there is no trace, so there is nothing that a list could be compared with.
+        Err(error) if error.is_absence() => return Ok(()),
+        Err(error) => return Err(Error::store("opening the node store")(error)),
+    };
+    let rows = store.attachments().map_err(Error::store(READ))?;
+    let collection = Collection { network: &request.conf.name, valid: &request.valid, began };
+    let garbage: Vec<_> = rows.into_iter().filter(|row| is_garbage(row, &collection)).collect();
+    if garbage.is_empty() {
+        return Ok(());
+    }
+    let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
+    let mut left = Vec::new();
+    for row in &garbage {
+        if let Err(error) = collect(request, &mut store, &mut host, row) {
+            left.push(Left::new(row, error));
+            // The error may have been the socket's own.
+            host = Netlink::open().map_err(Error::kernel(REMOVE))?;
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Incomplete { network: request.conf.name.clone(), of: garbage.len(), left })
+}
+
+/// Removes one attachment; one that is in use after all is spared.
+fn collect(request: &Gc, store: &mut Store, host: &mut Netlink, row: &Attachment) -> Result<(), Error> {
+    let namespaces = row.netns.as_deref().into_iter().collect();
+    let remains = Remains { hash: row.hash, proof: Proof::Name, namespaces };
+    let clear = || detach::clear(host, &remains, REMOVE).map(|()| true);
+    match remove(request.run_dir(), store, row, clear) {
+        Ok(_) => Ok(()),
+        Err(Failure::Kernel(error)) => Err(error),
+        Err(Failure::Store(error)) => Err(Error::store(REMOVE)(error)),
+    }
+}
