@@ -152,6 +152,11 @@ impl<'a> Building<'a> {
 }
 
 impl Standing<'_> {
+    /// The node's socket and the host's end, for what else is to stand there.
+    pub(crate) fn host(&mut self) -> (&mut Netlink, Device) {
+        (&mut self.host.0, self.host.1)
+    }
+
     /// Leads the pod's addresses to the host's end: permanent neighbours, and routes, made exclusively.
     pub(crate) fn lead_to_pod(&mut self) -> Result<(), Error> {
         let (host, device) = &mut self.host;

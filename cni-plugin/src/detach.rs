@@ -7,33 +7,76 @@
 
 use std::path::Path;
 
-use twill_ipam::KeyHash;
 use twill_ipam::alias::Proof;
+use twill_ipam::{Extras, KeyHash};
 use twill_linux::Netlink;
 
 use crate::attach::{self, HostEnd, further};
 use crate::error::Error;
+use crate::{limit, publish};
 
 /// What is to go, and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Remains<'a> {
     /// The attachment.
     pub(crate) hash: KeyHash,
-    /// What makes its host end ours.
+    /// What makes its devices ours.
     pub(crate) proof: Proof,
     /// Where the pod may be seen yet: CNI_NETNS, the path that was stored.
     pub(crate) namespaces: Vec<&'a Path>,
+    /// What it has beyond its link.
+    pub(crate) beyond: Beyond<'a>,
 }
 
-/// Removes all that stands in the kernel for an attachment. Nobody can find any of it when this succeeds; what bears our
-/// names and is somebody else's is left alone. The caller holds the attachment's liveness lock.
+/// What an attachment has beyond its link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Beyond<'a> {
+    /// What its row says. Nothing is looked for that it does not have.
+    Known(&'a Extras),
+    /// The store knows of no such attachment.
+    Nothing,
+    /// Nobody can say: the kernel is asked.
+    Unknown,
+}
+
+impl Beyond<'_> {
+    /// Whether there may be published ports.
+    pub(crate) fn ports(self) -> bool {
+        match self {
+            Self::Known(extras) => !extras.ports.is_empty(),
+            Self::Nothing => false,
+            Self::Unknown => true,
+        }
+    }
+
+    fn ifb(self) -> bool {
+        match self {
+            Self::Known(extras) => extras.has_egress(),
+            Self::Nothing => false,
+            Self::Unknown => true,
+        }
+    }
+}
+
+/// Removes all that stands in the kernel for an attachment, in reverse order of its making: published ports first, so that
+/// nobody is led to an interface that goes. Nobody can find any of it when this succeeds; what bears our names and is
+/// somebody else's is left alone. What fails does not keep the rest from being removed; the first error is given. The caller
+/// holds the attachment's liveness lock.
 pub(crate) fn clear(host: &mut Netlink, remains: &Remains<'_>, step: &'static str) -> Result<(), Error> {
-    let Remains { hash, proof, namespaces } = remains;
+    let Remains { hash, proof, beyond, .. } = *remains;
+    let withdrawn = if beyond.ports() { publish::withdraw(hash, step) } else { Ok(()) };
+    let unlimited = if beyond.ifb() { limit::remove(host, hash, proof, step).map(drop) } else { Ok(()) };
+    let removed = clear_link(host, remains, step);
+    withdrawn.and(unlimited).and(removed)
+}
+
+fn clear_link(host: &mut Netlink, remains: &Remains<'_>, step: &'static str) -> Result<(), Error> {
+    let Remains { hash, proof, namespaces, .. } = remains;
     match attach::host_end(host, *hash, *proof).map_err(Error::kernel(step))? {
         HostEnd::Absent | HostEnd::Foreign(_) => Ok(()),
         HostEnd::Ours(link) => {
             further::forget(&link, *hash, namespaces.iter().copied());
-            attach::remove_end(host, &link, step).map(drop)
+            attach::remove_end(host, &link, step)
         }
     }
 }

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 use twill_conf::NetworkName;
 use twill_ipam::attachment::Pod;
-use twill_ipam::{Attachment, Key};
+use twill_ipam::{Attachment, Key, KeyHash};
 use twill_linux::IfName;
 
 use crate::environment::Verb;
@@ -96,6 +96,14 @@ pub(crate) enum Error {
         address: IpAddr,
         /// The kernel's own words.
         source: twill_linux::Error,
+    },
+    /// A port of the node is published already, as the kernel has it.
+    #[error("publishing ports of the node: the port {port} is published for {holder} already")]
+    PortTaken {
+        /// Port and protocol.
+        port: String,
+        /// Who has it.
+        holder: String,
     },
     /// The pod reaches a destination of the configuration already, by another interface.
     #[error(
@@ -188,6 +196,11 @@ impl Left {
     pub(crate) fn new(row: &Attachment, why: Error) -> Self {
         Self { key: row.key.clone(), pod: row.pod.clone(), ifname: row.hash.host_ifname(), why }
     }
+
+    /// What an attachment without a row left behind is left.
+    pub(crate) fn behind(hash: KeyHash, why: Error) -> Self {
+        Self { key: None, pod: None, ifname: hash.host_ifname(), why }
+    }
 }
 
 impl fmt::Display for Left {
@@ -224,6 +237,7 @@ impl Error {
             Self::Store { source, .. } => match source {
                 Ipam::Exists { .. } => 101,
                 Ipam::Overlap { .. } => 7,
+                Ipam::PortTaken { .. } => 107,
                 Ipam::Requested { .. } => 103,
                 temporary if temporary.is_temporary() => 11,
                 _ => 5,
@@ -241,6 +255,7 @@ impl Error {
             Self::InterfaceExists { .. } => 101,
             Self::Namespace(_) | Self::OwnNamespace(_) => 102,
             Self::Differences(_) => 104,
+            Self::PortTaken { .. } => 107,
             Self::Kernel { .. } | Self::AddressTaken { .. } => 105,
             Self::ForeignDevice { .. } | Self::LinkVanished { .. } => 105,
             Self::NotUndone { source, .. } => source.code(),
@@ -255,6 +270,7 @@ impl Error {
             Self::Exhausted { .. } => "reserving an address",
             Self::Namespace(_) | Self::OwnNamespace(_) => "opening the namespace",
             Self::InterfaceExists { .. } => "making the veth pair",
+            Self::PortTaken { .. } => "publishing ports of the node",
             Self::AddressTaken { .. } => "leading the node to the pod",
             Self::RouteExists { .. } => "configuring the pod's interface",
             Self::Differences(_) => "comparing",

@@ -2,11 +2,16 @@
 //!
 //! Where a daemon runs it does so, since it knows the node's blocks and tunnel; the plugin then waits for it.
 
+use std::collections::BTreeMap;
+
+use twill_conf::network::Protocol;
 use twill_ipam::alias::{HostEnd, LocalAddress};
+use twill_ipam::extras::Published;
 use twill_ipam::store::Observed;
-use twill_ipam::{BootTime, Store};
+use twill_ipam::{BootTime, Extras, KeyHash, Store};
 use twill_linux::Netlink;
-use twill_linux::table::{self, route};
+use twill_linux::ports::{self, Port};
+use twill_linux::table::{self, SeenLink, link, route, traffic};
 
 use crate::error::Error;
 
@@ -50,5 +55,26 @@ fn observe(netlink: &mut Netlink) -> Result<Observed, twill_linux::Error> {
         let link = links.iter().find(|link| link.index == seen.index);
         LocalAddress { ip: seen.cidr.ip(), ifname: link.map_or("", |link| link.name.as_str()) }
     };
-    Ok(Observed::from(&ends, &addresses.iter().map(local).collect::<Vec<_>>()))
+    let observed = Observed::from(&ends, &addresses.iter().map(local).collect::<Vec<_>>());
+    Ok(Observed { extras: beyond(netlink, &links)?, ..observed })
+}
+
+/// What attachments have beyond link and addresses, as the kernel shows it.
+fn beyond(netlink: &mut Netlink, links: &[SeenLink]) -> Result<BTreeMap<KeyHash, Extras>, twill_linux::Error> {
+    let standing = ports::standing()?.unwrap_or_default();
+    let published = standing.ports.iter().map(|port| {
+        let protocol = match port.protocol {
+            ports::Protocol::Tcp => Protocol::Tcp,
+            ports::Protocol::Udp => Protocol::Udp,
+            ports::Protocol::Sctp => Protocol::Sctp,
+        };
+        let Port { host, host_port, pod, .. } = *port;
+        (port.owner.as_str(), Published { protocol, host, host_port, pod })
+    });
+    let rates = traffic::rates(netlink)?;
+    // A limiting device counts also where its limit is gone: it has to be removed with its attachment.
+    let limited =
+        |link: &SeenLink| rates.get(&link.index).copied().or((link.kind.as_deref() == Some(link::IFB)).then_some(1));
+    let rates = links.iter().filter_map(|link| Some((link.name.as_str(), 8 * limited(link)?)));
+    Ok(Extras::observed(published, rates))
 }

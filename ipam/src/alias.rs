@@ -95,15 +95,7 @@ pub enum Proof {
 impl HostEnd<'_> {
     /// Why an interface that has the name of the host end of `hash` is not it; `None` where it is.
     pub fn foreign(&self, hash: KeyHash, proof: Proof) -> Option<String> {
-        let kind = self.kind.unwrap_or("none");
-        if kind != "veth" {
-            return Some(format!("its kind is {kind}, not veth"));
-        }
-        let alias = self.alias.filter(|alias| proof == Proof::Alias && !alias.is_empty())?;
-        if alias.parse::<Alias>().is_ok_and(|alias| alias.hash == hash) {
-            return None;
-        }
-        Some(format!("its alias {alias:?} is not this attachment's"))
+        foreign("veth", self.kind, self.alias, hash, proof)
     }
 
     /// The attachment whose host end it is by kind and name.
@@ -117,6 +109,24 @@ impl HostEnd<'_> {
         let alias = self.alias.and_then(|alias| alias.parse::<Alias>().ok()).filter(|alias| alias.hash == hash);
         alias.map(|alias| alias.addresses).unwrap_or_default()
     }
+}
+
+/// Why an interface of that kind and alias, which has the name of the device that limits the attachment `hash`, is not it;
+/// `None` where it is.
+pub fn foreign_ifb(kind: Option<&str>, alias: Option<&str>, hash: KeyHash, proof: Proof) -> Option<String> {
+    foreign("ifb", kind, alias, hash, proof)
+}
+
+fn foreign(wanted: &str, kind: Option<&str>, alias: Option<&str>, hash: KeyHash, proof: Proof) -> Option<String> {
+    let kind = kind.unwrap_or("none");
+    if kind != wanted {
+        return Some(format!("its kind is {kind}, not {wanted}"));
+    }
+    let alias = alias.filter(|alias| proof == Proof::Alias && !alias.is_empty())?;
+    if alias.parse::<Alias>().is_ok_and(|alias| alias.hash == hash) {
+        return None;
+    }
+    Some(format!("its alias {alias:?} is not this attachment's"))
 }
 
 /// An address of the node itself, or of what else stands in its namespace.
@@ -155,7 +165,7 @@ impl Observed {
         let (tunnel, local): (Vec<_>, Vec<_>) =
             addresses.iter().filter(own).partition(|address| TUNNELS.contains(&address.ifname));
         let ips = |list: Vec<&LocalAddress<'_>>| list.into_iter().map(|address| address.ip).collect();
-        Self { attachments, tunnel: ips(tunnel), local: ips(local) }
+        Self { attachments, tunnel: ips(tunnel), local: ips(local), ..Self::default() }
     }
 }
 

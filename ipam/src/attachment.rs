@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use twill_conf::{ContainerId, IfName, NetworkName, digest::digest};
 
-use crate::{Block, BootTime, Error};
+use crate::{Block, BootTime, Error, Extras};
 
 /// What identifies an attachment (CNI specification 1.1.0, "Attachment parameters").
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,9 +43,24 @@ impl KeyHash {
 
     /// The key whose host end has this name; `None` where that is no name of a host end.
     pub fn of_host_ifname(name: &str) -> Option<Self> {
-        let digits = name.strip_prefix("tw").filter(|digits| digits.len() == 13)?;
+        Self::parse(name.strip_prefix("tw")?)
+    }
+
+    /// The name of the device by which what the pod sends is limited: `bw` and 13 digits. Not `tw`: whatever begins so is
+    /// the host end of a pod.
+    pub fn ifb_name(self) -> String {
+        format!("bw{self}")
+    }
+
+    /// The key whose limiting device has this name.
+    pub fn of_ifb_name(name: &str) -> Option<Self> {
+        Self::parse(name.strip_prefix("bw")?)
+    }
+
+    /// Reads 13 hexadecimal digits.
+    pub fn parse(digits: &str) -> Option<Self> {
         let hash = Self(u64::from_str_radix(digits, 16).ok()?);
-        (hash.host_ifname() == name).then_some(hash)
+        (hash.to_string() == digits).then_some(hash)
     }
 }
 
@@ -135,9 +150,20 @@ pub struct Attachment {
     pub changed: BootTime,
     /// Its addresses with the block of each, IPv4 first.
     pub addresses: Vec<(IpAddr, Block)>,
+    /// What it has beyond link and addresses.
+    pub extras: Extras,
 }
 
 impl Attachment {
+    /// Whose it is, for a person: "the pod shop/till-0", "the container c1", "the pod behind tw0000000000001".
+    pub fn title(&self) -> String {
+        match (&self.pod, &self.key) {
+            (Some(pod), _) => format!("the pod {}/{}", pod.namespace, pod.name),
+            (None, Some(key)) => format!("the container {}", key.container),
+            (None, None) => format!("the pod behind {}", self.hash.host_ifname()),
+        }
+    }
+
     /// Whether it is the row that `seen` was read from, and nothing has happened to it since.
     pub fn is_still(&self, seen: &Self) -> bool {
         (self.id, self.state, self.changed) == (seen.id, seen.state, seen.changed)

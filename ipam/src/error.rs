@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 use twill_conf::PoolName;
+use twill_conf::network::PortMapping;
 
 use crate::{Block, State};
 
@@ -24,6 +25,14 @@ pub enum Error {
         total: u64,
         /// What the daemon has recorded: no further block is to be had for these pools.
         exhausted: bool,
+    },
+    /// A port of the node that somebody has published.
+    #[error("the node's port {}/{} is published for {holder} already", port.host_port, port.protocol)]
+    PortTaken {
+        /// What was asked for.
+        port: PortMapping,
+        /// Who has it, in words.
+        holder: String,
     },
     /// An address that was asked for cannot be given.
     #[error("{address} was asked for and cannot be given: {why}")]
@@ -175,6 +184,7 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::NoFreeAddress { exhausted, .. } => !exhausted,
+            Self::PortTaken { .. } => true,
             Self::NotReady | Self::Overtaken | Self::Busy | Self::Replaced(_) | Self::NotRebuilt => true,
             Self::Requested { why, .. } => matches!(why, Unavailable::InUse(_) | Unavailable::Cooling(_)),
             Self::Contended(_) | Self::Full { .. } => true,

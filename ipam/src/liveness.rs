@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::error::io;
 use crate::{Error, KeyHash, store, wait::Wait};
@@ -19,7 +19,7 @@ use crate::{Error, KeyHash, store, wait::Wait};
 /// An open-file-description lock on one byte of `ops.lock`; freed with the process, however that ends.
 #[derive(Debug)]
 pub struct Liveness {
-    _file: File,
+    file: File,
     key: KeyHash,
 }
 
@@ -47,9 +47,16 @@ impl Liveness {
             }
             // A lock on a file that was removed meanwhile excludes nobody.
             if same_file(&file, &path).map_err(io("examining", &path))? {
-                return Ok(Some(Self { _file: file, key }));
+                return Ok(Some(Self { file, key }));
             }
         }
+    }
+
+    /// Lets programs that this process starts from now on keep the lock too, to their end. One that changes the kernel for
+    /// the attachment may outlive the process, if that is killed: nobody else is to work on it until then.
+    pub fn lend(&self) -> Result<(), Error> {
+        let lend = fcntl(self.file.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()));
+        lend.map(drop).map_err(|errno| io("lending the lock", Path::new("ops.lock"))(errno.into()))
     }
 
     /// Whose lock it is.
@@ -59,7 +66,7 @@ impl Liveness {
 }
 
 fn open(run_dir: &Path, path: &PathBuf) -> Result<File, Error> {
-    // The standard library opens close-on-exec: a program that the plugin runs must not keep the lock.
+    // The standard library opens close-on-exec: a program that the plugin runs must not keep the lock unless it is lent.
     let attempt = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     match attempt() {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -108,6 +115,24 @@ mod tests {
         assert!(matches!(Liveness::acquire(dir.path(), KeyHash(7), Duration::from_millis(5)), Err(Error::Busy)));
         drop(held);
         assert!(Liveness::acquire(dir.path(), KeyHash(7), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_program_keeps_a_lock_that_was_lent_to_it_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for lent in [false, true] {
+            let held = Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().unwrap();
+            if lent {
+                held.lend().unwrap();
+            }
+            let mut program = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            drop(held);
+            let free = Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().is_some();
+            program.kill().unwrap();
+            program.wait().unwrap();
+            assert_eq!(free, !lent);
+            assert!(Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().is_some());
+        }
     }
 
     #[test]

@@ -48,6 +48,22 @@ pub enum Failure<E> {
     Kernel(E),
 }
 
+/// Removes what stands in the kernel of an attachment that has no row: an older program that does not know of such things
+/// has deleted it, or a DEL did while the store was away. `clear` takes it out of the kernel, or says with `false` that it
+/// must stay: where its link stands, it may be the attachment of somebody with another store.
+pub fn leftover<E>(
+    run_dir: &Path,
+    rows: &mut impl Rows,
+    hash: KeyHash,
+    clear: impl FnOnce() -> Result<bool, E>,
+) -> Result<Removal, Failure<E>> {
+    let Some(_held) = Liveness::try_acquire(run_dir, hash)? else { return Ok(Removal::Spared) };
+    if rows.current(hash)?.is_some() || !clear().map_err(Failure::Kernel)? {
+        return Ok(Removal::Spared);
+    }
+    Ok(Removal::Done)
+}
+
 /// Removes the attachment of `row`. `clear` takes all of it out of the kernel, or says with `false` that it must stay.
 pub fn remove<E>(
     run_dir: &Path,

@@ -7,6 +7,7 @@
 //!
 //! `opening` makes and opens the file, `schema` says what is in it; the other modules below are the methods by topic.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use twill_conf::PoolName;
 
 use crate::error::{PATIENCE, sqlite};
-use crate::{Attachment, AttachmentId, Block, BootTime, Error, Family, Key, KeyHash, Liveness, attachment::Pod};
+use crate::{
+    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Key, KeyHash, Liveness, attachment::Pod,
+};
 
 /// What the plugin must know of its node, written by the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +166,8 @@ pub struct Observed {
     pub tunnel: Vec<IpAddr>,
     /// All other local addresses: those inside a block, now or later, are never given.
     pub local: Vec<IpAddr>,
+    /// What attachments have beyond link and addresses.
+    pub extras: BTreeMap<KeyHash, Extras>,
 }
 
 /// What a rebuild did.
@@ -233,8 +238,28 @@ impl Store {
     /// refuses with [`Error::NotRebuilt`] until it is rebuilt. An address that is asked for is given if anybody could have
     /// it, or if it cools in the attachment's own name; else [`Error::Requested`], and nothing is changed.
     pub fn reserve(&mut self, wanted: &Reservation<'_>, now: BootTime) -> Result<Attachment, Error> {
-        let cooling = self.cooling;
-        self.write("reserving", |tx| reserving::reserve(tx, wanted, now, cooling))
+        self.reserve_with(wanted, &Extras::default(), now)
+    }
+    /// As [`reserve`](Self::reserve), for an attachment that is to have these ports and limits; [`Error::PortTaken`] where
+    /// somebody has one of the ports. What a killed ADD left with ports or limits is not taken over ([`Error::Exists`]): they
+    /// have to go from the kernel first.
+    ///
+    /// A file of minor version 0 is upgraded, if need be, in the same transaction: stand-alone there is no daemon to do it,
+    /// and where there is one, and it is older, a step that only adds does it no harm. Without ports and limits the file
+    /// stays as it is.
+    pub fn reserve_with(
+        &mut self,
+        wanted: &Reservation<'_>,
+        extras: &Extras,
+        now: BootTime,
+    ) -> Result<Attachment, Error> {
+        let (schema, cooling) = (self.schema, self.cooling);
+        self.write("reserving", |tx| {
+            if !extras.is_empty() {
+                schema.upgrade(tx, schema::version(tx)?)?;
+            }
+            reserving::reserve(tx, wanted, extras, now, cooling)
+        })
     }
     /// reserved → attached, where the row is still ours and reserved; else [`Error::Overtaken`].
     pub fn confirm(&mut self, id: AttachmentId, now: BootTime) -> Result<(), Error> {
@@ -362,8 +387,13 @@ impl Store {
         if !self.needs_rebuild()? {
             return Ok(None);
         }
-        let (observed, cooling) = (look()?, self.cooling);
-        let mut rebuilt = self.write("rebuilding", |tx| rebuilding::rebuild(tx, &observed, now, cooling))?;
+        let (observed, cooling, schema) = (look()?, self.cooling, self.schema);
+        let mut rebuilt = self.write("rebuilding", |tx| {
+            if !observed.extras.is_empty() {
+                schema.upgrade(tx, schema::version(tx)?)?;
+            }
+            rebuilding::rebuild(tx, &observed, now, cooling)
+        })?;
         if !rebuilt.added.is_empty() {
             let standing = look()?.attachments;
             let gone = |hash: &KeyHash| standing.iter().all(|(stands, _)| stands != hash);

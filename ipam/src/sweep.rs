@@ -99,7 +99,7 @@ pub fn is_garbage(row: &Attachment, collection: &Collection<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Key;
+    use crate::{Extras, Key};
 
     fn at(seconds: u64) -> BootTime {
         BootTime(Duration::from_secs(seconds))
@@ -116,6 +116,7 @@ mod tests {
             created: at(1),
             changed: at(changed),
             addresses: Vec::new(),
+            extras: Extras::default(),
         }
     }
 

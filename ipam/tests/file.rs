@@ -82,7 +82,12 @@ fn an_older_major_version_is_refused() {
 fn only_the_daemon_upgrades_an_older_minor_version() {
     const NEWER: Schema = Schema {
         major: Schema::CURRENT.major,
-        steps: &[Schema::CURRENT.steps[0], "CREATE TABLE one (n INTEGER)", "CREATE TABLE two (n INTEGER)"],
+        steps: &[
+            Schema::CURRENT.steps[0],
+            Schema::CURRENT.steps[1],
+            "CREATE TABLE one (n INTEGER)",
+            "CREATE TABLE two (n INTEGER)",
+        ],
     };
     let (dir, mut store) = store_with(&["10.0.0.0/26"]);
     attach(&mut store, "a", at(0));

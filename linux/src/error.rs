@@ -49,6 +49,12 @@ pub enum Error {
         /// Its own words.
         detail: String,
     },
+    /// Ports of the node that are published already.
+    #[error("published already: {}", taken.iter().map(|port| format!("{port} by {}", port.owner)).collect::<Vec<_>>().join(", "))]
+    PortTaken {
+        /// What stands in the way, with its owners.
+        taken: Vec<crate::ports::Port>,
+    },
     /// A device that a request names is not there.
     #[error("{attempt}: there is no device {device}")]
     NoDevice {

@@ -8,12 +8,15 @@
 //! [`monitor`] tells that something changed; [`netns`] opens namespaces. This crate knows nothing of Twill's clusters,
 //! stores or configuration.
 
+pub mod conntrack;
 mod error;
 pub mod monitor;
 pub mod name;
+mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod ports;
 pub mod state;
 pub mod table;
 

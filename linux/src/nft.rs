@@ -8,6 +8,7 @@
 
 mod transaction;
 
+use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -130,16 +131,7 @@ struct Shown {
 
 /// `None` where there is no such table.
 fn show(table: &str) -> Result<Option<Shown>, Error> {
-    let what = "list the table";
-    let output = start(what, &["-j", "list", "table", "inet", table], "")?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        // strerror(ENOENT), in English by LC_ALL.
-        let absent = complaint.contains("No such file or directory");
-        return if absent { Ok(None) } else { Err(failed(what, &output)) };
-    }
-    let mut listing: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Error::Nft { what, detail: format!("its JSON cannot be read: {error}") })?;
+    let Some(mut listing) = list(table)? else { return Ok(None) };
     let objects = listing.get("nftables").and_then(Value::as_array);
     let is_counted = |object: &&Value| object.get("rule").is_some() || object.get("chain").is_some();
     let rules_and_chains = objects.map_or(0, |objects| objects.iter().filter(is_counted).count());
@@ -147,8 +139,26 @@ fn show(table: &str) -> Result<Option<Shown>, Error> {
     Ok(Some(Shown { fingerprint: fingerprint(listing.to_string().as_bytes()), rules_and_chains }))
 }
 
+/// What `nft -j list table` prints of a table of family inet; `None` where there is no such table.
+pub(crate) fn list(table: &str) -> Result<Option<Value>, Error> {
+    let what = "list the table";
+    let output = start(what, &["-j", "list", "table", "inet", table], "")?;
+    if !output.status.success() {
+        // strerror(ENOENT), in English by LC_ALL.
+        let absent = String::from_utf8_lossy(&output.stderr).contains("No such file or directory");
+        return if absent { Ok(None) } else { Err(failed(what, &output)) };
+    }
+    let listing = serde_json::from_slice(&output.stdout);
+    listing.map(Some).map_err(|error| Error::Nft { what, detail: format!("its JSON cannot be read: {error}") })
+}
+
+/// Applies commands in nft's own language (nft(8)), all or none.
+pub(crate) fn change(what: &'static str, commands: &str) -> Result<(), Error> {
+    run(what, &["-f", "-"], commands).map(drop)
+}
+
 /// Takes out what changes by itself: handles, counts, remaining times, nft's version, and the order of a set's elements.
-fn strip(value: &mut Value) {
+pub(crate) fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for name in ["handle", "metainfo", "packets", "bytes", "used", "expires"] {
@@ -164,7 +174,7 @@ fn strip(value: &mut Value) {
     }
 }
 
-fn fingerprint(bytes: &[u8]) -> String {
+pub(crate) fn fingerprint(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -185,7 +195,7 @@ fn failed(what: &'static str, output: &Output) -> Error {
 
 fn start(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
     let attempt = || -> io::Result<Output> {
-        let nft = Command::new("nft")
+        let nft = Command::new(program())
             .args(args)
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
@@ -201,6 +211,14 @@ fn start(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error
         };
         Error::Nft { what, detail }
     })
+}
+
+/// Where nft is. A runtime may start the plugin with any PATH, or with none.
+fn program() -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"].map(PathBuf::from);
+    let places = env::split_paths(&path).filter(|place| place.is_absolute()).chain(usual);
+    places.map(|place| place.join("nft")).find(|file| file.is_file()).unwrap_or_else(|| "nft".into())
 }
 
 /// Gives a child its input and takes its output. One that has not ended when `patience` is over is killed.

@@ -13,6 +13,7 @@ mod reconcile;
 pub mod route;
 pub mod rule;
 mod sysctl;
+pub mod traffic;
 
 use std::net::IpAddr;
 

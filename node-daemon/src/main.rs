@@ -31,6 +31,8 @@ mod alive;
 mod bell;
 mod blocks;
 mod doorbell;
+#[cfg(test)]
+mod fixture;
 mod flags;
 mod identity;
 mod install;

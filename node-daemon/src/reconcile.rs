@@ -7,6 +7,7 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
+mod ports;
 mod report;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::picture::Pictures;
 use crate::store::NodeStore;
 use crate::underlay::{self, NoUnderlay};
 pub use local::Me;
+use ports::Ports;
 use report::Report;
 
 /// How long drift can last that no event told of.
@@ -51,6 +53,7 @@ pub struct Reconciler {
     store: NodeStore,
     netlink: Netlink,
     firewall: Firewall,
+    ports: Ports,
     last: Option<KernelState>,
     report: Report,
 }
@@ -67,7 +70,18 @@ impl Reconciler {
         let netlink = Netlink::open()?;
         let firewall = Firewall::new(&me.run_dir.join("firewall.json"));
         let report = Report::default();
-        Ok(Self { me, bell, pictures, underlays, store, netlink, firewall, last: None, report })
+        Ok(Self {
+            me,
+            bell,
+            pictures,
+            underlays,
+            store,
+            netlink,
+            firewall,
+            ports: Ports::default(),
+            last: None,
+            report,
+        })
     }
 
     /// Reconciles until the bell says stop. The data path is left as it is.
@@ -80,6 +94,10 @@ impl Reconciler {
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
                 }
+            }
+            if causes.firewall {
+                // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
+                self.report.ports(self.ports.keep(&self.store));
             }
             causes = self.bell.wait(RESYNC, CALM);
             if causes.is_empty() {

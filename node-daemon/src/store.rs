@@ -4,16 +4,20 @@
 //! locks (POSIX locks belong to the process). A store that somebody deleted is opened anew, and filled from what stands
 //! in the kernel before anybody gives an address out of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use twill_conf::PoolName;
+use twill_conf::network::Protocol;
 use twill_ipam::alias::{HostEnd, LocalAddress};
+use twill_ipam::extras::Published;
 use twill_ipam::removal::Rows;
 use twill_ipam::store::{BlockUse, Observed, Rebuilt, Role};
-use twill_ipam::{Attachment, Block, BootTime, Error, KeyHash, Liveness, Store};
+use twill_ipam::{Attachment, Block, BootTime, Error, Extras, KeyHash, Liveness, Store};
 use twill_linux::Netlink;
-use twill_linux::table::{self, route};
+use twill_linux::ports::{self, Port};
+use twill_linux::table::{self, SeenLink, link, route, traffic};
 
 /// A handle that tasks and threads clone.
 #[derive(Debug, Clone)]
@@ -139,5 +143,26 @@ fn observe(netlink: &mut Netlink) -> Result<Observed, twill_linux::Error> {
         let link = links.iter().find(|link| link.index == seen.index);
         LocalAddress { ip: seen.cidr.ip(), ifname: link.map_or("", |link| link.name.as_str()) }
     };
-    Ok(Observed::from(&ends, &addresses.iter().map(local).collect::<Vec<_>>()))
+    let observed = Observed::from(&ends, &addresses.iter().map(local).collect::<Vec<_>>());
+    Ok(Observed { extras: beyond(netlink, &links)?, ..observed })
+}
+
+/// What attachments have beyond link and addresses, as the kernel shows it.
+fn beyond(netlink: &mut Netlink, links: &[SeenLink]) -> Result<BTreeMap<KeyHash, Extras>, twill_linux::Error> {
+    let standing = ports::standing()?.unwrap_or_default();
+    let published = standing.ports.iter().map(|port| {
+        let protocol = match port.protocol {
+            ports::Protocol::Tcp => Protocol::Tcp,
+            ports::Protocol::Udp => Protocol::Udp,
+            ports::Protocol::Sctp => Protocol::Sctp,
+        };
+        let Port { host, host_port, pod, .. } = *port;
+        (port.owner.as_str(), Published { protocol, host, host_port, pod })
+    });
+    let rates = traffic::rates(netlink)?;
+    // A limiting device counts also where its limit is gone: it has to be removed with its attachment.
+    let limited =
+        |link: &SeenLink| rates.get(&link.index).copied().or((link.kind.as_deref() == Some(link::IFB)).then_some(1));
+    let rates = links.iter().filter_map(|link| Some((link.name.as_str(), 8 * limited(link)?)));
+    Ok(Extras::observed(published, rates))
 }

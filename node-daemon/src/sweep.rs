@@ -5,6 +5,8 @@
 //! the path of a pod's namespace can be seen is not asked: the daemon may live in another mount namespace, and that
 //! proves nothing.
 
+mod beyond;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -94,6 +96,10 @@ fn sweep(store: &NodeStore, before: &Suspicions) -> Result<Swept, SweepError> {
             }
         }
     }
+    match beyond::leftovers(store, &run_dir, &mut netlink) {
+        Ok(failed) => swept.failed.extend(failed),
+        Err(error) => tracing::warn!("sweep: {error}"),
+    }
     Ok(swept)
 }
 
@@ -107,7 +113,7 @@ fn free(
     verdict: Verdict,
 ) -> Result<(), SweepError> {
     let finish = verdict == Verdict::Finish;
-    if removal::remove(run_dir, &mut store.clone(), row, || clear(netlink, row.hash, finish))? == Removal::Done {
+    if removal::remove(run_dir, &mut store.clone(), row, || clear(netlink, row, finish))? == Removal::Done {
         let addresses: Vec<String> = row.addresses.iter().map(|(ip, _)| ip.to_string()).collect();
         let name = row.hash.host_ifname();
         tracing::info!("freed {}: its interface {name} is gone and nobody asked to", addresses.join(", "));
@@ -116,12 +122,13 @@ fn free(
 }
 
 /// Takes an attachment out of the kernel, as the plugin's `detach` does; `false` where its link stands and must stay.
-fn clear(netlink: &mut Netlink, hash: KeyHash, finish: bool) -> Result<bool, twill_linux::Error> {
-    match host_end(netlink, hash)? {
-        None => Ok(true),
-        Some(device) if finish => remove(netlink, device).map(|()| true),
-        Some(_) => Ok(false),
+fn clear(netlink: &mut Netlink, row: &Attachment, finish: bool) -> Result<bool, twill_linux::Error> {
+    let end = host_end(netlink, row.hash)?;
+    if end.is_some() && !finish {
+        return Ok(false);
     }
+    beyond::clear(netlink, row.hash, &row.extras)?;
+    end.map_or(Ok(()), |device| remove(netlink, device)).map(|()| true)
 }
 
 /// Removes a host end by its number, which was looked up a moment ago: nobody else's device of that name can be hit.

@@ -62,8 +62,13 @@ impl Pod {
 
     /// Attaches it by cnitool.
     pub fn add(&self) -> Result<Added> {
+        self.add_asking(None)
+    }
+
+    /// Attaches it by cnitool, as a runtime that passes these capabilities on (`runtimeConfig`).
+    pub fn add_asking(&self, capabilities: Option<&Value>) -> Result<Added> {
         let started = Instant::now();
-        let output = self.cnitool("add")?;
+        let output = self.cnitool("add", capabilities)?;
         let took = started.elapsed();
         let unreadable =
             |cause: String| LabError::Unreadable { what: "cnitool add".into(), cause, text: output.clone() };
@@ -75,23 +80,26 @@ impl Pod {
 
     /// CHECK by cnitool.
     pub fn check(&self) -> Result<()> {
-        self.cnitool("check").map(drop)
+        self.cnitool("check", None).map(drop)
     }
 
     /// Detaches it by cnitool, and yields how long that took.
     pub fn del(&self) -> Result<Duration> {
         let started = Instant::now();
-        self.cnitool("del")?;
+        self.cnitool("del", None)?;
         *self.lock() = None;
         Ok(started.elapsed())
     }
 
-    fn cnitool(&self, verb: &str) -> Result<String> {
+    fn cnitool(&self, verb: &str, capabilities: Option<&Value>) -> Result<String> {
         let site = &self.seat.site;
         let mut command = Command::new(site.binaries.cnitool());
         command.args([verb, &self.seat.network.name]).arg(self.namespace.path());
         command.env("CNI_PATH", site.binaries.directory()).env("NETCONFPATH", self.seat.net_d());
         command.env("CNI_IFNAME", IFNAME);
+        if let Some(capabilities) = capabilities {
+            command.env("CAP_ARGS", capabilities.to_string());
+        }
         self.seat.namespace.execute(command)
     }
 

@@ -13,15 +13,17 @@ use twill_conf::network::Route;
 use twill_ipam::alias::Proof;
 use twill_ipam::liveness::Liveness;
 use twill_ipam::store::{Reservation, Role};
-use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
+use twill_ipam::{Attachment, AttachmentId, BootTime, Extras, State, Store};
 use twill_linux::table::link;
 use twill_linux::{IfName, NetNs, Netlink};
 
 use crate::attach::{self, Building, HOST_MAC, HostEnd, Plan, message};
-use crate::detach::{self, Remains};
+use crate::detach::{self, Beyond, Remains};
 use crate::doorbell::{self, Ring};
 use crate::environment::Verb;
 use crate::error::Error;
+use crate::limit;
+use crate::publish;
 use crate::rebuild::rebuild;
 use crate::request::Request;
 use crate::result::{Attached, Interface, render};
@@ -49,6 +51,10 @@ pub(crate) fn add(request: &Request, begin: Instant) -> Result<Value, Error> {
     let patience = deadline.saturating_duration_since(Instant::now());
     let lock = Liveness::acquire(request.run_dir(), request.hash, patience)
         .map_err(Error::store("waiting for the attachment's lock"))?;
+    if !request.conf.requested.ports.is_empty() {
+        // By nft, which publishes them, too.
+        lock.lend().map_err(Error::store("lending the attachment's lock"))?;
+    }
     // Held to the end of the process, which frees it: the result has to be on its way before anybody else comes.
     std::mem::forget(lock);
     let store = Store::open(request.run_dir(), Role::Plugin).map_err(Error::store("opening the node store"))?;
@@ -75,7 +81,7 @@ impl Add<'_> {
                 Ok(row) => row,
                 Err(error) => return Err(refused.unwrap_or(error)),
             };
-            match self.build(&row).map_err(|error| self.undo(row.id, error)) {
+            match self.build(&row).map_err(|error| self.undo(&row, error)) {
                 Err(error @ Error::AddressTaken { .. }) => refused = Some(error),
                 done => return done,
             }
@@ -97,6 +103,8 @@ impl Add<'_> {
     fn reserve(&mut self) -> Result<Attachment, Error> {
         let request = self.request;
         let netns = request.target.netns_path().unwrap_or_default();
+        let requested = &request.conf.requested;
+        let extras = Extras { ports: requested.ports.clone(), bandwidth: requested.bandwidth };
         let wanted = Reservation {
             key: &request.key,
             netns: &netns,
@@ -107,7 +115,7 @@ impl Add<'_> {
         };
         let mut patience = None;
         loop {
-            match self.store.reserve(&wanted, BootTime::now()) {
+            match self.store.reserve_with(&wanted, &extras, BootTime::now()) {
                 Ok(row) => return Ok(row),
                 Err(twill_ipam::Error::Exists { .. }) => self.make_way()?,
                 Err(error) => self.wait_for_block(error, &mut patience)?,
@@ -167,14 +175,17 @@ impl Add<'_> {
         let step = "finishing an earlier DEL";
         let Some(row) = self.store.attachment(request.hash).map_err(Error::store(step))? else { return Ok(()) };
         let mut host = Netlink::open().map_err(Error::kernel(step))?;
-        if row.state != State::Deleting
+        // A reserved row is a killed ADD's: we have the lock.
+        if row.state == State::Attached
             && let HostEnd::Ours(_) =
                 attach::host_end(&mut host, request.hash, Proof::Name).map_err(Error::kernel(step))?
         {
             self.refuse_living(&row)?;
         }
         let namespaces = row.netns.iter().map(PathBuf::as_path).chain([self.namespace.path()]).collect();
-        detach::clear(&mut host, &Remains { hash: request.hash, proof: Proof::Name, namespaces }, step)?;
+        let beyond = Beyond::Known(&row.extras);
+        let remains = Remains { hash: request.hash, proof: Proof::Name, namespaces, beyond };
+        detach::clear(&mut host, &remains, step)?;
         self.store.release(row.id, BootTime::now()).map_err(Error::store(step))
     }
 
@@ -220,6 +231,15 @@ impl Add<'_> {
         standing.lead_to_pod()?;
         self.still_ours(row.id)?;
         let further = standing.configure_pod()?;
+        if !row.extras.is_empty() {
+            self.still_ours(row.id)?;
+            let (host, device) = standing.host();
+            if let Some(bandwidth) = row.extras.bandwidth {
+                limit::limit(host, device, &plan, bandwidth)?;
+            }
+            let ports = publish::of(plan.hash, &row.extras, &plan.addresses);
+            publish::publish(self.request, &self.store, host, device, &ports)?;
+        }
         if !standing.settle(self.deadline)? {
             return Err(Error::TooLate("waiting for the veth to carry packets"));
         }
@@ -240,6 +260,8 @@ impl Add<'_> {
             let expected = "at least 1280, since the pod gets an IPv6 address (RFC 8200, section 5)";
             return Err(Error::Configuration(twill_conf::Error::value("mtu", mtu, expected)));
         }
+        publish::verify(&row.extras, &addresses)?;
+        limit::verify(row.extras.bandwidth, mtu)?;
         let mac = pod_mac(self.request);
         if mac == HOST_MAC {
             let expected = "another one: this is the MAC of the pod's gateway";
@@ -284,16 +306,18 @@ impl Add<'_> {
 
     /// Undoes link and row, and gives the error for the runtime. The address cools only when the link is known to be
     /// gone; else the row stays for the DEL that follows, or for the sweep.
-    fn undo(&mut self, id: AttachmentId, error: Error) -> Error {
+    fn undo(&mut self, row: &Attachment, error: Error) -> Error {
         // A socket of its own: the error may have been that of the one before.
-        let remains = Remains { hash: self.request.hash, proof: Proof::Alias, namespaces: vec![self.namespace.path()] };
+        let namespaces = vec![self.namespace.path()];
+        let beyond = Beyond::Known(&row.extras);
+        let remains = Remains { hash: self.request.hash, proof: Proof::Alias, namespaces, beyond };
         let removed =
             Netlink::open().map_err(Error::kernel(UNDO)).and_then(|mut host| detach::clear(&mut host, &remains, UNDO));
         let released = removed.and_then(|()| {
             let now = BootTime::now();
             match &error {
-                Error::AddressTaken { address, .. } => self.store.abandon(id, *address, now),
-                _ => self.store.release(id, now),
+                Error::AddressTaken { address, .. } => self.store.abandon(row.id, *address, now),
+                _ => self.store.release(row.id, now),
             }
             .map_err(Error::store(UNDO))
         });

@@ -9,6 +9,8 @@ use twill_linux::Netlink;
 use crate::attach::observe::{End, Extra, host_differences, pod_differences};
 use crate::attach::{Plan, host_ifname};
 use crate::error::Error;
+use crate::limit;
+use crate::publish;
 use crate::request::Request;
 use crate::result::Expected;
 use crate::verb::{open_namespace, pod_ifname, pod_mac};
@@ -38,6 +40,10 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
     let extra = Extra::read(&mut netlink, pod.as_ref(), &plan, ruled).map_err(Error::kernel(LOOK))?;
     wrong.extend(host_differences(&plan, host.as_ref(), pod.as_ref()));
     wrong.extend(pod_differences(&plan, pod.as_ref(), &extra));
+    if let Some(row) = row.as_ref().filter(|row| !row.extras.is_empty()) {
+        let beyond = extras_differences(row, &plan, host.as_ref());
+        wrong.extend(beyond.map_err(Error::kernel(LOOK))?);
+    }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Differences(wrong)) }
 }
 
@@ -64,6 +70,16 @@ fn row_differences(row: Option<&Attachment>, expected: &Expected) -> Vec<String>
         }
     }
     wrong
+}
+
+/// Of published ports and limits, by what the store has: a runtime may ask CHECK otherwise than it asked ADD.
+fn extras_differences(row: &Attachment, plan: &Plan, host: Option<&End>) -> Result<Vec<String>, twill_linux::Error> {
+    let mut wrong = publish::differences(&publish::of(row.hash, &row.extras, &plan.addresses))?;
+    if let (Some(bandwidth), Some(host)) = (row.extras.bandwidth, host) {
+        let mut netlink = Netlink::open()?;
+        wrong.extend(limit::differences(&mut netlink, row.hash, host.link.index, bandwidth)?);
+    }
+    Ok(wrong)
 }
 
 /// What shall stand: the store's addresses, or without a row those of the chain's result.

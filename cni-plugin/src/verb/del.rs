@@ -12,7 +12,7 @@ use twill_ipam::store::Role;
 use twill_ipam::{BootTime, Store};
 use twill_linux::Netlink;
 
-use crate::detach::{self, Remains};
+use crate::detach::{self, Beyond, Remains};
 use crate::error::Error;
 use crate::request::Request;
 
@@ -28,14 +28,22 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
     if let Some(store) = &mut store {
         ignore(store.mark_deleting(request.hash, BootTime::now()));
     }
-    lock(request)?;
+    let lock = lock(request)?;
     // Asked for after the lock: an ADD that held it before us may have taken the row over as a new one.
     let row = store.as_ref().map(|store| store.attachment(request.hash));
-    let proof = match &row {
+    let (proof, beyond) = match &row {
         // The store knows all that stands, and it does not know of this: an alias that is not ours is somebody's.
-        Some(Ok(None)) => Proof::Alias,
-        Some(Ok(Some(_)) | Err(_)) | None => Proof::Name,
+        Some(Ok(None)) => (Proof::Alias, Beyond::Nothing),
+        Some(Ok(Some(row))) => (Proof::Name, Beyond::Known(&row.extras)),
+        Some(Err(_)) | None => (Proof::Name, Beyond::Unknown),
     };
+    if let Some(lock) = lock {
+        if beyond.ports() {
+            // By nft, which withdraws them, too.
+            ignore(lock.lend());
+        }
+        std::mem::forget(lock);
+    }
     let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
     let stored = match &row {
         Some(Ok(Some(row))) => row.netns.as_deref(),
@@ -43,7 +51,7 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
     };
     let named = request.target.netns_path();
     let namespaces = named.as_deref().into_iter().chain(stored).collect();
-    detach::clear(&mut host, &Remains { hash: request.hash, proof, namespaces }, REMOVE)?;
+    detach::clear(&mut host, &Remains { hash: request.hash, proof, namespaces, beyond }, REMOVE)?;
     // Asked for once more: a rebuild that saw the link before it went may have added a row.
     if let Some(store) = &mut store
         && let Ok(Some(row)) = store.attachment(request.hash)
@@ -53,20 +61,16 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits for whoever works on the attachment, and keeps others out to the end of the process. Where no lock can be had
+/// Waits for whoever works on the attachment, and keeps others out. Where no lock can be had
 /// at all (no run directory, or a read-only one), no ADD can have one either.
-fn lock(request: &Request) -> Result<(), Error> {
+fn lock(request: &Request) -> Result<Option<Liveness>, Error> {
     if !request.run_dir().exists() {
-        return Ok(());
+        return Ok(None);
     }
     match Liveness::acquire(request.run_dir(), request.hash, PATIENCE) {
-        Ok(lock) => std::mem::forget(lock),
-        Err(error @ twill_ipam::Error::Busy) => {
-            return Err(Error::store("waiting for another call on this attachment")(error));
-        }
-        Err(other) => ignore::<(), _>(Err(other)),
+        Err(error @ twill_ipam::Error::Busy) => Err(Error::store("waiting for another call on this attachment")(error)),
+        lock => Ok(lock.ok()),
     }
-    Ok(())
 }
 
 /// A failure of the store: the row is left to the sweep, which asks the kernel.

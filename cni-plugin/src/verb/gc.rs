@@ -14,8 +14,9 @@ use twill_ipam::sweep::{Collection, is_garbage};
 use twill_ipam::{Attachment, BootTime, Store};
 use twill_linux::Netlink;
 
-use crate::detach::{self, Remains};
+use crate::detach::{self, Beyond, Remains};
 use crate::error::{Error, Left};
+use crate::leftover;
 use crate::request::network::Gc;
 
 const READ: &str = "reading what is attached";
@@ -32,9 +33,6 @@ pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
     let rows = store.attachments().map_err(Error::store(READ))?;
     let collection = Collection { network: &request.conf.name, valid: &request.valid, began };
     let garbage: Vec<_> = rows.into_iter().filter(|row| is_garbage(row, &collection)).collect();
-    if garbage.is_empty() {
-        return Ok(());
-    }
     let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
     let mut left = Vec::new();
     for row in &garbage {
@@ -44,16 +42,20 @@ pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
             host = Netlink::open().map_err(Error::kernel(REMOVE))?;
         }
     }
+    let behind = leftover::collect(request.run_dir(), &mut store, &mut host, REMOVE)?;
+    let of = garbage.len() + behind.len();
+    left.extend(behind.into_iter().map(|(hash, error)| Left::behind(hash, error)));
     if left.is_empty() {
         return Ok(());
     }
-    Err(Error::Incomplete { network: request.conf.name.clone(), of: garbage.len(), left })
+    Err(Error::Incomplete { network: request.conf.name.clone(), of, left })
 }
 
 /// Removes one attachment; one that is in use after all is spared.
 fn collect(request: &Gc, store: &mut Store, host: &mut Netlink, row: &Attachment) -> Result<(), Error> {
     let namespaces = row.netns.as_deref().into_iter().collect();
-    let remains = Remains { hash: row.hash, proof: Proof::Name, namespaces };
+    let beyond = Beyond::Known(&row.extras);
+    let remains = Remains { hash: row.hash, proof: Proof::Name, namespaces, beyond };
     let clear = || detach::clear(host, &remains, REMOVE).map(|()| true);
     match remove(request.run_dir(), store, row, clear) {
         Ok(_) => Ok(()),

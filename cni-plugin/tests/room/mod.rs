@@ -212,9 +212,11 @@ impl Room {
         self.store().attachments().unwrap()
     }
 
-    /// Host ends and pod routes on the node.
+    /// Host ends, limiting devices and pod routes on the node.
     pub(crate) fn kernel(&self) -> String {
-        let links = self.ip("node", "-o link show type veth");
+        let ours = |line: &&str| line.contains(": tw") || line.contains(": bw");
+        let links = self.ip("node", "-o link show");
+        let links: String = links.lines().filter(ours).map(|line| format!("{line}\n")).collect();
         let routes = self.ip("node", "-4 route show proto 117") + &self.ip("node", "-6 route show proto 117");
         links + &routes
     }

@@ -7,11 +7,14 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::attachment::{Next, Step, step};
 use crate::error::sqlite;
-use crate::{Attachment, AttachmentId, Block, BootTime, Error, KeyHash, State};
+use crate::{Attachment, AttachmentId, Block, BootTime, Error, Extras, KeyHash, State};
 
 use super::rows::{self, Ip, Time};
 
-const COLUMNS: &str = "SELECT id, hash, network, container, ifname, netns, pod_namespace, pod_name, state, created, changed FROM attachment";
+/// All columns, in the order in which the schema's steps made them. Not by name: a file of an older minor version lacks some.
+const COLUMNS: &str = "SELECT * FROM attachment";
+/// The place of the column that minor version 1 added.
+const EXTRAS: usize = 11;
 const ADDRESSES: &str = "SELECT attachment, ip, first, length FROM address LEFT JOIN block ON block.id = address.block";
 
 /// reserved → attached.
@@ -112,6 +115,22 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<Attachment>, Error> {
     read().map_err(sqlite("reading attachments"))
 }
 
+/// The rows that have extras, oldest first, without their addresses. The file is of minor version 1 at least.
+pub(super) fn with_extras(conn: &Connection) -> Result<Vec<Attachment>, Error> {
+    let read = || {
+        let mut select = conn.prepare(&format!("{COLUMNS} WHERE extras IS NOT NULL ORDER BY id"))?;
+        let rows = select.query_map([], attachment)?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(sqlite("reading attachments"))
+}
+
+/// Writes what an attachment has beyond link and addresses. The file is of minor version 1 at least.
+pub(super) fn set_extras(conn: &Connection, id: AttachmentId, extras: &Extras) -> Result<(), Error> {
+    let write = || conn.execute("UPDATE attachment SET extras = ?2 WHERE id = ?1", (id.0, extras));
+    write().map_err(sqlite("writing an attachment's ports and limits")).map(drop)
+}
+
 fn state_of(conn: &Connection, id: AttachmentId) -> Result<Option<(KeyHash, State)>, Error> {
     let read = || {
         conn.prepare_cached("SELECT hash, state FROM attachment WHERE id = ?1")?
@@ -139,6 +158,8 @@ fn set_state(conn: &Connection, id: AttachmentId, state: State, now: BootTime) -
 fn attachment(row: &Row<'_>) -> rusqlite::Result<Attachment> {
     let netns: Option<rows::OwnedPath> = row.get(5)?;
     let (Time(created), Time(changed)) = (row.get(9)?, row.get(10)?);
+    let has_extras = row.as_ref().column_count() > EXTRAS;
+    let extras: Option<Extras> = if has_extras { row.get(EXTRAS)? } else { None };
     Ok(Attachment {
         id: AttachmentId(row.get(0)?),
         hash: row.get(1)?,
@@ -149,6 +170,7 @@ fn attachment(row: &Row<'_>) -> rusqlite::Result<Attachment> {
         created,
         changed,
         addresses: Vec::new(),
+        extras: extras.unwrap_or_default(),
     })
 }
 

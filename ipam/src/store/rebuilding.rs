@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use crate::error::sqlite;
 use crate::{AttachmentId, BootTime, Error, KeyHash, State};
 
+use super::attachments;
 use super::blocks::{self, BlockRow};
 use super::rows::{Ip, Time};
 use super::{Observed, Rebuilt};
@@ -48,6 +49,9 @@ pub(super) fn rebuild(
     for (hash, addresses) in owners {
         if let Some(id) = add_attachment(conn, hash, now)? {
             added.push(hash);
+            if let Some(extras) = observed.extras.get(&hash) {
+                attachments::set_extras(conn, id, extras)?;
+            }
             disputed.extend(add_addresses(conn, &there, Use::Attachment(id), &addresses)?);
         }
     }

@@ -8,7 +8,7 @@ use twill_conf::PoolName;
 
 use crate::attachment::{Step, step};
 use crate::error::sqlite;
-use crate::{Attachment, AttachmentId, Block, BootTime, Error, Family, State, Unavailable};
+use crate::{Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, KeyHash, State, Unavailable};
 
 use super::blocks::{self, BlockRow};
 use super::choosing::{self, Candidate, Choice, Found};
@@ -19,6 +19,7 @@ use super::{BlockState, Node, Origin, Reservation, attachments, node, rebuilding
 pub(super) fn reserve(
     conn: &Connection,
     wanted: &Reservation<'_>,
+    extras: &Extras,
     now: BootTime,
     cooling: Duration,
 ) -> Result<Attachment, Error> {
@@ -31,6 +32,13 @@ pub(super) fn reserve(
         return Err(Error::Exists { state: *state });
     }
     step(there.as_ref().map(|row| row.state), Step::Reserve)?;
+    if let Some(Attachment { state, extras, .. }) = &there
+        && !extras.is_empty()
+    {
+        // What a killed ADD published has to be withdrawn before its row goes.
+        return Err(Error::Exists { state: *state });
+    }
+    refuse_taken(conn, hash, extras)?;
     let history = rebuilding::history(conn)?;
     if history.lost && history.rebuilt.is_none() {
         return Err(Error::NotRebuilt);
@@ -62,7 +70,27 @@ pub(super) fn reserve(
             }
         }
     }
-    write(conn, wanted, &found, now).map_err(sqlite("writing a reservation"))
+    let mut row = write(conn, wanted, &found, now).map_err(sqlite("writing a reservation"))?;
+    if !extras.is_empty() {
+        attachments::set_extras(conn, row.id, extras)?;
+        row.extras = extras.clone();
+    }
+    Ok(row)
+}
+
+/// That no port of the node is published for anybody else.
+fn refuse_taken(conn: &Connection, hash: KeyHash, extras: &Extras) -> Result<(), Error> {
+    if extras.ports.is_empty() {
+        return Ok(());
+    }
+    for other in attachments::with_extras(conn)?.iter().filter(|row| row.hash != hash) {
+        for port in &extras.ports {
+            if other.extras.ports.iter().any(|theirs| theirs.overlaps(port)) {
+                return Err(Error::PortTaken { port: *port, holder: other.title() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What there is to choose from for one family.
@@ -177,5 +205,6 @@ fn write(
         created: now,
         changed: now,
         addresses: found.iter().map(|found| (found.ip, found.candidate.row.block)).collect(),
+        extras: Extras::default(),
     })
 }

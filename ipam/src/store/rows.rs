@@ -12,7 +12,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
 use crate::attachment::Pod;
-use crate::{Block, BootTime, Key, KeyHash, State};
+use crate::{Block, BootTime, Extras, Key, KeyHash, State};
 
 use super::{BlockState, Origin};
 
@@ -77,6 +77,18 @@ impl ToSql for KeyHash {
 impl FromSql for KeyHash {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         u64::from_str_radix(value.as_str()?, 16).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+impl ToSql for Extras {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_json().into())
+    }
+}
+
+impl FromSql for Extras {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::from_json(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
 

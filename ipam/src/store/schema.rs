@@ -23,7 +23,7 @@ pub struct Schema {
 
 impl Schema {
     /// What this program makes.
-    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE] };
+    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE, EXTRAS] };
 
     /// The version of a file that all steps have made.
     pub fn version(self) -> i64 {
@@ -141,3 +141,9 @@ CREATE VIEW assignment AS
         'tw' || coalesce(t.hash, a.owner) AS interface, t.pod_namespace, t.pod_name, t.container
     FROM address a LEFT JOIN block b ON b.id = a.block LEFT JOIN attachment t ON t.id = a.attachment ORDER BY a.ip;
 ";
+
+/// Minor version 1: what an attachment has beyond link and addresses, as JSON; NULL for most.
+///
+/// A column, and not tables of ports and limits: whoever deletes the row, an older plugin too, takes it along; nobody
+/// reads more of the schema than before; and what has none of it costs nothing.
+const EXTRAS: &str = "ALTER TABLE attachment ADD COLUMN extras TEXT";

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use crate::Error;
 
-pub(super) const NLMSG_ERROR: u16 = 2;
-pub(super) const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 /// Bytes of a `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// The attribute of an extended acknowledgement that holds its text.
@@ -15,16 +15,27 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// Appends a message to a buffer of messages, padded to 4 bytes: the kernel looks for the next one there.
 pub(super) fn append(buffer: &mut Vec<u8>, message: &RouteNetlinkMessage, flags: u16, sequence: u32) {
+    let kind = NetlinkSerializable::message_type(message);
+    message.serialize(place(buffer, kind, flags, sequence, message.buffer_len()));
+}
+
+/// As [`append`], for a message that is bytes already.
+pub(crate) fn append_bytes(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: &[u8]) {
+    place(buffer, kind, flags, sequence, payload.len()).copy_from_slice(payload);
+}
+
+/// Appends a header, and gives the place for what follows it.
+fn place(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: usize) -> &mut [u8] {
     let start = buffer.len();
-    let length = HEADER + message.buffer_len();
+    let length = HEADER + payload;
     buffer.resize(start + length.next_multiple_of(4), 0);
     let bytes = &mut buffer[start..start + length];
     bytes[..4].copy_from_slice(&u32::try_from(length).expect("a message is far below 4 GiB").to_ne_bytes());
-    bytes[4..6].copy_from_slice(&NetlinkSerializable::message_type(message).to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
     // The port, bytes 12 to 16, stays zero: the kernel fills it in from the socket.
-    message.serialize(&mut bytes[HEADER..]);
+    &mut bytes[HEADER..]
 }
 
 /// One received message.
@@ -83,7 +94,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What an NLMSG_ERROR or NLMSG_DONE says: errno and, of an extended acknowledgement, the text.
-    pub(super) fn verdict(&self) -> Result<Verdict, Error> {
+    pub(crate) fn verdict(&self) -> Result<Verdict, Error> {
         // Linux before 4.x ended some dumps with an empty NLMSG_DONE.
         if self.kind == NLMSG_DONE && self.payload.is_empty() {
             return Ok(Verdict { errno: None, message: None });
@@ -119,16 +130,16 @@ impl<'a> Frame<'a> {
 
 /// What the kernel said to a request or at the end of a dump.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// `None`: done.
-    pub(super) errno: Option<Errno>,
+    pub(crate) errno: Option<Errno>,
     /// The text of the extended acknowledgement; it may come with success, as a warning.
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 impl Verdict {
     /// The error that it is.
-    pub(super) fn into_error(self, attempt: String) -> Error {
+    pub(crate) fn into_error(self, attempt: String) -> Error {
         Error::Refused { attempt, errno: self.errno.unwrap_or(Errno::UnknownErrno), message: self.message }
     }
 }

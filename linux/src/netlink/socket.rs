@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the receive buffer; the kernel doubles it (sock_setsockopt in net/core/sock.c).
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
-/// A blocking route netlink socket for requests.
+/// A blocking netlink socket for requests.
 #[derive(Debug)]
 pub(crate) struct Socket {
     inner: netlink_sys::Socket,
@@ -26,7 +26,12 @@ pub(crate) struct Socket {
 impl Socket {
     /// In the calling thread's namespace.
     pub(super) fn open() -> Result<Self, Error> {
-        let mut inner = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(transport("open a socket"))?;
+        Self::of(NETLINK_ROUTE)
+    }
+
+    /// Of another family of netlink.
+    pub(crate) fn of(protocol: isize) -> Result<Self, Error> {
+        let mut inner = netlink_sys::Socket::new(protocol).map_err(transport("open a socket"))?;
         inner.set_netlink_get_strict_chk(true).map_err(transport("turn on strict checking"))?;
         inner.set_ext_ack(true).map_err(transport("turn on extended acknowledgements"))?;
         inner.set_cap_ack(true).map_err(transport("turn on short acknowledgements"))?;
@@ -38,7 +43,7 @@ impl Socket {
     }
 
     /// The port that the kernel answers to.
-    pub(super) fn port(&self) -> u32 {
+    pub(crate) fn port(&self) -> u32 {
         self.port
     }
 
@@ -48,7 +53,7 @@ impl Socket {
     }
 
     /// Sends to the kernel, which handles all of it before this returns.
-    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), Error> {
         let what = "send requests";
         loop {
             match self.inner.send_to(bytes, &SocketAddr::new(0, 0), 0) {
@@ -65,7 +70,7 @@ impl Socket {
 
     /// Receives what the kernel says next into `buffer`, whose capacity bounds it. True if it did not fit: the buffer is
     /// larger then for the next time.
-    pub(super) fn receive(&self, buffer: &mut Vec<u8>, what: &'static str) -> Result<bool, Error> {
+    pub(crate) fn receive(&self, buffer: &mut Vec<u8>, what: &'static str) -> Result<bool, Error> {
         loop {
             buffer.clear();
             match self.inner.recv_from(buffer, libc::MSG_TRUNC) {

@@ -3,6 +3,7 @@
 //! A request names a device by its number, since that is unique and never reused while the device lives. The plugin
 //! attaches pods with these, the reconciler makes the daemon's devices.
 
+mod ifb;
 mod peer;
 mod removal;
 mod seen;
@@ -22,6 +23,7 @@ use crate::netlink::Request;
 use crate::netlink::frame::malformed;
 use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 
+pub use ifb::{IFB, create_ifb};
 pub use peer::peer_macs;
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
@@ -76,6 +78,8 @@ pub enum Ipv4Setting {
     Forwarding = 1,
     /// `proxy_arp`
     ProxyArp = 3,
+    /// `route_localnet`: what has a source or destination in 127.0.0.0/8 may pass.
+    RouteLocalnet = 26,
 }
 
 /// The numbers of a pair that was made, each in its own namespace.
@@ -198,6 +202,13 @@ pub fn set_addrgenmode_none(device: Device) -> Request {
     let spec = LinkAttribute::AfSpecUnspec(no_link_local().into_iter().collect());
     let message = LinkUnspec::new_with_index(device.index).append_extra_attribute(spec).build();
     set(message, fmt::from_fn(move |f| write!(f, "set link {} addrgenmode none", device.name)))
+}
+
+/// Changes IPv4 settings of a device, without /proc.
+pub fn set_ipv4(device: Device, settings: &[(Ipv4Setting, u32)]) -> Request {
+    let spec = LinkAttribute::AfSpecUnspec(vec![ipv4_settings(settings)]);
+    let message = LinkUnspec::new_with_index(device.index).append_extra_attribute(spec).build();
+    set(message, fmt::from_fn(move |f| write!(f, "set IPv4 settings of link {}", device.name)))
 }
 
 /// Deletes a device, with all that is on it; a veth's peer goes with it. ENODEV if there is none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use twill_linux::ports::Port;
 use twill_linux::table::Outcome;
 
 /// Repairs of one pass that get a line each; of more, the number is told.
@@ -16,6 +17,8 @@ pub(super) struct Report {
     suspected: BTreeSet<String>,
     /// What it refused in two passes, and was told.
     refusals: BTreeSet<String>,
+    /// Why ports could not be published again.
+    unpublished: BTreeSet<String>,
 }
 
 impl Report {
@@ -57,6 +60,23 @@ impl Report {
         let again = refused.intersection(&self.suspected).cloned().collect();
         self.suspected = refused;
         tell_new(&mut self.refusals, again);
+    }
+
+    /// What was repaired of published ports, and whether their rules were, or why that failed.
+    pub(super) fn ports<E: std::fmt::Display>(&mut self, outcome: Result<(Vec<Port>, bool), E>) {
+        let failed = match outcome {
+            Ok((ports, rules)) => {
+                if rules {
+                    tracing::info!("repaired published ports: someone had changed or flushed their table");
+                }
+                for port in ports.iter().take(LINES) {
+                    tracing::info!("repaired published port {port}");
+                }
+                None
+            }
+            Err(error) => Some(format!("published ports cannot be kept, trying again: {error}")),
+        };
+        tell_new(&mut self.unpublished, failed.into_iter().collect());
     }
 
     /// The firewall was found changed by someone else, and put right.

@@ -34,7 +34,18 @@ fn attachment(id: i64, key: Option<Key>, pod: Option<PodName>, state: State) -> 
     let at = BootTime(Duration::from_secs(100));
     let hash = key.as_ref().map_or(KeyHash(7), Key::hash);
     let (id, addresses) = (AttachmentId(id), vec![address]);
-    Attachment { id, hash, key, netns: None, pod, state, created: at, changed: at, addresses }
+    Attachment {
+        id,
+        hash,
+        key,
+        netns: None,
+        pod,
+        state,
+        created: at,
+        changed: at,
+        addresses,
+        extras: Default::default(),
+    }
 }
 
 fn local(blocks: Vec<BlockUse>) -> LocalState {

@@ -1,0 +1,74 @@
+//! Published ports: what shall stand of them for the pods of a node.
+//!
+//! They depend on the node's own store alone, so they are kept also where there is no cluster to be seen. The plugin makes
+//! them, to the letter, and the daemon wants the same ones: it repairs them where they are lost.
+
+use std::collections::BTreeMap;
+
+use twill_conf::network::Protocol;
+use twill_ipam::extras::Published;
+use twill_ipam::{Attachment, KeyHash, State};
+use twill_linux::ports::{self, Port};
+
+/// The ports of all attached pods that have some, by their owners. What an ADD or a DEL is working on is nobody else's.
+pub fn published(rows: &[Attachment]) -> BTreeMap<KeyHash, Vec<Port>> {
+    let attached = rows.iter().filter(|row| row.state == State::Attached && !row.extras.ports.is_empty());
+    attached.map(|row| (row.hash, of(row))).collect()
+}
+
+/// The ports of one pod.
+pub fn of(row: &Attachment) -> Vec<Port> {
+    let addresses: Vec<_> = row.addresses.iter().map(|(ip, _)| *ip).collect();
+    let port = |one: Published| Port {
+        protocol: match one.protocol {
+            Protocol::Tcp => ports::Protocol::Tcp,
+            Protocol::Udp => ports::Protocol::Udp,
+            Protocol::Sctp => ports::Protocol::Sctp,
+        },
+        host: one.host,
+        host_port: one.host_port,
+        pod: one.pod,
+        owner: row.hash.to_string(),
+    };
+    row.extras.published(&addresses).into_iter().map(port).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twill_conf::network::PortMapping;
+    use twill_ipam::{AttachmentId, Block, BootTime, Extras};
+
+    fn row(hash: u64, state: State, ports: &[u16]) -> Attachment {
+        let mapping =
+            |port: &u16| PortMapping { protocol: Protocol::Tcp, host_ip: None, host_port: *port, container_port: 80 };
+        let ip = "10.42.0.5".parse().unwrap();
+        Attachment {
+            id: AttachmentId(1),
+            hash: KeyHash(hash),
+            key: None,
+            netns: None,
+            pod: None,
+            state,
+            created: BootTime::default(),
+            changed: BootTime::default(),
+            addresses: vec![(ip, Block::host(ip))],
+            extras: Extras { ports: ports.iter().map(mapping).collect(), bandwidth: None },
+        }
+    }
+
+    #[test]
+    fn attached_pods_have_the_ports_of_their_rows_and_others_are_left_to_whoever_works_on_them() {
+        let rows = [
+            row(1, State::Attached, &[8080, 8081]),
+            row(2, State::Reserved, &[8082]),
+            row(3, State::Deleting, &[8083]),
+            row(4, State::Attached, &[]),
+        ];
+        let published = published(&rows);
+        assert_eq!(published.keys().collect::<Vec<_>>(), [&KeyHash(1)]);
+        let texts: Vec<_> = published[&KeyHash(1)].iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["tcp 0.0.0.0:8080 to 10.42.0.5:80", "tcp 0.0.0.0:8081 to 10.42.0.5:80"]);
+        assert_eq!(published[&KeyHash(1)][0].owner, "0000000000001");
+    }
+}

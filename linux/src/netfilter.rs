@@ -1,0 +1,159 @@
+//! The netfilter family of netlink (include/uapi/linux/netfilter/nfnetlink.h): a socket, messages as bytes, attributes.
+//!
+//! No crate of the netlink family that this one stands on speaks it. What is needed is little: whether a table of nftables
+//! is there, which spares a run of nft, and the connection table (`crate::conntrack`).
+
+use std::io;
+
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+
+use crate::Error;
+use crate::netlink::frame::{self, Frames, NLMSG_DONE, NLMSG_ERROR};
+use crate::netlink::socket::Socket;
+
+/// NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 (include/uapi/linux/netfilter.h).
+const INET: u8 = 1;
+pub(crate) const IPV4: u8 = 2;
+pub(crate) const IPV6: u8 = 10;
+
+/// NFNL_SUBSYS_NFTABLES and NFT_MSG_GETTABLE (include/uapi/linux/netfilter/nf_tables.h).
+const GET_TABLE: u16 = 10 << 8 | 1;
+const NFTA_TABLE_NAME: u16 = 1;
+
+/// Bytes of a `struct nfgenmsg`.
+pub(crate) const HEADER: usize = 4;
+/// The kernel fills at most 32 KiB a read of a dump.
+const READ: usize = 64 * 1024;
+/// How often a dump is tried that the kernel calls interrupted.
+const TRIES: usize = 16;
+/// Deletions in one send: their acknowledgements fit into the receive buffer.
+const WINDOW: usize = 128;
+
+/// Whether the nftables table of family inet and that name is there, in the calling thread's namespace.
+pub(crate) fn has_table(name: &str) -> Result<bool, Error> {
+    let mut socket = Netfilter::open()?;
+    let name = attribute(NFTA_TABLE_NAME, &[name.as_bytes(), &[0]].concat());
+    socket.exists("look for a table of nftables", GET_TABLE, &message(INET, &[name]))
+}
+
+/// A socket in the calling thread's namespace.
+#[derive(Debug)]
+pub(crate) struct Netfilter {
+    socket: Socket,
+    sequence: u32,
+    incoming: Vec<u8>,
+}
+
+impl Netfilter {
+    pub(crate) fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::of(NETLINK_NETFILTER)?, sequence: 0, incoming: Vec::with_capacity(READ) })
+    }
+
+    /// Whether the kernel has the one object that a request asks for.
+    fn exists(&mut self, what: &'static str, kind: u16, payload: &[u8]) -> Result<bool, Error> {
+        match self.change(what, kind, &[payload.to_vec()])?.pop() {
+            Some(Err(error)) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            Some(Err(error)) => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// The payloads of all answers to a dump request.
+    pub(crate) fn dump(&mut self, what: &'static str, kind: u16, payload: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        for _ in 0..TRIES {
+            if let Some(found) = self.dump_once(what, kind, payload)? {
+                return Ok(found);
+            }
+        }
+        let cause = io::Error::new(io::ErrorKind::Interrupted, "the table changed during every attempt");
+        Err(Error::Transport { what, cause })
+    }
+
+    fn dump_once(&mut self, what: &'static str, kind: u16, payload: &[u8]) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        self.send(kind, NLM_F_DUMP, &[payload.to_vec()])?;
+        let (mut found, mut whole) = (Vec::new(), true);
+        loop {
+            whole &= !self.socket.receive(&mut self.incoming, what)?;
+            for frame in Frames::over(&self.incoming) {
+                let frame = match frame {
+                    Err(_) if !whole => break,
+                    other => other?,
+                };
+                if frame.port != self.socket.port() || frame.sequence != self.sequence {
+                    continue;
+                }
+                whole &= frame.flags & netlink_packet_core::NLM_F_DUMP_INTR == 0;
+                match frame.kind {
+                    NLMSG_DONE | NLMSG_ERROR => {
+                        let verdict = frame.verdict()?;
+                        return match verdict.errno {
+                            None => Ok(whole.then_some(found)),
+                            Some(_) => Err(verdict.into_error(what.to_owned())),
+                        };
+                    }
+                    _ => found.push(frame.payload.to_vec()),
+                }
+            }
+        }
+    }
+
+    /// Sends requests of one kind, and gives the outcome of each.
+    pub(crate) fn change(
+        &mut self,
+        what: &'static str,
+        kind: u16,
+        payloads: &[Vec<u8>],
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let mut outcomes = Vec::with_capacity(payloads.len());
+        for window in payloads.chunks(WINDOW) {
+            let first = self.sequence.wrapping_add(1);
+            self.send(kind, NLM_F_ACK, window)?;
+            let end = outcomes.len() + window.len();
+            while outcomes.len() < end {
+                self.socket.receive(&mut self.incoming, what)?;
+                for frame in Frames::over(&self.incoming) {
+                    let frame = frame?;
+                    let ours = frame.sequence.wrapping_sub(first) < window.len() as u32;
+                    if frame.port != self.socket.port() || frame.kind != NLMSG_ERROR || !ours {
+                        continue;
+                    }
+                    let verdict = frame.verdict()?;
+                    outcomes.push(match verdict.errno {
+                        None => Ok(()),
+                        Some(_) => Err(verdict.into_error(what.to_owned())),
+                    });
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, payloads: &[Vec<u8>]) -> Result<(), Error> {
+        let mut outgoing = Vec::new();
+        for payload in payloads {
+            self.sequence = self.sequence.wrapping_add(1);
+            frame::append_bytes(&mut outgoing, kind, flags | NLM_F_REQUEST, self.sequence, payload);
+        }
+        self.socket.send(&outgoing)
+    }
+}
+
+/// A message's payload: `struct nfgenmsg` and attributes.
+pub(crate) fn message(family: u8, attributes: &[DefaultNla]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER + attributes.buffer_len()];
+    bytes[0] = family;
+    attributes.emit(&mut bytes[HEADER..]);
+    bytes
+}
+
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+    DefaultNla::new(kind, value.to_vec())
+}
+
+pub(crate) fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
+    let mut bytes = vec![0; attributes.buffer_len()];
+    attributes.emit(&mut bytes);
+    DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}
