@@ -1,6 +1,6 @@
 //! A pod's attachment in the kernel: one veth, the pod's end with its addresses, the host's end a router port.
 //!
-//! [`Plan`] says what shall stand, `message` how it is asked for, [`Building`] does it in two namespaces, and [`remove`]
+//! [`Plan`] says what shall stand, `message` how it is asked for, [`Building`] does it in two namespaces, and [`remove_end`]
 //! undoes it. [`observe`] reads back what stands, for CHECK. The daemon repairs routes and neighbours of the host's end by
 //! the same constants ([`twill_linux::state`]), so they must not differ from what `fabric` expects.
 

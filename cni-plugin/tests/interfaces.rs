@@ -107,6 +107,19 @@ fn a_del_removes_the_rules_by_the_stored_path_too_and_without_the_store() {
 }
 
 #[test]
+fn a_gc_removes_the_rules_of_what_it_collects() {
+    let Some(room) = room() else { return };
+    room.pod("p1");
+    let later = other(&room, json!({"cniVersion": "1.1.0"}));
+    room.add("p1", &room.dual()).result();
+    second(&room, "ADD", &later).result();
+    assert_eq!(rules(&room).lines().count(), 2);
+    room.gc_with(&later, &json!({"cni.dev/valid-attachments": []})).silent();
+    assert_eq!(rules(&room), "");
+    assert_eq!(room.rows().len(), 1);
+}
+
+#[test]
 fn rules_that_nobody_could_remove_hinder_nobody_and_go_with_the_next_del() {
     let Some(room) = room() else { return };
     room.pod("p1");

@@ -7,6 +7,7 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
+mod macs;
 mod ports;
 mod report;
 
@@ -24,6 +25,7 @@ use crate::picture::Pictures;
 use crate::store::NodeStore;
 use crate::underlay::{self, NoUnderlay};
 pub use local::Me;
+use macs::Macs;
 use ports::Ports;
 use report::Report;
 
@@ -54,6 +56,7 @@ pub struct Reconciler {
     netlink: Netlink,
     firewall: Firewall,
     ports: Ports,
+    macs: Macs,
     last: Option<KernelState>,
     report: Report,
 }
@@ -79,6 +82,7 @@ impl Reconciler {
             netlink,
             firewall,
             ports: Ports::default(),
+            macs: Macs::new(RESYNC),
             last: None,
             report,
         })
@@ -120,8 +124,8 @@ impl Reconciler {
         // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
         let known = self.pictures.borrow().clone().filter(|picture| picture.view.config.is_some());
         let Some(picture) = known else { return Ok(()) };
-        let mut local = self.store.with(|store| local::observe(&self.me, underlay, store))?;
-        local::observe_macs(&mut local, &mut self.netlink)?;
+        let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
+        local.pods = self.macs.complete(pods, &mut self.netlink)?;
         let desired = desired(&picture.view, &local);
         self.report.problems(&desired.problems);
 

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
 use twill_fabric::{Local, Pod, Underlay};
-use twill_ipam::{Attachment, BootTime, State, Store};
-use twill_linux::table::link;
-use twill_linux::{IfName, MacAddr, Netlink};
+use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
+use twill_linux::{IfName, MacAddr};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -22,8 +21,13 @@ pub struct Me {
     pub run_dir: PathBuf,
 }
 
-/// Reads the blocks and the pods. Pods that an ADD or DEL is working on are left out: nobody touches what is theirs.
-pub(super) fn observe(me: &Me, underlay: Underlay, store: &mut Store) -> Result<Local, twill_ipam::Error> {
+/// Reads the blocks and the pods. Pods that an ADD or DEL is working on are left out: nobody touches what is theirs. The
+/// pods are apart, since their MACs are only supposed.
+pub(super) fn observe(
+    me: &Me,
+    underlay: Underlay,
+    store: &mut Store,
+) -> Result<(Local, Vec<(AttachmentId, Pod)>), twill_ipam::Error> {
     let blocks = store.blocks(BootTime::now())?;
     let mut tunnel = Tunnel::default();
     for ip in blocks.iter().filter_map(|block| block.tunnel) {
@@ -34,29 +38,16 @@ pub(super) fn observe(me: &Me, underlay: Underlay, store: &mut Store) -> Result<
     }
     let pods = store.attachments()?.iter().filter_map(pod).collect();
     let blocks = blocks.into_iter().map(|block| block.block).collect();
-    Ok(Local { name: me.name.clone(), vtep_mac: me.vtep_mac, underlay, tunnel, blocks, pods })
-}
-
-/// Asks the kernel for the MACs of the pods' ends, which a runtime may have chosen and a plugin in the chain may have
-/// changed. A pod whose end cannot be seen is left out: nobody may guess what its neighbour is.
-pub(super) fn observe_macs(local: &mut Local, netlink: &mut Netlink) -> Result<(), twill_linux::Error> {
-    let hosts: Vec<_> = local.pods.iter().map(|pod| pod.host).collect();
-    let macs = link::peer_macs(netlink, &hosts)?;
-    local.pods.retain_mut(|pod| match macs.get(&pod.host) {
-        Some(mac) => {
-            pod.mac = *mac;
-            true
-        }
-        None => false,
-    });
-    Ok(())
+    let (name, vtep_mac) = (me.name.clone(), me.vtep_mac);
+    Ok((Local { name, vtep_mac, underlay, tunnel, blocks, pods: Vec::new() }, pods))
 }
 
 /// With the MAC that it has if nobody chose one.
-fn pod(attachment: &Attachment) -> Option<Pod> {
-    (attachment.state == State::Attached).then(|| Pod {
+fn pod(attachment: &Attachment) -> Option<(AttachmentId, Pod)> {
+    let pod = || Pod {
         host: IfName::new(&attachment.hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name"),
         mac: MacAddr(attachment.hash.pod_mac()),
         addresses: attachment.addresses.iter().map(|(ip, _)| *ip).collect(),
-    })
+    };
+    (attachment.state == State::Attached).then(|| (attachment.id, pod()))
 }
