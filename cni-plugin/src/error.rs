@@ -151,10 +151,12 @@ pub(crate) enum Error {
     #[error("the attachment is not as ADD left it: {}", .0.join("; "))]
     Differences(Vec<String>),
     /// STATUS: an ADD could not be served.
-    #[error("the network is not ready on this node: {}", .wrong.join("; "))]
+    #[error("network {network} is not ready on this node: {}", said(.wrong))]
     Unavailable {
+        /// The network.
+        network: NetworkName,
         /// Why, all of it.
-        wrong: Vec<String>,
+        wrong: Vec<Trouble>,
         /// Whether pods that are attached suffer too.
         limited: bool,
     },
@@ -176,6 +178,19 @@ pub(crate) enum Error {
         /// What could not be undone, and why.
         left: Vec<Error>,
     },
+}
+
+/// Why a network is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What an operator can do, where that is not the same thing said again.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+fn said(troubles: &[Trouble]) -> String {
+    troubles.iter().map(|trouble| trouble.what.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 /// An attachment that a GC could not remove.
@@ -294,6 +309,10 @@ impl Error {
             // The texts of these hold their cause.
             Self::Store { .. } | Self::Kernel { .. } => {}
             Self::Exhausted { remedy, .. } => parts.push((*remedy).to_owned()),
+            Self::Unavailable { wrong, .. } => {
+                parts.extend(wrong.iter().filter_map(|trouble| trouble.remedy).map(str::to_owned));
+                parts.dedup();
+            }
             Self::Incomplete { left, .. } => parts.extend(left.iter().map(ToString::to_string)),
             Self::NotUndone { source, left } => {
                 parts.extend(Some(source.details()).filter(|details| !details.is_empty()));

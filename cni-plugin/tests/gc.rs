@@ -133,6 +133,58 @@ fn other_networks_are_not_touched_also_where_the_store_does_not_know_whose_a_pod
 }
 
 #[test]
+fn a_further_interface_that_goes_leaves_no_rule_in_its_pod_and_the_first_one_serves_on() {
+    let Some(room) = room() else { return };
+    let first = room.dual();
+    let mut second = room.conf(json!({"subnets": ["10.43.0.0/24", "fd00:43::/120"]}));
+    second["name"] = "other".into();
+    let one = attach(&room, &first, &["p1"]).remove(0);
+    let rules = || room.ip("p1", "rule show") + &room.ip("p1", "-6 rule show");
+    let before = rules();
+    let path = room.path("p1");
+    let add = [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "p1"), ("CNI_NETNS", path.as_str()), ("CNI_IFNAME", "eth1")];
+    room.call(&add, &second.to_string()).result();
+    assert_ne!(rules(), before);
+    room.gc(&second, &[]).silent();
+    assert_eq!(rules(), before);
+    assert_eq!(room.rows().len(), 1);
+    room.check("p1", &first, &one).silent();
+}
+
+/// The limiting devices of the node and the elements of its table of published ports.
+fn beside_links(room: &Room) -> (usize, usize) {
+    let devices = room.ip("node", "-o link show type ifb").lines().count();
+    let table = room.exec("node", "nft", &["list", "table", "inet", "twill_ports"]);
+    (devices, String::from_utf8(table.stdout).unwrap().matches("comment").count())
+}
+
+#[test]
+fn ports_and_limits_go_with_what_is_collected_and_those_of_others_stay() {
+    let Some(room) = room() else { return };
+    let asks = |port: u16| {
+        let mut conf = room.dual();
+        conf["runtimeConfig"] = json!({
+            "portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}],
+            "bandwidth": {"egressRate": 20_000_000, "egressBurst": 1_000_000},
+        });
+        conf
+    };
+    for (pod, port) in [("p1", 8081), ("p2", 8082)] {
+        attach(&room, &asks(port), &[pod]);
+    }
+    let (devices, elements) = beside_links(&room);
+    assert_eq!(devices, 2);
+    assert!(elements > 0 && elements % 2 == 0, "{elements}");
+    room.gc(&room.dual(), &["p2"]).silent();
+    assert_eq!(beside_links(&room), (1, elements / 2));
+    // A pod's end takes the link, the routes and the neighbours with it, but not these.
+    room.remove_namespace("p2");
+    room.gc(&room.dual(), &[]).silent();
+    assert_eq!(beside_links(&room), (0, 0));
+    room.assert_empty();
+}
+
+#[test]
 fn what_an_add_works_on_is_no_garbage_and_what_a_killed_one_left_is() {
     let Some(room) = room() else { return };
     let conf = room.dual();

@@ -207,6 +207,31 @@ fn an_element_whose_owner_is_no_more_gives_way() {
 }
 
 #[test]
+fn a_gc_removes_ports_and_limiting_devices_that_have_neither_row_nor_link() {
+    let Some(room) = street() else { return };
+    web(&room, "a");
+    room.del("a", &room.dual()).silent();
+    let result = web(&room, "b");
+    for owner in ["00000000000aa", "00000000000bb"] {
+        let host_port = if owner.ends_with("aa") { 9000 } else { 9001 };
+        let element = format!("0.0.0.0/0 . {host_port} comment \"{owner}\" : 10.42.0.99 . 80");
+        let left = format!("create element inet twill_ports tcp4 {{ {element} }}");
+        assert!(room.exec("node", "nft", &[&left]).status.success());
+        room.ip("node", &format!("link add bw{owner} type ifb"));
+    }
+    // Somebody's, who has another store.
+    room.ip("node", "link add tw00000000000bb type veth peer name other");
+    let mut conf = room.dual();
+    conf["cniVersion"] = json!("1.1.0");
+    conf["cni.dev/valid-attachments"] = json!([{"containerID": "b", "ifname": "eth0"}]);
+    let gc = [("CNI_COMMAND", "GC"), ("CNI_PATH", "/opt/cni/bin")];
+    room.call(&gc, &conf.to_string()).silent();
+    assert_eq!(elements(&room), 7);
+    assert!(!room.kernel().contains("00aa") && room.kernel().contains("bw00000000000bb"));
+    assert!(room.ask("outside", false, socket(NODE[0], 8080)).is_some(), "{result}");
+}
+
+#[test]
 fn what_a_killed_add_published_is_withdrawn_by_the_next_one() {
     let Some(room) = street() else { return };
     web(&room, "a");

@@ -63,6 +63,7 @@ fn stand_alone_subnets_that_are_used_up_are_50_as_long_as_they_are() {
     attach(&room, &conf, &["p2"]);
     let text = room.status(&conf).error(50);
     assert!(text.contains("no IPv4 address is left on this node: 2 of 2"), "{text}");
+    assert!(text.contains("network net ") && text.contains("add a prefix to \"subnets\""), "{text}");
     assert!(!text.contains("IPv6"), "{text}");
     room.pod("p3");
     room.add("p3", &conf).error(100);
@@ -99,7 +100,7 @@ fn without_a_daemon_and_etcd_a_node_is_ready_while_addresses_remain() {
     attach(&room, &conf, &["p2"]);
     assert!(room.status(&conf).error(50).contains("2 of 2"));
     drop(cluster(&room, &[], &["main"]));
-    assert!(room.status(&conf).error(50).contains("no further block"));
+    assert!(room.status(&conf).error(50).contains("add a pool"));
     room.del("p1", &conf).silent();
     room.status(&conf).silent();
 }
@@ -191,7 +192,7 @@ fn pods_that_reach_nobody_since_forwarding_was_switched_off_are_51() {
     room.status(&conf).silent();
     switch("ipv4/ip_forward", "0");
     let text = room.status(&conf).error(51);
-    assert!(text.contains("IPv4") && !text.contains("IPv6"), "{text}");
+    assert!(text.contains("forwarding of IPv4") && !text.contains("of IPv6"), "{text}");
     // The machine's switch alone says nothing: what counts is that of each interface.
     let host = room.rows()[0].hash.host_ifname();
     switch(&format!("ipv4/conf/{host}/forwarding"), "1");

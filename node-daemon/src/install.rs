@@ -23,6 +23,8 @@ use file::Done;
 pub use flags::{InstallFlags, UninstallFlags};
 use flags::{Knowledge, Place};
 
+/// A reference plugin. Without it containerd refuses every sandbox, after ours has attached it.
+const LOOPBACK: &str = "loopback";
 /// Of a program that anybody may run.
 const PROGRAM: u32 = 0o755;
 /// Of a file that anybody may read.
@@ -62,6 +64,12 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
             "{} sorts before {}: runtimes take the first, and go on using its network until it is removed",
             other.display(),
             flags.place.conflist_name
+        ));
+    }
+    if !flags.place.cni_bin_dir.join(LOOPBACK).exists() {
+        warn(&format!(
+            "{} has no plugin {LOOPBACK}, which containerd calls for every pod of a kubelet: install CNI's reference plugins",
+            flags.place.cni_bin_dir.display()
         ));
     }
     if flags.stay { wait::until_stopped() } else { Ok(()) }

@@ -168,7 +168,8 @@ fn the_list_comes_when_the_node_can_serve_and_not_before() {
     assert!(line.contains("waiting") && line.contains("twilld has not run there"), "{line}");
     assert_eq!(machine.files(), ["twill"], "the plugin is there, the list is not");
     let store = machine.serve();
-    assert_eq!(end(child), (true, String::new()));
+    let (success, said) = end(child);
+    assert!(success, "{said}");
     assert_eq!(machine.files(), ["05-twill.conflist", "twill"]);
     drop(store);
 }
@@ -328,6 +329,16 @@ fn a_list_that_sorts_before_is_told_of() {
     assert!(said.contains("00-first.conf sorts before 05-twill.conflist"), "{said}");
     assert!(!said.contains("00-first.bak") && !said.contains("10-later"), "{said}");
     let said = succeeded(machine.install(&["--no-wait", "--conflist-name", "00-early.conflist"]));
+    assert!(!said.contains("sorts before"), "{said}");
+}
+
+#[test]
+fn a_missing_plugin_that_containerd_needs_is_told_of() {
+    let machine = Machine::new();
+    let said = succeeded(machine.install(&["--no-wait"]));
+    assert!(said.contains("warning") && said.contains("no plugin loopback"), "{said}");
+    fs::write(machine.path("bin/loopback"), "").unwrap();
+    let said = succeeded(machine.install(&["--no-wait"]));
     assert!(!said.contains("warning"), "{said}");
 }
 

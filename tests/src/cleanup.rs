@@ -1,10 +1,12 @@
 //! The end of a lab, whatever the end of its owner.
 //!
-//! All of a lab is found by its prefix: the namespaces, the processes in them, the directory below [`ROOT`] and the
-//! results that libcni keeps. So removing it needs no memory of what was made, may be interrupted, and may be repeated.
+//! All of a lab is found by its prefix: the namespaces, the processes in them, the directory below [`ROOT`], the
+//! cgroups of containers and the results that libcni keeps. So removing it needs no memory of what was made, may be interrupted, and may be repeated.
 //! It is done by the owner, when a [`crate::Lab`] is dropped; by a guard, another process, which sees that the owner has
 //! ended because a pipe closes, be it by an interrupt, a kill or a panic; and by whoever makes the next lab, for labs
 //! whose owner and guard were both killed.
+
+pub mod cgroups;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -84,6 +86,7 @@ pub fn remove(prefix: &str) -> Result<()> {
     };
     let directory = directory(prefix);
     outcomes.push(remove_results(prefix));
+    outcomes.push(cgroups::remove(prefix));
     outcomes.push(match umount2(&directory, MntFlags::MNT_DETACH) {
         Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
         Err(errno) => Err(LabError::errno(format!("unmounting {}", directory.display()))(errno)),

@@ -20,6 +20,8 @@ pub const VERSION: &str = "1.0.0";
 pub mod code {
     /// Try again later.
     pub const LATER: u64 = 11;
+    /// STATUS: an ADD could not be served.
+    pub const UNAVAILABLE: u64 = 50;
     /// No addresses left.
     pub const NO_ADDRESS: u64 = 100;
     /// The interface exists.
@@ -39,6 +41,10 @@ pub enum Verb {
     Del,
     /// Look whether all is as ADD left it.
     Check,
+    /// Remove what is not in a list. Names no attachment.
+    Gc,
+    /// Say whether an ADD could be served. Names no attachment.
+    Status,
     /// What versions are supported.
     Version,
 }
@@ -50,6 +56,8 @@ impl Verb {
             Self::Add => "ADD",
             Self::Del => "DEL",
             Self::Check => "CHECK",
+            Self::Gc => "GC",
+            Self::Status => "STATUS",
             Self::Version => "VERSION",
         }
     }

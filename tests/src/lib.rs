@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod binaries;
 pub mod cleanup;
+pub mod clients;
 pub mod cni;
 pub mod deadline;
 pub mod demo;

@@ -118,6 +118,11 @@ impl Node {
         write(&self.directory().join("machine-id"), format!("{id}\n").as_bytes())
     }
 
+    /// The programs that it runs.
+    pub fn binaries(&self) -> &Binaries {
+        &self.seat.site.binaries
+    }
+
     // ---- the daemon ------------------------------------------------------------------------------------------------
 
     /// Starts the daemon where it does not run. It does not wait for anything.
@@ -244,6 +249,14 @@ impl Node {
             parts.push(self.query_store("SELECT text FROM address WHERE attachment IS NOT NULL ORDER BY text")?);
         }
         Ok(parts.join("\n").lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The last address of the node's block of a family, which nobody gets by himself for a long time.
+    pub fn last_address(&self, ipv6: bool) -> Result<IpAddr> {
+        let blocks = self.query_store("SELECT cidr FROM block ORDER BY cidr")?;
+        let mut blocks = blocks.lines().filter_map(|cidr| cidr.parse::<IpNetwork>().ok());
+        let block = blocks.find(|block| block.is_ipv6() == ipv6).and_then(|block| block.iter().last());
+        block.ok_or_else(|| LabError::wrong(format!("{} has no block of that family", self.name())))
     }
 
     /// The answer of the node store to a query, read by `sqlite3`.

@@ -112,7 +112,7 @@ impl Pod {
     pub fn call_with_netns(&self, verb: Verb, netns: &Path) -> Result<Answer> {
         let previous = match verb {
             Verb::Check | Verb::Del => self.lock().clone(),
-            Verb::Add | Verb::Version => None,
+            Verb::Add | Verb::Gc | Verb::Status | Verb::Version => None,
         };
         let call = Call {
             plugin: &self.seat.site.binaries.plugin(),

@@ -1,12 +1,13 @@
-//! What the plugin tells a runtime: CHECK finds what was removed, and what ADD refuses leaves nothing behind.
+//! What the plugin tells a runtime: CHECK finds what was removed, what ADD refuses leaves nothing behind, and STATUS and GC
+//! know the node.
 //!
-//! But for the exhausted pool of a cluster they run stand-alone, so that no daemon repairs what CHECK is to find.
+//! But for exhausted pools of a cluster they run stand-alone, so that no daemon repairs what CHECK is to find.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use twill_tests::cni::{Verb, code};
+use twill_tests::cni::{Answer, Call, Verb, code};
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, PoolSpec, Result, with_lab};
 
@@ -328,5 +329,43 @@ fn a_result_names_the_host_end_first_and_the_sandbox_to_the_letter() {
         assert_eq!(interfaces[1]["sandbox"].as_str().map(Path::new), Some(pod.namespace().path()));
         assert_eq!(result["ips"][0]["interface"], 1);
         Ok(())
+    });
+}
+
+/// A verb about the network of a node, of the version that has it.
+fn of_network(lab: &Lab, verb: Verb, list: serde_json::Value) -> Result<Answer> {
+    let node = lab.node(1);
+    let mut input = node.network().plugin_input(None);
+    input["cniVersion"] = "1.1.0".into();
+    input["cni.dev/valid-attachments"] = list;
+    let (plugin, none) = (lab.binaries().plugin(), "");
+    let call = Call { plugin: &plugin, verb, container: none, netns: Path::new(none), ifname: none, input: &input };
+    call.run_in(node.namespace())
+}
+
+#[test]
+fn a_node_is_ready_while_it_has_addresses_be_etcd_and_the_daemon_away_and_not_without() {
+    let pool = PoolSpec::new("small", "10.44.0.0/30", Some(30));
+    with_lab(Lab::builder().nodes(1).pools([pool]), |lab| {
+        let node = lab.node(1);
+        let status = || of_network(lab, Verb::Status, serde_json::Value::Null);
+        deadline::until("the node is ready", PATIENCE, || Ok(status()?.success))?;
+        let first = node.add_pod("p0")?;
+        lab.etcd().kill()?;
+        status()?.expect_success()?;
+        node.kill_daemon()?;
+        status()?.expect_success()?;
+        // Of four addresses one is the tunnel's.
+        let pods = ["p1", "p2"].map(|name| node.add_pod(name));
+        pods.into_iter().try_for_each(|pod| pod.map(drop))?;
+        let full = status()?;
+        full.expect_code(code::UNAVAILABLE)?;
+        assert!(full.output["msg"].as_str().is_some_and(|text| text.contains("3 of 4")), "{}", full.output);
+
+        let listed = serde_json::json!([{"containerID": first.container(), "ifname": "eth0"}]);
+        of_network(lab, Verb::Gc, listed)?.expect_success()?;
+        first.check()?;
+        assert_eq!(node.query_store("SELECT count(*) FROM attachment")?.trim(), "1");
+        status()?.expect_success().map(drop)
     });
 }

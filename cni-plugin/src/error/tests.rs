@@ -82,10 +82,14 @@ fn no_error_of_a_del_is_taken_for_success_by_a_go_client() {
 }
 
 #[test]
-fn a_status_tells_whether_pods_suffer_by_its_code() {
-    let error = |limited| Error::Unavailable { wrong: vec!["a".into(), "b".into()], limited };
+fn a_status_tells_all_that_is_wrong_and_by_its_code_whether_pods_suffer() {
+    let trouble = |what: &str, remedy| Trouble { what: what.to_owned(), remedy };
+    let wrong = vec![trouble("a", Some("do x")), trouble("b", None), trouble("c", Some("do x"))];
+    let error = |limited| Error::Unavailable { network: "net".parse().unwrap(), wrong: wrong.clone(), limited };
     assert_eq!((error(false).code(), error(true).code()), (50, 51));
-    assert!(error(false).to_string().ends_with("a; b"));
+    let document = error(false).document(Some(Verb::Status), Version::NEWEST);
+    assert_eq!(document["msg"], "network net is not ready on this node: a; b; c");
+    assert_eq!(document["details"], "do x");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use nix::unistd::{AccessFlags, access};
 use twill_ipam::store::{BlockUse, Environment, Outlook, Role};
 use twill_ipam::{BootTime, Error as Ipam, Family, Store};
 
-use crate::error::Error;
+use crate::error::{Error, Trouble};
 use crate::request::network::Status;
 use crate::sysctl;
 
@@ -32,32 +32,44 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// The room in bytes that the file system of the run directory must have: the store grows by less with an ADD.
 const ROOM: u64 = 128 * 1024;
 
+const WRITABLE: &str = "give the run directory a file system that is writable and has room";
+const FORWARD: &str = "set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding to 1, as twilld or the next ADD does";
+const DAEMON: &str = "see whether twilld runs on this node and reaches etcd";
+
 const LOOK: &str = "looking for addresses";
 
 /// Succeeds where an ADD could be served; [`Error::Unavailable`] otherwise.
 pub(crate) fn status(request: &Status) -> Result<(), Error> {
     let seen = match place(request.run_dir()) {
         Ok(()) => look(request)?,
-        Err(why) => Seen { wrong: vec![why], ..Seen::default() },
+        Err(why) => Seen { wrong: vec![trouble(why, WRITABLE)], ..Seen::default() },
     };
     let cut_off = seen.pods.iter().filter(|family| sysctl::stops_at_the_node(**family == Family::V6));
     let cut_off: Vec<_> = cut_off
         .map(|family| {
-            format!("forwarding of {family} is switched off, so that the pods here reach nobody but the node")
+            let what = "is switched off, so that the pods here reach nobody but the node";
+            trouble(format!("forwarding of {family} {what}"), FORWARD)
         })
         .collect();
     let limited = !cut_off.is_empty();
     let wrong: Vec<_> = cut_off.into_iter().chain(seen.wrong).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Unavailable { wrong, limited }) }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Unavailable { network: request.conf.name.clone(), wrong, limited })
 }
 
 /// What the store told.
 #[derive(Debug, Default)]
 struct Seen {
     /// Why an ADD would fail.
-    wrong: Vec<String>,
+    wrong: Vec<Trouble>,
     /// The families in which there are pods.
     pods: Vec<Family>,
+}
+
+fn trouble(what: String, remedy: &'static str) -> Trouble {
+    Trouble { what, remedy: Some(remedy) }
 }
 
 /// Whether locks and store can be made and written.
@@ -84,32 +96,46 @@ fn look(request: &Status) -> Result<Seen, Error> {
         // Stand-alone, the first ADD makes it.
         Err(error) if error.is_absence() && request.is_standalone() => return Ok(Seen::default()),
         Err(error) if error.is_absence() => {
-            let why = "twilld has not run on this node since it booted, so it has no addresses";
-            return Ok(Seen { wrong: vec![why.to_owned()], ..Seen::default() });
+            let what = "the node has no store, and so no addresses: twilld has not made one since it booted".to_owned();
+            return Ok(Seen { wrong: vec![trouble(what, DAEMON)], ..Seen::default() });
         }
-        Err(error) => return Ok(Seen { wrong: vec![error.to_string()], ..Seen::default() }),
+        Err(error) => return Ok(Seen { wrong: vec![by_its_own_words(&error)], ..Seen::default() }),
     };
     let now = BootTime::now();
     let mut seen = Seen::default();
     match store.outlook(&request.conf.subnets, &request.conf.pools, now) {
-        Ok(outlooks) => seen.wrong = outlooks.iter().filter_map(shortage).collect(),
+        Ok(outlooks) => {
+            seen.wrong = outlooks.iter().filter_map(|outlook| shortage(outlook, request.is_standalone())).collect();
+        }
         // The configuration is at fault, and an ADD says the same.
         Err(error @ Ipam::Overlap { .. }) => return Err(Error::store(LOOK)(error)),
         // Stand-alone, the next ADD rebuilds it.
         Err(Ipam::NotRebuilt) if request.is_standalone() => {}
-        Err(error) => seen.wrong.push(error.to_string()),
+        Err(error @ Ipam::NotRebuilt) => seen.wrong.push(trouble(error.to_string(), DAEMON)),
+        Err(error) => seen.wrong.push(by_its_own_words(&error)),
     }
     let blocks = store.blocks(now).map_err(Error::store(LOOK))?;
     seen.pods = [Family::V4, Family::V6].into_iter().filter(|family| has_pods(&blocks, *family)).collect();
     Ok(seen)
 }
 
+/// The store's errors say what to do, where something is to be done.
+fn by_its_own_words(error: &Ipam) -> Trouble {
+    Trouble { what: error.to_string(), remedy: None }
+}
+
 /// Why a family has no address for another pod, if it has none.
-fn shortage(outlook: &Outlook) -> Option<String> {
+fn shortage(outlook: &Outlook, standalone: bool) -> Option<Trouble> {
     let Outlook { family, total, assigned, cooling, free, exhausted } = *outlook;
     let further = if exhausted { ", and the pools have no further block" } else { "" };
+    let remedy = match (standalone, exhausted) {
+        (true, _) => "add a prefix to \"subnets\", or remove pods",
+        (false, true) => "add a pool, or remove pods",
+        (false, false) => DAEMON,
+    };
     (free == 0 && cooling == 0).then(|| {
-        format!("no {family} address is left on this node: {assigned} of {total} are in use and none cools{further}")
+        let counted = format!("{assigned} of {total} are in use and none cools{further}");
+        trouble(format!("no {family} address is left on this node: {counted}"), remedy)
     })
 }
 

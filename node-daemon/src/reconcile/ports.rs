@@ -5,6 +5,7 @@
 //! without a row are for the sweep.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use twill_fabric::ports::{of, published};
 use twill_ipam::{KeyHash, Liveness, State};
@@ -42,8 +43,8 @@ impl Ports {
         }
         let mut repaired = Vec::new();
         for owners in differing.chunks(AT_ONCE) {
-            let (_locks, wanted) = hold(store, &run_dir, owners)?;
-            repaired.extend(repair(&wanted)?);
+            let held = hold(store, &run_dir, owners)?;
+            repaired.extend(repair(&held.wanted)?);
         }
         // The rules alone; with ports they were made again on the way.
         if differing.is_empty() {
@@ -60,12 +61,15 @@ fn differs(standing: &Standing, owner: KeyHash, wanted: &[Port]) -> bool {
     !(wrong.is_empty() && missing.is_empty())
 }
 
-/// Locks the owners on whom nobody works, and reads what they are to have as long as the locks are held.
-fn hold(
-    store: &NodeStore,
-    run_dir: &std::path::Path,
-    owners: &[KeyHash],
-) -> Result<(Vec<Liveness>, BTreeMap<KeyHash, Vec<Port>>), Obstacle> {
+/// Owners whom nobody else works on as long as this is held.
+struct Held {
+    _locks: Vec<Liveness>,
+    /// The ports of each.
+    wanted: BTreeMap<KeyHash, Vec<Port>>,
+}
+
+/// Locks the owners on whom nobody works, and reads what they are to have.
+fn hold(store: &NodeStore, run_dir: &Path, owners: &[KeyHash]) -> Result<Held, Obstacle> {
     let (mut locks, mut wanted) = (Vec::new(), BTreeMap::new());
     for owner in owners {
         let Some(lock) = Liveness::try_acquire(run_dir, *owner)? else { continue };
@@ -75,7 +79,7 @@ fn hold(
             locks.push(lock);
         }
     }
-    Ok((locks, wanted))
+    Ok(Held { _locks: locks, wanted })
 }
 
 /// Repairs the ports of owners whose locks are held: all at once, or, where something is in the way of one, each by itself.
