@@ -4,6 +4,7 @@
 //! belongs to an ADD that was killed; the kernel frees the lock with the process, also across PID and mount namespaces,
 //! so no timer has to guess. Called by the plugin, and by the daemon's sweep.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -15,6 +16,9 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::error::io;
 use crate::{Error, KeyHash, store, wait::Wait};
+
+/// Behind the byte of the greatest hash, which has 52 bits.
+const END: i64 = 1 << 52;
 
 /// An open-file-description lock on one byte of `ops.lock`; freed with the process, however that ends.
 #[derive(Debug)]
@@ -59,6 +63,25 @@ impl Liveness {
         lend.map(drop).map_err(|errno| io("lending the lock", Path::new("ops.lock"))(errno.into()))
     }
 
+    /// The keys that somebody works on at this moment. Nobody does where there is no file to lock.
+    pub fn held(run_dir: &Path) -> Result<BTreeSet<KeyHash>, Error> {
+        let path = run_dir.join("ops.lock");
+        let file = match File::open(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            other => other.map_err(io("opening", &path))?,
+        };
+        let mut keys = BTreeSet::new();
+        // The kernel tells one lock of a range at a time; what is before and behind it is asked for in turn.
+        let mut ranges = vec![(0, END)];
+        while let Some((first, end)) = ranges.pop() {
+            if let Some(at) = locked_within(&file, first, end).map_err(io("asking for the locks of", &path))? {
+                keys.extend(u64::try_from(at).ok().map(KeyHash));
+                ranges.extend([(first, at), (at + 1, end)]);
+            }
+        }
+        Ok(keys)
+    }
+
     /// Whose lock it is.
     pub fn key(&self) -> KeyHash {
         self.key
@@ -91,6 +114,22 @@ fn lock_byte(file: &File, key: KeyHash) -> std::io::Result<bool> {
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The offset of some locked byte from `first` up to `end`, which is not asked for.
+fn locked_within(file: &File, first: i64, end: i64) -> std::io::Result<Option<i64>> {
+    if first >= end {
+        return Ok(None);
+    }
+    let mut range = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: first,
+        l_len: end - first,
+        l_pid: 0,
+    };
+    fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut range))?;
+    Ok((range.l_type != libc::F_UNLCK as i16).then_some(range.l_start))
 }
 
 fn same_file(file: &File, path: &Path) -> std::io::Result<bool> {
@@ -140,6 +179,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = Liveness::try_acquire(dir.path(), KeyHash((1 << 52) - 1)).unwrap().unwrap();
         assert!(Liveness::try_acquire(dir.path(), held.key()).unwrap().is_none());
+    }
+
+    #[test]
+    fn all_that_are_held_are_told_and_none_that_was_freed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Liveness::held(dir.path()).unwrap().is_empty());
+        let keys = [0, 1, 77, (1 << 52) - 1].map(KeyHash);
+        let held = keys.map(|key| Liveness::try_acquire(dir.path(), key).unwrap().unwrap());
+        drop(Liveness::try_acquire(dir.path(), KeyHash(5)).unwrap());
+        assert_eq!(Liveness::held(dir.path()).unwrap(), BTreeSet::from(keys));
+        drop(held);
+        assert!(Liveness::held(dir.path()).unwrap().is_empty());
     }
 
     #[test]

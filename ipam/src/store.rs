@@ -254,12 +254,17 @@ impl Store {
         now: BootTime,
     ) -> Result<Attachment, Error> {
         let (schema, cooling) = (self.schema, self.cooling);
-        self.write("reserving", |tx| {
+        let row = self.commit("reserving", |tx| {
             if !extras.is_empty() {
                 schema.upgrade(tx, schema::version(tx)?)?;
             }
             reserving::reserve(tx, wanted, extras, now, cooling)
-        })
+        })?;
+        self.still_there().inspect_err(|_| {
+            // The caller never gets to know the row, so nobody else would undo it.
+            drop(self.commit("releasing", |tx| attachments::release(tx, row.id, now)));
+        })?;
+        Ok(row)
     }
     /// reserved → attached, where the row is still ours and reserved; else [`Error::Overtaken`].
     pub fn confirm(&mut self, id: AttachmentId, now: BootTime) -> Result<(), Error> {
@@ -417,9 +422,20 @@ impl Store {
 
     // ---- transactions ---------------------------------------------------------------------------------------------
 
-    /// One write. It begins as such: a transaction that reads first and writes later fails at once where it meets
-    /// another, whatever the busy handler would wait.
+    /// One write, and a look whether the file is still the one that others open.
     fn write<T>(
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.commit(what, change)?;
+        self.still_there()?;
+        Ok(outcome)
+    }
+
+    /// One transaction. It begins as a write: one that reads first and writes later fails at once where it meets another,
+    /// whatever the busy handler would wait.
+    fn commit<T>(
         &mut self,
         what: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
@@ -428,7 +444,6 @@ impl Store {
         self.schema.check(&self.path, schema::version(&tx)?)?;
         let outcome = change(&tx)?;
         tx.commit().map_err(sqlite(what))?;
-        self.still_there()?;
         Ok(outcome)
     }
 

@@ -1,4 +1,5 @@
 //! Ports and limits of attachments in the store, and files of an older and a newer minor version.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,10 +1,12 @@
 //! The command line of `twilld`: the daemon's flags, as the topmost layer of the node configuration, and the commands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use twill_conf::Error;
 use twill_conf::node::{NodeLayer, Setting};
+use twill_ipam::sweep::GRACE;
 
 use crate::install::{InstallFlags, UninstallFlags};
 
@@ -58,9 +60,17 @@ pub struct Flags {
     /// What to log: error, warn, info, debug, trace, or a filter as in info,twill_cluster=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// The grace period of the sweep, for tests that cannot wait for it
+    #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
+    sweep_grace_ms: Option<u64>,
 }
 
 impl Flags {
+    /// For how long a link must be missing before its row is freed.
+    pub fn sweep_grace(&self) -> Duration {
+        self.sweep_grace_ms.map_or(GRACE, Duration::from_millis)
+    }
+
     /// What was said on the command line; all else is left to the layers below.
     pub fn layer(&self) -> Result<NodeLayer, Error> {
         let said = [

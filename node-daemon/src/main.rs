@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn daemon(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let conf = settings::resolve(flags)?;
     start_log(&conf.log)?;
-    Ok(run::run(conf)?)
+    Ok(run::run(conf, flags.sweep_grace())?)
 }
 
 fn start_log(filter: &str) -> Result<(), twill_conf::Error> {

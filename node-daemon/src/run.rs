@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -54,20 +55,20 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> Fatal {
     move |cause| Fatal::Io { what, cause }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT.
-pub fn run(conf: NodeConf) -> Result<(), Fatal> {
+/// Runs the daemon until SIGTERM or SIGINT. `grace` is the sweep's.
+pub fn run(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let _lock = lock::take(&conf.run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(io_error("starting the runtime"))?;
-    let stopped = runtime.block_on(serve(conf));
+    let stopped = runtime.block_on(serve(conf, grace));
     runtime.shutdown_background();
     stopped
 }
 
-async fn serve(conf: NodeConf) -> Result<(), Fatal> {
+async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
     let etcd = EtcdStore::connect(&conf.etcd, &conf.prefix)?;
@@ -105,7 +106,7 @@ async fn serve(conf: NodeConf) -> Result<(), Fatal> {
         () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
         () = blocks.keep(&etcd, seen.clone(), underlay, rings) => Err(Fatal::Ended("block")),
         () = alive::keep(&etcd, conf.node_name.clone(), epochs) => Err(Fatal::Ended("liveness")),
-        () = sweep::keep(&store) => Err(Fatal::Ended("sweep")),
+        () = sweep::keep(&store, grace) => Err(Fatal::Ended("sweep")),
         heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
     };
     bell.ring(Causes { stop: true, ..Causes::default() });

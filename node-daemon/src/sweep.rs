@@ -15,15 +15,12 @@ use nix::errno::Errno;
 use tokio::time::{MissedTickBehavior, interval};
 use twill_ipam::alias::{HostEnd, Proof};
 use twill_ipam::removal::{self, Failure, Removal};
-use twill_ipam::sweep::{GRACE, Observation, Suspicion, Verdict, judge};
+use twill_ipam::sweep::{Observation, Suspicion, Verdict, judge};
 use twill_ipam::{Attachment, AttachmentId, BootTime, KeyHash, Liveness};
 use twill_linux::table::{self, Device, SeenLink, link};
 use twill_linux::{IfName, Netlink};
 
 use crate::store::{NodeStore, run_dir};
-
-/// Half the grace period: a forgotten row is freed one and a half to two of them after its link went.
-const PERIOD: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
@@ -37,15 +34,16 @@ enum SweepError {
 
 type Suspicions = BTreeMap<AttachmentId, Suspicion>;
 
-/// Sweeps until the daemon ends.
-pub async fn keep(store: &NodeStore) {
-    let mut turn = interval(PERIOD);
+/// Sweeps until the daemon ends, every half a grace period: a forgotten row is freed one and a half to two of them after
+/// its link went.
+pub async fn keep(store: &NodeStore, grace: Duration) {
+    let mut turn = interval(grace / 2);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut suspicions = Suspicions::new();
     loop {
         turn.tick().await;
         let (store, before) = (store.clone(), suspicions.clone());
-        let swept = tokio::task::spawn_blocking(move || sweep(&store, &before)).await;
+        let swept = tokio::task::spawn_blocking(move || sweep(&store, &before, grace)).await;
         match swept.expect("the sweep does not panic") {
             Ok(swept) => {
                 suspicions = swept.suspicions;
@@ -68,7 +66,7 @@ struct Swept {
     failed: Vec<(KeyHash, SweepError)>,
 }
 
-fn sweep(store: &NodeStore, before: &Suspicions) -> Result<Swept, SweepError> {
+fn sweep(store: &NodeStore, before: &Suspicions, grace: Duration) -> Result<Swept, SweepError> {
     let at = BootTime::now();
     let mut netlink = Netlink::open()?;
     let ends = host_ends(&mut netlink)?;
@@ -81,7 +79,7 @@ fn sweep(store: &NodeStore, before: &Suspicions) -> Result<Swept, SweepError> {
         let known = before.get(&row.id).copied();
         let mut one = || {
             let lock_free = Liveness::try_acquire(&run_dir, row.hash)?.is_some();
-            let verdict = judge(&row, known, Observation { at, link: ends.contains(&row.hash), lock_free }, GRACE);
+            let verdict = judge(&row, known, Observation { at, link: ends.contains(&row.hash), lock_free }, grace);
             if matches!(verdict, Verdict::Free | Verdict::Finish) {
                 free(store, &run_dir, &mut netlink, &row, verdict)?;
             }

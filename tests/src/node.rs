@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use nix::sys::signal::Signal;
@@ -127,6 +128,30 @@ impl Node {
 
     /// Starts the daemon where it does not run. It does not wait for anything.
     pub fn start_daemon(&self) -> Result<()> {
+        self.start_daemon_as(|command| command)
+    }
+
+    /// The same where the sweep frees after this grace period.
+    pub fn start_sweeping_daemon(&self, grace: Duration) -> Result<()> {
+        self.start_daemon_as(|mut command| {
+            command.args(["--sweep-grace-ms", &grace.as_millis().to_string()]);
+            command
+        })
+    }
+
+    /// The same in a mount namespace where no pod's namespace has a path.
+    pub fn start_blind_daemon(&self, grace: Duration) -> Result<()> {
+        self.start_daemon_as(|command| {
+            let hidden = format!("mount -t tmpfs none {} && exec \"$0\" \"$@\"", crate::namespace::DIRECTORY);
+            let mut blind = Command::new("unshare");
+            blind.args(["--mount", "--propagation", "private", "sh", "-c", &hidden]);
+            blind.arg(command.get_program()).args(command.get_args());
+            blind.args(["--sweep-grace-ms", &grace.as_millis().to_string()]);
+            blind
+        })
+    }
+
+    fn start_daemon_as(&self, change: impl FnOnce(Command) -> Command) -> Result<()> {
         let mut daemon = self.lock();
         if daemon.is_none() {
             let etcd = self.seat.site.etcd.as_ref();
@@ -136,7 +161,7 @@ impl Node {
             command.arg("--run-dir").arg(self.run_dir());
             command.arg("--state-dir").arg(self.directory().join("state"));
             command.arg("--config").arg(self.directory().join("twilld.toml"));
-            *daemon = Some(self.namespace().start_process("twilld", command, &self.log_file())?);
+            *daemon = Some(self.namespace().start_process("twilld", change(command), &self.log_file())?);
         }
         Ok(())
     }

@@ -167,3 +167,18 @@ fn a_module_with_unsafe_blocks_gives_the_reason_at_each() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_a_node_does_reads_no_clock_that_somebody_may_set() -> Result<()> {
+    let crates = ["cni-plugin", "ipam", "linux", "fabric", "node-daemon"].map(|name| workspace().join(name));
+    let (mut looked, mut settable) = (0, Vec::new());
+    for path in sources()?.into_iter().filter(|path| crates.iter().any(|c| path.starts_with(c)) && !is_test(path)) {
+        looked += 1;
+        let text = fs::read_to_string(&path)?;
+        if ["SystemTime", "CLOCK_REALTIME", "UNIX_EPOCH"].iter().any(|clock| text.contains(clock)) {
+            settable.push(folder(&path)?);
+        }
+    }
+    assert!(looked > 50 && settable.is_empty(), "a jump of the clock would change what they do: {settable:?}");
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! GC: removes what the runtime does not know any more, of this network and on this node.
 //!
 //! The store's rows say what there is. A row goes that is of this network, not in the runtime's list, older than this GC,
-//! and that nobody works on: an ADD in flight holds its lock, and one that ended since is younger than the list. Each goes
+//! and that nobody works on: an ADD in flight holds its lock, from before the GC looks at anything. Each goes
 //! as by a DEL, the kernel first; what fails is gathered while the others go on.
 //!
 //! What bears no name of a network is left alone: rows that were rebuilt from the kernel, whose alias holds but a digest of
@@ -11,7 +11,7 @@ use twill_ipam::alias::Proof;
 use twill_ipam::removal::{Failure, remove};
 use twill_ipam::store::Role;
 use twill_ipam::sweep::{Collection, is_garbage};
-use twill_ipam::{Attachment, BootTime, Store};
+use twill_ipam::{Attachment, BootTime, Liveness, Store};
 use twill_linux::Netlink;
 
 use crate::detach::{self, Beyond, Remains};
@@ -24,6 +24,9 @@ const REMOVE: &str = "removing what is not valid any more";
 
 /// Removes what is not valid. [`Error::Incomplete`] names all that is left.
 pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
+    // Before anything that may wait: an ADD that is about to give its result has written its row already, and may have
+    // ended when the row is read, but the runtime's list does not know it yet.
+    let in_flight = Liveness::held(request.run_dir()).map_err(Error::store(READ))?;
     let mut store = match Store::open(request.run_dir(), Role::Guest) {
         Ok(store) => store,
         // Of what was attached in this boot there is no trace, so there is nothing that a list could be compared with.
@@ -32,7 +35,8 @@ pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
     };
     let rows = store.attachments().map_err(Error::store(READ))?;
     let collection = Collection { network: &request.conf.name, valid: &request.valid, began };
-    let garbage: Vec<_> = rows.into_iter().filter(|row| is_garbage(row, &collection)).collect();
+    let garbage: Vec<_> =
+        rows.into_iter().filter(|row| is_garbage(row, &collection) && !in_flight.contains(&row.hash)).collect();
     let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
     let mut left = Vec::new();
     for row in &garbage {
@@ -42,7 +46,12 @@ pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
             host = Netlink::open().map_err(Error::kernel(REMOVE))?;
         }
     }
-    let behind = leftover::collect(request.run_dir(), &mut store, &mut host, REMOVE)?;
+    let behind = match leftover::collect(request.run_dir(), &mut store, &mut host, REMOVE) {
+        Ok(behind) => behind,
+        Err(error) if left.is_empty() => return Err(error),
+        // The attachments that are left tell more; what has no row any more the next GC looks for.
+        Err(_) => Vec::new(),
+    };
     let of = garbage.len() + behind.len();
     left.extend(behind.into_iter().map(|(hash, error)| Left::behind(hash, error)));
     if left.is_empty() {

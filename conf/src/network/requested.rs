@@ -172,7 +172,7 @@ pub struct Bandwidth {
 pub struct Shape {
     /// Bits a second, at least 8.
     pub rate: u64,
-    /// How many bits may go at once after a pause, at least 8; `None`: as many as the kernel can be told.
+    /// How many bits may go at once after a pause, at least 8; `None`: the runtime sets no bounds, and leaves the choice to us.
     pub burst: Option<u64>,
 }
 
