@@ -2,25 +2,34 @@
 //!
 //! Nothing here decides anything: reads are linearizable and of one revision, transactions are sent once, and a failure says
 //! whether the request can have had an effect. Every call ends within [`DEADLINE`], a read, which has as many pages as it
-//! needs, within [`READ_DEADLINE`]. One member is used at a time; a call that fails makes the next one go to another member. Called by the daemon and by `twillctl`.
+//! needs, within [`READ_DEADLINE`]. One member is used at a time; a call that fails makes the next one go to another member.
+//! Certificates, keys and passwords are read again when their files change, by requests that come after that. Called by the
+//! daemon and by `twillctl`.
 
+mod call;
+mod certificate;
+mod credentials;
 mod failure;
+mod handshake;
 mod member;
+mod trouble;
 mod watch;
 mod wire;
 
 use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etcd_client::{Client, Error, GetOptions, KeyValue, ResponseHeader};
+use etcd_client::{Error, GetOptions, KeyValue, ResponseHeader};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+use twill_conf::node::EtcdConf;
 
-use self::failure::{Effect, Failure};
+use self::credentials::Vault;
+use self::failure::Effect;
 use self::member::Member;
+use self::trouble::Asked;
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Outcome, Txn};
 use crate::view::{Entry, Snapshot};
@@ -30,9 +39,6 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a read may take, all its pages and beginnings together.
 pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A request without effect goes to another member after its part of [`DEADLINE`], but not sooner than this: one member
-/// that accepts it and never answers is not to use up the time of all.
-const SHORTEST_TRY: Duration = Duration::from_secs(1);
 /// Keys in one page of a read.
 const PAGE: i64 = 1000;
 /// A read whose revision was compacted away between two pages begins again, so many times.
@@ -56,8 +62,12 @@ struct Inner {
     /// Which member is used; counts on for ever.
     current: AtomicUsize,
     prefix: String,
+    conf: EtcdConf,
     /// All URLs, for errors.
     endpoints: String,
+    vault: Vault,
+    /// Of which version etcd has refused the password, and until when it is not tried again.
+    refused: Mutex<Option<(u64, Instant)>>,
 }
 
 impl fmt::Debug for EtcdStore {
@@ -71,75 +81,32 @@ impl EtcdStore {
     ///
     /// Nothing is sent yet, so it does not matter whether etcd can be reached.
     pub fn connect(endpoints: &[String], prefix: &str) -> Result<Self, InvalidEndpoint> {
-        let members: Vec<Member> = endpoints.iter().map(|url| Member::new(url)).collect::<Result<_, _>>()?;
+        Self::open(&EtcdConf::plain(endpoints.to_owned()), prefix)
+    }
+
+    /// As [`connect`](Self::connect), with TLS and a user as configured. No file is read yet either.
+    pub fn open(conf: &EtcdConf, prefix: &str) -> Result<Self, InvalidEndpoint> {
+        let members: Vec<Member> = conf.endpoints.iter().map(|url| Member::new(url)).collect::<Result<_, _>>()?;
         if members.is_empty() {
             return Err(InvalidEndpoint {
                 endpoint: String::new(),
                 cause: "there must be at least one, as in http://10.0.0.1:2379".into(),
             });
         }
-        let current = AtomicUsize::new(member::random() as usize % members.len());
-        let inner = Inner { members, current, prefix: prefix.to_owned(), endpoints: endpoints.join(",") };
+        if let Some(url) = conf.endpoints.iter().find(|url| url.starts_with("https://") != conf.tls.is_some()) {
+            let cause = "https:// wants the file of a CA, and the file of a CA wants https://".into();
+            return Err(InvalidEndpoint { endpoint: url.clone(), cause });
+        }
+        let inner = Inner {
+            current: AtomicUsize::new(member::random() as usize % members.len()),
+            members,
+            prefix: prefix.to_owned(),
+            conf: conf.clone(),
+            endpoints: conf.endpoints.join(","),
+            vault: Vault::new(conf),
+            refused: Mutex::new(None),
+        };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// Sends a request. One that was surely not sent is sent again, to the next member; one that has no effect, too.
-    async fn call<T, F>(&self, effect: Effect, request: impl Fn(Client) -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        self.call_until(Instant::now() + DEADLINE, effect, request).await
-    }
-
-    /// As [`call`](Self::call), to a deadline that may come sooner than [`DEADLINE`].
-    async fn call_until<T, F>(
-        &self,
-        deadline: Instant,
-        effect: Effect,
-        request: impl Fn(Client) -> F,
-    ) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let patience = self.patience(effect);
-        // Twice each: a transport that lost its connection reports that to the first request after it.
-        let mut tries = 2 * self.inner.members.len();
-        loop {
-            let (index, member) = self.member();
-            let attempt = async { request(member.client().await?).await };
-            let began = Instant::now();
-            let failure = match timeout_at(deadline.min(began + patience), attempt).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => Failure::of(&error),
-                Err(_) => Failure::timeout(began.elapsed()),
-            };
-            self.leave(index);
-            tries -= 1;
-            let again = failure.is_unsent() || (effect == Effect::None && failure.is_passing());
-            if !again || tries == 0 || Instant::now() >= deadline {
-                return Err(failure.into_error(effect, &self.inner.endpoints));
-            }
-        }
-    }
-
-    /// How long one try may take.
-    fn patience(&self, effect: Effect) -> Duration {
-        let members = u32::try_from(self.inner.members.len()).unwrap_or(u32::MAX);
-        match effect {
-            Effect::None => (DEADLINE / members).max(SHORTEST_TRY),
-            Effect::Possible => DEADLINE,
-        }
-    }
-
-    fn member(&self) -> (usize, &Member) {
-        let index = self.inner.current.load(Ordering::Relaxed);
-        (index, &self.inner.members[index % self.inner.members.len()])
-    }
-
-    /// The next request goes to another member, unless somebody else has seen to that already.
-    fn leave(&self, index: usize) {
-        let next = index.wrapping_add(1);
-        self.inner.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
 
     fn full_key(&self, key: &str) -> String {
@@ -156,7 +123,7 @@ impl EtcdStore {
         loop {
             let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(snapshot.revision);
             let page = self
-                .call_until(deadline.min(Instant::now() + DEADLINE), Effect::None, |client| {
+                .call_until(deadline.min(Instant::now() + DEADLINE), Effect::None, Asked::Read(range), |client| {
                     let (start, options) = (start.clone(), options.clone());
                     async move { member::kv(&client).get(start, Some(options)).await }
                 })
@@ -206,7 +173,7 @@ impl Store for EtcdStore {
     async fn commit(&self, txn: &Txn) -> Result<Outcome, StoreError> {
         let request = wire::transaction(&self.inner.prefix, txn);
         let answer = self
-            .call(Effect::Possible, |client| {
+            .call(Effect::Possible, Asked::Write(txn), |client| {
                 let request = request.clone();
                 async move { member::kv(&client).txn(request).await }
             })
@@ -217,15 +184,17 @@ impl Store for EtcdStore {
 
     async fn grant(&self, ttl: Duration) -> Result<i64, StoreError> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
-        let answer = self
-            .call(Effect::Possible, |client| async move { client.lease_client().grant(seconds, None).await })
+        let answer =
+            self.call(Effect::Possible, Asked::Lease, |client| async move {
+                client.lease_client().grant(seconds, None).await
+            })
             .await?;
         Ok(answer.id())
     }
 
     async fn renew(&self, lease: i64) -> Result<bool, StoreError> {
         // One message on a stream of its own: a stream that is kept would have to be resumed after every break.
-        self.call(Effect::None, |client| async move {
+        self.call(Effect::None, Asked::Lease, |client| async move {
             match client.lease_client().keep_alive(lease).await {
                 Ok(_) => Ok(true),
                 Err(Error::LeaseKeepAliveError(text)) if text.contains("not found") => Ok(false),
@@ -253,7 +222,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_cannot_be_used_is_refused_with_what_would_be_right() {
         for (url, word) in [
-            ("https://10.0.0.1:2379", "http://"),
+            ("https://10.0.0.1:2379", "CA"),
             ("10.0.0.1:2379", "http://"),
             ("ftp://10.0.0.1", "http://"),
             ("http://", "host"),

@@ -6,6 +6,7 @@
 //! still absent with the defaults. A value is checked where it is read, so that the error names the key, variable or flag
 //! that its writer knows.
 
+mod etcd;
 mod layer;
 mod rules;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use crate::NodeName;
 
+pub use etcd::{EtcdConf, IdentityFiles, Login, TlsFiles};
 pub use layer::{NodeLayer, Setting};
 
 /// Where the plugin, the daemon and `twillctl` meet, unless told otherwise.
@@ -32,8 +34,8 @@ pub const MACHINE_ID_FILE: &str = "/etc/machine-id";
 pub struct NodeConf {
     /// This node's name; the host name by default.
     pub node_name: NodeName,
-    /// The endpoints of etcd as URLs with scheme, host and port and without path, at least one.
-    pub etcd: Vec<String>,
+    /// How etcd is reached.
+    pub etcd: EtcdConf,
     /// Begins and ends with '/'.
     pub prefix: String,
     /// The interface that carries traffic between nodes; the one of the default route where absent.
@@ -56,18 +58,8 @@ impl NodeConf {
     pub const SAMPLE: &str = include_str!("../samples/twilld.toml");
 }
 
-/// Checks the endpoints of etcd, for programs that take them without a [`NodeLayer`]: URLs, comma-separated. `key` is
-/// the name under which their writer knows them, as in `--etcd`.
-pub fn parse_endpoints(key: &str, text: &str) -> Result<Vec<String>, crate::Error> {
-    rules::endpoints(key, text)
-}
-
-/// Checks the prefix of all keys in etcd; as [`parse_endpoints`].
-pub fn parse_prefix(key: &str, text: &str) -> Result<String, crate::Error> {
-    rules::prefix(key, text)
-}
-
-/// Checks a run directory: absolute, and short enough for the sockets in it; as [`parse_endpoints`].
+/// Checks a run directory, for programs that take one without a [`NodeLayer`]: absolute, and short enough for the sockets in
+/// it. `key` is the name under which its writer knows it, as in `runDir`.
 pub fn parse_run_dir(key: &str, text: &str) -> Result<PathBuf, crate::Error> {
     rules::run_dir(key, text)
 }

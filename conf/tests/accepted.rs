@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use twill_conf::network::{NetworkConf, Requested};
-use twill_conf::node::{NodeLayer, Setting};
+use twill_conf::node::{EtcdConf, IdentityFiles, Login, NodeLayer, Setting, TlsFiles};
 
 fn environment(variables: &[(&str, &str)]) -> NodeLayer {
     NodeLayer::from_environment(variables.iter().copied()).expect("every variable is right")
@@ -27,7 +27,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 
     let conf = file.overlay(variables).overlay(flags).resolve("host").unwrap();
     assert_eq!(conf.node_name.as_str(), "flag");
-    assert_eq!(conf.etcd, ["http://environment:1", "http://environment:2"]);
+    assert_eq!(conf.etcd.endpoints, ["http://environment:1", "http://environment:2"]);
     assert_eq!(conf.prefix, "/environment/");
     assert_eq!(conf.run_dir, Path::new("/file"));
     assert_eq!(conf.labels["zone"], "file");
@@ -41,7 +41,8 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 fn every_setting_has_a_key_a_flag_and_a_variable_that_set_it() {
     for setting in Setting::ALL {
         let text = match setting {
-            Setting::NodeName | Setting::Underlay => "x",
+            Setting::NodeName | Setting::Underlay | Setting::EtcdUser => "x",
+            Setting::EtcdCa | Setting::EtcdCert | Setting::EtcdKey | Setting::EtcdPasswordFile => "/x",
             Setting::Log => "debug",
             Setting::Etcd => "http://x:1",
             Setting::Prefix => "/x/",
@@ -145,4 +146,20 @@ fn the_version_for_an_error_is_found_in_a_refused_document() {
     }
     assert!(NetworkConf::version_of(br#"{"cniVersion":1}"#).is_err());
     assert!(NetworkConf::version_of(b"{").is_err());
+}
+
+#[test]
+fn tls_and_a_user_are_taken_from_wherever_each_part_is_named() {
+    let file =
+        "etcd = ['https://a:1', 'https://[fd00::1]:2']\netcd_ca = '/ca'\netcd_user = 'n1'\netcd_password_file = '/p'";
+    let variables = environment(&[("TWILLD_ETCD_CERT", "/c"), ("TWILLD_ETCD_KEY", "/k")]);
+    let conf = NodeLayer::from_toml(file).unwrap().overlay(variables).resolve("h").unwrap();
+    let wanted = EtcdConf {
+        endpoints: vec!["https://a:1".into(), "https://[fd00::1]:2".into()],
+        tls: Some(TlsFiles { ca: "/ca".into(), identity: Some(IdentityFiles { cert: "/c".into(), key: "/k".into() }) }),
+        login: Some(Login { user: "n1".into(), password_file: "/p".into() }),
+    };
+    assert_eq!(conf.etcd, wanted);
+    let loopback = "etcd = ['http://127.0.0.1:1', 'http://[::1]:1', 'http://localhost:1']\netcd_user = 'u'\netcd_password_file = '/p'";
+    assert!(NodeLayer::from_toml(loopback).unwrap().resolve("h").unwrap().etcd.login.is_some());
 }

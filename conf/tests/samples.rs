@@ -85,7 +85,7 @@ fn the_defaults_that_the_samples_name_are_the_defaults() {
 fn the_sample_of_the_node_configuration_names_every_key() {
     for setting in Setting::ALL {
         let key = setting.key();
-        let line = |line: &str| line.trim_start_matches(['#', '[']).starts_with(key);
+        let line = |line: &str| line.trim_start_matches(['#', '[', ' ']).starts_with(key);
         assert!(NodeConf::SAMPLE.lines().any(line), "{key}");
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Picture {
 
 /// Connects; nothing is sent yet.
 pub(crate) fn connect(place: &Place) -> Result<EtcdStore, Error> {
-    EtcdStore::connect(place.endpoints()?, &place.prefix).map_err(Error::Endpoint)
+    EtcdStore::open(place.etcd()?, &place.prefix).map_err(Error::Endpoint)
 }
 
 /// Reads configuration, nodes and blocks.

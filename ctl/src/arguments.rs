@@ -1,8 +1,9 @@
-//! The command line. What it means for `--etcd`, `--prefix` and `--run-dir` to be absent is told in [`crate::place`].
+//! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use twill_conf::node::Setting;
 
 /// Looks after a Twill cluster
 #[derive(Debug, Parser)]
@@ -25,12 +26,43 @@ pub(crate) struct PlaceFlags {
     /// The endpoints of etcd [or TWILL_ETCD, or the daemon's file]
     #[arg(long, global = true, value_name = "URL[,URL]")]
     pub(crate) etcd: Option<String>,
+    /// With TLS: the certificate of the CA that signed etcd's [or TWILL_ETCD_CA, or the daemon's file]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) etcd_ca: Option<String>,
+    /// With TLS: the certificate that is shown to etcd [or TWILL_ETCD_CERT, or the daemon's file]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) etcd_cert: Option<String>,
+    /// Its private key [or TWILL_ETCD_KEY, or the daemon's file]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) etcd_key: Option<String>,
+    /// The user of etcd, where the certificate does not name one [or TWILL_ETCD_USER, or the daemon's file]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) etcd_user: Option<String>,
+    /// The file with the user's password [or TWILL_ETCD_PASSWORD_FILE, or the daemon's file]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) etcd_password_file: Option<String>,
     /// What all keys in etcd begin with [or TWILL_PREFIX, or the daemon's file; default: /twill/v1/]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
     /// Where plugin and daemon meet [or TWILL_RUN_DIR, or the daemon's file; default: /run/twill]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) run_dir: Option<String>,
+}
+
+impl PlaceFlags {
+    /// Each with the setting of the daemon that it stands for.
+    pub(crate) fn settings(&self) -> [(Setting, &Option<String>); 8] {
+        [
+            (Setting::Etcd, &self.etcd),
+            (Setting::EtcdCa, &self.etcd_ca),
+            (Setting::EtcdCert, &self.etcd_cert),
+            (Setting::EtcdKey, &self.etcd_key),
+            (Setting::EtcdUser, &self.etcd_user),
+            (Setting::EtcdPasswordFile, &self.etcd_password_file),
+            (Setting::Prefix, &self.prefix),
+            (Setting::RunDir, &self.run_dir),
+        ]
+    }
 }
 
 /// How a report is printed.

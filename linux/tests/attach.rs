@@ -3,6 +3,8 @@
 
 mod lab;
 
+use std::time::{Duration, Instant};
+
 use lab::{Namespace, ip, mac, name, net};
 use nix::errno::Errno;
 use twill_linux::netlink::Request;
@@ -90,6 +92,14 @@ fn the_mac_of_a_pod_is_seen_from_its_node_whoever_chose_it() {
 fn attach(host: &mut Netlink, pod: &Namespace) {
     host.apply(&host_side(pod)).unwrap();
     pod.netlink().apply(&pod_side()).unwrap();
+    // The kernel activates the queues a moment later, and drops until then.
+    let running =
+        |netlink: &mut Netlink, of: &str| link::by_name(netlink, &name(of)).unwrap().is_some_and(|link| link.running);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !(running(host, HOST) && running(&mut pod.netlink(), "eth0")) {
+        assert!(Instant::now() < deadline, "the pair does not run");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -5,25 +5,27 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ConstantBuilder};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use twill_cluster::key;
 use twill_cluster::store::{Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
 use twill_conf::NodeName;
 
 const TTL: Duration = Duration::from_secs(60);
-const RENEWAL: Duration = Duration::from_secs(20);
+/// Between renewals: 20 s on average, and from two thirds to four thirds of that, so that nodes which were started in one
+/// moment do not go on in step.
+const RENEWAL: Duration = Duration::from_millis(13_333);
 
 /// Keeps the key alive while the node is registered, by the epoch that comes through the channel; while etcd is away, it
 /// tries again at the next renewal.
 pub async fn keep<S: Store>(store: &S, node: NodeName, mut epochs: watch::Receiver<Option<i64>>) {
-    let mut renewal = interval(RENEWAL);
-    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pauses = ConstantBuilder::default().with_delay(RENEWAL).with_jitter().without_max_times().build();
     let mut lease = None;
     loop {
         tokio::select! {
-            _ = renewal.tick() => {}
+            () = sleep(pauses.next().unwrap_or(RENEWAL)) => {}
             Ok(()) = epochs.changed() => {}
         }
         let Some(epoch) = *epochs.borrow_and_update() else { continue };

@@ -42,6 +42,21 @@ pub struct Flags {
     /// The endpoints of etcd, comma-separated; must be named here, in the environment or in the file
     #[arg(long, value_name = "URL[,URL]")]
     etcd: Option<String>,
+    /// With TLS: the certificate of the CA that signed etcd's
+    #[arg(long, value_name = "FILE")]
+    etcd_ca: Option<String>,
+    /// With TLS: the certificate that is shown to etcd
+    #[arg(long, value_name = "FILE")]
+    etcd_cert: Option<String>,
+    /// Its private key
+    #[arg(long, value_name = "FILE")]
+    etcd_key: Option<String>,
+    /// The user of etcd, where the certificate does not name one
+    #[arg(long, value_name = "NAME")]
+    etcd_user: Option<String>,
+    /// The file with the user's password
+    #[arg(long, value_name = "FILE")]
+    etcd_password_file: Option<String>,
     /// The prefix of all keys in etcd [default: /twill/v1/]
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
@@ -76,6 +91,11 @@ impl Flags {
         let said = [
             (Setting::NodeName, &self.node_name),
             (Setting::Etcd, &self.etcd),
+            (Setting::EtcdCa, &self.etcd_ca),
+            (Setting::EtcdCert, &self.etcd_cert),
+            (Setting::EtcdKey, &self.etcd_key),
+            (Setting::EtcdUser, &self.etcd_user),
+            (Setting::EtcdPasswordFile, &self.etcd_password_file),
             (Setting::Prefix, &self.prefix),
             (Setting::Underlay, &self.underlay),
             (Setting::RunDir, &self.run_dir),
@@ -89,5 +109,29 @@ impl Flags {
             }
         }
         Ok(layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_sets_what_its_setting_says() {
+        for setting in Setting::ALL {
+            let text = match setting {
+                // Lists of words and the machine's identity are for the file and the environment.
+                Setting::Labels | Setting::MachineIdFile => continue,
+                Setting::NodeName | Setting::Underlay | Setting::EtcdUser => "x",
+                Setting::Log => "debug",
+                Setting::Etcd => "https://x:1",
+                Setting::Prefix => "/x/",
+                _ => "/x",
+            };
+            let line = CommandLine::try_parse_from(["twilld", &setting.flag(), text]).unwrap();
+            let mut wanted = NodeLayer::default();
+            wanted.set(setting, &setting.flag(), text).unwrap();
+            assert_eq!(line.flags.layer().unwrap(), wanted, "{setting:?}");
+        }
     }
 }

@@ -71,7 +71,7 @@ pub fn run(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
 async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
-    let etcd = EtcdStore::connect(&conf.etcd, &conf.prefix)?;
+    let etcd = EtcdStore::open(&conf.etcd, &conf.prefix)?;
     let bell = Arc::new(Bell::default());
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);

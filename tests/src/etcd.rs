@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipnetwork::IpNetwork;
 use nix::sys::signal::Signal;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::deadline::{self, PATIENCE};
 use crate::namespace::Namespace;
 use crate::process::{self, Process};
+use crate::security::{CA, Security};
 use crate::{LabError, Result};
 
 /// The prefix of Twill's keys.
@@ -22,7 +23,10 @@ pub const PREFIX: &str = "/twill/v1/";
 pub struct Etcd {
     namespace: Namespace,
     endpoints: Vec<String>,
+    /// Its addresses, as a certificate has them.
+    names: Vec<String>,
     directory: PathBuf,
+    security: Option<Arc<Security>>,
     process: Mutex<Option<Process>>,
 }
 
@@ -39,16 +43,44 @@ pub struct BlockEntry {
 
 impl Etcd {
     /// Starts an etcd in `namespace`, with its data and log in `directory`, reached by `addresses`, and waits until it
-    /// answers.
-    pub fn start_in(namespace: Namespace, addresses: &[IpAddr], directory: &Path) -> Result<Self> {
+    /// answers. A secured one has TLS, wants certificates and has users: root, and the operator of `docs/etcd.md`.
+    pub fn start_in(namespace: Namespace, addresses: &[IpAddr], directory: &Path, secured: bool) -> Result<Self> {
+        let scheme = if secured { "https" } else { "http" };
         let endpoint = |address: &IpAddr| match address {
-            IpAddr::V4(a) => format!("http://{a}:2379"),
-            IpAddr::V6(a) => format!("http://[{a}]:2379"),
+            IpAddr::V4(a) => format!("{scheme}://{a}:2379"),
+            IpAddr::V6(a) => format!("{scheme}://[{a}]:2379"),
         };
         let endpoints = addresses.iter().map(endpoint).collect();
-        let etcd = Self { namespace, endpoints, directory: directory.into(), process: Mutex::new(None) };
+        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let security = secured.then(|| Security::create(directory.join("tls"), &names).map(Arc::new)).transpose()?;
+        let process = Mutex::new(None);
+        let etcd = Self { namespace, endpoints, names, directory: directory.into(), security, process };
         etcd.start()?;
+        if let Some(security) = &etcd.security {
+            security.run_document(&etcd.namespace, &etcd.endpoints(), "users by certificates", "")?;
+        }
         Ok(etcd)
+    }
+
+    /// The CA and the certificates of a secured one.
+    pub fn security(&self) -> Option<&Arc<Security>> {
+        self.security.as_ref()
+    }
+
+    /// Gives a node its role and its user, and writes its certificate into `directory`. Does nothing without TLS.
+    pub fn admit(&self, node: &str, directory: &Path) -> Result<()> {
+        let Some(security) = &self.security else { return Ok(()) };
+        security.renew(directory, node);
+        security.run_document(&self.namespace, &self.endpoints(), "a node by certificate", node)
+    }
+
+    /// Has etcd go over to another CA, for itself and for whoever comes. It is started again, since it reads the CA at its
+    /// start only.
+    pub fn replace_authority(&self) -> Result<()> {
+        let Some(security) = &self.security else { return Err(LabError::wrong("this etcd has no TLS")) };
+        self.stop()?;
+        security.replace_authority(&self.names);
+        self.start()
     }
 
     /// Its URLs, separated by commas, as `--etcd` has them.
@@ -67,7 +99,7 @@ impl Etcd {
         if running.is_none() {
             let urls = self.endpoints();
             let data = self.directory.join("etcd");
-            let command = process::command(&[
+            let mut command = process::command(&[
                 "etcd",
                 "--name=lab",
                 &format!("--data-dir={}", data.display()),
@@ -77,6 +109,11 @@ impl Etcd {
                 "--initial-advertise-peer-urls=http://127.0.0.1:2380",
                 "--initial-cluster=lab=http://127.0.0.1:2380",
             ]);
+            if let Some(security) = &self.security {
+                let file = |name: &str| security.directory().join(name);
+                command.arg("--cert-file").arg(file("etcd.crt")).arg("--key-file").arg(file("etcd.key"));
+                command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(file(CA));
+            }
             *running = Some(self.namespace.start_process("etcd", command, &self.directory.join("etcd.log"))?);
         }
         drop(running);
@@ -125,6 +162,9 @@ impl Etcd {
     pub fn etcdctl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = process::command(&["etcdctl"]);
         command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", self.endpoints())).args(arguments);
+        if let Some(security) = &self.security {
+            security.tell(&mut command, "ETCDCTL");
+        }
         self.namespace.execute(command)
     }
 

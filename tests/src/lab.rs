@@ -64,6 +64,7 @@ pub struct LabBuilder {
     underlay: Underlay,
     pools: Vec<PoolSpec>,
     subnets: Vec<IpNetwork>,
+    secured: bool,
 }
 
 /// A lab. It is removed when it is dropped, and when its process ends in any other way, unless it is [kept](Lab::keep).
@@ -104,6 +105,12 @@ impl LabBuilder {
         self
     }
 
+    /// etcd has TLS and wants certificates, and each node has a role that allows what a node does, and no more.
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
     /// A name for people, instead of a prefix made of the process ID.
     pub fn name(mut self, name: &str) -> Self {
         self.prefix = Some(name.into());
@@ -122,7 +129,7 @@ impl LabBuilder {
         let made = (|| {
             let wire = Wire::create(format!("{prefix}-wire"), self.underlay)?;
             let outside = wire.create_outside(format!("{prefix}-out"))?;
-            let etcd = if stand_alone { None } else { Some(start_etcd(&prefix, &directory, &wire)?) };
+            let etcd = if stand_alone { None } else { Some(start_etcd(&prefix, &directory, &wire, self.secured)?) };
             Ok((wire, outside, etcd))
         })();
         let (wire, outside, etcd) = match made {
@@ -134,7 +141,8 @@ impl LabBuilder {
             }
         };
         let endpoints = etcd.as_ref().map(Etcd::endpoints);
-        let site = Arc::new(Site { prefix, binaries, etcd: endpoints, subnets: self.subnets });
+        let security = etcd.as_ref().and_then(|etcd| etcd.security().cloned());
+        let site = Arc::new(Site { prefix, binaries, etcd: endpoints, security, subnets: self.subnets });
         let pools = if stand_alone { Vec::new() } else { self.pools };
         // From here on, dropping the lab cleans up.
         let mut lab = Lab { site, directory, wire, outside, etcd, nodes: Vec::new(), pools, guard: Some(guard) };
@@ -154,10 +162,10 @@ fn fresh_prefix() -> String {
     format!("tw{:x}x{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-fn start_etcd(prefix: &str, directory: &Path, wire: &Wire) -> Result<Etcd> {
+fn start_etcd(prefix: &str, directory: &Path, wire: &Wire, secured: bool) -> Result<Etcd> {
     let namespace = Namespace::create(format!("{prefix}-etcd"))?;
     let addresses = wire.connect("etcd", &namespace, SEAT_ETCD)?;
-    let etcd = Etcd::start_in(namespace, &addresses, directory)?;
+    let etcd = Etcd::start_in(namespace, &addresses, directory, secured)?;
     let file = directory.join("endpoints");
     std::fs::write(&file, etcd.endpoints()).map_err(LabError::io(format!("writing {}", file.display())))?;
     Ok(etcd)
@@ -167,7 +175,7 @@ impl Lab {
     /// A lab of three nodes, with both families everywhere.
     pub fn builder() -> LabBuilder {
         let pools = vec![PoolSpec::v4(), PoolSpec::v6()];
-        LabBuilder { prefix: None, nodes: 3, underlay: Underlay::Dual, pools, subnets: Vec::new() }
+        LabBuilder { prefix: None, nodes: 3, underlay: Underlay::Dual, pools, subnets: Vec::new(), secured: false }
     }
 
     /// What all its names begin with.
@@ -217,7 +225,8 @@ impl Lab {
         let namespace = Namespace::create(format!("{}-{name}", self.prefix()))?;
         let addresses = self.wire.connect(&name, &namespace, SEAT_NODES + number)?;
         let node = Node::install(Arc::clone(&self.site), &name, namespace, addresses)?;
-        if self.etcd.is_some() {
+        if let Some(etcd) = &self.etcd {
+            etcd.admit(&name, node.directory())?;
             node.start_daemon()?;
         }
         self.nodes.push(node);
@@ -240,6 +249,9 @@ impl Lab {
         std::fs::write(&file, toml).map_err(LabError::io(format!("writing {}", file.display())))?;
         let mut command = Command::new(self.binaries().ctl());
         command.args(["config", "apply"]).arg(&file).args(["--etcd", &self.etcd().endpoints()]);
+        if let Some(security) = self.etcd().security() {
+            security.tell(&mut command, "TWILL_ETCD");
+        }
         self.etcd().namespace().execute(command).map(drop)
     }
 

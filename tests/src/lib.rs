@@ -26,6 +26,7 @@ pub mod probe;
 pub mod process;
 pub mod scenario;
 pub mod scene;
+pub mod security;
 pub mod wire;
 pub mod witness;
 

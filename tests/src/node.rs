@@ -16,6 +16,7 @@ use crate::cni::Network;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::process::Process;
+use crate::security::{CA, Security};
 use crate::{LabError, Result, cleanup};
 
 /// What all nodes of a lab have in common.
@@ -27,6 +28,8 @@ pub struct Site {
     pub binaries: Binaries,
     /// etcd's URLs; `None` where the lab is stand-alone.
     pub etcd: Option<String>,
+    /// The CA of an etcd with TLS.
+    pub security: Option<Arc<Security>>,
     /// The subnets of a stand-alone network.
     pub subnets: Vec<IpNetwork>,
 }
@@ -75,7 +78,13 @@ impl Node {
         let node = Self { seat, addresses, daemon: Mutex::new(None) };
         node.set_machine_id(&machine_id(&node.seat.site.prefix, name))?;
         let file = node.directory().join("machine-id");
-        write(&node.directory().join("twilld.toml"), format!("machine_id_file = {file:?}\n").as_bytes())?;
+        let mut toml = format!("machine_id_file = {file:?}\n");
+        if node.seat.site.security.is_some() {
+            let file = |name: &str| node.directory().join(name);
+            let (cert, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
+            toml += &format!("etcd_ca = {:?}\netcd_cert = {cert:?}\netcd_key = {key:?}\n", file(CA));
+        }
+        write(&node.directory().join("twilld.toml"), toml.as_bytes())?;
         Ok(node)
     }
 
@@ -237,12 +246,27 @@ impl Node {
         self.namespace().run(words)
     }
 
+    /// Runs words in its namespace, with its own certificate for `etcdctl`.
+    pub fn as_node(&self, words: &[&str]) -> Result<String> {
+        let mut command = crate::process::command(words);
+        command.env("ETCDCTL_API", "3");
+        if let (Some(etcd), Some(_)) = (&self.seat.site.etcd, &self.seat.site.security) {
+            let file = |ending: &str| self.directory().join(format!("{}.{ending}", self.name()));
+            command.env("ETCDCTL_ENDPOINTS", etcd).env("ETCDCTL_CACERT", self.directory().join(CA));
+            command.env("ETCDCTL_CERT", file("crt")).env("ETCDCTL_KEY", file("key"));
+        }
+        self.namespace().execute(command)
+    }
+
     /// Runs `twillctl` against its run directory and the cluster's etcd.
     pub fn twillctl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.seat.site.binaries.ctl());
         command.args(arguments).arg("--run-dir").arg(self.run_dir());
         if let Some(etcd) = &self.seat.site.etcd {
             command.args(["--etcd", etcd]);
+        }
+        if let Some(security) = &self.seat.site.security {
+            security.tell(&mut command, "TWILL_ETCD");
         }
         self.namespace().execute(command)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use twill_tests::cni::{Answer, Call, Verb};
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::lab::VXLAN;
 use twill_tests::namespace::Namespace;
 use twill_tests::{Lab, LabError, Node, Pod, PoolSpec, Result, with_lab};
 
@@ -37,6 +38,9 @@ fn two_hundred_pods_come_at_once_and_go_at_once() {
     // Blocks of 64: the daemon claims while the pods wait.
     with_lab(Lab::builder().nodes(1), |lab| {
         let node = lab.node(1);
+        deadline::until("the node has its tunnel", PATIENCE, || {
+            Ok(node.interfaces()?.iter().any(|name| name == VXLAN))
+        })?;
         let before = node.attachments()?;
         let pods = (0..200).map(|n| node.create_pod(&format!("p{n}"))).collect::<Result<Vec<_>>>()?;
         let given = addresses(at_once(&pods, |pod| pod.call(Verb::Add))?)?;

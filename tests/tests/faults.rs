@@ -156,8 +156,9 @@ fn on_a_full_file_system_add_does_nothing_and_del_works_and_the_sweep_frees_the_
         deadline::until("the pod is attached", PATIENCE, || Ok(pod.call(Verb::Add)?.success))?;
         let filler = fill(node)?;
         nothing_can_be_written(node, &pod)?;
-        let rows = node.query_store("SELECT count(*) FROM attachment")?;
-        assert_eq!(rows, "1", "the row of the DEL could not be written, and the ADD has none");
+        // Whether the DEL's row goes depends on what room SQLite's log has in itself; the ADD's must not be there.
+        let rows = node.query_store("SELECT container FROM attachment")?;
+        assert!(rows.is_empty() || rows == pod.container(), "the failed ADD left a row: {rows}");
         fs::remove_file(filler).map_err(LabError::io("making room"))?;
         deadline::until_some("the row is freed", PATIENCE, || {
             let rows = node.query_store("SELECT hash, state FROM attachment")?;

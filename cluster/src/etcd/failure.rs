@@ -6,6 +6,8 @@ use std::time::Duration;
 use etcd_client::Error;
 use tonic::{Code, ConnectError, Status};
 
+use super::credentials::BadFile;
+use super::trouble::{self, Trouble};
 use crate::store::StoreError;
 
 /// Whether a request changes anything.
@@ -21,12 +23,12 @@ pub(super) enum Effect {
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: Kind,
-    cause: String,
+    trouble: Trouble,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// There was no connection to send it on.
+    /// It never reached what would have done it.
     Unsent,
     /// etcd has looked at it and turned it down; it will do so again.
     Rejected,
@@ -42,24 +44,44 @@ impl Failure {
     /// "No space" is unclear on purpose: etcd applies a transaction that crosses its quota, and reports the error all the
     /// same (`quotaApplierV3.Txn` in server/etcdserver/apply.go).
     pub(super) fn of(error: &Error) -> Self {
+        let trouble = Trouble::of(error);
         let kind = match error {
+            // A member without a leader turns requests away before it looks at them (`newUnaryInterceptor` in
+            // etcdserver/api/v3rpc/interceptor.go).
+            _ if trouble == Trouble::NoLeader => Kind::Unsent,
+            // With TLS 1.3 a server looks at a certificate after the client has begun to write.
+            _ if trouble.is_refused_certificate() => Kind::Unsent,
             Error::GRpcStatus(status) => judge(status),
-            Error::TransportError(_) | Error::IoError(_) => Kind::Unclear,
             Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) | Error::EndpointError(_) => {
                 Kind::Rejected
             }
             _ => Kind::Unclear,
         };
-        let cause = match error {
-            Error::GRpcStatus(status) => tell(status),
-            error => error.to_string(),
-        };
-        Self { kind, cause }
+        Self { kind, trouble }
     }
 
-    /// No answer in time.
-    pub(super) fn timeout(after: Duration) -> Self {
-        Self { kind: Kind::Unclear, cause: format!("no answer within {:.1} s", after.as_secs_f64()) }
+    /// No answer in time. A request that was not sent yet can have done nothing.
+    pub(super) fn timeout(after: Duration, sent: bool) -> Self {
+        let kind = if sent { Kind::Unclear } else { Kind::Unsent };
+        Self { kind, trouble: Trouble::Other(format!("no answer within {:.1} s", after.as_secs_f64())) }
+    }
+
+    /// A file cannot serve, for any member.
+    pub(super) fn bad_file(bad: &BadFile) -> Self {
+        Self { kind: Kind::Rejected, trouble: Trouble::Other(bad.to_string()) }
+    }
+
+    /// etcd has refused user and password a moment ago.
+    pub(super) fn wrong_password() -> Self {
+        Self { kind: Kind::Rejected, trouble: Trouble::WrongPassword }
+    }
+
+    /// It came before the request was sent.
+    pub(super) fn before_sending(mut self) -> Self {
+        if self.kind == Kind::Unclear {
+            self.kind = Kind::Unsent;
+        }
+        self
     }
 
     /// It certainly was not done and may be sent to another member.
@@ -72,52 +94,39 @@ impl Failure {
         matches!(self.kind, Kind::Unsent | Kind::Unclear)
     }
 
-    /// In the words of the store.
-    pub(super) fn into_error(self, effect: Effect, endpoints: &str) -> StoreError {
-        let (endpoints, cause) = (endpoints.to_owned(), self.cause);
+    /// More is known about it.
+    pub(super) fn because(self, trouble: Trouble) -> Self {
+        Self { trouble, ..self }
+    }
+
+    /// What it is about.
+    pub(super) fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// In the words of the store. `cause` are the words for people.
+    pub(super) fn into_error(self, effect: Effect, endpoints: &str, cause: String) -> StoreError {
+        let endpoints = endpoints.to_owned();
         match (self.kind, effect) {
             (Kind::Compacted, _) => StoreError::Compacted(0),
             (Kind::Unclear, Effect::Possible) => StoreError::Unknown { endpoints, cause },
             _ => StoreError::Unavailable { endpoints, cause },
         }
     }
-
-    /// Why, in words.
-    pub(super) fn into_cause(self) -> String {
-        self.cause
-    }
 }
 
 fn judge(status: &Status) -> Kind {
-    if connect_error(status).is_some() {
+    if trouble::causes(status).any(|error| error.is::<ConnectError>()) {
         return Kind::Unsent;
     }
     match status.code() {
+        // hyper's word for a request that was still in its queue when the connection ended.
+        Code::Cancelled if status.source().is_some() && status.message().starts_with("operation was canceled") => {
+            Kind::Unsent
+        }
         Code::OutOfRange if status.message().contains("compacted") => Kind::Compacted,
         Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented => Kind::Rejected,
+        Code::FailedPrecondition => Kind::Rejected,
         _ => Kind::Unclear,
     }
-}
-
-fn connect_error(status: &Status) -> Option<&ConnectError> {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if let Some(connect) = error.downcast_ref() {
-            return Some(connect);
-        }
-        source = error.source();
-    }
-    None
-}
-
-/// The innermost cause says most: "Connection refused (os error 111)".
-fn tell(status: &Status) -> String {
-    let Some(connect) = connect_error(status) else {
-        return format!("{} ({:?})", status.message(), status.code());
-    };
-    let mut error: &dyn std::error::Error = connect;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    format!("no connection: {error}")
 }

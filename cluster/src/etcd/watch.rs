@@ -4,6 +4,7 @@
 //! listed again; only where etcd has compacted that away a snapshot follows. One response of etcd is one delta: etcd cuts
 //! its responses between revisions (fragments, which it would cut within one, are not asked for).
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -13,19 +14,33 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
+use super::trouble::{Asked, Trouble};
 use super::{DEADLINE, EtcdStore, member, wire};
 use crate::store::{Event, Range, Store};
 use crate::view::Delta;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Of one outage so many different causes are logged.
+const MOST_CAUSES: usize = 16;
+/// After etcd has denied the watch: to ask again costs it a login, and only an operator can change its mind.
+const DENIED_PAUSE: Duration = Duration::from_secs(10);
 /// The watch ID of answers to progress requests, which etcd 3.4 sends out of order with events (etcd issue 15220).
 const NO_WATCH: i64 = -1;
 
 /// Watches until the receiver is gone.
 pub(super) async fn follow(store: EtcdStore, range: Range, events: Sender<Event>) {
     let gone = events.clone();
-    let follower = Follower { store, range, events, next: None, lost: false, pauses: pauses() };
+    let follower = Follower {
+        store,
+        range,
+        events,
+        next: None,
+        lost: false,
+        causes: BTreeSet::new(),
+        denied: false,
+        pauses: pauses(),
+    };
     tokio::select! {
         () = gone.closed() => {}
         _ = follower.run() => {}
@@ -40,6 +55,11 @@ struct Follower {
     next: Option<i64>,
     /// That etcd is out of reach was told last.
     lost: bool,
+    /// Why it is, as far as it was told or logged since.
+    causes: BTreeSet<String>,
+    /// etcd has ended the last stream for want of permission or of a login. Older ones say the former where they mean the
+    /// latter (`isWatchPermitted` in etcdserver/api/v3rpc/watch.go), so a new login comes before the next stream.
+    denied: bool,
     pauses: ExponentialBackoff,
 }
 
@@ -57,6 +77,8 @@ struct Gone;
 impl Follower {
     async fn run(mut self) -> Result<(), Gone> {
         loop {
+            // Whether the stream that ended was begun with a new login.
+            let renewed = self.denied;
             let cause = match self.next {
                 None => match self.store.read(&self.range).await {
                     Ok(snapshot) => {
@@ -75,11 +97,19 @@ impl Follower {
                     End::Broken(cause) => cause,
                 },
             };
+            if self.denied && !renewed && self.store.inner.conf.login.is_some() {
+                continue;
+            }
             if !self.lost {
+                self.causes = BTreeSet::from([cause.clone()]);
                 self.send(Event::Lost(cause)).await?;
                 self.lost = true;
+            } else if self.causes.len() < MOST_CAUSES && self.causes.insert(cause.clone()) {
+                // An etcd that is started again after it was stopped may be out of reach for quite another reason.
+                tracing::warn!("etcd is still out of reach, and now: {cause}");
             }
-            sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            let pause = self.pauses.next().unwrap_or(LONGEST_PAUSE);
+            sleep(if renewed && self.denied { pause + DENIED_PAUSE } else { pause }).await;
         }
     }
 
@@ -91,8 +121,11 @@ impl Follower {
         let (index, _) = self.store.member();
         let (mut stream, first) = match timeout(DEADLINE, self.open(from)).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Ok(self.broken(index, Failure::of(&error))),
-            Err(_) => return Ok(self.broken(index, Failure::timeout(DEADLINE))),
+            Ok(Err(failure)) => {
+                let failure = self.store.explained(index, failure, Instant::now() + DEADLINE).await;
+                return Ok(self.broken(index, &failure));
+            }
+            Err(_) => return Ok(self.broken(index, &Failure::timeout(DEADLINE, false))),
         };
         let since = Instant::now();
         let mut response = first;
@@ -103,7 +136,7 @@ impl Follower {
             response = match stream.message().await {
                 Ok(Some(response)) => response,
                 Ok(None) => break End::Broken("the watch's stream has ended".into()),
-                Err(error) => break self.broken(index, Failure::of(&error)),
+                Err(error) => break self.broken(index, &Failure::of(&error)),
             };
         };
         if since.elapsed() > LONGEST_PAUSE {
@@ -116,17 +149,25 @@ impl Follower {
     }
 
     /// A stream with its first response, by which etcd confirms the watch.
-    async fn open(&self, from: i64) -> Result<(WatchStream, WatchResponse), etcd_client::Error> {
-        let client = self.store.member().1.client().await?;
+    async fn open(&mut self, from: i64) -> Result<(WatchStream, WatchResponse), Failure> {
+        let member = self.store.member().1;
+        let client = self.store.client(member).await?;
+        if std::mem::take(&mut self.denied) && self.store.inner.conf.login.is_some() {
+            self.store.log_in_again(member, &client).await?;
+        }
         let options = WatchOptions::new()
             .with_range(self.store.full_key(&self.range.end))
             .with_start_revision(from)
             .with_progress_notify();
-        let mut stream = member::watcher(&client).watch(self.store.full_key(&self.range.start), Some(options)).await?;
-        match stream.message().await? {
-            Some(first) => Ok((stream, first)),
-            None => Err(etcd_client::Error::WatchError("the stream ended before the watch was confirmed".into())),
-        }
+        let mut watcher = member::watcher(&client);
+        let opened = async {
+            let mut stream = watcher.watch(self.store.full_key(&self.range.start), Some(options)).await?;
+            match stream.message().await? {
+                Some(first) => Ok((stream, first)),
+                None => Err(etcd_client::Error::WatchError("the stream ended before the watch was confirmed".into())),
+            }
+        };
+        opened.await.map_err(|error| Failure::of(&error))
     }
 
     async fn take(&mut self, response: &WatchResponse) -> Result<ControlFlow<End>, Gone> {
@@ -134,7 +175,10 @@ impl Follower {
             return Ok(ControlFlow::Break(End::Compacted));
         }
         if response.canceled() {
-            let cause = format!("etcd has ended the watch: {}", response.cancel_reason());
+            let reason = response.cancel_reason();
+            let trouble = Trouble::of_words(reason).unwrap_or_else(|| Trouble::Other(reason.to_owned()));
+            self.denied = matches!(trouble, Trouble::Denied | Trouble::StaleLogin | Trouble::Nobody);
+            let cause = format!("etcd has ended the watch: {}", self.words(&trouble));
             return Ok(ControlFlow::Break(End::Broken(cause)));
         }
         let next = self.next.expect("a stream is opened after a snapshot");
@@ -165,9 +209,13 @@ impl Follower {
         self.send(Event::Delta(Delta { revision, changes })).await
     }
 
-    fn broken(&self, index: usize, failure: Failure) -> End {
+    fn broken(&self, index: usize, failure: &Failure) -> End {
         self.store.leave(index);
-        End::Broken(failure.into_cause())
+        End::Broken(format!("etcd at {}: {}", self.store.url(index), self.words(failure.trouble())))
+    }
+
+    fn words(&self, trouble: &Trouble) -> String {
+        trouble.tell(&self.store.inner.conf, &self.store.inner.prefix, Asked::Watch(&self.range))
     }
 
     async fn send(&self, event: Event) -> Result<(), Gone> {

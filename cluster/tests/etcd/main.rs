@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod secure;
 mod server;
+mod three;
+mod users;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -307,6 +310,15 @@ async fn a_key_ends_with_its_lease() {
     assert!(!store.renew(4711).await.unwrap(), "nor is one that never was");
 }
 
+async fn put_config(store: &EtcdStore) {
+    let config = serde_json::json!({
+        "pool": [{ "name": "main", "cidr": "10.42.0.0/20", "block": 26 }],
+        "backend": { "type": "vxlan" },
+    });
+    let config = Op::Put { key: key::CONFIG.into(), value: config.to_string().into_bytes(), lease: None };
+    store.commit(&Txn { when: vec![], then: vec![config] }).await.unwrap();
+}
+
 /// One node as the daemon runs it, down to its first block. Returns the block.
 async fn join(store: EtcdStore, name: String) -> Block {
     let identity = Identity { node: name.parse().unwrap(), machine_id: format!("machine-{name}"), run: name };
@@ -337,13 +349,8 @@ async fn join(store: EtcdStore, name: String) -> Block {
 #[tokio::test]
 async fn fifty_nodes_that_join_a_real_etcd_at_once_have_a_block_each() {
     let Some(server) = Server::start().await else { return };
-    let config = serde_json::json!({
-        "pool": [{ "name": "main", "cidr": "10.42.0.0/20", "block": 26 }],
-        "backend": { "type": "vxlan" },
-    });
-    let config = Op::Put { key: key::CONFIG.into(), value: config.to_string().into_bytes(), lease: None };
     let store = server.store();
-    store.commit(&Txn { when: vec![], then: vec![config] }).await.unwrap();
+    put_config(&store).await;
     let mut nodes = tokio::task::JoinSet::new();
     for i in 0..50 {
         nodes.spawn(join(store.clone(), format!("n{i}")));

@@ -14,6 +14,16 @@ pub struct NodeLayer {
     pub node_name: Option<NodeName>,
     /// The endpoints of etcd.
     pub etcd: Option<Vec<String>>,
+    /// The certificates of the CAs that may have signed etcd's.
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd.
+    pub etcd_cert: Option<PathBuf>,
+    /// Its private key.
+    pub etcd_key: Option<PathBuf>,
+    /// The user of etcd.
+    pub etcd_user: Option<String>,
+    /// The file with the user's password.
+    pub etcd_password_file: Option<PathBuf>,
     /// The prefix in etcd.
     pub prefix: Option<String>,
     /// The interface between nodes.
@@ -37,6 +47,16 @@ pub enum Setting {
     NodeName,
     /// `etcd`: URLs, comma-separated.
     Etcd,
+    /// `etcd_ca`
+    EtcdCa,
+    /// `etcd_cert`
+    EtcdCert,
+    /// `etcd_key`
+    EtcdKey,
+    /// `etcd_user`
+    EtcdUser,
+    /// `etcd_password_file`
+    EtcdPasswordFile,
     /// `prefix`
     Prefix,
     /// `underlay`
@@ -55,9 +75,14 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::NodeName,
         Self::Etcd,
+        Self::EtcdCa,
+        Self::EtcdCert,
+        Self::EtcdKey,
+        Self::EtcdUser,
+        Self::EtcdPasswordFile,
         Self::Prefix,
         Self::Underlay,
         Self::RunDir,
@@ -72,6 +97,11 @@ impl Setting {
         match self {
             Self::NodeName => "node_name",
             Self::Etcd => "etcd",
+            Self::EtcdCa => "etcd_ca",
+            Self::EtcdCert => "etcd_cert",
+            Self::EtcdKey => "etcd_key",
+            Self::EtcdUser => "etcd_user",
+            Self::EtcdPasswordFile => "etcd_password_file",
             Self::Prefix => "prefix",
             Self::Underlay => "underlay",
             Self::RunDir => "run_dir",
@@ -104,6 +134,11 @@ impl NodeLayer {
         match setting {
             Setting::NodeName => self.node_name = Some(node_name(shown_as, text)?),
             Setting::Etcd => self.etcd = Some(rules::endpoints(shown_as, text)?),
+            Setting::EtcdCa => self.etcd_ca = Some(rules::path(shown_as, text)?),
+            Setting::EtcdCert => self.etcd_cert = Some(rules::path(shown_as, text)?),
+            Setting::EtcdKey => self.etcd_key = Some(rules::path(shown_as, text)?),
+            Setting::EtcdUser => self.etcd_user = Some(rules::user(shown_as, text)?),
+            Setting::EtcdPasswordFile => self.etcd_password_file = Some(rules::path(shown_as, text)?),
             Setting::Prefix => self.prefix = Some(rules::prefix(shown_as, text)?),
             Setting::Underlay => self.underlay = Some(rules::underlay(shown_as, text)?),
             Setting::RunDir => self.run_dir = Some(rules::run_dir(shown_as, text)?),
@@ -180,6 +215,11 @@ impl NodeLayer {
         Self {
             node_name: upper.node_name.or(self.node_name),
             etcd: upper.etcd.or(self.etcd),
+            etcd_ca: upper.etcd_ca.or(self.etcd_ca),
+            etcd_cert: upper.etcd_cert.or(self.etcd_cert),
+            etcd_key: upper.etcd_key.or(self.etcd_key),
+            etcd_user: upper.etcd_user.or(self.etcd_user),
+            etcd_password_file: upper.etcd_password_file.or(self.etcd_password_file),
             prefix: upper.prefix.or(self.prefix),
             underlay: upper.underlay.or(self.underlay),
             run_dir: upper.run_dir.or(self.run_dir),
@@ -192,6 +232,7 @@ impl NodeLayer {
 
     /// Fills what is absent with the defaults. `hostname` stands in for the node's name, in lower case, as kubelet has it.
     pub fn resolve(self, hostname: &str) -> Result<NodeConf, Error> {
+        let etcd = self.etcd_conf()?;
         let node_name = match self.node_name {
             Some(name) => name,
             None => hostname.to_ascii_lowercase().parse().map_err(|cause: crate::id::InvalidName| {
@@ -200,7 +241,6 @@ impl NodeLayer {
             })?,
         };
         let right = "at least one URL: etcd = [\"http://10.0.0.1:2379\"] in the file, --etcd or TWILLD_ETCD";
-        let etcd = self.etcd.filter(|etcd| !etcd.is_empty());
         Ok(NodeConf {
             node_name,
             etcd: etcd.ok_or_else(|| Error::missing(Setting::Etcd.key(), right))?,

@@ -20,7 +20,9 @@ pub(super) fn endpoint(key: &str, text: &str) -> Result<String, Error> {
         let number = !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port != 0);
         number && is_host(host)
     });
-    if good { Ok(url.to_owned()) } else { Err(Error::value(key, text, URL)) }
+    // A password may stand before an '@', and is not repeated.
+    let shown = || text.rsplit_once('@').map_or(text.to_owned(), |(_, host)| format!("…@{host}"));
+    if good { Ok(url.to_owned()) } else { Err(Error::value(key, shown(), URL)) }
 }
 
 fn is_host(host: &str) -> bool {
@@ -32,6 +34,18 @@ fn is_host(host: &str) -> bool {
 
 pub(super) fn endpoints(key: &str, text: &str) -> Result<Vec<String>, Error> {
     text.split(',').map(|url| endpoint(key, url)).collect()
+}
+
+/// The name of a user of etcd.
+pub(super) fn user(key: &str, text: &str) -> Result<String, Error> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+        return Ok(text.to_owned());
+    }
+    // What stands behind a colon may be a password, as etcdctl takes it, and is not repeated.
+    let shown = text.split_once(':').map_or(text, |(user, _)| user);
+    let right =
+        "the name of a user of etcd, without ':'; the password stands in the file that etcd_password_file names";
+    Err(Error::value(key, shown, right))
 }
 
 pub(super) fn prefix(key: &str, text: &str) -> Result<String, Error> {

@@ -1,6 +1,7 @@
 //! The node configuration.
 
-use twill_conf::node::{NodeLayer, Setting, parse_endpoints};
+use twill_conf::Error;
+use twill_conf::node::{NodeLayer, Setting};
 
 use crate::compare;
 
@@ -14,7 +15,7 @@ const FILES: &[(&str, &str)] = &[
     ("node_name = 7", "node_name: the integer 7 is not valid: a string"),
     (
         "nodeName = 'a'",
-        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, prefix, underlay, run_dir, state_dir, machine_id_file, log, labels"#,
+        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, run_dir, state_dir, machine_id_file, log, labels"#,
     ),
     (
         "etcd = 'http://10.0.0.1:2379'",
@@ -42,6 +43,11 @@ const FILES: &[(&str, &str)] = &[
         "underlay = 'eth%d'",
         r#"underlay: "eth%d" is not valid: the name of an interface, 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space"#,
     ),
+    ("etcd_ca = 'ca.crt'", r#"etcd_ca: "ca.crt" is not valid: an absolute path, beginning with '/'"#),
+    (
+        "etcd_user = 'n1:secret'",
+        r#"etcd_user: "n1" is not valid: the name of a user of etcd, without ':'; the password stands in the file that etcd_password_file names"#,
+    ),
     ("run_dir = 'run/twill'", r#"run_dir: "run/twill" is not valid: an absolute path, beginning with '/'"#),
     ("state_dir = ''", r#"state_dir: "" is not valid: an absolute path, beginning with '/'"#),
     ("machine_id_file = './id'", r#"machine_id_file: "./id" is not valid: an absolute path, beginning with '/'"#),
@@ -61,6 +67,12 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("etcd = [", "the node configuration cannot be read: line 1, column 9: unclosed array, expected `]`"),
 ];
+
+fn parse_endpoints(key: &str, text: &str) -> Result<Vec<String>, Error> {
+    let mut layer = NodeLayer::default();
+    layer.set(Setting::Etcd, key, text)?;
+    Ok(layer.etcd.expect("it was set"))
+}
 
 #[test]
 fn a_file_is_refused_with_key_value_and_what_would_be_right() {
@@ -112,7 +124,8 @@ fn an_endpoint_has_scheme_host_and_port_and_nothing_else() {
         "http://a b:2379",
     ] {
         let refused = parse_endpoints("--etcd", bad).unwrap_err().to_string();
-        assert_eq!(refused, format!("--etcd: {bad:?} is not valid: {URL}"));
+        let shown = bad.replace("http://me:secret@", "…@");
+        assert_eq!(refused, format!("--etcd: {shown:?} is not valid: {URL}"));
     }
     assert_eq!(parse_endpoints("--etcd", "http://a:1, http://b:2").unwrap(), ["http://a:1", "http://b:2"]);
     let one_of_two = parse_endpoints("--etcd", "http://a:1,").unwrap_err().to_string();
@@ -134,7 +147,7 @@ fn a_variable_is_refused_under_its_own_name() {
         (("TWILLD_LABELS", "zone"), r#"TWILLD_LABELS: "zone" is not valid: labels as in "zone=a,rack=7""#),
         (
             ("TWILLD_RUNDIR", "/x"),
-            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_LABELS, TWILLD_CONFIG"#,
+            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_LABELS, TWILLD_CONFIG"#,
         ),
     ];
     compare(rows.map(|((name, value), wanted)| {
@@ -156,4 +169,43 @@ fn what_resolve_cannot_fill_is_named() {
         host,
         r#"node_name: "my_host" is not valid: the host name stands in for it, and a node name has lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit, at most 253 characters; set one"#
     );
+}
+
+#[test]
+fn what_is_said_of_etcd_must_fit_together() {
+    let rows = [
+        (
+            "etcd = ['https://a:1']",
+            "etcd_ca: missing: the file with the certificate of the CA that signed etcd's, since https://a:1 begins with https://; for a public CA name the system's, as in /etc/ssl/certs/ca-certificates.crt",
+        ),
+        (
+            "etcd = ['http://a:1']\netcd_ca = '/ca'",
+            r#"etcd: "http://a:1" is not valid: a URL that begins with https://, since etcd_ca is given: TLS is for all"#,
+        ),
+        (
+            "etcd = ['http://a:1']\netcd_cert = '/c'\netcd_key = '/k'",
+            r#"etcd: "http://a:1" is not valid: a URL that begins with https://, since etcd_cert is given: TLS is for all"#,
+        ),
+        (
+            "etcd = ['https://a:1', 'http://b:1']",
+            r#"etcd: "http://b:1" is not valid: a URL that begins with https://, as https://a:1 does: TLS is for all, or for none"#,
+        ),
+        (
+            "etcd = ['https://a:1']\netcd_ca = '/ca'\netcd_cert = '/c'",
+            "etcd_key: missing: etcd_cert is given, and is of no use without it",
+        ),
+        (
+            "etcd = ['https://a:1']\netcd_ca = '/ca'\netcd_password_file = '/p'",
+            "etcd_user: missing: etcd_password_file is given, and is of no use without it",
+        ),
+        (
+            "etcd = ['http://10.0.0.1:1']\netcd_user = 'n1'\netcd_password_file = '/p'",
+            r#"etcd: "http://10.0.0.1:1" is not valid: a URL that begins with https://, since the password of etcd_user would cross the network in clear"#,
+        ),
+    ];
+    compare(rows.map(|(toml, wanted)| {
+        let found =
+            NodeLayer::from_toml(toml).unwrap().resolve("h").map_or_else(|e| e.to_string(), |_| "accepted".into());
+        (toml, found, wanted)
+    }));
 }

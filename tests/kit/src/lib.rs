@@ -1,10 +1,14 @@
-//! What the tests of several crates share: saying that a test is skipped, and network namespaces that do not stay.
+//! What the tests of several crates share: saying that a test is skipped, network namespaces that do not stay, certificates,
+//! and the commands of our documents.
 //!
 //! It uses none of our crates, so that each of them may use it in its tests. A test is skipped only where something is
 //! missing that is named; whatever fails beyond that fails the test.
 
+pub mod certificates;
+mod document;
 mod namespaces;
 mod skip;
 
+pub use document::commands_of;
 pub use namespaces::{Namespaces, exclusively};
 pub use skip::{finds, has_program, is_root, say_skipped};
