@@ -12,6 +12,7 @@ mod credentials;
 mod failure;
 mod handshake;
 mod member;
+mod past;
 mod trouble;
 mod watch;
 mod wire;

@@ -6,127 +6,45 @@
 //!
 //! - One epoch: the create revision of the node's record fences every claim.
 //! - A record of another machine is never taken over; one that was changed by somebody else ends all assigning.
-//! - A block is opened only when etcd itself told, in this run, that it is this node's. One that etcd does not give
-//!   this node any more is closed.
-//! - For each family one claim is in flight at most, and none while enough addresses are free: in a steady state there
-//!   are no claims.
-//!
-//! Giving back, the return of a deleted node, disputes and the discontinuity of a restored etcd are further rules over
-//! the same inputs; until they are here, each of these cases ends in a [`Problem`] and in no more assigning.
+//! - A block is opened only when the watch itself told, in this run, that it is this node's. One that etcd does not give
+//!   this node any more is closed. One that was closed is opened only after its record was written anew.
+//! - For each family one claim is in flight at most, and none while enough addresses are free; a block is given back
+//!   only after a while, if much more than that stays free: in a steady state there are neither claims nor returns.
+//! - A node whose record was deleted closes its blocks and registers anew. It claims again those of its lost blocks in
+//!   which it has pods and that nobody has taken; the others it disputes in its record, and their new owners assign
+//!   nothing more in them.
+//! - After etcd was restored from a backup all blocks are closed, the node puts its own back, and for a while claims no
+//!   others.
 
 mod claims;
 mod flight;
+mod giving;
 mod holdings;
 mod place;
 mod problem;
 mod registration;
+mod renewing;
+mod rupture;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use twill_conf::{NodeName, PoolName};
-use twill_ipam::store::BlockUse;
-use twill_ipam::{Block, Family};
+use twill_conf::PoolName;
+use twill_ipam::{Block, BootTime, Family};
 
 use crate::View;
-use crate::record::{Tunnel, Underlay, VxlanEnd};
+use crate::record::BlockRecord;
 use crate::request::{Action, Answer, Request, RequestId};
 use claims::{Claims, Terms};
+use giving::Giving;
 use holdings::Holdings;
 use registration::Registration;
+use renewing::Renewing;
+use rupture::Rupture;
 
 pub use problem::Problem;
-
-/// Who keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The node.
-    pub node: NodeName,
-    /// The machine.
-    pub machine_id: String,
-    /// A random word, fresh at every start of the daemon (16 hexadecimal digits, say). All nonces of the run begin with
-    /// it, so that the run knows its own writes again.
-    pub run: String,
-}
-
-/// What this node publishes of itself in its record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Underlay addresses.
-    pub underlay: Underlay,
-    /// Tunnel addresses, taken from blocks that are open.
-    pub tunnel: Tunnel,
-    /// The VXLAN end.
-    pub vxlan: Option<VxlanEnd>,
-    /// Free words of the operator.
-    pub labels: BTreeMap<String, String>,
-    /// The daemon's version.
-    pub version: String,
-}
-
-/// What the keeper learns.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The cluster, as etcd itself told it in this run (from the watch). Never a view that was read from the disk.
-    View(Arc<View>),
-    /// The node store's blocks, at the start and whenever they or their use changed.
-    Local(Vec<BlockUse>),
-    /// What the record is to say. Nothing is written to etcd before this came once.
-    Facts(Facts),
-    /// What became of a request.
-    Answer(RequestId, Answer),
-    /// The pause that [`Output::Pause`] asked for is over.
-    Resume,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send this to etcd, and give the answer back as [`Input::Answer`]; [`Request::perform`] does both. Requests of one
-    /// step may be sent at once. Where [`Request::claims`] names a block, packets to it must not be able to leave by
-    /// the default gateway from the moment on that the request is sent, since its success publishes the block: either
-    /// the pool's `unreachable` route stands, or the block's own is installed first.
-    Request(Request),
-    /// The node owns this block: open it in the store, and feed [`Input::Local`] afterwards, also where that failed. May be
-    /// repeated.
-    Open {
-        /// The block.
-        block: Block,
-        /// The pool that it is a part of.
-        pool: PoolName,
-        /// It was claimed in this run, and this is the first order to open it: nobody can have used an address of it. Where
-        /// it is not fresh and the node store does not know the block, its addresses have to cool first.
-        fresh: bool,
-    },
-    /// The node does not own this block, or must not assign from it: set it to closing. May be repeated.
-    Close {
-        /// The block.
-        block: Block,
-        /// Its pool as the store has it.
-        pool: PoolName,
-    },
-    /// The node is registered, with this epoch.
-    Registered {
-        /// The create revision of its record.
-        epoch: i64,
-        /// Its record was there already: it is back.
-        returned: bool,
-    },
-    /// A claim succeeded: worth a line in the log.
-    Claimed {
-        /// The block.
-        block: Block,
-        /// Its pool.
-        pool: PoolName,
-    },
-    /// These pools have neither a free address here nor a block to be had: for `Node::exhausted` in the store. Comes at
-    /// every change.
-    Exhausted(Vec<PoolName>),
-    /// All that is wrong now, for the log and for reports. Comes at every change; empty when all is well again.
-    Problems(Vec<Problem>),
-    /// Feed [`Input::Resume`] after a pause: a second or so, longer each time in a row, with jitter.
-    Pause,
-}
+pub use words::{Facts, Identity, Input, Output};
 
 /// How far the node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +66,9 @@ pub enum Standing {
 #[derive(Debug, Clone)]
 pub struct Keeper {
     identity: Identity,
+    /// The word that the daemon gave to this run.
+    run: String,
+    now: BootTime,
     /// Requests and nonces so far.
     count: u64,
     view: Option<Arc<View>>,
@@ -157,6 +78,9 @@ pub struct Keeper {
     registration: Registration,
     holdings: Holdings,
     claims: Claims,
+    giving: Giving,
+    renewing: Renewing,
+    rupture: Rupture,
     paused: bool,
     exhausted: BTreeSet<PoolName>,
     problems: Vec<Problem>,
@@ -166,7 +90,9 @@ impl Keeper {
     /// A keeper that knows nothing yet.
     pub fn new(identity: Identity) -> Self {
         Self {
+            run: identity.run.clone(),
             identity,
+            now: BootTime::default(),
             count: 0,
             view: None,
             back: None,
@@ -174,18 +100,25 @@ impl Keeper {
             registration: Registration::default(),
             holdings: Holdings::default(),
             claims: Claims::default(),
+            giving: Giving::default(),
+            renewing: Renewing::default(),
+            rupture: Rupture::default(),
             paused: false,
             exhausted: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
 
-    /// Learns something, and says what is to be done.
-    pub fn step(&mut self, input: Input) -> Vec<Output> {
+    /// Learns something at a time, and says what is to be done.
+    pub fn step(&mut self, input: Input, now: BootTime) -> Vec<Output> {
         let mut outputs = Vec::new();
+        self.now = self.now.max(now);
         match input {
-            Input::View(view) => self.see(view),
-            Input::Local(blocks) => self.holdings.look(blocks),
+            Input::View(view) => self.see(view, &mut outputs),
+            Input::Local(blocks) => {
+                self.holdings.look(blocks, self.now);
+                self.giving.look(&self.holdings);
+            }
             Input::Facts(facts) => self.facts = Some(facts),
             Input::Answer(id, answer) => self.answered(id, &answer, &mut outputs),
             Input::Resume => {
@@ -194,6 +127,7 @@ impl Keeper {
                 self.claims.resume();
                 self.holdings.repeat();
             }
+            Input::Tick => self.rupture.tick(self.now),
         }
         self.advance(&mut outputs);
         outputs
@@ -217,12 +151,16 @@ impl Keeper {
         &self.problems
     }
 
-    fn see(&mut self, view: Arc<View>) {
-        if self.view.as_ref().is_some_and(|seen| view.revision < seen.revision) {
+    fn see(&mut self, view: Arc<View>, outputs: &mut Vec<Output>) {
+        let known = self.view.as_ref().map(|seen| (seen.history, seen.revision));
+        if known.is_some_and(|(history, revision)| view.history == history && view.revision < revision) {
             self.back = Some(view.revision);
             return;
         }
         self.back = None;
+        if view.history > known.map_or(0, |(history, _)| history) {
+            self.start_again(&view, outputs);
+        }
         // In a busy cluster views come all the time: a pause ends early only if what writes rest on is not what it was, or
         // if the view shows why they were refused.
         let grounds = |view: &View| {
@@ -233,12 +171,33 @@ impl Keeper {
             self.paused = false;
             self.claims.resume();
         }
-        self.registration.see(&view, &self.identity);
+        if self.registration.see(&view, &self.identity) {
+            self.leave_epoch(outputs);
+        }
         self.holdings.see(&view, &self.identity);
+        self.rupture.see(&view, self.now);
         if self.claims.see(&view) {
             self.paused = false;
         }
         self.view = Some(view);
+    }
+
+    /// etcd has lost history. What this run wrote proves nothing any more, so it takes another word for its nonces.
+    fn start_again(&mut self, view: &View, outputs: &mut Vec<Output>) {
+        self.identity.run = format!("{}.{}", self.run, view.history);
+        self.rupture.find(self.view.as_deref(), view, &self.identity.node, self.now);
+        self.registration.restart();
+        self.leave_epoch(outputs);
+    }
+
+    /// The epoch is over: nothing is opened or claimed before the node is registered again.
+    fn leave_epoch(&mut self, outputs: &mut Vec<Output>) {
+        self.giving.leave();
+        self.renewing.forget();
+        self.claims.forget_flights();
+        self.holdings.close_first();
+        self.paused = false;
+        outputs.push(Output::Unregistered);
     }
 
     fn answered(&mut self, id: RequestId, answer: &Answer, outputs: &mut Vec<Output>) {
@@ -248,16 +207,7 @@ impl Keeper {
             }
             progress == registration::Progress::Later
         } else {
-            match self.claims.answered(id, answer) {
-                Some(claims::Progress::Claimed(claim, revision)) => {
-                    let view = self.view.as_deref().expect("claims are made by a view");
-                    self.holdings.claimed(claim.block, revision, view);
-                    outputs.push(Output::Claimed { block: claim.block, pool: claim.pool });
-                    false
-                }
-                Some(claims::Progress::Later) => true,
-                Some(claims::Progress::On) | None => false,
-            }
+            self.answered_of_blocks(id, answer, outputs)
         };
         if later && !self.paused {
             self.paused = true;
@@ -265,15 +215,40 @@ impl Keeper {
         }
     }
 
+    /// `true` where a pause must follow.
+    fn answered_of_blocks(&mut self, id: RequestId, answer: &Answer, outputs: &mut Vec<Output>) -> bool {
+        let Some(view) = self.view.as_deref() else { return false };
+        if let Some(progress) = self.claims.answered(id, answer) {
+            if let claims::Progress::Claimed(claim, revision) = &progress {
+                self.holdings.written(claim.block, *revision, view, self.now);
+                outputs.push(Output::Claimed { block: claim.block, pool: claim.pool.clone() });
+            }
+            return progress == claims::Progress::Later;
+        }
+        if let Some(progress) = self.renewing.answered(id, answer) {
+            if let renewing::Progress::Written(block, revision) = progress {
+                self.holdings.written(block, revision, view, self.now);
+            }
+            return progress == renewing::Progress::Later;
+        }
+        let progress = self.giving.answered(id, answer);
+        if let Some(giving::Progress::Gave(block, revision)) = progress {
+            self.holdings.gave(block, revision, view);
+            outputs.push(Output::GaveBack { block });
+        }
+        progress == Some(giving::Progress::Later)
+    }
+
     /// All that the present state calls for.
     fn advance(&mut self, outputs: &mut Vec<Output>) {
         let Some(view) = self.view.clone() else { return };
         if self.back.is_none() {
             self.ask(&view, outputs);
-            if self.registration.problem().is_some() {
+            if self.registration.problem().is_some() || self.holdings.is_closing() {
                 outputs.extend(self.holdings.close_all());
-            } else if self.registration.epoch().is_some() {
-                outputs.extend(self.holdings.orders(view.config.as_ref().map(|config| &config.value)));
+            } else if let Some(epoch) = self.registration.epoch() {
+                let config = view.config.as_ref().map(|config| &config.value);
+                outputs.extend(self.holdings.orders(config, epoch, self.giving.block()));
             }
         }
         self.tell(&view, outputs);
@@ -290,37 +265,90 @@ impl Keeper {
             RequestId(count)
         };
         let doubtful = self.registration.flight().filter(|flight| flight.is_doubtful()).and_then(|f| f.read(id()));
-        let reads = self.claims.flights().filter(|flight| flight.is_doubtful()).filter_map(|flight| flight.read(id()));
-        outputs.extend(doubtful.into_iter().chain(reads).map(Output::Request));
+        let claims = self.claims.flights().filter(|flight| flight.is_doubtful()).filter_map(|flight| flight.read(id()));
+        let reads: Vec<Request> = doubtful.into_iter().chain(claims).collect();
+        let blocks = self.renewing.flights().chain(self.giving.flight());
+        let more = blocks.filter(|flight| flight.is_doubtful()).filter_map(|flight| flight.read(id()));
+        outputs.extend(reads.into_iter().chain(more).map(Output::Request));
         self.count = count;
-        self.publish(outputs);
-        self.claim(view, outputs);
+        self.publish(view, outputs);
+        let Some(epoch) = self.registration.epoch() else { return };
+        if self.holdings.is_known() && !self.holdings.is_closing() {
+            self.renew(view, epoch, outputs);
+            self.claim(view, epoch, outputs);
+            self.give_back(view, epoch, outputs);
+        }
     }
 
-    fn publish(&mut self, outputs: &mut Vec<Output>) {
-        let Some(facts) = &self.facts else { return };
-        let Some(mut record) = self.registration.wanted(facts, &self.identity) else { return };
+    fn id(&mut self) -> (RequestId, String) {
         self.count += 1;
-        let id = RequestId(self.count);
-        record.nonce = self.identity.nonce(self.count);
+        (RequestId(self.count), self.identity.nonce(self.count))
+    }
+
+    fn publish(&mut self, view: &View, outputs: &mut Vec<Output>) {
+        let Some(facts) = &self.facts else { return };
+        let disputes = self.holdings.disputes(view);
+        let Some(mut record) = self.registration.wanted(facts, &disputes, &self.identity) else { return };
+        let (id, nonce) = self.id();
+        record.nonce = nonce;
         let txn = self.registration.send(id, record, &self.identity);
         outputs.push(Output::Request(Request { id, action: Action::Publish(txn) }));
     }
 
-    fn claim(&mut self, view: &View, outputs: &mut Vec<Output>) {
-        let (Some(epoch), Some(config)) = (self.registration.epoch(), &view.config) else { return };
-        if !self.holdings.is_known() {
-            return;
+    fn renew(&mut self, view: &View, epoch: i64, outputs: &mut Vec<Output>) {
+        let Some(config) = &view.config else { return };
+        for (block, revision) in self.holdings.stale(&config.value, epoch) {
+            if self.renewing.is_busy(block) || self.giving.block() == Some(block) {
+                continue;
+            }
+            let Some(known) = view.blocks.get(&block) else { continue };
+            let (id, nonce) = self.id();
+            let machine_id = self.identity.machine_id.clone();
+            let record = BlockRecord { epoch, nonce, machine_id, ..known.value.clone() };
+            self.holdings.renew(block);
+            let txn = self.renewing.send(id, block, revision, &record, &self.identity);
+            outputs.push(Output::Request(Request { id, action: Action::Renew(txn) }));
         }
+    }
+
+    fn claim(&mut self, view: &View, epoch: i64, outputs: &mut Vec<Output>) {
+        let Some(config) = &view.config else { return };
+        self.claims.withhold(self.rupture.withheld());
         for family in [Family::V4, Family::V6] {
-            let need = self.claims.need(family, view, &self.holdings, &self.identity);
-            let Some((family, claim)) = need.claim else { continue };
-            self.count += 1;
-            let id = RequestId(self.count);
-            let terms = Terms { me: &self.identity, epoch, config, nonce: self.identity.nonce(self.count) };
+            // What was this node's own is put back first, and at once.
+            let again = self.claims.again(family, self.holdings.lost(view), &config.value);
+            if let Some(claim) = &again {
+                self.holdings.renew(claim.block);
+            }
+            let claim = match again {
+                None if !self.rupture.holds(self.now) => {
+                    self.claims.need(family, view, &self.holdings, &self.identity).claim.map(|(_, claim)| claim)
+                }
+                again => again,
+            };
+            let Some(claim) = claim else { continue };
+            let (id, nonce) = self.id();
+            let terms = Terms { me: &self.identity, epoch, config, nonce };
             let block = claim.block;
             let txn = self.claims.send(id, family, claim, terms);
             outputs.push(Output::Request(Request { id, action: Action::Claim { block, txn } }));
+        }
+    }
+
+    fn give_back(&mut self, view: &View, epoch: i64, outputs: &mut Vec<Output>) {
+        if let Some(block) = self.giving.due() {
+            let Some(revision) = self.holdings.revision(block) else { return self.giving.leave() };
+            let (id, _) = self.id();
+            self.holdings.doubt(block);
+            let txn = self.giving.send(id, block, revision, epoch, &self.identity);
+            outputs.push(Output::Request(Request { id, action: Action::GiveBack(txn) }));
+        } else if self.giving.block().is_none()
+            && self.claims.flights().next().is_none()
+            && !self.rupture.holds(self.now)
+            && let Some((block, pool)) = giving::spare(view, &self.holdings, self.now)
+        {
+            self.giving.begin(block);
+            outputs.push(Output::GiveBack { block, pool });
         }
     }
 
@@ -329,6 +357,7 @@ impl Keeper {
         let mut problems: Vec<Problem> = Vec::new();
         let seen = view.revision;
         problems.extend(self.back.map(|now| Problem::SteppedBack { seen, now }));
+        problems.extend(self.rupture.problem(self.now));
         problems.extend(self.registration.problem().cloned());
         problems.extend(self.holdings.problems(view));
         if view.config.is_none() {

@@ -3,14 +3,20 @@
 //! [`record`] has the values that stand in etcd and [`key`] their places; [`view`] is one node's picture of them, fed by
 //! snapshots and deltas, which cannot be confused; [`txn`] is the vocabulary of transactions; [`keeper`] holds the rules of
 //! registering and claiming as steps without I/O or clock, and [`request`] what it asks of etcd. [`store`] is the seam where I/O begins: [`etcd`] implements it on
-//! the network, [`simulated`] in memory, for tests of the rules. [`saved`] keeps the last view on disk for a start
-//! without etcd.
+//! the network, [`simulated`] in memory, for tests of the rules. [`reconfigure`] and [`removal`] plan what an
+//! operator asks for. [`saved`] keeps the last view on disk for a start
+//! without etcd. [`continuity`] tells a history that goes on from one that was restored from a backup.
 
+pub mod continuity;
 pub mod etcd;
+mod guard;
 pub mod keeper;
 pub mod key;
+#[cfg(test)]
+mod model;
 pub mod reconfigure;
 pub mod record;
+pub mod removal;
 pub mod request;
 pub mod saved;
 pub mod simulated;

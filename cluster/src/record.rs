@@ -40,6 +40,9 @@ pub struct NodeRecord {
     /// The daemon's version.
     #[serde(default)]
     pub version: String,
+    /// Blocks in which this node has pods although they are another node's now: that one assigns nothing more in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputes: Vec<IpNetwork>,
     /// What a newer version wrote.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,

@@ -30,6 +30,10 @@ pub enum Action {
         /// The transaction.
         txn: Txn,
     },
+    /// Delete the record of a block that is closed and empty here.
+    GiveBack(Txn),
+    /// Write the record of a block anew, before it is opened again.
+    Renew(Txn),
     /// Read one key back (linearizable), because the outcome of a write to it is unknown.
     Read(String),
 }
@@ -59,18 +63,20 @@ impl Request {
     pub fn claims(&self) -> Option<Block> {
         match &self.action {
             Action::Claim { block, .. } => Some(*block),
-            Action::Publish(_) | Action::Read(_) => None,
+            Action::Publish(_) | Action::GiveBack(_) | Action::Renew(_) | Action::Read(_) => None,
         }
     }
 
     /// Sends the request. Ends within the store's deadline.
     pub async fn perform<S: Store>(&self, store: &S) -> Answer {
         match &self.action {
-            Action::Publish(txn) | Action::Claim { txn, .. } => match store.commit(txn).await {
-                Ok(Outcome::Done(revision)) => Answer::Done(revision),
-                Ok(Outcome::Refused(revision)) => Answer::Refused(revision),
-                Err(error) => Answer::failed(&error),
-            },
+            Action::Publish(txn) | Action::GiveBack(txn) | Action::Renew(txn) | Action::Claim { txn, .. } => {
+                match store.commit(txn).await {
+                    Ok(Outcome::Done(revision)) => Answer::Done(revision),
+                    Ok(Outcome::Refused(revision)) => Answer::Refused(revision),
+                    Err(error) => Answer::failed(&error),
+                }
+            }
             Action::Read(key) => match store.read(&Range::key(key)).await {
                 Ok(snapshot) => {
                     Answer::Found { entry: snapshot.entries.into_iter().next(), revision: snapshot.revision }

@@ -1,5 +1,6 @@
 //! The cluster's store in memory: revisions, range compares, watches that resume, compaction and leases, as etcd has them,
-//! and requests that are lost, done without an answer, or done late. For tests of the rules.
+//! members that lag, a backup that is restored, and requests that are lost, done without an answer, late or twice. For
+//! tests of the rules.
 
 mod history;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::history::History;
+use crate::continuity::Past;
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Outcome, Txn};
 use crate::view::{Delta, Snapshot};
@@ -27,6 +29,8 @@ pub enum Fate {
     AnswerLost,
     /// Not answered, and done when [`SimulatedStore::deliver`] is called.
     Late,
+    /// Done and answered, and done once more when [`SimulatedStore::deliver`] is called.
+    Twice,
 }
 
 /// A store that all its clones share.
@@ -36,6 +40,10 @@ pub struct SimulatedStore {
     /// Told after every change.
     revision: watch::Sender<i64>,
 }
+
+/// A state of the store, as it was saved.
+#[derive(Debug, Clone)]
+pub struct Backup(History);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -74,6 +82,11 @@ impl SimulatedStore {
         }
     }
 
+    /// What was [`Fate::Late`] or to come [`Fate::Twice`] never comes: the members that had it are gone.
+    pub fn forget(&self) {
+        self.lock().late.clear();
+    }
+
     /// Reads a range, without waiting.
     pub fn look(&self, range: &Range) -> Snapshot {
         self.lock().history.read(range)
@@ -100,8 +113,37 @@ impl SimulatedStore {
                 self.apply(txn);
                 Err(unknown("the answer is lost"))
             }
+            Fate::Twice => {
+                self.lock().late.push(txn.clone());
+                Ok(self.apply(txn))
+            }
             Fate::Done => Ok(self.apply(txn)),
         }
+    }
+
+    /// What a key was at a revision (a linearizable read of the past).
+    pub fn past(&self, key: &str, revision: i64) -> Past {
+        self.lock().history.past(key, revision)
+    }
+
+    /// A serializable read of a member that is so many changes behind.
+    pub fn lagging(&self, range: &Range, behind: usize) -> Snapshot {
+        self.lock().history.lagging(range, behind)
+    }
+
+    /// What a watch that has seen everything up to a revision is told next, without waiting; `None`: all was told.
+    pub fn news(&self, range: &Range, seen: Option<i64>) -> Option<Event> {
+        self.lock().history.next(range, seen)
+    }
+
+    /// The present state, for [`restore`](Self::restore).
+    pub fn backup(&self) -> Backup {
+        Backup(self.lock().history.clone())
+    }
+
+    /// Puts a backup in place of all that was done since, with the same IDs and revisions that begin again from its own.
+    pub fn restore(&self, backup: &Backup) {
+        self.change(|inner| inner.history = backup.0.clone());
     }
 
     /// Ends a lease with its keys.
@@ -155,7 +197,7 @@ impl Store for SimulatedStore {
                 if let Some(event) = event {
                     seen = Some(match &event {
                         Event::Snapshot(Snapshot { revision, .. }) | Event::Delta(Delta { revision, .. }) => *revision,
-                        Event::Lost(_) => unreachable!("a history is never lost"),
+                        Event::Restored(_) | Event::Lost(_) => unreachable!("a history only goes on"),
                     });
                     if sender.send(event).await.is_err() {
                         return;

@@ -64,6 +64,8 @@ pub enum Event {
     Snapshot(Snapshot),
     /// What changed since the last event.
     Delta(Delta),
+    /// Everything, of another history: what was seen last is not in etcd's past. It was restored from a backup.
+    Restored(Snapshot),
     /// The store is out of reach; the watch goes on trying.
     Lost(String),
 }

@@ -9,8 +9,10 @@ use twill_conf::{NodeName, cluster::ClusterConf};
 use twill_ipam::Block;
 
 use self::decode::Record;
+use crate::continuity;
 use crate::key::{self, Key};
 use crate::record::{BlockRecord, NodeRecord, Versioned};
+use crate::store::Event;
 
 /// What is known: everything under `blocks/`, `config` and `nodes/`, decoded.
 ///
@@ -21,6 +23,9 @@ use crate::record::{BlockRecord, NodeRecord, Versioned};
 pub struct View {
     /// The revision up to which it is complete.
     pub revision: i64,
+    /// In which of etcd's histories: raised where etcd was found to be restored from a backup. Revisions of different
+    /// histories cannot be compared.
+    pub history: u32,
     /// The cluster configuration, if there is one.
     pub config: Option<Versioned<ClusterConf>>,
     /// Nodes by name, this one among them.
@@ -80,6 +85,26 @@ impl Delta {
 }
 
 impl View {
+    /// Takes what a watch tells. A snapshot that cannot follow on what is known begins another history, as one does that
+    /// was found out by the watch; a view that knows nothing follows on everything.
+    pub fn follow(&mut self, event: &Event) {
+        let snapshot = match event {
+            Event::Delta(delta) => return self.apply(delta),
+            Event::Lost(_) => return,
+            Event::Restored(snapshot) => {
+                self.history += 1;
+                snapshot
+            }
+            Event::Snapshot(snapshot) => {
+                if !continuity::follows(self, snapshot) {
+                    self.history += 1;
+                }
+                snapshot
+            }
+        };
+        self.replace(snapshot);
+    }
+
     /// Takes a snapshot: what is not in it is gone, and what it holds as before stays as it is.
     pub fn replace(&mut self, snapshot: &Snapshot) {
         let there: HashSet<&str> = snapshot.entries.iter().map(|entry| entry.key.as_str()).collect();

@@ -85,6 +85,26 @@ pub(crate) enum Command {
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),
+    /// Nodes: take one out of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+}
+
+/// What to do with nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Delete a node that is gone for good: its record and its blocks, which go to others
+    #[command(
+        after_help = "A node that is alive is not deleted. One that has blocks is deleted only if its machine is off: if it \
+                            runs, its pods have addresses that others will be given"
+    )]
+    Delete {
+        /// The node's name
+        name: twill_conf::NodeName,
+        /// Assert that the machine is powered off
+        #[arg(long)]
+        machine_is_off: bool,
+    },
 }
 
 /// What to do with the cluster configuration.

@@ -2,11 +2,12 @@
 
 mod config;
 mod ipam;
+mod node;
 mod status;
 
 use twill_conf::node::NodeLayer;
 
-use crate::arguments::{Arguments, Command, ConfigCommand, IpamCommand};
+use crate::arguments::{Arguments, Command, ConfigCommand, IpamCommand, NodeCommand};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
@@ -23,5 +24,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Status => status::status(&place()?).await,
         Command::Ipam(IpamCommand::Show) => ipam::show(&place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
+        Command::Node(NodeCommand::Delete { name, machine_is_off }) => {
+            node::delete(name, *machine_is_off, &place()?).await
+        }
     }
 }

@@ -32,6 +32,17 @@ pub(crate) enum Error {
     /// The new configuration may not follow the old one.
     #[error("refused, nothing was changed: {0}")]
     Refused(Refusal),
+    /// A node is not deleted.
+    #[error("nothing was deleted: {0}")]
+    NotDeleted(twill_cluster::removal::Refusal),
+    /// A node is not what it was when it was looked at.
+    #[error(
+        "node {node} changed while it was being deleted; it may be coming back: look at 'twillctl status' and try again"
+    )]
+    NodeChanged { node: twill_conf::NodeName },
+    /// The answer to a deletion was lost.
+    #[error("{0}; the node may or may not have been deleted: run the same command again")]
+    Unsure(StoreError),
     /// Somebody else wrote it in between.
     #[error(
         "somebody else changed the configuration at the same time (it was at revision {read}, now it is at {now}): nothing \
@@ -66,10 +77,13 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::NoConfiguration { .. }
             | Self::Refused(_)
+            | Self::NotDeleted(_)
+            | Self::NodeChanged { .. }
             | Self::Conflict { .. }
             | Self::Busy => Verdict::Problems,
             Self::Usage(_)
             | Self::Unclear(_)
+            | Self::Unsure(_)
             | Self::Etcd(_)
             | Self::Endpoint(_)
             | Self::NodeStore { .. }

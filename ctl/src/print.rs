@@ -7,7 +7,7 @@ mod status;
 mod table;
 
 use crate::arguments::Output;
-use crate::report::Report;
+use crate::report::{Report, node};
 
 /// The report as it goes to standard output.
 pub(crate) fn render(report: &Report, output: Output) -> String {
@@ -24,6 +24,9 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Status(status) => status::status(status),
             Report::Ipam(ipam) => ipam::ipam(ipam),
             Report::Attempts(attempts) => attempts::attempts(attempts),
+            Report::Deleted(node::Deleted { node, blocks }) => {
+                format!("deleted node {node}; {blocks} blocks are free again\n")
+            }
         },
     })
 }

@@ -5,6 +5,7 @@
 pub(crate) mod attempts;
 pub(crate) mod config;
 pub(crate) mod ipam;
+pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod status;
@@ -30,14 +31,15 @@ pub(crate) enum Report {
     Status(status::Status),
     Ipam(ipam::Ipam),
     Attempts(attempts::Attempts),
+    Deleted(node::Deleted),
 }
 
 impl Report {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
             // What failed once may have been done since.
             Self::Attempts(_) => Verdict::Good,
+            Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) | Self::Deleted(_) => Verdict::Good,
             Self::Status(status) if status.problems.is_empty() => Verdict::Good,
             Self::Status(_) => Verdict::Problems,
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,

@@ -1,6 +1,6 @@
 //! The block task: performs what the [`Keeper`] decides, and tells the plugin what it must know.
 //!
-//! The rules of registering and claiming are in `cluster::keeper`, which does no I/O; here are its hands. Everything that
+//! The rules of registering, claiming and giving back are in `cluster::keeper`, which does no I/O; here are its hands. Everything that
 //! the keeper learns comes through here: the view, the use of the local blocks, what this node publishes of itself, and
 //! the answers of etcd.
 
@@ -104,15 +104,15 @@ impl Blocks {
                     Some(Input::Answer(id, answer))
                 }
                 () = self.pause.over() => Some(Input::Resume),
-                _ = look.tick() => None,
+                _ = look.tick() => Some(Input::Tick),
             };
             if let Some(input) = input {
-                let outputs = self.keeper.step(input);
+                let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }
             let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
             for input in self.look(picture.as_ref(), underlay.as_ref()).await {
-                let outputs = self.keeper.step(input);
+                let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }
             self.tell_plugin(picture.as_ref(), underlay.as_ref()).await;
@@ -143,6 +143,23 @@ impl Blocks {
                 Output::Close { block, pool } => {
                     let done = self.store.run(move |store| store.put_block(block, &pool, BlockState::Closing)).await;
                     self.stored(done);
+                }
+                Output::GiveBack { block, pool: _ } => {
+                    let done = self.store.run(move |store| store.close_empty_block(block, BootTime::now())).await;
+                    // The keeper waits for a look, whether or not the block could be closed.
+                    self.local = None;
+                    self.teller.store(done.map(drop));
+                }
+                Output::GaveBack { block } => {
+                    tracing::info!("gave {block} back: it was empty, and enough is free without it");
+                    self.pause.forget();
+                }
+                Output::Unregistered => {
+                    tracing::warn!(
+                        "the record of {} is gone from etcd, or of another history: registering anew",
+                        self.name
+                    );
+                    self.registered.send_replace(None);
                 }
                 Output::Registered { epoch, returned } => {
                     tell::registered(self.name.as_str(), epoch, returned);
@@ -263,8 +280,14 @@ fn supplies(
     Ok((store.blocks(now)?, tunnel))
 }
 
-/// Whether a block from the cluster is closed here, and by etcd's own word not ours.
+/// Whether a block from the cluster is closed here, and by etcd's own word not ours. One that is nobody's and has
+/// addresses in use, the tunnel's among them, the keeper will claim again.
 fn is_lost(block: &BlockUse, me: &NodeName, view: Option<&View>) -> bool {
     let closed = block.origin == Origin::Cluster && block.state == BlockState::Closing;
-    closed && view.is_some_and(|view| view.blocks.get(&block.block).is_none_or(|record| record.value.node != *me))
+    let used = block.assigned > 0 || block.tunnel.is_some();
+    let lost = |view: &View| match view.blocks.iter().find(|(there, _)| there.overlaps(block.block)) {
+        Some((there, record)) => *there != block.block || record.value.node != *me,
+        None => !used,
+    };
+    closed && view.is_some_and(lost)
 }

@@ -37,7 +37,8 @@ impl Watch {
     /// Follows the cluster until the daemon ends.
     pub async fn follow<S: Store>(self, store: &S) {
         let mut events = store.watch(Range::watched());
-        let mut view = View::default();
+        // What an earlier run saw tells whether etcd has lost history since.
+        let mut view = self.pictures.borrow().as_ref().map(|picture| View::clone(&picture.view)).unwrap_or_default();
         let mut proven = false;
         let mut lost = false;
         let mut save_at: Option<Instant> = None;
@@ -59,8 +60,14 @@ impl Watch {
                 }
             };
             match event {
-                Some(Event::Snapshot(snapshot)) => {
-                    view.replace(&snapshot);
+                Some(event @ (Event::Snapshot(_) | Event::Restored(_))) => {
+                    let before = view.history;
+                    view.follow(&event);
+                    if view.history > before {
+                        tracing::error!(
+                            "etcd has lost history: it was restored from a backup since it was last seen here"
+                        );
+                    }
                     tell_snapshot(&view, proven);
                     proven = true;
                     lost = false;

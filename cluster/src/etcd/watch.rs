@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::failure::Failure;
 use super::trouble::{Asked, Trouble};
 use super::{DEADLINE, EtcdStore, member, wire};
-use crate::store::{Event, Range, Store};
+use crate::continuity::{Mark, Past, Verdict};
+use crate::store::{Event, Range, Store, StoreError};
 use crate::view::Delta;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +37,9 @@ pub(super) async fn follow(store: EtcdStore, range: Range, events: Sender<Event>
         range,
         events,
         next: None,
+        mark: None,
+        proved: false,
+        another: false,
         lost: false,
         causes: BTreeSet::new(),
         denied: false,
@@ -53,6 +57,12 @@ struct Follower {
     events: Sender<Event>,
     /// The first revision that was not told yet; `None`: a snapshot is due.
     next: Option<i64>,
+    /// The change that was told last: the proof that etcd's history is still the same.
+    mark: Option<Mark>,
+    /// A snapshot was told last, which needs no proof.
+    proved: bool,
+    /// etcd's history was found to be another one: a snapshot of that is due.
+    another: bool,
     /// That etcd is out of reach was told last.
     lost: bool,
     /// Why it is, as far as it was told or logged since.
@@ -83,18 +93,29 @@ impl Follower {
                 None => match self.store.read(&self.range).await {
                     Ok(snapshot) => {
                         self.next = Some(snapshot.revision + 1);
-                        self.send(Event::Snapshot(snapshot)).await?;
-                        self.lost = false;
+                        let known = std::mem::replace(&mut self.mark, Mark::of_snapshot(&snapshot));
+                        let lost = known.is_some_and(|mark| !mark.is_in(&snapshot));
+                        let another = std::mem::take(&mut self.another) || lost;
+                        self.send(if another { Event::Restored(snapshot) } else { Event::Snapshot(snapshot) }).await?;
+                        (self.lost, self.proved) = (false, true);
                         continue;
                     }
                     Err(error) => error.to_string(),
                 },
-                Some(next) => match self.stream(next).await? {
-                    End::Compacted => {
+                Some(next) => match self.prove(next).await {
+                    Err(error) => error.to_string(),
+                    Ok(Verdict::Same) => match self.stream(self.next.unwrap_or(next)).await? {
+                        End::Compacted => {
+                            self.next = None;
+                            continue;
+                        }
+                        End::Broken(cause) => cause,
+                    },
+                    Ok(verdict) => {
+                        self.another |= verdict == Verdict::Another;
                         self.next = None;
                         continue;
                     }
-                    End::Broken(cause) => cause,
                 },
             };
             if self.denied && !renewed && self.store.inner.conf.login.is_some() {
@@ -113,10 +134,32 @@ impl Follower {
         }
     }
 
+    /// Whether etcd's history is the one that was told: the last change, read at its revision, is what it was. An etcd
+    /// that was restored from a backup and has overtaken that revision would otherwise go on as if nothing had been.
+    async fn prove(&mut self, next: i64) -> Result<Verdict, StoreError> {
+        if std::mem::take(&mut self.proved) {
+            return Ok(Verdict::Same);
+        }
+        let Some(mark) = self.mark.clone() else {
+            let past = self.store.past(&self.range.start, 0, next - 1).await?;
+            return Ok(if past == Past::Future { Verdict::Another } else { Verdict::Same });
+        };
+        let mut verdict = Verdict::Same;
+        for revision in mark.revisions().filter(|revision| *revision > 0) {
+            if verdict == Verdict::Same {
+                let past = self.store.past(&mark.key, revision, next - 1).await?;
+                verdict = mark.judge(revision, &past);
+            }
+        }
+        if verdict == Verdict::Same {
+            // Nothing of this range lies between the mark and what was reached; in a history that was restored to a point
+            // between the two there may be something.
+            self.next = Some(mark.revision + 1);
+        }
+        Ok(verdict)
+    }
+
     /// One stream, from its beginning to its end.
-    ///
-    /// Before a watch is resumed is the place to compare the last seen key, read at its revision, with what was seen: an
-    /// etcd that was restored from a backup and has overtaken that revision would otherwise go on as if nothing had been.
     async fn stream(&mut self, from: i64) -> Result<End, Gone> {
         let (index, _) = self.store.member();
         let (mut stream, first) = match timeout(DEADLINE, self.open(from)).await {
@@ -206,7 +249,9 @@ impl Follower {
         let Some(revision) = new.clone().map(revision_of).max() else { return Ok(()) };
         let changes = new.filter_map(|event| wire::change(&self.store.inner.prefix, event)).collect();
         self.next = Some(revision + 1);
-        self.send(Event::Delta(Delta { revision, changes })).await
+        let delta = Delta { revision, changes };
+        self.mark = Mark::after(self.mark.take(), &delta);
+        self.send(Event::Delta(delta)).await
     }
 
     fn broken(&self, index: usize, failure: &Failure) -> End {

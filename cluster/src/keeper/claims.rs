@@ -8,10 +8,11 @@ use twill_ipam::block::low_mark;
 use twill_ipam::{Block, Family};
 
 use super::flight::{Fate, Flight};
-use super::holdings::Holdings;
+use super::holdings::{Holdings, pool_of};
 use super::place::Occupancy;
 use super::{Identity, Problem};
 use crate::View;
+use crate::guard::{Guard, stands};
 use crate::key;
 use crate::record::{BlockRecord, MirrorRecord, Versioned};
 use crate::request::{Answer, RequestId};
@@ -38,6 +39,8 @@ pub(super) struct Claims {
     flights: BTreeMap<Family, Flight<Claim>>,
     /// What was refused since the last view: taken, whatever that says.
     refused: BTreeSet<Block>,
+    /// Left to others after a rupture of history: taken, whatever the view says.
+    withheld: BTreeSet<Block>,
     /// Refusals in a row, since the last pause or success, that no view has explained yet.
     refusals: Vec<Block>,
     /// Which pools have a free block, as far as that was asked since `refused` or the view changed.
@@ -117,17 +120,54 @@ impl Claims {
         need
     }
 
+    /// These blocks are left to others.
+    pub(super) fn withhold(&mut self, blocks: BTreeSet<Block>) {
+        if blocks != self.withheld {
+            self.withheld = blocks;
+            self.room.clear();
+        }
+    }
+
+    /// A block that was ours until etcd lost it, to be claimed again, if that may be tried now.
+    pub(super) fn again(
+        &self,
+        family: Family,
+        mut lost: impl Iterator<Item = Block>,
+        config: &ClusterConf,
+    ) -> Option<Claim> {
+        if !self.may_try(family) {
+            return None;
+        }
+        lost.find_map(|block| {
+            let due = block.family() == family && !self.refused.contains(&block);
+            let pool = pool_of(config, block).filter(|_| due)?;
+            Some(Claim { block, pool: pool.name.clone() })
+        })
+    }
+
+    /// What is on its way belongs to another epoch.
+    pub(super) fn forget_flights(&mut self) {
+        self.flights.clear();
+        self.resume();
+    }
+
     fn has_room(&mut self, pool: &Pool, view: &View) -> bool {
-        let refused = &self.refused;
-        *self
-            .room
-            .entry(pool.name.clone())
-            .or_insert_with(|| Occupancy::of(pool, view, refused).is_some_and(|places| places.free() > 0))
+        if let Some(room) = self.room.get(&pool.name) {
+            return *room;
+        }
+        let room = self.places(pool, view).is_some_and(|places| places.free() > 0);
+        self.room.insert(pool.name.clone(), room);
+        room
+    }
+
+    fn places(&self, pool: &Pool, view: &View) -> Option<Occupancy> {
+        let avoid: BTreeSet<Block> = self.refused.union(&self.withheld).copied().collect();
+        Occupancy::of(pool, view, &avoid)
     }
 
     fn place(&self, pool: &Pool, view: &View, me: &Identity) -> Option<Claim> {
         let words = [me.node.as_str(), pool.name.as_str(), &self.tries.to_string()];
-        let block = Occupancy::of(pool, view, &self.refused)?.choose(&words)?;
+        let block = self.places(pool, view)?.choose(&words)?;
         Some(Claim { block, pool: pool.name.clone() })
     }
 
@@ -215,6 +255,7 @@ impl Terms<'_> {
         let node = &self.me.node;
         let inside = key::inside(block);
         let absent = key::ancestors(block).into_iter().map(|key| Compare::Created { key, revision: 0 });
+        let absent = absent.filter(|_| stands(Guard::AncestorCompare));
         let record = BlockRecord {
             node: node.clone(),
             machine_id: self.me.machine_id.clone(),
@@ -229,14 +270,18 @@ impl Terms<'_> {
             other: serde_json::Map::new(),
         };
         let when = [
-            Compare::Created { key: key::node(node), revision: self.epoch },
-            Compare::Modified { key: key::CONFIG.to_owned(), revision: self.config.modified },
-            Compare::NoneIn { start: inside.start, end: inside.end },
+            (Guard::EpochCompare, Compare::Created { key: key::node(node), revision: self.epoch }),
+            (
+                Guard::ConfigurationCompare,
+                Compare::Modified { key: key::CONFIG.to_owned(), revision: self.config.modified },
+            ),
+            (Guard::RangeCompare, Compare::NoneIn { start: inside.start, end: inside.end }),
         ];
+        let when = when.into_iter().filter_map(|(guard, compare)| stands(guard).then_some(compare));
         let json = "a record has string keys and finite numbers";
         let put = |key, value| Op::Put { key, value, lease: None };
         Txn {
-            when: when.into_iter().chain(absent).collect(),
+            when: when.chain(absent).collect(),
             then: vec![
                 put(key::block(block), serde_json::to_vec(&record).expect(json)),
                 put(key::addresses(node, block), serde_json::to_vec(&mirror).expect(json)),
@@ -246,7 +291,7 @@ impl Terms<'_> {
 }
 
 /// How many addresses are to be free and cool before nothing is claimed from the pool.
-fn mark(pool: &Pool) -> u64 {
+pub(super) fn mark(pool: &Pool) -> u64 {
     let bits = Family::of(pool.cidr.ip()).bits().saturating_sub(pool.block);
     low_mark(1u64.checked_shl(u32::from(bits)).unwrap_or(u64::MAX))
 }

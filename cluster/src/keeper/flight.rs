@@ -12,9 +12,18 @@ pub(super) struct Flight<T> {
     pub(super) what: T,
     /// Where.
     pub(super) key: String,
-    /// By what it is known again.
-    pub(super) nonce: String,
+    /// What the key holds when it is done.
+    leaves: Leaves,
     phase: Phase,
+}
+
+/// By what a write is known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Leaves {
+    /// A value with this nonce.
+    Nonce(String),
+    /// Nothing: it was a deletion.
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +56,12 @@ pub(super) enum Fate {
 impl<T> Flight<T> {
     /// A write that is being sent as `id`.
     pub(super) fn new(id: RequestId, key: String, nonce: String, what: T) -> Self {
-        Self { what, key, nonce, phase: Phase::Sent(id) }
+        Self { what, key, leaves: Leaves::Nonce(nonce), phase: Phase::Sent(id) }
+    }
+
+    /// A deletion that is being sent as `id`.
+    pub(super) fn delete(id: RequestId, key: String, what: T) -> Self {
+        Self { what, key, leaves: Leaves::Nothing, phase: Phase::Sent(id) }
     }
 
     /// The read that would settle it, where one is due.
@@ -80,6 +94,9 @@ impl<T> Flight<T> {
                 Answer::Found { entry: Some(entry), .. } if self.wrote(entry) => {
                     Fate::Done { revision: entry.modified, created: Some(entry.created) }
                 }
+                Answer::Found { entry: None, revision } if self.leaves == Leaves::Nothing => {
+                    Fate::Done { revision: *revision, created: None }
+                }
                 Answer::Found { .. } => Fate::Undone,
                 Answer::Done(_) | Answer::Refused(_) | Answer::Unavailable | Answer::Unknown => {
                     self.phase = Phase::Doubtful;
@@ -95,6 +112,6 @@ impl<T> Flight<T> {
         struct Nonce {
             nonce: String,
         }
-        serde_json::from_slice::<Nonce>(&entry.value).is_ok_and(|found| found.nonce == self.nonce)
+        serde_json::from_slice::<Nonce>(&entry.value).is_ok_and(|found| Leaves::Nonce(found.nonce) == self.leaves)
     }
 }

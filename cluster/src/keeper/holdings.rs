@@ -1,30 +1,60 @@
 //! Which blocks are this node's, by etcd, and what the node store makes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use twill_conf::cluster::{ClusterConf, Pool};
 use twill_conf::{NodeName, PoolName};
-use twill_ipam::Block;
 use twill_ipam::store::{BlockState, BlockUse, Origin};
+use twill_ipam::{Block, BootTime};
 
 use super::{Identity, Output, Problem};
 use crate::View;
+use crate::guard::{Guard, stands};
+
+/// So long an answer counts that no view has confirmed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So many disputes fit into a record.
+const MOST_DISPUTES: usize = 64;
+
+/// A block of ours, by the last view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    /// The revision of its record.
+    modified: i64,
+    /// The epoch in its record.
+    epoch: i64,
+    /// This run has written the record, in this history of etcd.
+    ours: bool,
+}
 
 /// What is known of them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holdings {
     /// Ours by the last view.
-    shown: BTreeSet<Block>,
-    /// Ours by the answer to a claim, at a revision that no view has reached yet.
-    ahead: BTreeMap<Block, i64>,
-    /// Of those in `shown`, the ones that this run has claimed.
-    claimed: BTreeSet<Block>,
+    shown: BTreeMap<Block, Shown>,
+    /// Written by us, at a revision that no view has reached yet, with the time of the answer. They count as ours for a
+    /// while, but are opened by a view only: an answer may be of a history that etcd has lost since.
+    ahead: BTreeMap<Block, (i64, BootTime)>,
+    /// Given back at a revision that no view has reached yet.
+    gone: BTreeMap<Block, i64>,
+    /// For each block that this run tried to give back, the revision of its record then. As long as it has that one, a
+    /// late deletion may take it away.
+    doubtful: BTreeMap<Block, i64>,
+    /// What this run has written anew, or claimed again: its addresses may have been in use before.
+    renewed: BTreeSet<Block>,
+    /// Of ours, those that another node says it has pods in, with that node.
+    disputed: BTreeMap<Block, NodeName>,
     /// What this run has ordered to be opened, whatever became of that.
     opened: BTreeSet<Block>,
     /// The node store's blocks that come from the cluster; `None` before the first look.
     local: Option<BTreeMap<Block, BlockUse>>,
     /// What was ordered since that look.
     ordered: BTreeSet<Block>,
+    /// All is to be closed before anything is opened again.
+    closing: bool,
+    /// Since when an open block has been empty.
+    empty: BTreeMap<Block, BootTime>,
 }
 
 impl Holdings {
@@ -32,12 +62,22 @@ impl Holdings {
     pub(super) fn see(&mut self, view: &View, me: &Identity) {
         let ours = view.blocks.iter().filter(|(_, record)| {
             // The machine is compared too: a second machine with this name has no right to these blocks.
-            record.value.node == me.node && record.value.machine_id == me.machine_id
+            let machine = record.value.machine_id == me.machine_id || !stands(Guard::MachineId);
+            record.value.node == me.node && machine
         });
-        self.claimed =
-            ours.clone().filter(|(_, record)| me.wrote(&record.value.nonce)).map(|(block, _)| *block).collect();
-        self.shown = ours.map(|(block, _)| *block).collect();
-        self.ahead.retain(|_, revision| *revision > view.revision);
+        let known = std::mem::take(&mut self.shown);
+        self.ahead.retain(|_, (revision, _)| *revision > view.revision || !stands(Guard::Adoption));
+        let adopted =
+            |block: &Block| stands(Guard::Adoption) || known.contains_key(block) || self.ahead.contains_key(block);
+        self.shown = ours
+            .filter(|(block, _)| adopted(block))
+            .map(|(block, record)| {
+                let ours = me.wrote(&record.value.nonce);
+                (*block, Shown { modified: record.modified, epoch: record.value.epoch, ours })
+            })
+            .collect();
+        self.gone.retain(|_, revision| *revision > view.revision);
+        self.disputed = self.own().filter_map(|block| Some((block, disputer(block, view, me)?))).collect();
         self.repeat();
     }
 
@@ -47,17 +87,56 @@ impl Holdings {
     }
 
     /// Takes a look at the node store.
-    pub(super) fn look(&mut self, blocks: Vec<BlockUse>) {
+    pub(super) fn look(&mut self, blocks: Vec<BlockUse>, now: BootTime) {
         let cluster = blocks.into_iter().filter(|block| block.origin == Origin::Cluster);
-        self.local = Some(cluster.map(|block| (block.block, block)).collect());
+        let local: BTreeMap<Block, BlockUse> = cluster.map(|block| (block.block, block)).collect();
+        let empty = local.values().filter(|has| has.state == BlockState::Open && is_empty(has));
+        self.empty = empty.map(|has| (has.block, self.empty.get(&has.block).copied().unwrap_or(now))).collect();
+        self.ahead.retain(|_, (_, since)| now.since(*since) < PATIENCE);
+        self.closing &= local.values().any(|has| has.state == BlockState::Open);
+        self.local = Some(local);
         self.ordered.clear();
     }
 
-    /// A claim was done at `revision`.
-    pub(super) fn claimed(&mut self, block: Block, revision: i64, view: &View) {
-        if revision > view.revision {
-            self.ahead.insert(block, revision);
+    /// Our write of a block, a claim or a new nonce, was done at `revision`.
+    pub(super) fn written(&mut self, block: Block, revision: i64, view: &View, now: BootTime) {
+        if revision > view.revision || !stands(Guard::Adoption) {
+            self.ahead.insert(block, (revision, now));
         }
+    }
+
+    /// A block is being written that may have been in use before.
+    pub(super) fn renew(&mut self, block: Block) {
+        self.renewed.insert(block);
+    }
+
+    /// A block is being given back.
+    pub(super) fn doubt(&mut self, block: Block) {
+        if let Some(shown) = self.shown.get(&block) {
+            self.doubtful.insert(block, shown.modified);
+        }
+    }
+
+    /// A block was given back.
+    pub(super) fn gave(&mut self, block: Block, revision: i64, view: &View) {
+        if revision > view.revision {
+            self.gone.insert(block, revision);
+        }
+        self.ahead.remove(&block);
+    }
+
+    /// Everything is closed first: etcd has lost history, or this node its record.
+    pub(super) fn close_first(&mut self) {
+        let open = |local: &BTreeMap<Block, BlockUse>| local.values().any(|has| has.state == BlockState::Open);
+        self.closing = self.local.as_ref().is_none_or(open);
+        self.ahead.clear();
+        self.gone.clear();
+        self.ordered.clear();
+    }
+
+    /// Whether everything is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// Whether there was a look at the node store.
@@ -65,39 +144,106 @@ impl Holdings {
         self.local.is_some()
     }
 
-    /// Free and cool addresses of all own blocks in `pool`. A block that is not opened yet counts as a whole: it will be.
+    /// Whether a block is closed here, and nobody has an address of it.
+    pub(super) fn is_closed_and_empty(&self, block: Block) -> bool {
+        let closed = |has: &BlockUse| has.state == BlockState::Closing && is_empty(has);
+        self.local.as_ref().and_then(|local| local.get(&block)).is_some_and(closed)
+    }
+
+    /// The record's revision of a block of ours, where a view has shown it and nothing newer of ours is on its way.
+    pub(super) fn revision(&self, block: Block) -> Option<i64> {
+        let settled = !self.ahead.contains_key(&block) && !self.gone.contains_key(&block);
+        self.shown.get(&block).filter(|_| settled).map(|shown| shown.modified)
+    }
+
+    /// Free and cool addresses of all own blocks in `pool`. A block that is not opened yet counts as it will be.
     pub(super) fn free(&self, pool: &Pool) -> u64 {
-        let blocks = self.own().filter(|block| holds(pool, *block));
+        let blocks = self.own().filter(|block| holds(pool, *block) && !self.disputed.contains_key(block));
         blocks.map(|block| self.free_in(block)).fold(0, u64::saturating_add)
     }
 
-    /// What the node store must be told so that it has open exactly what is ours.
-    pub(super) fn orders(&mut self, config: Option<&ClusterConf>) -> Vec<Output> {
+    /// An open block of the pool that has been empty for so long.
+    pub(super) fn spare(&self, pool: &Pool, now: BootTime, rest: Duration) -> Option<Block> {
+        let long = |since: &BootTime| now.since(*since) >= rest;
+        let mut empty = self.empty.iter().rev().filter(|(_, since)| long(since)).map(|(block, _)| *block);
+        empty.find(|block| holds(pool, *block) && self.revision(*block).is_some())
+    }
+
+    /// Blocks of ours that have to be written anew before they are opened, with the revisions of their records.
+    pub(super) fn stale(&self, config: &ClusterConf, epoch: i64) -> Vec<(Block, i64)> {
+        let Some(local) = self.local.as_ref().filter(|_| !self.closing) else { return Vec::new() };
+        let is_open = |block: &Block| local.get(block).is_some_and(|has| has.state == BlockState::Open);
+        let shown = self.shown.iter().filter(|(block, shown)| {
+            !is_open(block) && !self.is_settled(block, shown, epoch) && !self.disputed.contains_key(block)
+        });
+        let stale = shown.filter_map(|(block, _)| Some((*block, self.revision(*block)?)));
+        stale.filter(|(block, _)| pool_of(config, *block).is_some()).collect()
+    }
+
+    /// Blocks of ours until etcd lost them, that somebody has an address of and nobody else has taken.
+    pub(super) fn lost<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Block> + 'a {
+        let own: BTreeSet<Block> = self.own().collect();
+        let local = self.local.iter().flat_map(BTreeMap::values);
+        let lost =
+            local.filter(move |has| has.state == BlockState::Closing && !is_empty(has) && !own.contains(&has.block));
+        lost.map(|has| has.block).filter(|block| owner(*block, view).is_none() && !self.gone.contains_key(block))
+    }
+
+    /// Blocks in which this node has pods and that are somebody else's now.
+    pub(super) fn disputes(&self, view: &View) -> Vec<Block> {
+        let own: BTreeSet<Block> = self.own().collect();
+        let local = self.local.iter().flat_map(BTreeMap::values).filter(|has| has.assigned > 0);
+        let lost = local.map(|has| has.block).filter(|block| !own.contains(block));
+        lost.filter(|block| owner(*block, view).is_some()).take(MOST_DISPUTES).collect()
+    }
+
+    /// What the node store must be told so that it has open exactly what is ours. `busy` is being given back.
+    pub(super) fn orders(&mut self, config: Option<&ClusterConf>, epoch: i64, busy: Option<Block>) -> Vec<Output> {
+        if self.closing {
+            return self.close_all();
+        }
         let Some(local) = &self.local else { return Vec::new() };
         let is_open = |block: &Block| local.get(block).is_some_and(|has| has.state == BlockState::Open);
-        let pool_of = |block: Block| config.and_then(|config| config.pools.iter().find(|pool| holds(pool, block)));
-        let own: BTreeSet<Block> = self.own().collect();
+        let pool_of = |block: Block| config.and_then(|config| pool_of(config, block));
+        let own: BTreeSet<Block> = self.own().filter(|block| !self.disputed.contains_key(block)).collect();
+        let settled = |block: &Block| self.shown.get(block).is_some_and(|shown| self.is_settled(block, shown, epoch));
         let mut orders: Vec<Output> = own
             .iter()
-            .filter(|block| !is_open(block) && !self.ordered.contains(block))
+            .filter(|block| !is_open(block) && !self.ordered.contains(block) && Some(**block) != busy)
+            .filter(|block| settled(block))
             .filter_map(|block| {
                 let pool = pool_of(*block)?.name.clone();
                 Some(Output::Open { block: *block, pool, fresh: self.is_fresh(*block, local) })
             })
             .collect();
         let orphans = |block: &Block| config.is_some() && pool_of(*block).is_none();
+        let old = |block: &Block| {
+            !self.ahead.contains_key(block) && self.shown.get(block).is_some_and(|shown| shown.epoch != epoch)
+        };
         let foreign = local.values().filter(|has| has.state == BlockState::Open && !self.ordered.contains(&has.block));
-        orders.extend(foreign.filter(|has| !own.contains(&has.block) || orphans(&has.block)).filter_map(close));
+        let foreign = foreign.filter(|has| !own.contains(&has.block) || orphans(&has.block) || old(&has.block));
+        orders.extend(foreign.filter_map(close));
         self.ordered.extend(orders.iter().filter_map(Output::block));
         self.opened
             .extend(orders.iter().filter(|order| matches!(order, Output::Open { .. })).filter_map(Output::block));
         orders
     }
 
+    /// Whether a block that is closed may be opened as its record is: this run wrote it, in this epoch, and no deletion of
+    /// ours that may still come is for this revision.
+    fn is_settled(&self, block: &Block, shown: &Shown, epoch: i64) -> bool {
+        if !stands(Guard::NonceBeforeReopen) {
+            return true;
+        }
+        let doubtful = self.doubtful.get(block).is_some_and(|revision| shown.modified <= *revision);
+        shown.ours && shown.epoch == epoch && !doubtful
+    }
+
     /// Whether nobody can have used an address of a block of ours that is not open.
     fn is_fresh(&self, block: Block, local: &BTreeMap<Block, BlockUse>) -> bool {
-        let claimed = self.claimed.contains(&block) || self.ahead.contains_key(&block);
-        claimed && !self.opened.contains(&block) && !local.contains_key(&block)
+        let claimed = self.shown.get(&block).is_some_and(|shown| shown.ours) || self.ahead.contains_key(&block);
+        let new = !self.opened.contains(&block) && !self.renewed.contains(&block);
+        claimed && new && !local.contains_key(&block)
     }
 
     /// Closes all blocks.
@@ -111,35 +257,31 @@ impl Holdings {
 
     /// What is wrong with the blocks.
     pub(super) fn problems(&self, view: &View) -> Vec<Problem> {
-        let owner =
-            |block: Block| -> Option<NodeName> { view.blocks.get(&block).map(|record| record.value.node.clone()) };
         let used = |has: &&BlockUse| has.assigned > 0 || has.state == BlockState::Open;
         let own: BTreeSet<Block> = self.own().collect();
         let local = self.local.iter().flat_map(BTreeMap::values);
         let lost = local.filter(used).filter(|has| !own.contains(&has.block));
-        let lost = lost.map(|has| Problem::BlockLost { block: has.block, owner: owner(has.block) });
+        let lost = lost.map(|has| Problem::BlockLost { block: has.block, owner: owner(has.block, view).cloned() });
         let in_a_pool = |block: &Block| match &view.config {
             None => true,
-            Some(config) => config.value.pools.iter().any(|pool| holds(pool, *block)),
+            Some(config) => pool_of(&config.value, *block).is_some(),
         };
         let orphans = own.iter().filter(|block| !in_a_pool(block));
-        lost.chain(orphans.map(|block| Problem::BlockOutsidePools { block: *block })).collect()
+        let disputed = self.disputed.iter();
+        let disputed = disputed.map(|(block, by)| Problem::BlockDisputed { block: *block, by: by.clone() });
+        let orphans = orphans.map(|block| Problem::BlockOutsidePools { block: *block });
+        lost.chain(orphans).chain(disputed).collect()
     }
 
     fn own(&self) -> impl Iterator<Item = Block> + '_ {
-        let ahead = self.ahead.keys().filter(|block| !self.shown.contains(block));
-        self.shown.iter().chain(ahead).copied()
+        let ahead = self.ahead.keys().filter(|block| !self.shown.contains_key(block));
+        self.shown.keys().chain(ahead).filter(|block| !self.gone.contains_key(block)).copied()
     }
 
     fn free_in(&self, block: Block) -> u64 {
         match self.local.as_ref().and_then(|local| local.get(&block)) {
             None => block.size(),
-            Some(has) if has.state == BlockState::Open || self.ordered.contains(&block) => has
-                .total
-                .saturating_sub(has.assigned)
-                .saturating_sub(has.cooling)
-                .saturating_sub(u64::from(has.tunnel.is_some())),
-            Some(_) => 0,
+            Some(has) => has.free(),
         }
     }
 }
@@ -147,6 +289,33 @@ impl Holdings {
 /// Whether the whole block lies in the pool.
 pub(super) fn holds(pool: &Pool, block: Block) -> bool {
     Block::new(pool.cidr).is_some_and(|pool| pool.covers(block))
+}
+
+/// The pool that a block lies in.
+pub(super) fn pool_of(config: &ClusterConf, block: Block) -> Option<&Pool> {
+    config.pools.iter().find(|pool| holds(pool, block))
+}
+
+/// Who has a block, or one that overlaps it.
+fn owner(block: Block, view: &View) -> Option<&NodeName> {
+    let at = |block: &Block| view.blocks.get(block);
+    let record = at(&block).or_else(|| view.blocks.iter().find(|(there, _)| there.overlaps(block)).map(|(_, r)| r));
+    record.map(|record| &record.value.node)
+}
+
+/// Another node that says that it has pods in a block of ours.
+fn disputer(block: Block, view: &View, me: &Identity) -> Option<NodeName> {
+    let others = view.nodes.iter().filter(|(name, _)| **name != me.node);
+    let disputes = |record: &crate::NodeRecord| {
+        record.disputes.iter().filter_map(|cidr| Block::new(*cidr)).any(|disputed| disputed.overlaps(block))
+    };
+    others.filter(|(_, record)| disputes(&record.value)).map(|(name, _)| name.clone()).next()
+}
+
+/// Whether nobody has an address of it, and none cools.
+fn is_empty(has: &BlockUse) -> bool {
+    let cooling = if stands(Guard::CoolingCountsAsUse) { has.cooling } else { 0 };
+    has.assigned == 0 && cooling == 0 && has.tunnel.is_none()
 }
 
 fn close(has: &BlockUse) -> Option<Output> {

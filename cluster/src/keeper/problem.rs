@@ -23,11 +23,6 @@ pub enum Problem {
         /// The node.
         node: NodeName,
     },
-    /// The record was deleted while this node ran.
-    RecordDeleted {
-        /// The node.
-        node: NodeName,
-    },
     /// What stands under the node's key is no record.
     RecordUnreadable {
         /// The node.
@@ -41,6 +36,13 @@ pub enum Problem {
         seen: i64,
         /// The revision of the view now.
         now: i64,
+    },
+    /// etcd was restored from a backup while this node, or its last run, knew better: nothing is claimed for a while.
+    Restored {
+        /// How long yet, in seconds, when that was found.
+        hold: u64,
+        /// Blocks of other nodes that etcd has lost, and that are left to them.
+        vanished: usize,
     },
     /// There is no configuration to claim by.
     NoConfiguration {
@@ -63,6 +65,13 @@ pub enum Problem {
         /// Who has it now, if anybody.
         owner: Option<NodeName>,
     },
+    /// Another node has pods in a block of this node, which it had before.
+    BlockDisputed {
+        /// The block.
+        block: Block,
+        /// That node.
+        by: NodeName,
+    },
     /// A block of this node lies in no pool.
     BlockOutsidePools {
         /// The block.
@@ -84,11 +93,6 @@ impl fmt::Display for Problem {
                 "the record of {node} in etcd was changed by somebody else: nothing more is assigned here; look for a \
                  second machine with this node's name and machine ID, then restart twilld"
             ),
-            Self::RecordDeleted { node } => write!(
-                f,
-                "the record of {node} was deleted from etcd while it was running: nothing more is assigned here; restart \
-                 twilld if the node shall stay in the cluster"
-            ),
             Self::RecordUnreadable { node, cause } => write!(
                 f,
                 "what stands in etcd as the record of {node} is not one ({cause}): nothing is assigned here; delete the key \
@@ -98,6 +102,12 @@ impl fmt::Display for Problem {
                 f,
                 "etcd is at revision {now}, but was at {seen} before: it seems to have been restored from a backup; no \
                  blocks are claimed or opened"
+            ),
+            Self::Restored { hold, vanished } => write!(
+                f,
+                "etcd has lost history: it was restored from a backup; this node puts its own blocks back, claims no \
+                 others for {hold} s, and leaves {vanished} blocks that etcd has lost to their nodes; if it was not \
+                 restored on purpose, look at etcd"
             ),
             Self::NoConfiguration { cause: None } => {
                 f.write_str("there is no cluster configuration: 'twillctl config apply FILE' writes one")
@@ -120,8 +130,13 @@ impl fmt::Display for Problem {
             ),
             Self::BlockLost { block, owner: None } => write!(
                 f,
-                "block {block} was this node's and is gone from etcd: nothing more is assigned from it; restart the pods \
-                 that have addresses in it"
+                "block {block} was this node's and is gone from etcd: nothing more is assigned from it until it is \
+                 claimed again"
+            ),
+            Self::BlockDisputed { block, by } => write!(
+                f,
+                "block {block} of this node was {by}'s before, which still has pods in it: nothing more is assigned from \
+                 it; restart those pods of {by}, or, if {by} is gone for good, delete it"
             ),
             Self::BlockOutsidePools { block } => write!(
                 f,

@@ -2,7 +2,10 @@
 
 use super::flight::{Fate, Flight};
 use super::{Facts, Identity, Problem};
+use twill_ipam::Block;
+
 use crate::View;
+use crate::guard::{Guard, stands};
 use crate::key;
 use crate::record::{NodeRecord, Versioned};
 use crate::request::{Answer, RequestId};
@@ -58,25 +61,33 @@ impl Registration {
         self.flight.as_mut()
     }
 
-    /// Judges what the view shows under our name.
-    pub(super) fn see(&mut self, view: &View, me: &Identity) {
+    /// etcd lost history: the record has to be written again, whatever it says now.
+    pub(super) fn restart(&mut self) {
+        let end = self.end.take();
+        *self = Self { end, ..Self::default() };
+    }
+
+    /// Judges what the view shows under our name. `true`: the record of this run was deleted, and the epoch is over.
+    pub(super) fn see(&mut self, view: &View, me: &Identity) -> bool {
         let seen = view.nodes.get(&me.node);
         if self.known.as_ref().is_some_and(|known| view.revision < known.modified) {
-            return; // The answer to our write came before the view of it.
+            return false; // The answer to our write came before the view of it.
         }
         let unreadable = view.faults.get(&key::node(&me.node)).filter(|_| seen.is_none());
         self.obstacle = match (seen, unreadable) {
-            (Some(record), _) if record.value.machine_id != me.machine_id => Some(Problem::NameTaken {
-                node: me.node.clone(),
-                owner: record.value.machine_id.clone(),
-                machine_id: me.machine_id.clone(),
-            }),
+            (Some(record), _) if record.value.machine_id != me.machine_id && stands(Guard::MachineId) => {
+                Some(Problem::NameTaken {
+                    node: me.node.clone(),
+                    owner: record.value.machine_id.clone(),
+                    machine_id: me.machine_id.clone(),
+                })
+            }
             (_, Some(cause)) => Some(Problem::RecordUnreadable { node: me.node.clone(), cause: cause.clone() }),
             _ => None,
         };
         let Some(epoch) = self.epoch else {
             self.known = seen.cloned();
-            return;
+            return false;
         };
         let ours = |record: &Versioned<NodeRecord>| {
             let unchanged = self.known.as_ref().is_some_and(|known| known.modified == record.modified);
@@ -85,13 +96,18 @@ impl Registration {
         match seen {
             _ if self.obstacle.is_some() => self.end = self.end.take().or(self.obstacle.clone()),
             Some(record) if ours(record) => self.known = Some(record.clone()),
+            Some(record) if !stands(Guard::OwnRecordCompare) => self.known = Some(record.clone()),
             Some(_) => self.end = self.end.take().or(Some(Problem::RecordChanged { node: me.node.clone() })),
-            None => self.end = self.end.take().or(Some(Problem::RecordDeleted { node: me.node.clone() })),
+            None => {
+                self.restart();
+                return true;
+            }
         }
+        false
     }
 
     /// The write that is due, if one is: its record, to be given a nonce.
-    pub(super) fn wanted(&self, facts: &Facts, me: &Identity) -> Option<NodeRecord> {
+    pub(super) fn wanted(&self, facts: &Facts, disputes: &[Block], me: &Identity) -> Option<NodeRecord> {
         let stands = self.known.as_ref().map_or(0, |known| known.modified);
         if self.flight.is_some() || self.problem().is_some() || self.refused == Some(stands) {
             return None;
@@ -105,6 +121,7 @@ impl Registration {
             vxlan: facts.vxlan.clone(),
             labels: facts.labels.clone(),
             version: facts.version.clone(),
+            disputes: disputes.iter().map(Block::cidr).collect(),
             other,
         };
         let says_the_same = |known: &Versioned<NodeRecord>| {

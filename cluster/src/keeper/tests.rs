@@ -4,18 +4,20 @@ mod claiming;
 mod faults;
 mod histories;
 mod registering;
+mod returning;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use serde_json::json;
-use twill_ipam::store::{BlockState, Origin};
+use twill_conf::NodeName;
+use twill_ipam::store::{BlockState, BlockUse, Origin};
 
 use super::*;
 use crate::key;
-use crate::simulated::SimulatedStore;
+use crate::simulated::{Fate, SimulatedStore};
 use crate::store::Range;
 use crate::txn::{Op, Txn};
 
@@ -27,6 +29,7 @@ struct Node {
     queue: VecDeque<Output>,
     log: Vec<Output>,
     claims: usize,
+    now: BootTime,
 }
 
 impl Node {
@@ -47,6 +50,7 @@ impl Node {
             queue: VecDeque::new(),
             log: Vec::new(),
             claims: 0,
+            now: BootTime::default(),
         };
         node.feed(Input::Facts(Facts { version: "1".into(), ..Facts::default() }));
         node.feed(Input::Local(Vec::new()));
@@ -78,7 +82,7 @@ impl Node {
     }
 
     fn feed(&mut self, input: Input) {
-        let outputs = self.keeper.step(input);
+        let outputs = self.keeper.step(input, self.now);
         self.log.extend(outputs.iter().cloned());
         self.queue.extend(outputs);
     }
@@ -105,6 +109,13 @@ impl Node {
             }
             Output::Open { block, pool, .. } => self.put(block, pool, BlockState::Open),
             Output::Close { block, pool } => self.put(block, pool, BlockState::Closing),
+            Output::GiveBack { block, pool } => {
+                let has = &self.local[&block];
+                if has.assigned == 0 && has.cooling == 0 && has.tunnel.is_none() {
+                    self.put(block, pool, BlockState::Closing);
+                }
+                self.look();
+            }
             _ => {}
         }
         true

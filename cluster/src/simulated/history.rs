@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::continuity::Past;
 use crate::store::{Event, Range};
 use crate::txn::{Compare, Op, Outcome, Txn};
 use crate::view::{Change, Delta, Entry, Snapshot};
 
+type Keys = BTreeMap<String, (Entry, Option<i64>)>;
+
 /// All of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct History {
     revision: i64,
     /// Nothing up to this revision can be watched any more.
     compacted: i64,
-    keys: BTreeMap<String, (Entry, Option<i64>)>,
+    keys: Keys,
+    /// What `keys` was at the compaction.
+    base: Keys,
     changes: Vec<(i64, Change)>,
     leases: BTreeSet<i64>,
     granted: i64,
@@ -24,6 +29,7 @@ impl Default for History {
             revision: 1,
             compacted: 0,
             keys: BTreeMap::new(),
+            base: BTreeMap::new(),
             changes: Vec::new(),
             leases: BTreeSet::new(),
             granted: 0,
@@ -37,8 +43,7 @@ impl History {
     }
 
     pub(super) fn read(&self, range: &Range) -> Snapshot {
-        let entries = self.keys.range(range.start.clone()..range.end.clone()).map(|(_, (entry, _))| entry.clone());
-        Snapshot { revision: self.revision, entries: entries.collect() }
+        Snapshot { revision: self.revision, entries: within(&self.keys, range) }
     }
 
     pub(super) fn commit(&mut self, txn: &Txn) -> Outcome {
@@ -78,7 +83,45 @@ impl History {
 
     pub(super) fn compact(&mut self) {
         self.compacted = self.revision;
+        self.base = self.keys.clone();
         self.changes.clear();
+    }
+
+    /// What a key was at a revision.
+    pub(super) fn past(&self, key: &str, revision: i64) -> Past {
+        if revision > self.revision {
+            return Past::Future;
+        }
+        if revision < self.compacted {
+            return Past::Compacted;
+        }
+        let until = self.changes.partition_point(|(at, _)| *at <= revision);
+        let of_key = |change: &&(i64, Change)| match &change.1 {
+            Change::Put(entry) => entry.key == key,
+            Change::Delete(deleted) => deleted == key,
+        };
+        Past::Found(match self.changes[..until].iter().rfind(of_key) {
+            Some((_, Change::Put(entry))) => Some(entry.clone()),
+            Some((_, Change::Delete(_))) => None,
+            None => self.base.get(key).map(|(entry, _)| entry.clone()),
+        })
+    }
+
+    /// The range as it was so many changes ago, or as long ago as is known: what a lagging member answers to a
+    /// serializable read.
+    pub(super) fn lagging(&self, range: &Range, behind: usize) -> Snapshot {
+        let until = self.changes.len().saturating_sub(behind);
+        let Some((revision, _)) = self.changes[..until].last() else {
+            return Snapshot { revision: self.compacted.max(1), entries: within(&self.base, range) };
+        };
+        let mut keys = self.base.clone();
+        for (_, change) in self.changes.iter().take_while(|(at, _)| at <= revision) {
+            match change {
+                Change::Put(entry) => drop(keys.insert(entry.key.clone(), (entry.clone(), None))),
+                Change::Delete(key) => drop(keys.remove(key)),
+            }
+        }
+        Snapshot { revision: *revision, entries: within(&keys, range) }
     }
 
     /// What a watch that has seen everything up to a revision is told next.
@@ -119,4 +162,8 @@ impl History {
             self.changes.push((at, Change::Delete(key.to_owned())));
         }
     }
+}
+
+fn within(keys: &Keys, range: &Range) -> Vec<Entry> {
+    keys.range(range.start.clone()..range.end.clone()).map(|(_, (entry, _))| entry.clone()).collect()
 }

@@ -183,6 +183,7 @@ fn the_longest_legal_record_is_read() {
         vxlan: Some(crate::record::VxlanEnd { mac: "02:00:5e:10:00:01".into() }),
         labels: conf(64).unwrap().labels.unwrap(),
         version: "9".repeat(128),
+        disputes: vec!["fd00:1111:2222:3333:4444:5555:6666:7700/122".parse().unwrap(); 64],
         other: serde_json::Map::new(),
     };
     assert_eq!(record.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>(), 4096);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod restored;
 mod secure;
 mod server;
 mod three;
@@ -19,7 +20,7 @@ use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Outcome, Txn};
 use twill_cluster::view::{Change, Delta, Snapshot};
 use twill_cluster::{EtcdStore, View, key};
-use twill_ipam::Block;
+use twill_ipam::{Block, BootTime};
 
 fn put(key: &str) -> Op {
     Op::Put { key: key.into(), value: b"{}".to_vec(), lease: None }
@@ -273,6 +274,7 @@ async fn after_a_compaction_a_snapshot_comes_instead_of_what_is_gone() {
                 assert_eq!(snapshot.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["nodes/b"]);
                 return;
             }
+            Event::Restored(_) => panic!("nothing was restored"),
             Event::Lost(cause) => panic!("told twice: {cause}"),
         }
     }
@@ -328,7 +330,7 @@ async fn join(store: EtcdStore, name: String) -> Block {
     let mut inputs = vec![Input::Local(Vec::new()), Input::Facts(Facts::default())];
     loop {
         while let Some(input) = inputs.pop() {
-            for output in keeper.step(input) {
+            for output in keeper.step(input, BootTime::now()) {
                 match output {
                     Output::Request(request) => inputs.push(Input::Answer(request.id, request.perform(&store).await)),
                     Output::Open { block, .. } => return block,
@@ -340,6 +342,7 @@ async fn join(store: EtcdStore, name: String) -> Block {
         match next(&mut events).await {
             Event::Snapshot(snapshot) => view.replace(&snapshot),
             Event::Delta(delta) => view.apply(&delta),
+            Event::Restored(_) => panic!("nothing was restored"),
             Event::Lost(cause) => panic!("{cause}"),
         }
         inputs.push(Input::View(Arc::new(view.clone())));

@@ -207,6 +207,11 @@ impl Server {
         said(&output.stdout)
     }
 
+    /// Where its data lies.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.data.path().join("data")
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.client
     }

@@ -41,6 +41,7 @@ impl Sample {
             vxlan: Some(VxlanEnd { mac: mac(number).to_string() }),
             labels: Default::default(),
             version: String::new(),
+            disputes: Vec::new(),
             other: Default::default(),
         };
         let created = i64::from(number) * 10;

@@ -1,7 +1,6 @@
 //! Answers that are lost, late or never come, and histories of them.
 
 use super::*;
-use crate::simulated::Fate;
 
 const POOLS: &[(&str, &str, u8)] = &[("main", "10.42.0.0/16", 26)];
 
@@ -18,7 +17,7 @@ fn a_claim_whose_answer_was_lost_is_read_back_and_kept() {
     let mut node = registered(&etcd);
     etcd.destine([Fate::AnswerLost]);
     while node.act() {}
-    assert_eq!((node.claims, node.open().len()), (1, 1), "the view has not shown it yet");
+    assert_eq!((node.claims, node.open().len()), (1, 0), "the view has not shown it yet");
     node.settle();
     assert_eq!((node.claims, node.open().len(), sound_view(&etcd).blocks.len()), (1, 1, 1));
 }
@@ -74,6 +73,8 @@ fn nothing_is_sent_again_before_the_pause_is_over() {
     assert_eq!(node.claims, 1);
     assert_eq!(node.log.iter().filter(|o| **o == Output::Pause).count(), 1);
     node.feed(Input::Resume);
+    while node.act() {}
+    node.see();
     while node.act() {}
     assert_eq!((node.claims, node.open().len()), (2, 1));
 }
@@ -174,12 +175,40 @@ fn a_block_that_vanished_or_went_to_another_is_closed_and_reported() {
     assert_eq!(node.local[&block].state, BlockState::Closing);
     assert!(node.has_problem(|p| *p == Problem::BlockLost { block, owner: Some("n2".parse().unwrap()) }));
     assert_eq!(node.open().len(), 1, "another block was claimed instead");
-    delete(&etcd, &key::block(block));
-    node.settle();
-    assert!(node.has_problem(|p| *p == Problem::BlockLost { block, owner: None }));
+    let disputes = |etcd| sound_but_foreign(etcd).nodes[&node_name("n1")].value.disputes.clone();
+    assert_eq!(disputes(&etcd), [block.cidr()], "whoever has it now is told");
     node.local.get_mut(&block).unwrap().assigned = 0;
     node.look();
+    node.settle();
     assert_eq!(node.keeper.problems(), [], "nobody has an address in it");
+    assert_eq!(disputes(&etcd), []);
+}
+
+#[test]
+fn a_block_that_etcd_lost_is_claimed_again_only_where_the_node_has_pods_in_it() {
+    for pods in [0, 3] {
+        let etcd = cluster(POOLS);
+        let mut node = Node::new(&etcd, "n1");
+        node.settle();
+        let block = node.open()[0];
+        node.assign(false, pods);
+        delete(&etcd, &key::block(block));
+        node.settle();
+        assert_eq!(node.open().contains(&block), pods > 0);
+        assert!(pods == 0 || !node.freshness().last().unwrap(), "its addresses may be in use");
+        assert_eq!(node.keeper.problems(), []);
+    }
+}
+
+fn node_name(name: &str) -> NodeName {
+    name.parse().unwrap()
+}
+
+/// The cluster, with blocks of nodes that are not there.
+fn sound_but_foreign(etcd: &SimulatedStore) -> View {
+    let mut view = View::default();
+    view.replace(&etcd.look(&Range::watched()));
+    view
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::simulated::Fate;
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::record::VxlanEnd;
-use crate::simulated::Fate;
 
 #[test]
 fn nothing_is_written_before_the_cluster_was_seen_and_facts_are_there() {
@@ -10,7 +9,11 @@ fn nothing_is_written_before_the_cluster_was_seen_and_facts_are_there() {
     let node = Node::new(&etcd, "n1");
     assert_eq!(node.log, []);
     let mut keeper = Keeper::new(node.keeper.identity.clone());
-    assert_eq!(keeper.step(Input::View(Arc::new(View::default()))).len(), 1, "only that there is no configuration");
+    assert_eq!(
+        keeper.step(Input::View(Arc::new(View::default())), BootTime::default()).len(),
+        1,
+        "only that there is no configuration"
+    );
     assert_eq!(keeper.standing(), Standing::Waiting);
 }
 
@@ -106,12 +109,11 @@ fn of_two_machines_that_register_one_name_at_once_one_wins() {
 }
 
 #[test]
-fn a_node_whose_record_was_changed_or_deleted_or_spoilt_assigns_nothing_more() {
+fn a_node_whose_record_was_changed_or_spoilt_assigns_nothing_more() {
     type Harm = fn(&SimulatedStore);
-    let harms: [(Harm, &str); 4] = [
+    let harms: [(Harm, &str); 3] = [
         (|etcd| write(etcd, "nodes/n1", json!({ "machine_id": "machine-n1", "nonce": "foreign" })), "changed"),
         (|etcd| write(etcd, "nodes/n1", json!({ "machine_id": "other", "nonce": "foreign" })), "another machine"),
-        (|etcd| delete(etcd, "nodes/n1"), "deleted"),
         (|etcd| write(etcd, "nodes/n1", json!("garbage")), "is not one"),
     ];
     for (harm, word) in harms {
@@ -183,6 +185,8 @@ fn a_view_that_is_older_than_our_own_write_is_no_deletion() {
     old.replace(&etcd.look(&Range::watched()));
     while node.act() {}
     node.feed(Input::View(Arc::new(old)));
+    while node.act() {}
+    node.see();
     while node.act() {}
     assert!(matches!(node.keeper.standing(), Standing::Registered { .. }));
     assert_eq!(node.open().len(), 1, "nor are blocks closed for it");
