@@ -3,14 +3,17 @@
 //! musl's own asks the kernel for a mapping, and gives it back, with nearly every growing vector and every page of SQLite's;
 //! in a process that lives for two milliseconds that is a good part of its time. This one takes few large pieces and
 //! returns none: the end of the process does. musl lets a static program bring its own `malloc` (musl 1.1.20, "malloc
-//! replacement"); its own callers, and those of C, come here by that. With another C library only Rust's part comes here, and
-//! nobody calls what bears C's names but the tests.
+//! replacement"); its own callers, and those of C, come here by that. `aligned_alloc` and `posix_memalign` are not
+//! replaced: nobody here calls them, and what they gave could not be freed here. With another C library only Rust's part
+//! comes here, and nobody calls what bears C's names but the tests.
 #![allow(unsafe_code)]
 #![cfg_attr(not(any(target_env = "musl", test)), allow(dead_code))]
 
 use std::alloc::{Layout, alloc, dealloc, realloc as resize};
 use std::ffi::c_void;
 use std::ptr;
+
+use nix::errno::Errno;
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -51,20 +54,27 @@ unsafe fn unlabelled(piece: *mut c_void) -> (*mut u8, Layout) {
     }
 }
 
+/// What C's functions give: null only with errno ENOMEM (POSIX.1-2017, `malloc`).
+fn told(piece: Option<*mut c_void>) -> *mut c_void {
+    piece.filter(|piece| !piece.is_null()).unwrap_or_else(|| {
+        Errno::ENOMEM.set();
+        ptr::null_mut()
+    })
+}
+
 /// C's `malloc` (C17, 7.22.3.4).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn malloc(size: usize) -> *mut c_void {
     // SAFETY: a layout of ours is never of size zero.
-    layout(size).map_or(ptr::null_mut(), |layout| unsafe { labelled(alloc(layout), size) })
+    told(layout(size).map(|layout| unsafe { labelled(alloc(layout), size) }))
 }
 
 /// C's `calloc` (C17, 7.22.3.2).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    let Some(bytes) = count.checked_mul(size) else { return ptr::null_mut() };
-    let Some(layout) = layout(bytes) else { return ptr::null_mut() };
+    let sized = count.checked_mul(size).and_then(|bytes| Some((bytes, layout(bytes)?)));
     // SAFETY: as above.
-    unsafe { labelled(std::alloc::alloc_zeroed(layout), bytes) }
+    told(sized.map(|(bytes, layout)| unsafe { labelled(std::alloc::alloc_zeroed(layout), bytes) }))
 }
 
 /// C's `free` (C17, 7.22.3.3).
@@ -91,12 +101,11 @@ unsafe extern "C" fn realloc(piece: *mut c_void, size: usize) -> *mut c_void {
     if piece.is_null() {
         return malloc(size);
     }
-    let Some(new) = layout(size) else { return ptr::null_mut() };
     // SAFETY: the caller's promise, and the new size has a layout.
-    unsafe {
+    told(layout(size).map(|new| unsafe {
         let (base, old) = unlabelled(piece);
         labelled(resize(base, old, new.size()), size)
-    }
+    }))
 }
 
 #[cfg(test)]
@@ -135,15 +144,18 @@ mod tests {
 
     #[test]
     fn more_than_there_can_be_is_null_and_what_was_there_stays() {
-        assert!(malloc(usize::MAX).is_null());
-        assert!(calloc(usize::MAX, 2).is_null());
+        Errno::clear();
+        assert_eq!((malloc(usize::MAX).is_null(), Errno::last()), (true, Errno::ENOMEM));
+        Errno::clear();
+        assert_eq!((calloc(usize::MAX, 2).is_null(), Errno::last()), (true, Errno::ENOMEM));
         assert!(calloc(usize::MAX / 2, 1).is_null());
         // SAFETY: null is nothing to resize or to free; the piece was just given.
         unsafe {
             free(ptr::null_mut());
             let piece = realloc(ptr::null_mut(), 1);
             bytes(piece, 1)[0] = 7;
-            assert!(realloc(piece, usize::MAX).is_null());
+            Errno::clear();
+            assert_eq!((realloc(piece, usize::MAX).is_null(), Errno::last()), (true, Errno::ENOMEM));
             assert_eq!(bytes(piece, 1), [7]);
             free(piece);
         }

@@ -124,7 +124,8 @@ impl<'a> Building<'a> {
         if pair.is_none() {
             let name = host_ifname(self.plan.hash);
             match host_end(&mut self.host, self.plan.hash, Proof::Alias).map_err(Error::kernel(PAIR))? {
-                HostEnd::Absent => return Ok(None),
+                // The pod has the name; or the node had it, and that device has gone since.
+                HostEnd::Absent => pair = self.try_make_pair()?,
                 HostEnd::Foreign(why) => return Err(Error::ForeignDevice { step: PAIR, name, why }),
                 HostEnd::Ours(end) => {
                     further::forget(&end, self.plan.hash, [self.namespace.path()]);

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use twill_ipam::alias::Proof;
-use twill_ipam::{Extras, KeyHash};
+use twill_ipam::{Attachment, KeyHash};
 use twill_linux::Netlink;
 
 use crate::attach::{self, HostEnd, further};
@@ -32,10 +32,9 @@ pub(crate) struct Remains<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Beyond<'a> {
     /// What its row says. Nothing is looked for that it does not have.
-    Known(&'a Extras),
-    /// The store knows of no such attachment.
-    Nothing,
-    /// Nobody can say: the kernel is asked.
+    Known(&'a Attachment),
+    /// Nobody can say: the kernel is asked. That no row is there says nothing: a store that was lost may not know of it,
+    /// and an older program takes a row away with what it does not read in it.
     Unknown,
 }
 
@@ -43,16 +42,14 @@ impl Beyond<'_> {
     /// Whether there may be published ports.
     pub(crate) fn ports(self) -> bool {
         match self {
-            Self::Known(extras) => !extras.ports.is_empty(),
-            Self::Nothing => false,
+            Self::Known(row) => !row.extras.ports.is_empty(),
             Self::Unknown => true,
         }
     }
 
     fn ifb(self) -> bool {
         match self {
-            Self::Known(extras) => extras.has_egress(),
-            Self::Nothing => false,
+            Self::Known(row) => row.extras.has_egress(),
             Self::Unknown => true,
         }
     }
@@ -64,7 +61,11 @@ impl Beyond<'_> {
 /// holds the attachment's liveness lock.
 pub(crate) fn clear(host: &mut Netlink, remains: &Remains<'_>, step: &'static str) -> Result<(), Error> {
     let Remains { hash, proof, beyond, .. } = *remains;
-    let withdrawn = if beyond.ports() { publish::withdraw(hash, step) } else { Ok(()) };
+    let withdrawn = match beyond {
+        Beyond::Known(row) if row.extras.ports.is_empty() => Ok(()),
+        Beyond::Known(row) => publish::withdraw(hash, &publish::of_row(row), step),
+        Beyond::Unknown => publish::withdraw_any(hash, step),
+    };
     let unlimited = if beyond.ifb() { limit::remove(host, hash, proof, step).map(drop) } else { Ok(()) };
     let removed = clear_link(host, remains, step);
     withdrawn.and(unlimited).and(removed)

@@ -56,7 +56,7 @@ pub(crate) enum Error {
     #[error("prevResult: {0}")]
     Previous(String),
     /// CNI_NETNS cannot be opened or entered.
-    #[error("CNI_NETNS")]
+    #[error("CNI_NETNS names no network namespace that can be entered")]
     Namespace(#[source] twill_linux::Error),
     /// CNI_NETNS is the namespace that the plugin runs in.
     #[error("CNI_NETNS={0:?} is the plugin's own network namespace; CNI_NETNS_OVERRIDE=1 allows that")]

@@ -33,7 +33,7 @@ pub(crate) fn collect(
         let clear = || match attach::host_end(host, hash, Proof::Name).map_err(Error::kernel(step))? {
             HostEnd::Ours(_) => Ok(false),
             HostEnd::Absent | HostEnd::Foreign(_) => {
-                publish::withdraw(hash, step)?;
+                publish::withdraw(hash, &[], step)?;
                 limit::remove(host, hash, Proof::Alias, step).map(|_| true)
             }
         };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::Value;
+use twill_conf::network::list::INTRODUCTION;
 use twill_ipam::BootTime;
 
 use crate::attempt;
@@ -53,11 +54,8 @@ struct Begin {
 }
 
 fn introduce() -> ExitCode {
-    eprintln!(
-        "twill {}: a CNI plugin; a container runtime calls it with CNI_COMMAND set. CNI versions: {}",
-        env!("CARGO_PKG_VERSION"),
-        Version::list()
-    );
+    // An argument, not a part of the format: so it stands whole in the program's bytes, where `twilld` looks for it.
+    eprintln!("twill {}: {}{}", env!("CARGO_PKG_VERSION"), std::hint::black_box(INTRODUCTION), Version::list());
     ExitCode::SUCCESS
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use room::{Room, address, host_ifname};
 use serde_json::{Value, json};
-use street::{BEYOND, NODE, OUTSIDE, sctp, socket, street, with_ports};
+use street::{BEYOND, NODE, OUTSIDE, eventually, sctp, socket, street, with_ports};
 
 /// A pod with a web server on 80/tcp and a name server on 53/udp, at ports 8080 and 8053 of the node.
 fn web(room: &Room, pod: &str) -> Value {
@@ -118,11 +118,53 @@ fn a_host_ip_restricts_a_port_to_that_address() {
 }
 
 #[test]
+fn a_port_on_all_addresses_takes_no_server_away_that_listens_on_another_loopback_or_a_link_local_address() {
+    let Some(room) = street() else { return };
+    room.pod("a");
+    let ports = json!([
+        {"hostPort": 8080, "containerPort": 80},
+        {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.2"},
+    ]);
+    let result = room.add("a", &with_ports(&room.dual(), ports)).result();
+    serve(&room, "a", &result);
+    let ask = |ip: &str, port| room.ask("node", false, socket(ip, port));
+    assert!(ask("127.0.0.1", 8080).unwrap().starts_with("web"));
+    room.serve("node", false, socket("127.0.0.53", 8080), "resolver");
+    assert_eq!(ask("127.0.0.53", 8080).as_deref(), Some("resolver 127.0.0.1"));
+    // But one that is named leads to the pod.
+    assert!(ask("127.0.0.2", 8081).unwrap().starts_with("web"));
+    assert_eq!((ask("127.0.0.3", 8081), ask("127.0.0.1", 8081)), (None, None));
+    room.del("a", &room.dual()).silent();
+    assert_eq!(elements(&room), 0);
+    // A link-local address is asked by its zone, which `ask` cannot say: the rules are looked at.
+    let chains = room.exec("node", "nft", &["list", "table", "inet", "twill_ports"]);
+    assert_eq!(String::from_utf8(chains.stdout).unwrap().matches("ip6 daddr fe80::/10 accept").count(), 2);
+}
+
+#[test]
+fn a_port_on_all_addresses_takes_none_of_the_services_of_ipvs_away() {
+    let Some(room) = street() else { return };
+    room.ip("node", "link add kube-ipvs0 type bridge");
+    for service in ["10.96.0.10/32", "fd00:96::10/128"] {
+        room.ip("node", &format!("addr add {service} dev kube-ipvs0 nodad"));
+    }
+    web(&room, "a");
+    for service in ["10.96.0.10", "fd00:96::10"] {
+        room.serve("node", false, socket(service, 8080), "service");
+        for from in ["node", "outside"] {
+            let answer = room.ask(from, false, socket(service, 8080));
+            assert!(answer.is_some_and(|answer| answer.starts_with("service")), "{service} from {from}");
+        }
+    }
+    assert!(room.ask("outside", false, socket(NODE[0], 8080)).unwrap().starts_with("web"));
+}
+
+#[test]
 fn a_host_ip_that_could_never_lead_to_the_pod_is_refused_with_nothing_left() {
     let Some(room) = street() else { return };
     room.pod("a");
     let ipv4 = room.conf(json!({"subnets": ["10.42.0.0/24"]}));
-    for (conf, host) in [(room.dual(), "::1"), (ipv4, "2001:db8::1")] {
+    for (conf, host) in [(room.dual(), "::1"), (room.dual(), "fe80::7"), (ipv4, "2001:db8::1")] {
         let asked = with_ports(&conf, json!([{"hostPort": 8080, "containerPort": 80, "hostIP": host}]));
         let text = room.add("a", &asked).error(7);
         assert!(text.contains("hostIP") && text.contains(host), "{text}");
@@ -145,9 +187,24 @@ fn a_pod_with_published_ports_cannot_reach_the_loopback_of_the_node() {
     assert!(room.ask("a", false, socket("127.0.0.1", 9999)).is_some());
 }
 
+#[test]
+fn what_somebody_else_lets_in_to_the_loopback_of_the_node_is_not_kept_out() {
+    let Some(room) = street() else { return };
+    web(&room, "a");
+    room.serve("node", false, socket("127.0.0.1", 9999), "let in");
+    for place in ["node", "outside"] {
+        room.exec(place, "sysctl", &["-q", "net.ipv4.conf.all.route_localnet=1"]);
+    }
+    room.ip("outside", "addr del 127.0.0.1/8 dev lo");
+    room.ip("outside", &format!("route add 127.0.0.0/8 via {}", NODE[0]));
+    assert_eq!(room.ask("outside", false, socket("127.0.0.1", 9999)), Some(format!("let in {}", OUTSIDE[0])));
+}
+
 fn elements(room: &Room) -> usize {
     let listing = room.exec("node", "nft", &["list", "table", "inet", "twill_ports"]);
-    String::from_utf8(listing.stdout).unwrap().matches("comment").count()
+    let text = String::from_utf8(listing.stdout).unwrap();
+    // Rules bear comments too.
+    text.matches("comment").count() - text.matches("comment \"twill ").count()
 }
 
 #[test]
@@ -201,9 +258,41 @@ fn an_element_whose_owner_is_no_more_gives_way() {
     room.del("a", &room.dual()).silent();
     let left = "create element inet twill_ports tcp4 { 0.0.0.0/0 . 8080 comment \"00000000000aa\" : 10.42.0.99 . 80 }";
     assert!(room.exec("node", "nft", &[left]).status.success());
+    // Also where somebody works on him for a moment yet.
+    let owner = twill_ipam::KeyHash::parse("00000000000aa").unwrap();
+    let working = twill_ipam::Liveness::try_acquire(room.run_dir().as_ref(), owner).unwrap().unwrap();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(working);
+    });
     web(&room, "b");
     assert!(room.ask("outside", false, socket(NODE[0], 8080)).is_some());
     assert_eq!(elements(&room), 6);
+}
+
+#[test]
+fn a_dead_pod_whose_link_is_gone_gives_way_with_all_it_had_and_a_living_one_does_not() {
+    let Some(room) = street() else { return };
+    let mut conf = with_ports(&room.dual(), json!([{"hostPort": 8080, "containerPort": 80}]));
+    conf["runtimeConfig"]["bandwidth"] = json!({"egressRate": 16_000_000});
+    room.pod("a");
+    let dead = room.add("a", &conf).result();
+    room.pod("b");
+    let asked = with_ports(&room.dual(), json!([{"hostPort": 8080, "containerPort": 81}]));
+    room.add("b", &asked).error(107);
+    room.ip("node", &format!("link del {}", host_ifname(&dead)));
+    // Somebody works on him.
+    let owner = twill_ipam::KeyHash::parse(host_ifname(&dead).strip_prefix("tw").unwrap()).unwrap();
+    let working = twill_ipam::Liveness::try_acquire(room.run_dir().as_ref(), owner).unwrap().unwrap();
+    room.add("b", &asked).error(107);
+    drop(working);
+    let result = room.add("b", &asked).result();
+    assert_eq!((room.rows().len(), elements(&room)), (1, 4));
+    assert!(!room.kernel().contains("bw"), "{}", room.kernel());
+    room.serve("b", false, socket(&address(&result, false), 81), "web");
+    assert!(room.ask("outside", false, socket(NODE[0], 8080)).is_some());
+    room.del("a", &conf).silent();
+    assert_eq!((room.rows().len(), elements(&room)), (1, 4));
 }
 
 #[test]
@@ -256,6 +345,39 @@ fn a_check_finds_ports_that_are_no_longer_published() {
     assert!(room.exec("node", "nft", &["delete", "table", "inet", "twill_ports"]).status.success());
     let text = room.check("a", &conf, &result).error(104);
     assert!(text.contains("udp 0.0.0.0:8053") && text.contains("rules"), "{text}");
+}
+
+#[test]
+fn a_check_finds_what_keeps_a_published_port_from_working() {
+    let Some(room) = street() else { return };
+    let result = web(&room, "a");
+    let conf = with_ports(&room.dual(), json!([]));
+    room.check("a", &conf, &result).silent();
+    let table = "inet twill_ports";
+    let own = format!("net.ipv4.conf.{}.route_localnet", host_ifname(&result));
+    let damages = [
+        ("sysctl", format!("-q {own}=0"), "route_localnet", format!("-q {own}=1")),
+        ("nft", format!("flush set {table} hairpin6"), "its own address fd00:42::", String::new()),
+        (
+            "nft",
+            format!("flush chain {table} guard ; add rule {table} guard accept ; add rule {table} guard accept"),
+            "rules",
+            String::new(),
+        ),
+    ];
+    let run = |program, line: &str| {
+        let done = room.exec("node", program, &line.split(' ').collect::<Vec<_>>());
+        assert!(done.status.success(), "{line}");
+    };
+    for (program, damage, told, mended) in damages {
+        run(program, &damage);
+        let text = room.check("a", &conf, &result).error(104);
+        assert!(text.contains(told), "{damage}: {text}");
+        if !mended.is_empty() {
+            run(program, &mended);
+            room.check("a", &conf, &result).silent();
+        }
+    }
 }
 
 #[test]
@@ -357,10 +479,61 @@ fn a_udp_client_that_never_pauses_reaches_the_pod_that_replaces_the_old_one_with
     }
 }
 
+#[test]
+fn a_del_turns_udp_flows_also_where_one_that_was_killed_has_withdrawn_the_port() {
+    let Some(room) = street() else { return };
+    if !std::path::Path::new("/proc/self/net/nf_conntrack").exists() {
+        eprintln!("skipped: this kernel does not show tracked connections as a file");
+        return;
+    }
+    room.pod("a");
+    let ports = json!([{"hostPort": 8053, "containerPort": 53, "protocol": "udp"}]);
+    let result = room.add("a", &with_ports(&room.dual(), ports)).result();
+    serve(&room, "a", &result);
+    let flows =
+        || room.inside("node", || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default());
+    for node in NODE {
+        assert!(room.ask("outside", true, socket(node, 8053)).is_some());
+    }
+    assert_eq!(flows().matches("dport=8053").count(), 2, "{}", flows());
+    assert!(room.exec("node", "nft", &["delete", "table", "inet", "twill_ports"]).status.success());
+    room.del("a", &room.dual()).silent();
+    assert_eq!(flows().matches("dport=8053").count(), 0, "{}", flows());
+}
+
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_del_without_a_row_removes_ports_and_device_also_by_a_store_that_does_not_know_of_them() {
+    let Some(room) = street() else { return };
+    let mut conf = with_ports(&room.dual(), json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]));
+    conf["runtimeConfig"]["bandwidth"] = json!({"egressRate": 1_000_000});
+    // A store that was lost and rebuilt without the link; one of which an older program took the row.
+    for lost in [true, false] {
+        room.pod("a");
+        room.pod("b");
+        room.add("a", &conf).result();
+        room.remove_namespace("a");
+        eventually("the link goes with its namespace", || !room.kernel().contains(": tw"));
+        if lost {
+            std::fs::remove_dir_all(room.run_dir()).unwrap();
+            room.add("b", &room.dual()).result();
+        } else {
+            let store = rusqlite::Connection::open(room.run_dir().join("node.db")).unwrap();
+            store.execute_batch("DELETE FROM address WHERE attachment IS NOT NULL; DELETE FROM attachment").unwrap();
+        }
+        assert!(room.kernel().contains(": bw"));
+        room.del("a", &room.dual()).silent();
+        room.del("b", &room.dual()).silent();
+        assert_eq!(room.kernel(), "");
+        let table = room.exec("node", "nft", &["list", "table", "inet", "twill_ports"]);
+        assert!(!String::from_utf8_lossy(&table.stdout).contains("elements"), "{table:?}");
+        room.remove_namespace("b");
     }
 }

@@ -99,7 +99,7 @@ fn an_address_that_cannot_be_given_is_103_with_the_reason_and_leaves_nothing() {
     assert!(room.add("p2", &asked("10.43.0.5")).error(103).contains("which are 10.42.0.0/24"));
     assert_eq!((room.kernel(), room.rows().len()), (before, 1));
     room.del("p1", &room.dual()).silent();
-    assert!(room.add("p2", &asked("10.42.0.5")).error(103).contains("it is free in"));
+    assert!(room.add("p2", &asked("10.42.0.5")).error(103).contains("is free in"));
     assert_eq!(address(&room.add("p1", &asked("10.42.0.5")).result(), false), "10.42.0.5");
     assert_eq!(room.store().attempts().unwrap()[0].code, 103);
 }
@@ -205,4 +205,19 @@ fn name_servers_go_into_the_result_of_every_version_and_the_runtimes_go_first() 
         }
         room.del("p1", &conf).silent();
     }
+}
+
+#[test]
+fn a_requested_address_that_the_node_routes_elsewhere_is_103_and_the_pods_again_when_it_is_not() {
+    let Some(room) = room() else { return };
+    room.pod("p1");
+    let conf = conf(&room, json!({"runtimeConfig": {"ips": ["10.42.0.77"]}}));
+    room.ip("node", "route add 10.42.0.77/32 dev lo metric 7777");
+    for _ in 0..2 {
+        let text = room.add("p1", &conf).error(103);
+        assert!(text.contains("10.42.0.77") && text.contains("a route to it"), "{text}");
+        room.assert_empty();
+    }
+    room.ip("node", "route delete 10.42.0.77/32 metric 7777");
+    assert_eq!(address(&room.add("p1", &conf).result(), false), "10.42.0.77");
 }

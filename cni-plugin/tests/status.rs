@@ -76,6 +76,21 @@ fn stand_alone_subnets_that_are_used_up_are_50_as_long_as_they_are() {
 }
 
 #[test]
+fn stand_alone_subnets_inside_a_block_that_another_network_made_are_used_up_for_an_add_too() {
+    let Some(room) = room() else { return };
+    let wide = room.conf(json!({"subnets": ["10.42.0.0/24"]}));
+    attach(&room, &wide, &["p1", "p2"]);
+    // Those two have the first addresses.
+    let narrow = room.conf(json!({"subnets": ["10.42.0.0/31"]}));
+    room.pod("p3");
+    assert!(room.status(&narrow).error(50).contains("2 of 2"));
+    room.add("p3", &narrow).error(100);
+    room.del("p1", &wide).silent();
+    room.status(&narrow).silent();
+    room.add("p3", &narrow).error(11);
+}
+
+#[test]
 fn a_node_of_a_cluster_is_not_ready_before_it_has_a_block() {
     let Some(room) = room() else { return };
     let conf = room.conf(json!({}));

@@ -82,6 +82,15 @@ fn an_ipv4_address_in_the_clothes_of_ipv6_is_one_of_ipv4() {
 }
 
 #[test]
+fn the_very_same_port_twice_is_one() {
+    let ports = json!([
+        {"hostPort": 80, "containerPort": 80}, {"hostPort": 81, "containerPort": 80},
+        {"HostPort": 80, "ContainerPort": 80, "Protocol": "TCP"},
+    ]);
+    assert_eq!(requested(json!({"portMappings": ports})).ports.len(), 2);
+}
+
+#[test]
 fn ports_of_other_protocols_addresses_and_families_do_not_collide() {
     let ports = json!([
         {"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 80, "protocol": "SCTP"},

@@ -70,6 +70,12 @@ impl FromStr for Alias {
     }
 }
 
+/// The addresses of the attachment `hash` that have a policy rule in its pod, by the alias of its host end.
+pub fn ruled(alias: Option<&str>, hash: KeyHash) -> Vec<IpAddr> {
+    let alias = alias.and_then(|alias| alias.parse::<Alias>().ok()).filter(|alias| alias.hash == hash);
+    alias.map(|alias| alias.ruled).unwrap_or_default()
+}
+
 /// An interface as it stands in the kernel, which may be the host end of an attachment.
 #[derive(Debug, Clone)]
 pub struct HostEnd<'a> {

@@ -147,6 +147,8 @@ pub enum Unavailable {
     Cooling(Duration),
     /// The node itself has it.
     Node,
+    /// The kernel has a route to it that is not this attachment's.
+    Led,
 }
 
 impl fmt::Display for Unavailable {
@@ -164,9 +166,11 @@ impl fmt::Display for Unavailable {
             Self::Closing(block) => write!(f, "its block {block} is being given back"),
             Self::InUse(holder) => write!(f, "{holder} has it"),
             Self::Cooling(left) => {
-                write!(f, "somebody gave it back a moment ago, and it is free in {} s", left.as_secs() + 1)
+                let seconds = left.as_secs() + 1;
+                write!(f, "it cools, since somebody had it or may have had it, and is free in {seconds} s")
             }
             Self::Node => f.write_str("it is an address of the node itself"),
+            Self::Led => f.write_str("this node has a route to it that is not this pod's"),
         }
     }
 }

@@ -152,9 +152,14 @@ impl Extras {
 fn port(value: &Value) -> Option<PortMapping> {
     let number = |key| u16::try_from(value.get(key)?.as_u64()?).ok();
     let named = value.get("protocol")?.as_str()?;
+    // Where it cannot be read, there is no saying which: all addresses would be more than was asked for.
+    let host_ip = match value.get("hostIP") {
+        None | Some(Value::Null) => None,
+        Some(host) => Some(host.as_str()?.parse().ok()?),
+    };
     Some(PortMapping {
         protocol: Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == named)?,
-        host_ip: value.get("hostIP").and_then(Value::as_str).and_then(|ip| ip.parse().ok()),
+        host_ip,
         host_port: number("hostPort")?,
         container_port: number("containerPort")?,
     })
@@ -191,6 +196,14 @@ mod tests {
         }
         let newer = r#"{"ports":[{"protocol":"dccp","hostPort":1,"containerPort":1}],"wings":2}"#;
         assert_eq!(Extras::from_json(newer), Some(Extras::default()));
+    }
+
+    #[test]
+    fn a_port_on_an_address_that_cannot_be_read_is_not_one_on_all_addresses() {
+        for host in [r#""eth0""#, "4", "[]"] {
+            let text = format!(r#"{{"ports":[{{"protocol":"udp","hostIP":{host},"hostPort":1,"containerPort":1}}]}}"#);
+            assert_eq!(Extras::from_json(&text), Some(Extras::default()), "{host}");
+        }
     }
 
     #[test]

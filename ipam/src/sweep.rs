@@ -83,7 +83,8 @@ pub struct Collection<'a> {
     pub began: BootTime,
 }
 
-/// Whether a GC removes a row: it is of its network, not valid, and older than the GC, whose list cannot know younger ones.
+/// Whether a GC removes a row: it is of its network, not valid, and older than the GC, whose list cannot know younger ones
+/// (that it knows all older ones is the runtime's part: see the plugin's `verb/gc.rs`).
 /// That nobody works on it is for [`removal`](crate::removal) to ask.
 ///
 /// A row that was rebuilt from the kernel does not say of which network it is, so it stays until its link goes, and the

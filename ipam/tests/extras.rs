@@ -152,3 +152,16 @@ fn a_lost_store_learns_ports_and_limits_from_the_kernel() {
     assert_eq!(store.attachment(KeyHash(1)).unwrap().unwrap().extras, asked);
     assert_eq!(store.attachment(KeyHash(2)).unwrap().unwrap().extras, Extras::default());
 }
+
+#[test]
+fn a_column_that_somebody_added_to_an_older_file_is_not_taken_for_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = open(&dir, Role::Daemon, FIRST_MINOR);
+    daemon.set_node(&common::node(true, false)).unwrap();
+    daemon.put_block("10.0.0.0/26".parse().unwrap(), &"default".parse().unwrap(), BlockState::Open).unwrap();
+    let file = rusqlite::Connection::open(dir.path().join("node.db")).unwrap();
+    file.execute_batch("ALTER TABLE attachment ADD COLUMN note TEXT DEFAULT 'no extras'").unwrap();
+    let mut plugin = open(&dir, Role::Plugin, Schema::CURRENT);
+    attach(&mut plugin, "a", at(0));
+    assert_eq!(plugin.attachments().unwrap()[0].extras, Extras::default());
+}

@@ -286,3 +286,17 @@ fn a_guest_writes_what_is_there_and_makes_nothing() {
     assert!(Store::open(&run, Role::Guest).is_err());
     assert_eq!(fs::read(run.join("node.db")).unwrap(), b"this is no database");
 }
+
+/// The flags stand in `.cargo/config.toml`, which a build from elsewhere, or one that sets its own, does not read.
+#[test]
+fn sqlite_is_built_without_what_the_store_does_not_need() {
+    let conn = rusqlite::Connection::open_in_memory().unwrap();
+    let mut select = conn.prepare("PRAGMA compile_options").unwrap();
+    let options: Vec<String> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    for absent in ["ENABLE_FTS3", "ENABLE_FTS5", "ENABLE_RTREE", "ENABLE_STAT4", "ENABLE_MEMORY_MANAGEMENT"] {
+        assert!(!options.iter().any(|option| option == absent), "{absent}: {options:?}");
+    }
+    for present in ["OMIT_JSON", "DEFAULT_MEMSTATUS=0", "OMIT_LOAD_EXTENSION", "DQS=0", "DEFAULT_WAL_SYNCHRONOUS=0"] {
+        assert!(options.iter().any(|option| option == present), "{present}: {options:?}");
+    }
+}

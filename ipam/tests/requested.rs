@@ -71,7 +71,7 @@ fn an_address_that_the_kernel_refused_cools_for_all_and_its_sibling_only_for_oth
     let (_dir, mut store) = store_with(&["10.0.0.0/29", "fd00::/125"]);
     let row = ask(&mut store, "a", &[ip("10.0.0.2"), ip("fd00::2")], at(0)).unwrap();
     store.abandon(row.id, ip("10.0.0.2"), at(0)).unwrap();
-    assert!(refusal(&mut store, "a", "10.0.0.2", 0).contains("gave it back"));
+    assert!(refusal(&mut store, "a", "10.0.0.2", 0).contains("it cools"));
     assert_eq!(ips(&ask(&mut store, "a", &[ip("fd00::2")], at(0)).unwrap()), [ip("10.0.0.0"), ip("fd00::2")]);
 }
 
@@ -83,7 +83,7 @@ fn a_killed_add_that_asked_is_taken_over_with_its_address() {
     assert!(again.id > dead.id && ip_of(&again) == ip("10.0.0.4"));
     // It asks for another one now: the first cools in its name.
     assert_eq!(ip_of(&ask(&mut store, "a", &[ip("10.0.0.6")], at(2)).unwrap()), ip("10.0.0.6"));
-    assert!(refusal(&mut store, "b", "10.0.0.4", 3).contains("gave it back"));
+    assert!(refusal(&mut store, "b", "10.0.0.4", 3).contains("it cools"));
     let usage = &store.blocks(at(3)).unwrap()[0];
     assert_eq!((usage.assigned, usage.cooling), (1, 1));
 }

@@ -46,6 +46,8 @@ const LIST: &str = "list tracked connections";
 /// A flow as the kernel tracks it.
 #[derive(Debug, Clone)]
 struct Flow {
+    /// The number of its protocol.
+    protocol: u8,
     /// Where its first packet went, before any translation.
     destination: SocketAddr,
     /// Where its answers come from: its destination after translation.
@@ -104,6 +106,10 @@ fn forget(ports: &[Port], mut is_stale: impl FnMut(&Port, &Flow) -> Result<bool,
         let mut stale = Vec::new();
         for flow in socket.dump(LIST, GET, &request(family, protocol, one))?.iter().filter_map(|payload| read(payload))
         {
+            // A kernel before 5.8 passes the filter over, and shows all flows of the family.
+            if flow.protocol != protocol.number() {
+                continue;
+            }
             for port in ports.iter().filter(|port| port.host_port == flow.destination.port()) {
                 if is_stale(port, &flow)? {
                     stale.push(message(family, &flow.name));
@@ -149,13 +155,13 @@ fn read(payload: &[u8]) -> Option<Flow> {
             name.push(DefaultNla::new(nla.kind() | u16::from(nla.nested_flag()) << 15, nla.value().to_vec()));
         }
     }
-    let ((_, destination), (answers, _)) = (original?, reply?);
-    Some(Flow { destination, answers, name })
+    let ((protocol, _, destination), (_, answers, _)) = (original?, reply?);
+    Some(Flow { protocol, destination, answers, name })
 }
 
-/// Source and destination of one direction.
-fn tuple(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let (mut source, mut destination, mut ports) = (None, None, (None, None));
+/// Protocol, source and destination of one direction.
+fn tuple(bytes: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
+    let (mut protocol, mut source, mut destination, mut ports) = (None, None, None, (None, None));
     for part in NlasIterator::new(bytes) {
         let part = part.ok()?;
         for nla in NlasIterator::new(part.value()) {
@@ -163,13 +169,14 @@ fn tuple(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
             match (part.kind(), nla.kind()) {
                 (CTA_TUPLE_IP, CTA_IP_V4_SRC | CTA_IP_V6_SRC) => source = ip(nla.value()),
                 (CTA_TUPLE_IP, CTA_IP_V4_DST | CTA_IP_V6_DST) => destination = ip(nla.value()),
+                (CTA_TUPLE_PROTO, CTA_PROTO_NUM) => protocol = nla.value().first().copied(),
                 (CTA_TUPLE_PROTO, CTA_PROTO_SRC_PORT) => ports.0 = port(nla.value()),
                 (CTA_TUPLE_PROTO, CTA_PROTO_DST_PORT) => ports.1 = port(nla.value()),
                 _ => {}
             }
         }
     }
-    Some((SocketAddr::new(source?, ports.0?), SocketAddr::new(destination?, ports.1?)))
+    Some((protocol?, SocketAddr::new(source?, ports.0?), SocketAddr::new(destination?, ports.1?)))
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -179,4 +186,26 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 fn port(bytes: &[u8]) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_is_read_with_its_protocol() {
+        let tuple = |kind, protocol: &[u8]| {
+            let ip = [attribute(CTA_IP_V4_SRC, &[10, 0, 0, 1]), attribute(CTA_IP_V4_DST, &[10, 0, 0, 2])];
+            let port = |kind| attribute(kind, &53u16.to_be_bytes());
+            let mut ports = vec![port(CTA_PROTO_SRC_PORT), port(CTA_PROTO_DST_PORT)];
+            ports.extend((!protocol.is_empty()).then(|| attribute(CTA_PROTO_NUM, protocol)));
+            nested(kind, &[nested(CTA_TUPLE_IP, &ip), nested(CTA_TUPLE_PROTO, &ports)])
+        };
+        let flow = |protocol: &[u8]| {
+            read(&message(IPV4, &[tuple(CTA_TUPLE_ORIG, protocol), tuple(CTA_TUPLE_REPLY, protocol)]))
+        };
+        let read = flow(&[6]).unwrap();
+        assert_eq!((read.protocol, read.destination), (6, "10.0.0.2:53".parse().unwrap()));
+        assert!(flow(&[]).is_none(), "what it is of cannot be told");
+    }
 }

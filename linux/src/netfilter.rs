@@ -22,6 +22,11 @@ pub(crate) const IPV6: u8 = 10;
 const GET_TABLE: u16 = 10 << 8 | 1;
 const NFTA_TABLE_NAME: u16 = 1;
 
+/// NFT_MSG_GETSETELEM, NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET.
+const GET_ELEMENTS: u16 = 10 << 8 | 13;
+const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
+
 /// Bytes of a `struct nfgenmsg`.
 pub(crate) const HEADER: usize = 4;
 /// The kernel fills at most 32 KiB a read of a dump.
@@ -33,9 +38,34 @@ const WINDOW: usize = 128;
 
 /// Whether the nftables table of family inet and that name is there, in the calling thread's namespace.
 pub(crate) fn has_table(name: &str) -> Result<bool, Error> {
-    let mut socket = Netfilter::open()?;
+    let mut socket = match Netfilter::open() {
+        // A kernel without netfilter's family of netlink.
+        Err(Error::Transport { cause, .. }) if is_unknown(cause.raw_os_error().map(Errno::from_raw)) => {
+            return Ok(false);
+        }
+        opened => opened?,
+    };
     let name = attribute(NFTA_TABLE_NAME, &[name.as_bytes(), &[0]].concat());
     socket.exists("look for a table of nftables", GET_TABLE, &message(INET, &[name]))
+}
+
+/// Whether one of `sets` of that table, of family inet, has an element that bears `text`: nft keeps comments as they are
+/// written, in data that the kernel does not read.
+pub(crate) fn has_element_with(table: &str, sets: impl Iterator<Item = String>, text: &str) -> Result<bool, Error> {
+    let mut socket = Netfilter::open()?;
+    let name = |kind, name: &str| attribute(kind, &[name.as_bytes(), &[0]].concat());
+    for set in sets {
+        let names = [name(NFTA_SET_ELEM_LIST_TABLE, table), name(NFTA_SET_ELEM_LIST_SET, &set)];
+        match socket.dump("look for elements of nftables", GET_ELEMENTS, &message(INET, &names)) {
+            Ok(found) if found.iter().any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes())) => {
+                return Ok(true);
+            }
+            // There is no such set, or none any more.
+            Err(error) if error.errno() != Some(Errno::ENOENT) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 /// A socket in the calling thread's namespace.
@@ -54,7 +84,8 @@ impl Netfilter {
     /// Whether the kernel has the one object that a request asks for.
     fn exists(&mut self, what: &'static str, kind: u16, payload: &[u8]) -> Result<bool, Error> {
         match self.change(what, kind, &[payload.to_vec()])?.pop() {
-            Some(Err(error)) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            // What the kernel does not know at all it has none of: it may have been built without nftables.
+            Some(Err(error)) if error.errno() == Some(Errno::ENOENT) || is_unknown(error.errno()) => Ok(false),
             Some(Err(error)) => Err(error),
             _ => Ok(true),
         }
@@ -140,6 +171,11 @@ impl Netfilter {
     }
 }
 
+/// Whether an error says that the kernel lacks a whole kind of things. (EINVAL of nfnetlink: no such subsystem.)
+fn is_unknown(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT))
+}
+
 /// A message's payload: `struct nfgenmsg` and attributes.
 pub(crate) fn message(family: u8, attributes: &[DefaultNla]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER + attributes.buffer_len()];
@@ -156,4 +192,16 @@ pub(crate) fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
     let mut bytes = vec![0; attributes.buffer_len()];
     attributes.emit(&mut bytes);
     DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_lacks_a_subsystem_has_none_of_its_objects() {
+        // Greater than all there are (NFNL_SUBSYS_COUNT).
+        let mut socket = Netfilter::open().unwrap();
+        assert!(!socket.exists("look for what nobody knows", 100 << 8 | 1, &message(INET, &[])).unwrap());
+    }
 }

@@ -227,9 +227,21 @@ fn converse(mut child: Child, input: &str, patience: Duration) -> io::Result<Out
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // The threads end with the child: it has the other ends of the pipes, and no children of its own.
     thread::scope(|scope| {
-        let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes())));
-        let stdout = scope.spawn(|| read(stdout));
-        let stderr = scope.spawn(|| read(stderr));
+        let threads = (|| {
+            let write = move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+            let writer = thread::Builder::new().spawn_scoped(scope, write)?;
+            let stdout = thread::Builder::new().spawn_scoped(scope, || read(stdout))?;
+            Ok((writer, stdout, thread::Builder::new().spawn_scoped(scope, || read(stderr))?))
+        })();
+        let (writer, stdout, stderr) = match threads {
+            Ok(threads) => threads,
+            // Too many processes. Without all of its input, nft changes nothing; but it may have had it.
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(error);
+            }
+        };
         let status = end_of(&mut child, deadline)?;
         let what = "neither reading nor writing a pipe panics";
         let output = Output { status, stdout: stdout.join().expect(what)?, stderr: stderr.join().expect(what)? };

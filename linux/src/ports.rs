@@ -2,23 +2,26 @@
 //!
 //! Plugins make and use it without a daemon, many of them at once, so no transaction depends on what was read before it: it
 //! adds the table, its maps, its chains, makes the rules anew, and creates elements. That is idempotent in the structure
-//! and additive in the elements. An element bears its owner as a comment, and the kernel refuses to create one that exists:
-//! a port of the node never belongs to two pods ([`Error::PortTaken`]). Only its owner's elements are ever taken away
-//! ([`withdraw`]), by whoever holds the owner's lock.
+//! and additive in the elements. An element bears its owner as a comment, and the kernel refuses to create one that exists,
+//! or lies within one. It accepts one that others lie within: whoever publishes a port on all addresses looks afterwards, and
+//! takes it back. So a port of the node never belongs to two pods for longer than that ([`Error::PortTaken`]). Only its
+//! owner's elements are ever taken away ([`withdraw`]), by whoever holds the owner's lock.
 //!
 //! `ruleset` says how the table looks, `listing` what nft shows of it. All of this works in the namespace of the calling
 //! thread; nft takes 3 to 15 ms, so whoever publishes nothing must not come here.
 
 mod listing;
 mod ruleset;
+mod services;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{Error, netfilter, nft};
 
 pub use listing::Standing;
+pub use services::services;
 
 /// The table's name; its family is inet. The firewall's is another, since that is exchanged whole.
 pub const TABLE: &str = "twill_ports";
@@ -86,9 +89,16 @@ impl Port {
     pub fn overlaps(&self, other: &Self) -> bool {
         let same_address = match (self.host, other.host) {
             (Some(a), Some(b)) => a == b,
-            _ => self.pod.is_ipv6() == other.pod.is_ipv6(),
+            (None, None) => self.pod.is_ipv6() == other.pod.is_ipv6(),
+            (Some(_), None) => self.pod.is_ipv6() == other.pod.is_ipv6() && !self.is_apart(),
+            (None, Some(_)) => self.pod.is_ipv6() == other.pod.is_ipv6() && !other.is_apart(),
         };
         (self.protocol, self.host_port) == (other.protocol, other.host_port) && same_address
+    }
+
+    /// Whether it is on an address that a port on all addresses does not mean: one of 127.0.0.0/8 other than 127.0.0.1.
+    pub(crate) fn is_apart(&self) -> bool {
+        matches!(self.host, Some(IpAddr::V4(ip)) if ip.is_loopback() && ip != Ipv4Addr::LOCALHOST)
     }
 }
 
@@ -119,8 +129,8 @@ pub(crate) fn hairpins(ports: &[Port]) -> BTreeSet<Hairpin> {
 pub fn publish(ports: &[Port]) -> Result<(), Error> {
     let mut tries = 0..TRIES;
     loop {
-        let refused = match nft::change("publish ports", &ruleset::publication(ports)) {
-            Ok(()) => return Ok(()),
+        let refused = match nft::change("publish ports", &ruleset::publication(&services()?, ports)) {
+            Ok(()) => return give_way(ports),
             Err(refused) => refused,
         };
         let taken = listing::list()?.unwrap_or_default().in_the_way_of(ports);
@@ -132,6 +142,21 @@ pub fn publish(ports: &[Port]) -> Result<(), Error> {
             return Err(refused);
         }
     }
+}
+
+/// Takes `ports` back, which were published, if one on all addresses was published over one of somebody else on a certain
+/// address. Of two at once it is the former whose transaction came last: the kernel refuses the latter otherwise.
+fn give_way(ports: &[Port]) -> Result<(), Error> {
+    if ports.iter().all(|port| port.host.is_some()) {
+        return Ok(());
+    }
+    let mut taken = listing::list()?.unwrap_or_default().ports;
+    taken.retain(|other| !ports.contains(other) && ports.iter().any(|port| port.overlaps(other)));
+    if taken.is_empty() {
+        return Ok(());
+    }
+    nft::change("take back ports", &ruleset::withdrawal(&Standing::by(ports)))?;
+    Err(Error::PortTaken { taken })
 }
 
 /// Takes away all that `owner` published, and gives what that was. Costs one small request where there is no table.
@@ -155,6 +180,15 @@ pub fn withdraw(owner: &str) -> Result<Vec<Port>, Error> {
     }
 }
 
+/// Whether `owner` has published anything, by what the elements' comments say. Costs one small request where there is no
+/// table, and one for each map where there is, but never a run of nft.
+pub fn may_have(owner: &str) -> Result<bool, Error> {
+    if !netfilter::has_table(TABLE)? {
+        return Ok(false);
+    }
+    netfilter::has_element_with(TABLE, ruleset::sets(), owner)
+}
+
 /// What stands; `None` where there is no table. Costs one small request then.
 pub fn standing() -> Result<Option<Standing>, Error> {
     if netfilter::has_table(TABLE)? { listing::list() } else { Ok(None) }
@@ -163,7 +197,7 @@ pub fn standing() -> Result<Option<Standing>, Error> {
 /// In one transaction, the structure made as it shall be, `wrong` taken away and `missing` published: what repairs the
 /// table from the rows of a store. The caller keeps the owners of both from changing meanwhile.
 pub fn repair(wrong: &Standing, missing: &[Port]) -> Result<(), Error> {
-    nft::change("repair published ports", &ruleset::repair(wrong, missing))
+    nft::change("repair published ports", &ruleset::repair(&services()?, wrong, missing))
 }
 
 /// Whether an error of nft tells of an element, or a table, that is there or not there against what was expected.
@@ -189,6 +223,9 @@ mod tests {
         assert!(any.overlaps(&one) && one.overlaps(&any) && one.overlaps(&one));
         assert!(!one.overlaps(&port(Some("192.0.2.2"), "10.42.0.2:80")));
         assert!(!any.overlaps(&port(None, "[fd00::1]:80")));
+        let local = |ip| port(Some(ip), "10.42.0.2:80");
+        assert!(any.overlaps(&local("127.0.0.1")) && local("127.0.0.2").overlaps(&local("127.0.0.2")));
+        assert!(!any.overlaps(&local("127.0.0.2")) && !local("127.0.0.2").overlaps(&any));
         assert!(!any.overlaps(&Port { protocol: Protocol::Udp, ..any.clone() }));
         assert!(!any.overlaps(&Port { host_port: 81, ..any.clone() }));
     }

@@ -17,6 +17,8 @@ use crate::{IfName, MacAddr, nft::Ruleset};
 pub const PROTOCOL_CLUSTER: u8 = 116;
 /// The protocol of the routes to this node's pods, made by the plugin and repaired by the daemon.
 pub const PROTOCOL_POD: u8 = 117;
+/// The place of the policy rules in pods: before the main table's, 32766.
+pub const PRIORITY_POD: u32 = 7777;
 /// The metric of our routes to pods and to other nodes' blocks.
 pub const METRIC: u32 = 7777;
 /// The metric of the `unreachable` route of a local block, worse than that of a pod's own, which may be as long.

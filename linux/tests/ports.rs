@@ -100,14 +100,45 @@ fn a_port_of_the_node_never_belongs_to_two_pods_and_the_refusal_names_the_owner(
 }
 
 #[test]
+fn a_port_on_all_addresses_is_refused_where_one_of_them_is_taken() {
+    let Some(node) = node() else { return };
+    let one = [
+        tcp(Some("192.0.2.1"), 8080, "10.42.0.5:80", "first"),
+        tcp(Some("2001:db8::1"), 8081, "[fd00::5]:80", "first"),
+        tcp(Some("127.0.0.2"), 8082, "10.42.0.5:80", "first"),
+    ];
+    node.publish(&one).unwrap();
+    for (host_port, pod, taken) in [(8080, "10.42.0.6:80", &one[0]), (8081, "[fd00::6]:80", &one[1])] {
+        match node.publish(&[tcp(None, 7070, pod, "second"), tcp(None, host_port, pod, "second")]) {
+            Err(Error::PortTaken { taken: found }) => assert_eq!(found, std::slice::from_ref(taken)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(node.standing().len(), 3, "all or none");
+        assert!(!node.must("nft list table inet twill_ports").contains("second"), "nor a hairpin");
+    }
+    // On all addresses is none of the others in 127.0.0.0/8.
+    node.publish(&[tcp(None, 8082, "10.42.0.6:80", "second")]).unwrap();
+    assert_eq!(node.withdraw("first").len(), 3);
+    node.publish(&[tcp(None, 8080, "10.42.0.7:80", "third")]).unwrap();
+}
+
+#[test]
 fn what_somebody_changed_in_the_rules_is_made_again_with_the_next_port() {
     let Some(node) = node() else { return };
     node.publish(&[tcp(None, 1, "10.42.0.5:80", "a")]).unwrap();
     let before = node.open().run(ports::standing).unwrap().unwrap().unwrap();
-    for damage in ["flush chain inet twill_ports prerouting", "add rule inet twill_ports output drop"] {
-        node.run(&format!("nft {damage}"));
+    let table = "inet twill_ports";
+    let damages = [
+        format!("flush chain {table} prerouting"),
+        format!("add rule {table} output drop"),
+        // As many rules as before.
+        format!("flush chain {table} guard ; add rule {table} guard accept ; add rule {table} guard accept"),
+        format!("chain {table} output {{ policy drop ; }}"),
+    ];
+    for damage in damages {
+        node.must(&format!("nft {damage}"));
         let damaged = node.open().run(ports::standing).unwrap().unwrap().unwrap();
-        assert!(!damaged.is_whole() || damaged.structure() != before.structure());
+        assert!(!damaged.is_whole() && damaged.structure() != before.structure(), "{damage}");
         node.publish(&[]).unwrap();
         let after = node.open().run(ports::standing).unwrap().unwrap().unwrap();
         assert_eq!(after, before);

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Namespace, mac, name};
 use nix::errno::Errno;
@@ -74,4 +74,34 @@ fn an_errand_brings_the_answer_that_the_kernel_gave() {
     answer(link::delete(device)).unwrap();
     assert_eq!(answer(link::delete(device)).unwrap_err().errno(), Some(Errno::ENODEV));
     assert_eq!(link::by_index(&mut host, device.index).unwrap(), None);
+}
+
+#[test]
+fn who_removes_many_leaves_no_zombies_behind() {
+    let (Some(node), Some(pod)) = (Namespace::new(), Namespace::new()) else { return };
+    let mut host = node.netlink();
+    for _ in 0..3 {
+        let device = make(&mut host, &pod);
+        link::remove(&mut host, device).unwrap();
+    }
+    // The children that have ended by now are reaped by the next removal; other tests may have begun some since.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let zombies = || {
+        let own = std::process::id().to_string();
+        let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
+        let of_ours = |stat: &String| {
+            let mut fields = stat.rsplit(") ").next().unwrap().split(' ');
+            (fields.next(), fields.next()) == (Some("Z"), Some(&*own))
+        };
+        std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter_map(stat).filter(of_ours).count()
+    };
+    loop {
+        let device = make(&mut host, &pod);
+        link::remove(&mut host, device).unwrap();
+        if zombies() == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} zombies", zombies());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -8,20 +8,22 @@ mod error;
 mod file;
 mod flags;
 mod net_d;
+mod pods;
 mod ready;
+mod taking_back;
 mod wait;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use twill_conf::network::list::{Author, NetworkList, PLUGIN};
+use twill_conf::network::list::{Author, NetworkList, PLUGIN, network};
 use twill_conf::node::{NodeLayer, RUN_DIR, Setting};
-use twill_ipam::Store;
-use twill_ipam::store::Role;
 
 pub use error::InstallError;
 use file::Done;
 pub use flags::{InstallFlags, UninstallFlags};
 use flags::{Knowledge, Place};
+pub use taking_back::uninstall;
 
 /// A reference plugin. Without it containerd refuses every sandbox, after ours has attached it.
 const LOOPBACK: &str = "loopback";
@@ -35,22 +37,26 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
     let run_dir = run_dir(&flags.knowledge)?;
     let source = flags.plugin.clone().map_or_else(beside_us, Ok)?;
     let program = file::read_program(&source)?;
-    let network =
+    let wanted =
         NetworkList { name: flags.network_name.clone(), run_dir: run_dir.clone(), subnets: flags.subnets.clone() };
-    let text = network.to_json().map_err(|source| match network.subnets.is_empty() {
+    let text = wanted.to_json().map_err(|source| match wanted.subnets.is_empty() {
         true => source.into(),
         false => InstallError::Flag { flag: "--subnets", source },
     })?;
     let list = flags.place.list();
     let may_replace = || match net_d::author(&list)? {
-        Some(Author::Edited { .. } | Author::Other) if flags.place.force => Ok(()),
+        Some(_) if flags.place.force => Ok(()),
         Some(Author::Edited { more }) => Err(InstallError::Edited { path: list.clone(), more }),
         Some(Author::Other) => Err(InstallError::Foreign(list.clone())),
-        Some(Author::Install) | None => Ok(()),
+        Some(Author::Install) => refuse_while_pods_need_it(&list, &wanted),
+        None => Ok(()),
     };
     may_replace()?;
-
     let plugin = flags.place.cni_bin_dir.join(PLUGIN);
+    if !flags.place.force && file::is_foreign(&plugin)? {
+        return Err(InstallError::ForeignPlugin(plugin));
+    }
+
     say(&plugin, file::put(&plugin, &program, PROGRAM)?);
     // Whose addresses are its own needs nobody.
     if !flags.no_wait && flags.subnets.is_empty() {
@@ -75,44 +81,22 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
     if flags.stay { wait::until_stopped() } else { Ok(()) }
 }
 
-/// Takes the list back, so that no further pod comes, and then the plugin.
-pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
-    let (list, plugin) = (flags.place.list(), flags.place.cni_bin_dir.join(PLUGIN));
-    let is_list_ours = match net_d::author(&list)? {
-        Some(Author::Edited { more }) if !flags.place.force => return Err(InstallError::Edited { path: list, more }),
-        Some(Author::Other) => {
-            warn(&format!("{} is not Twill's: it stays", list.display()));
-            false
+/// A list of ours with another name or run directory takes its place: a pod of the one before has its row and its
+/// interface by these, and no DEL by the new list would find them.
+fn refuse_while_pods_need_it(list: &Path, wanted: &NetworkList) -> Result<(), InstallError> {
+    let (name, run_dir) = network(&fs::read(list).map_err(InstallError::io("reading", list))?);
+    let run_dir = run_dir.unwrap_or_else(|| RUN_DIR.into());
+    let changed = match name {
+        Some(name) if name != wanted.name.as_str() => {
+            (format!("--network-name {name}"), format!("--network-name {}", wanted.name))
         }
-        Some(Author::Install | Author::Edited { .. }) | None => true,
+        _ if run_dir != wanted.run_dir => {
+            (format!("--run-dir {}", run_dir.display()), format!("--run-dir {}", wanted.run_dir.display()))
+        }
+        _ => return Ok(()),
     };
-    if !flags.place.force {
-        refuse_while_pods_need_it(&run_dir(&flags.knowledge)?)?;
-    }
-    if is_list_ours {
-        say(&list, file::remove(&list)?);
-    }
-    if let Some(user) = net_d::others_of_twill(&list)?.first() {
-        warn(&format!("{} stays, since {} needs it", plugin.display(), user.display()));
-        return Ok(());
-    }
-    say(&plugin, file::remove(&plugin)?);
-    Ok(())
-}
-
-/// A pod whose plugin is gone can never be removed: each DEL fails.
-fn refuse_while_pods_need_it(run_dir: &Path) -> Result<(), InstallError> {
-    if !run_dir.join("node.db").exists() {
-        return Ok(());
-    }
-    let attached = Store::open(run_dir, Role::Reader).and_then(|store| store.attachments());
-    match attached {
-        // A store of another boot: its pods are gone with it.
-        Err(twill_ipam::Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(InstallError::Store(source)),
-        Ok(pods) if pods.is_empty() => Ok(()),
-        Ok(pods) => Err(InstallError::Attached { count: pods.len(), run_dir: run_dir.to_owned() }),
-    }
+    let Some(pods) = pods::attached(&run_dir)? else { return Ok(()) };
+    Err(InstallError::Renamed { list: list.to_owned(), before: changed.0, after: changed.1, pods: Box::new(pods) })
 }
 
 /// The run directory, as the daemon of the same file and environment finds it.

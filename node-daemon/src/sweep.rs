@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::time::{MissedTickBehavior, interval};
-use twill_ipam::alias::{HostEnd, Proof};
+use twill_ipam::alias::{self, HostEnd, Proof};
 use twill_ipam::removal::{self, Failure, Removal};
 use twill_ipam::sweep::{Observation, Suspicion, Verdict, judge};
 use twill_ipam::{Attachment, AttachmentId, BootTime, KeyHash, Liveness};
-use twill_linux::table::{self, Device, SeenLink, link};
+use twill_linux::table::{self, Device, SeenLink, link, rule};
 use twill_linux::{IfName, Netlink};
 
 use crate::store::{NodeStore, run_dir};
@@ -121,12 +121,15 @@ fn free(
 
 /// Takes an attachment out of the kernel, as the plugin's `detach` does; `false` where its link stands and must stay.
 fn clear(netlink: &mut Netlink, row: &Attachment, finish: bool) -> Result<bool, twill_linux::Error> {
-    let end = host_end(netlink, row.hash)?;
+    let end = seen_end(netlink, row.hash)?;
     if end.is_some() && !finish {
         return Ok(false);
     }
-    beyond::clear(netlink, row.hash, &row.extras)?;
-    end.map_or(Ok(()), |device| remove(netlink, device)).map(|()| true)
+    beyond::clear(netlink, row)?;
+    let Some(end) = end else { return Ok(true) };
+    // The path may not be there in the daemon's mount namespace. Then they stay, and lead to an empty table.
+    rule::forget(row.netns.as_deref(), &alias::ruled(end.alias.as_deref(), row.hash));
+    remove(netlink, Device { index: end.index, name: end.name }).map(|()| true)
 }
 
 /// Removes a host end by its number, which was looked up a moment ago: nobody else's device of that name can be hit.
@@ -147,9 +150,12 @@ fn host_ends(netlink: &mut Netlink) -> Result<BTreeSet<KeyHash>, twill_linux::Er
 
 /// The host end of one attachment, if it stands.
 fn host_end(netlink: &mut Netlink, hash: KeyHash) -> Result<Option<Device>, twill_linux::Error> {
+    Ok(seen_end(netlink, hash)?.map(|link| Device { index: link.index, name: link.name }))
+}
+
+fn seen_end(netlink: &mut Netlink, hash: KeyHash) -> Result<Option<SeenLink>, twill_linux::Error> {
     let name = IfName::new(&hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name");
-    let link = link::by_name(netlink, &name)?.filter(|link| is_host_end(link, hash));
-    Ok(link.map(|link| Device { index: link.index, name }))
+    Ok(link::by_name(netlink, &name)?.filter(|link| is_host_end(link, hash)))
 }
 
 /// The store has a row of it, so its name is proof enough; but what is no veth is somebody else's.
@@ -248,6 +254,24 @@ mod tests {
 
         let _held = Liveness::try_acquire(dir.path(), alive.hash).unwrap().unwrap();
         assert_eq!(sweep(&alive, Verdict::Finish), (true, true), "somebody works on it");
+    }
+
+    #[test]
+    fn a_del_that_is_finished_takes_the_rules_from_the_pod_that_lives_on() {
+        let (Some(node), Some(pod)) = (Namespace::new("c"), Namespace::new("d")) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(dir.path()).unwrap();
+        let mut half = row(&store, "half", State::Attached);
+        let ifname = half.hash.host_ifname();
+        node.ip(&format!("link add {ifname} type veth peer name eth1 netns {}", pod.0));
+        node.ip(&format!("link set {ifname} alias twill1:{}:10.42.0.0;rules=10.42.0.0", half.hash));
+        pod.ip("rule add from 10.42.0.0 lookup 117000009 priority 7777 protocol 117");
+        pod.ip("rule add from 10.42.0.9 lookup 117000008 priority 7777 protocol 117");
+        half.netns = Some(Path::new("/run/netns").join(&pod.0));
+        assert!(clear(&mut node.netlink(), &half, true).unwrap());
+        let rules: Vec<_> = rule::dump(&mut pod.netlink(), false).unwrap();
+        let ours: Vec<_> = rules.iter().filter(|rule| rule.priority == 7777).map(|rule| rule.table).collect();
+        assert_eq!(ours, [117_000_008]);
     }
 
     #[test]

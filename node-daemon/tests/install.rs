@@ -6,111 +6,22 @@ use std::fs;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
-use twill_ipam::store::{BlockState, Node, Reservation, Role};
-use twill_ipam::{BootTime, Key, Store};
+use serde_json::json;
+use twill_ipam::BootTime;
+use twill_ipam::store::{BlockState, Node};
+
+mod machine;
+
+use machine::{Machine, failed, succeeded};
 
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A node's directories, and a plugin to install.
-struct Machine {
-    root: tempfile::TempDir,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let machine = Self { root: tempfile::tempdir().unwrap() };
-        machine.new_plugin(Path::new("/bin/true"));
-        machine
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn plugin(&self) -> PathBuf {
-        self.path("bin/twill")
-    }
-
-    fn list(&self) -> PathBuf {
-        self.path("net.d/05-twill.conflist")
-    }
-
-    /// A program stands for the plugin that came with the daemon.
-    fn new_plugin(&self, program: &Path) {
-        fs::copy(program, self.path("new-twill")).unwrap();
-    }
-
-    fn command(&self, command: &str, more: &[&str]) -> Command {
-        let mut twilld = Command::new(env!("CARGO_BIN_EXE_twilld"));
-        twilld.arg(command).args(["--cni-bin-dir", &self.path("bin").to_string_lossy()]);
-        twilld.args(["--cni-conf-dir", &self.path("net.d").to_string_lossy()]);
-        twilld.args(["--run-dir", &self.path("run").to_string_lossy()]).args(more);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TWILLD_")) {
-            twilld.env_remove(name);
-        }
-        twilld.stdin(Stdio::null());
-        twilld
-    }
-
-    fn installation(&self, more: &[&str]) -> Command {
-        let mut command = self.command("install", more);
-        command.arg("--plugin").arg(self.path("new-twill"));
-        command
-    }
-
-    fn install(&self, more: &[&str]) -> Output {
-        self.installation(more).output().unwrap()
-    }
-
-    fn uninstall(&self, more: &[&str]) -> Output {
-        self.command("uninstall", more).output().unwrap()
-    }
-
-    /// What the daemon writes when it has its first block.
-    fn serve(&self) -> Store {
-        let mut store = Store::open(&self.path("run"), Role::Daemon).unwrap();
-        store.put_block("10.42.7.0/26".parse().unwrap(), &"default".parse().unwrap(), BlockState::Open).unwrap();
-        let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: Vec::new() };
-        store.set_node(&node).unwrap();
-        store
-    }
-
-    /// The names of all files in both directories.
-    fn files(&self) -> Vec<String> {
-        let entries = ["bin", "net.d"].iter().filter_map(|name| fs::read_dir(self.path(name)).ok()).flatten();
-        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn read_list(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.list()).unwrap()).unwrap()
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-#[track_caller]
-fn succeeded(output: Output) -> String {
-    assert!(output.status.success(), "{}", text(&output));
-    text(&output)
-}
-
-#[track_caller]
-fn failed(output: Output) -> String {
-    assert!(!output.status.success(), "it succeeded: {}", text(&output));
-    text(&output)
-}
 
 /// A program that waits, and the first line that it wrote to standard error.
 fn start(command: &mut Command) -> (Child, String) {
@@ -151,7 +62,7 @@ fn a_node_that_serves_gets_plugin_and_list_at_once() {
     drop(machine.serve());
     succeeded(machine.install(&[]));
     assert_eq!(machine.files(), ["05-twill.conflist", "twill"]);
-    assert_eq!(fs::read(machine.plugin()).unwrap(), fs::read("/bin/true").unwrap());
+    assert_eq!(fs::read(machine.plugin()).unwrap(), fs::read(machine.path("new-twill")).unwrap());
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(machine.plugin()), mode(machine.list())), (0o755, 0o644));
     let capabilities = json!({ "portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true });
@@ -301,6 +212,52 @@ fn somebody_elses_list_stays_and_nothing_else_is_changed() {
 }
 
 #[test]
+fn somebody_elses_program_of_our_name_stays_and_nothing_else_is_changed() {
+    let machine = Machine::new();
+    fs::create_dir_all(machine.path("bin")).unwrap();
+    fs::write(machine.plugin(), "#!/bin/sh\n").unwrap();
+    let said = failed(machine.install(&["--no-wait"]));
+    assert!(said.contains("bin/twill is there and not Twill's") && said.contains("--force"), "{said}");
+    assert_eq!(machine.files(), ["twill"]);
+    assert_eq!(fs::read(machine.plugin()).unwrap(), b"#!/bin/sh\n");
+    succeeded(machine.install(&["--no-wait", "--force"]));
+    assert_eq!(fs::read(machine.plugin()).unwrap(), fs::read(machine.path("new-twill")).unwrap());
+}
+
+#[test]
+fn a_list_by_which_pods_were_attached_keeps_its_name_and_its_run_directory() {
+    let machine = Machine::new();
+    let mut store = machine.serve();
+    succeeded(machine.install(&[]));
+    let row = machine.attach(&mut store);
+    let other = machine.path("other").display().to_string();
+    let renamed = ["--no-wait", "--network-name", "pods"];
+    let said = failed(machine.install(&renamed));
+    assert!(
+        said.contains("(1 in ") && said.contains("--network-name twill") && said.contains("--network-name pods"),
+        "{said}"
+    );
+    let moved = || {
+        machine
+            .command_in(&other, "install", &["--no-wait"])
+            .arg("--plugin")
+            .arg(machine.path("new-twill"))
+            .output()
+            .unwrap()
+    };
+    let said = failed(moved());
+    assert!(said.contains("(1 in ") && said.contains(&format!("--run-dir {other}")), "{said}");
+    assert_eq!(machine.read_list()["name"], "twill");
+    succeeded(machine.install(&["--subnets", "10.43.0.0/24"]));
+    store.release(row, BootTime::now()).unwrap();
+    succeeded(moved());
+    assert_eq!(machine.read_list()["plugins"][0]["runDir"], other.as_str());
+    let row = machine.attach(&mut store);
+    succeeded(machine.install(&["--no-wait", "--network-name", "pods", "--force"]));
+    store.release(row, BootTime::now()).unwrap();
+}
+
+#[test]
 fn a_list_that_was_edited_is_not_lost_and_one_of_other_values_is_replaced() {
     let machine = Machine::new();
     succeeded(machine.install(&["--no-wait"]));
@@ -380,6 +337,9 @@ fn what_is_no_program_is_not_installed() {
     let plugin = machine.path("new-twill");
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(failed(machine.install(&["--no-wait"])).contains("not executable"));
+    fs::copy("/bin/true", &plugin).unwrap();
+    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(failed(machine.install(&["--no-wait"])).contains("it is not Twill's plugin"));
     fs::remove_file(&plugin).unwrap();
     let said = failed(machine.install(&["--no-wait"]));
     assert!(said.contains("no such file") && said.contains("new-twill") && said.contains("--plugin"), "{said}");
@@ -412,47 +372,6 @@ fn the_run_directory_is_the_daemons() {
     };
     assert_eq!(installed_with(&[]), "/run/by-file");
     assert_eq!(installed_with(&[("TWILLD_RUN_DIR", "/run/by-variable")]), "/run/by-variable");
-}
-
-#[test]
-fn uninstall_takes_both_back_and_may_be_repeated() {
-    let machine = Machine::new();
-    succeeded(machine.uninstall(&[]));
-    succeeded(machine.install(&["--no-wait"]));
-    fs::write(machine.path("net.d/10-other.conflist"), r#"{"plugins":[{"type":"bridge"}]}"#).unwrap();
-    fs::write(machine.path("bin/bridge"), "").unwrap();
-    for _ in 0..2 {
-        succeeded(machine.uninstall(&[]));
-        assert_eq!(machine.files(), ["10-other.conflist", "bridge"]);
-    }
-}
-
-#[test]
-fn the_plugin_stays_while_another_list_names_it() {
-    let machine = Machine::new();
-    succeeded(machine.install(&["--no-wait"]));
-    fs::write(machine.path("net.d/20-own.conflist"), r#"{"plugins":[{"type":"twill","mtu":1400}]}"#).unwrap();
-    let said = succeeded(machine.uninstall(&[]));
-    assert!(said.contains("stays, since") && said.contains("20-own.conflist"), "{said}");
-    assert_eq!(machine.files(), ["20-own.conflist", "twill"]);
-}
-
-#[test]
-fn nothing_is_taken_back_while_pods_are_attached() {
-    let machine = Machine::new();
-    let mut store = machine.serve();
-    succeeded(machine.install(&[]));
-    let key =
-        Key { network: "twill".parse().unwrap(), container: "c1".parse().unwrap(), ifname: "eth0".parse().unwrap() };
-    let netns = Path::new("/run/netns/c1");
-    let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
-    let row = store.reserve(&wanted, BootTime::now()).unwrap();
-    let said = failed(machine.uninstall(&[]));
-    assert!(said.contains("still attached (1 in "), "{said}");
-    assert_eq!(machine.files().len(), 2);
-    store.release(row.id, BootTime::now()).unwrap();
-    succeeded(machine.uninstall(&[]));
-    assert!(machine.files().is_empty());
 }
 
 #[test]

@@ -15,12 +15,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use twill_conf::network::{self, gateway};
 use twill_ipam::KeyHash;
-use twill_ipam::alias::Alias;
-use twill_linux::state::{PROTOCOL_POD, Route, RouteKey, Target};
+use twill_ipam::alias::{self, Alias};
+use twill_linux::state::{PRIORITY_POD, PROTOCOL_POD, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device, SeenLink};
 use twill_linux::table::route::{self, DetailedRoute, SeenDetail};
 use twill_linux::table::rule::{self, Rule, SeenRule};
-use twill_linux::{NetNs, Netlink};
 
 use super::message::{PROTOCOL_BOOT, configured_route, everything};
 use super::{POD, Standing, send};
@@ -29,10 +28,6 @@ use crate::error::Error;
 /// The table of the interface with number n is this plus n: a number is one interface's as long as that lives, and
 /// nobody counts tables so high.
 const TABLES: u32 = 117_000_000;
-/// The place of the rules: before the main table's, 32766.
-const PRIORITY: u32 = 7777;
-/// How often a rule is looked for to be removed, at most: killed ADDs may have left several.
-const REMOVALS: usize = 16;
 
 /// The number of the table of the interface with that number.
 fn table(index: u32) -> u32 {
@@ -50,7 +45,7 @@ fn own_default(ip: IpAddr, device: Device) -> DetailedRoute {
 
 /// What leads packets from `ip` to it.
 fn own_rule(ip: IpAddr, device: Device) -> Rule {
-    Rule { from: ip, table: table(device.index), priority: PRIORITY, protocol: PROTOCOL_POD }
+    Rule { from: ip, table: table(device.index), priority: PRIORITY_POD, protocol: PROTOCOL_POD }
 }
 
 impl Standing<'_> {
@@ -89,19 +84,7 @@ impl Standing<'_> {
 /// Removes the rules of the attachment of `hash` from its pod, looked for in `namespaces`. To be called before its host
 /// end `link` is removed, whose alias tells whether there are any. Nothing here is worth a failure.
 pub(crate) fn forget<'a>(link: &SeenLink, hash: KeyHash, namespaces: impl IntoIterator<Item = &'a Path>) {
-    let alias = link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
-    let Some(alias) = alias.filter(|alias| alias.hash == hash && !alias.ruled.is_empty()) else { return };
-    for path in namespaces {
-        let Ok(mut pod) = NetNs::open(path).and_then(|namespace| Netlink::open_in(&namespace)) else { continue };
-        for ip in &alias.ruled {
-            let one = [rule::remove(*ip, PRIORITY, PROTOCOL_POD)];
-            for _ in 0..REMOVALS {
-                if pod.apply(&one).is_err() {
-                    break;
-                }
-            }
-        }
-    }
+    rule::forget(namespaces, &alias::ruled(link.alias.as_deref(), hash));
 }
 
 /// What is wrong with the own table of the interface `pod`, a sentence each.

@@ -50,7 +50,7 @@ impl End {
     }
 
     /// The device.
-    fn device(&self) -> Device {
+    pub(crate) fn device(&self) -> Device {
         Device { index: self.link.index, name: self.link.name }
     }
 

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use twill_conf::network::Route;
 use twill_ipam::alias::Proof;
+
 use twill_ipam::liveness::Liveness;
 use twill_ipam::store::{Reservation, Role};
-use twill_ipam::{Attachment, AttachmentId, BootTime, Extras, State, Store};
+use twill_ipam::{Attachment, AttachmentId, BootTime, Extras, State, Store, Unavailable};
 use twill_linux::table::link;
 use twill_linux::{IfName, NetNs, Netlink};
 
@@ -41,6 +42,7 @@ const BLOCK_POLL: Duration = Duration::from_millis(10);
 const TRIES: usize = 3;
 
 const RESERVE: &str = "reserving an address";
+const LEAD: &str = "leading the node to the pod";
 const CONFIRM: &str = "confirming the attachment";
 const UNDO: &str = "undoing the ADD";
 
@@ -118,6 +120,11 @@ impl Add<'_> {
             match self.store.reserve_with(&wanted, &extras, BootTime::now()) {
                 Ok(row) => return Ok(row),
                 Err(twill_ipam::Error::Exists { .. }) => self.make_way()?,
+                Err(error @ twill_ipam::Error::PortTaken { .. }) => {
+                    if !publish::free_dead(request.run_dir(), &mut self.store, request.hash, &extras)? {
+                        return Err(Error::store(RESERVE)(error));
+                    }
+                }
                 Err(error) => self.wait_for_block(error, &mut patience)?,
             }
         }
@@ -157,15 +164,22 @@ impl Add<'_> {
         Ok(())
     }
 
-    /// Whether some address of `subnets` of the family will be free without anybody's doing.
+    /// Whether some address of `subnets` of the family will be free without anybody's doing. STATUS asks the same.
     fn is_cooling(&self, family: &str) -> Result<bool, Error> {
-        let blocks = self.store.blocks(BootTime::now()).map_err(Error::store(RESERVE))?;
-        let mut subnets = self.request.conf.subnets.iter().filter(|subnet| subnet.is_ipv6() == (family == "IPv6"));
-        Ok(subnets.any(|subnet| {
-            let mut inside = blocks.iter().filter(|block| subnet.contains(block.block.first())).peekable();
-            // Without a block nothing of it was ever given: all of it cools after the rebuilding of a lost store.
-            inside.peek().is_none() || inside.any(|block| block.cooling > 0)
-        }))
+        let conf = &self.request.conf;
+        let outlooks =
+            self.store.outlook(&conf.subnets, &conf.pools, BootTime::now()).map_err(Error::store(RESERVE))?;
+        Ok(outlooks.iter().any(|outlook| outlook.family.name() == family && outlook.cooling + outlook.free > 0))
+    }
+
+    /// The kernel's refusal of an address. One that was asked for cannot be replaced by another.
+    fn refused(&self, error: Error) -> Error {
+        match error {
+            Error::AddressTaken { address, .. } if self.request.conf.requested.addresses.contains(&address) => {
+                Error::store(LEAD)(twill_ipam::Error::Requested { address, why: Unavailable::Led })
+            }
+            error => error,
+        }
     }
 
     /// The key has a row. A living attachment is an error; one whose link is gone, or whose DEL was never finished, is
@@ -183,7 +197,7 @@ impl Add<'_> {
             self.refuse_living(&row)?;
         }
         let namespaces = row.netns.iter().map(PathBuf::as_path).chain([self.namespace.path()]).collect();
-        let beyond = Beyond::Known(&row.extras);
+        let beyond = Beyond::Known(&row);
         let remains = Remains { hash: request.hash, proof: Proof::Name, namespaces, beyond };
         detach::clear(&mut host, &remains, step)?;
         self.store.release(row.id, BootTime::now()).map_err(Error::store(step))
@@ -228,7 +242,7 @@ impl Add<'_> {
             return Err(self.exists("a device of that name is there that is not this attachment's".to_owned()));
         };
         self.still_ours(row.id)?;
-        standing.lead_to_pod()?;
+        standing.lead_to_pod().map_err(|error| self.refused(error))?;
         self.still_ours(row.id)?;
         let further = standing.configure_pod()?;
         if !row.extras.is_empty() {
@@ -309,7 +323,7 @@ impl Add<'_> {
     fn undo(&mut self, row: &Attachment, error: Error) -> Error {
         // A socket of its own: the error may have been that of the one before.
         let namespaces = vec![self.namespace.path()];
-        let beyond = Beyond::Known(&row.extras);
+        let beyond = Beyond::Known(row);
         let remains = Remains { hash: self.request.hash, proof: Proof::Alias, namespaces, beyond };
         let removed =
             Netlink::open().map_err(Error::kernel(UNDO)).and_then(|mut host| detach::clear(&mut host, &remains, UNDO));

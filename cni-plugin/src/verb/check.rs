@@ -74,7 +74,7 @@ fn row_differences(row: Option<&Attachment>, expected: &Expected) -> Vec<String>
 
 /// Of published ports and limits, by what the store has: a runtime may ask CHECK otherwise than it asked ADD.
 fn extras_differences(row: &Attachment, plan: &Plan, host: Option<&End>) -> Result<Vec<String>, twill_linux::Error> {
-    let mut wrong = publish::differences(&publish::of(row.hash, &row.extras, &plan.addresses))?;
+    let mut wrong = publish::differences(host.map(End::device), &publish::of(row.hash, &row.extras, &plan.addresses))?;
     if let (Some(bandwidth), Some(host)) = (row.extras.bandwidth, host) {
         let mut netlink = Netlink::open()?;
         wrong.extend(limit::differences(&mut netlink, row.hash, host.link.index, bandwidth)?);

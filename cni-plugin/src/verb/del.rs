@@ -32,10 +32,10 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
     // Asked for after the lock: an ADD that held it before us may have taken the row over as a new one.
     let row = store.as_ref().map(|store| store.attachment(request.hash));
     let (proof, beyond) = match &row {
-        // The store knows all that stands, and it does not know of this: an alias that is not ours is somebody's.
-        Some(Ok(None)) => (Proof::Alias, Beyond::Nothing),
-        Some(Ok(Some(row))) => (Proof::Name, Beyond::Known(&row.extras)),
-        Some(Err(_)) | None => (Proof::Name, Beyond::Unknown),
+        Some(Ok(Some(row))) => (Proof::Name, Beyond::Known(row)),
+        // The store knows all links that stand, and not this one: an alias that is not ours is somebody's.
+        Some(Ok(None)) if is_whole(store.as_ref()) => (Proof::Alias, Beyond::Unknown),
+        Some(Ok(None) | Err(_)) | None => (Proof::Name, Beyond::Unknown),
     };
     if let Some(lock) = lock {
         if beyond.ports() {
@@ -59,6 +59,11 @@ pub(crate) fn del(request: &Request) -> Result<(), Error> {
         ignore(store.release(row.id, BootTime::now()));
     }
     Ok(())
+}
+
+/// Whether the store has seen all that stood when it was made: one that was lost has not, until it is rebuilt.
+fn is_whole(store: Option<&Store>) -> bool {
+    store.is_some_and(|store| matches!(store.needs_rebuild(), Ok(false)))
 }
 
 /// Waits for whoever works on the attachment, and keeps others out. Where no lock can be had

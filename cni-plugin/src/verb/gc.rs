@@ -4,6 +4,10 @@
 //! and that nobody works on: an ADD in flight holds its lock, from before the GC looks at anything. Each goes
 //! as by a DEL, the kernel first; what fails is gathered while the others go on.
 //!
+//! When the list was made nobody tells. An ADD that began and ended after that and before this process began looks like one
+//! that the runtime has forgotten, so a runtime makes its list and calls GC with nothing attached in between. No margin is
+//! given to it: what is not in the list goes at the first GC, however young it is.
+//!
 //! What bears no name of a network is left alone: rows that were rebuilt from the kernel, whose alias holds but a digest of
 //! the key (a DEL finds them by it, and the sweep when their link goes), and with them all that stood before a store was lost.
 
@@ -63,7 +67,7 @@ pub(crate) fn gc(request: &Gc, began: BootTime) -> Result<(), Error> {
 /// Removes one attachment; one that is in use after all is spared.
 fn collect(request: &Gc, store: &mut Store, host: &mut Netlink, row: &Attachment) -> Result<(), Error> {
     let namespaces = row.netns.as_deref().into_iter().collect();
-    let beyond = Beyond::Known(&row.extras);
+    let beyond = Beyond::Known(row);
     let remains = Remains { hash: row.hash, proof: Proof::Name, namespaces, beyond };
     let clear = || detach::clear(host, &remains, REMOVE).map(|()| true);
     match remove(request.run_dir(), store, row, clear) {

@@ -90,6 +90,10 @@ fn ports(section: &Section<'_>) -> Result<Vec<PortMapping>, Error> {
     for item in section.list("portMappings", expected)?.unwrap_or_default() {
         let path = item.path.clone();
         let Some(mapping) = port(item)? else { continue };
+        // The very same twice is one: runtimes put lists together without looking.
+        if ports.contains(&mapping) {
+            continue;
+        }
         if let Some(i) = ports.iter().position(|other| mapping.overlaps(other)) {
             let right = format!("each port of an address of the node once; {} has it too", paths[i]);
             let port = format!("{}/{}", mapping.host_port, mapping.protocol);

@@ -58,6 +58,14 @@ impl NetworkList {
 
 /// Twill's `type`, and the name of its file in a directory of plugins.
 pub const PLUGIN: &str = "twill";
+/// What the plugin says of itself when it is called by hand. It stands in the program's bytes, of all versions, and tells
+/// it from anybody else's program of that name.
+pub const INTRODUCTION: &str = "a CNI plugin; a container runtime calls it with CNI_COMMAND set. CNI versions: ";
+
+/// Whether these are the bytes of Twill's plugin.
+pub fn is_plugin(program: &[u8]) -> bool {
+    program.windows(INTRODUCTION.len()).any(|bytes| bytes == INTRODUCTION.as_bytes())
+}
 
 /// What libcni makes of the list's only plugin.
 fn handed_over(list: &str) -> Value {
@@ -80,6 +88,14 @@ pub enum Author {
     },
     /// Twill has no part in it.
     Other,
+}
+
+/// The network and the run directory that a list gives Twill; `None` of what it does not say.
+pub fn network(text: &[u8]) -> (Option<String>, Option<PathBuf>) {
+    let Ok(list) = serde_json::from_slice::<Value>(text) else { return (None, None) };
+    let plugins = list["plugins"].as_array().map_or(std::slice::from_ref(&list), Vec::as_slice);
+    let run_dir = plugins.iter().find(|plugin| plugin["type"] == PLUGIN).and_then(|plugin| plugin["runDir"].as_str());
+    (list["name"].as_str().map(str::to_owned), run_dir.map(PathBuf::from))
 }
 
 /// Judges a file by its text. What cannot be read is somebody else's.

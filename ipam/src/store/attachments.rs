@@ -13,7 +13,7 @@ use super::rows::{self, Ip, Time};
 
 /// All columns, in the order in which the schema's steps made them. Not by name: a file of an older minor version lacks some.
 const COLUMNS: &str = "SELECT * FROM attachment";
-/// The place of the column that minor version 1 added.
+/// The place of the column that minor version 1 added, `extras`.
 const EXTRAS: usize = 11;
 const ADDRESSES: &str = "SELECT attachment, ip, first, length FROM address LEFT JOIN block ON block.id = address.block";
 
@@ -158,7 +158,7 @@ fn set_state(conn: &Connection, id: AttachmentId, state: State, now: BootTime) -
 fn attachment(row: &Row<'_>) -> rusqlite::Result<Attachment> {
     let netns: Option<rows::OwnedPath> = row.get(5)?;
     let (Time(created), Time(changed)) = (row.get(9)?, row.get(10)?);
-    let has_extras = row.as_ref().column_count() > EXTRAS;
+    let has_extras = matches!(row.as_ref().column_name(EXTRAS), Ok("extras"));
     let extras: Option<Extras> = if has_extras { row.get(EXTRAS)? } else { None };
     Ok(Attachment {
         id: AttachmentId(row.get(0)?),

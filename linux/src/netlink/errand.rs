@@ -5,18 +5,25 @@
 //! then. No flag asks for less, and a thread would not help, since a process ends with the last of its threads.
 //!
 //! The child holds nothing of its parent but the socket and the way back: no lock, no pipe of the runtime, no directory.
-//! It ends with the kernel's answer, mostly after its parent; PID 1 reaps it, as it does the other orphans of a container
-//! runtime. It makes system calls only, so that it does not matter what other threads of the parent were doing.
+//! It ends with the kernel's answer, mostly after its parent; PID 1 reaps it, or whoever has made himself the reaper
+//! (`PR_SET_CHILD_SUBREAPER`, as containerd's shim and conmon do), as it does the other orphans of a container runtime. A
+//! runtime that is itself PID 1 of a container, and does not reap, keeps a zombie of each: a few hundred bytes and a number of
+//! a process, until the container ends. A parent that lives on reaps what has ended whenever it starts another.
+//!
+//! It makes system calls only, so that it does not matter what other threads of the parent were doing.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::frame::{Frames, NLMSG_ERROR, Verdict};
 use super::socket::{Socket, transport_errno};
@@ -24,6 +31,17 @@ use super::{Attempt, Error};
 
 /// Room for an acknowledgement: a header, an errno, the request's header and a text; and less than a pipe takes at once.
 const ANSWER: usize = 4096;
+
+/// The children that were not reaped yet: as many as end within the 20 ms before the last one began.
+static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Reaps the children that have ended, and waits for none. They are asked for by number: a caller may have others.
+fn reap() {
+    let runs = |child: &Pid| matches!(waitpid(*child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+    if let Ok(mut children) = CHILDREN.lock() {
+        children.retain(runs);
+    }
+}
 
 /// A request under way.
 pub struct Errand {
@@ -40,6 +58,7 @@ impl fmt::Debug for Errand {
 impl Errand {
     /// Sends `bytes`, one request that wants to be acknowledged, over `socket` from a child process.
     pub(super) fn send(bytes: &[u8], socket: Socket, attempt: Attempt) -> Result<Self, Error> {
+        reap();
         let (answer, back) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(transport_errno("open a pipe"))?;
         // SAFETY: the child calls nothing but system calls, on memory that stands, and never returns.
@@ -49,7 +68,12 @@ impl Errand {
                 Err(Error::Transport { what: "start a process that waits for the kernel", cause })
             }
             0 => run(bytes, socket.as_raw_fd(), back.as_raw_fd()),
-            _ => Ok(Self { answer, attempt }),
+            child => {
+                if let Ok(mut children) = CHILDREN.lock() {
+                    children.push(Pid::from_raw(child));
+                }
+                Ok(Self { answer, attempt })
+            }
         }
     }
 

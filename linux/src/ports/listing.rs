@@ -18,10 +18,12 @@ pub struct Standing {
     pub ports: Vec<Port>,
     /// The pods that may reach themselves by them.
     pub(crate) hairpins: BTreeSet<Hairpin>,
+    /// The addresses of services that are left out.
+    pub services: BTreeSet<IpAddr>,
     /// Of everything but the elements: chains, rules, maps.
     structure: String,
-    /// How many chains, rules, maps and sets there are.
-    objects: usize,
+    /// What there is of chains, rules, maps and sets, as [`ruleset::objects`] has them.
+    objects: Vec<String>,
 }
 
 impl Standing {
@@ -34,6 +36,11 @@ impl Standing {
     pub fn owners(&self) -> BTreeSet<&str> {
         let of_ports = self.ports.iter().map(|port| port.owner.as_str());
         of_ports.chain(self.hairpins.iter().map(|hairpin| hairpin.owner.as_str())).collect()
+    }
+
+    /// What stands when these are published.
+    pub(super) fn by(ports: &[Port]) -> Self {
+        Self { ports: ports.to_vec(), hairpins: hairpins(ports), ..Self::default() }
     }
 
     /// The part of one owner.
@@ -58,6 +65,11 @@ impl Standing {
         (its, wanted.to_vec())
     }
 
+    /// The pods of `ports` that do not reach themselves by them.
+    pub fn without_hairpin(&self, ports: &[Port]) -> Vec<IpAddr> {
+        hairpins(ports).difference(&self.hairpins).map(|hairpin| hairpin.pod).collect()
+    }
+
     /// The elements, of whatever owner, that keep `ports` from being created.
     pub fn in_the_way_of(&self, ports: &[Port]) -> Vec<Port> {
         let addresses: BTreeSet<IpAddr> = ports.iter().map(|port| port.pod.ip()).collect();
@@ -75,7 +87,7 @@ impl Standing {
         &self.structure
     }
 
-    /// Whether there are as many chains, rules and maps as we make.
+    /// Whether there are the chains, rules and maps that we make, in their order, and no others.
     pub fn is_whole(&self) -> bool {
         self.objects == ruleset::objects()
     }
@@ -90,8 +102,7 @@ fn read(mut listing: Value) -> Standing {
     let mut standing = Standing::default();
     let objects = listing.get_mut("nftables").and_then(Value::as_array_mut);
     for object in objects.into_iter().flatten() {
-        let Some((kind, fields)) = object.as_object_mut().and_then(|object| object.iter_mut().next()) else { continue };
-        standing.objects += usize::from(["map", "set", "chain", "rule"].contains(&kind.as_str()));
+        let Some((_, fields)) = object.as_object_mut().and_then(|object| object.iter_mut().next()) else { continue };
         let Some(Value::Array(elements)) = fields.as_object_mut().and_then(|fields| fields.remove("elem")) else {
             continue;
         };
@@ -99,10 +110,15 @@ fn read(mut listing: Value) -> Standing {
         if let Some((protocol, ipv6)) = ruleset::map_named(name) {
             let read = |element: &Value| port(element, protocol).filter(|port| port.pod.is_ipv6() == ipv6);
             standing.ports.extend(elements.iter().filter_map(read));
+        } else if ruleset::is_services(name) {
+            standing.services.extend(elements.iter().filter_map(address));
         } else if ruleset::is_hairpin(name) {
             standing.hairpins.extend(elements.iter().filter_map(hairpin));
         }
     }
+    let shown = listing.get("nftables").and_then(Value::as_array).into_iter().flatten();
+    standing.objects =
+        ruleset::seen(shown.filter_map(|one| one.as_object()?.iter().next()).map(|(k, v)| (k.as_str(), v)));
     nft::strip(&mut listing);
     standing.structure = nft::fingerprint(listing.to_string().as_bytes());
     standing

@@ -211,6 +211,27 @@ pub fn set_ipv4(device: Device, settings: &[(Ipv4Setting, u32)]) -> Request {
     set(message, fmt::from_fn(move |f| write!(f, "set IPv4 settings of link {}", device.name)))
 }
 
+/// Whether the device has [`Ipv4Setting::RouteLocalnet`]; `None` where there is no such device, or none for IPv4.
+pub fn route_localnet(netlink: &mut Netlink, device: Device) -> Result<Option<bool>, Error> {
+    let message = LinkUnspec::new_with_index(device.index).build();
+    let Some(RouteNetlinkMessage::NewLink(shown)) = netlink.one(RouteNetlinkMessage::GetLink(message))? else {
+        return Ok(None);
+    };
+    let families = shown.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::AfSpecUnspec(families) => Some(families),
+        _ => None,
+    });
+    let settings = families.into_iter().flatten().find_map(|family| match family {
+        AfSpecUnspec::Inet(settings) => Some(settings),
+        _ => None,
+    });
+    let found = settings.into_iter().flatten().find_map(|setting| match setting {
+        AfSpecInet::DevConf(conf) => Some(conf.route_localnet != 0),
+        _ => None,
+    });
+    Ok(found)
+}
+
 /// Deletes a device, with all that is on it; a veth's peer goes with it. ENODEV if there is none.
 pub fn delete(device: Device) -> Request {
     let message = LinkUnspec::new_with_index(device.index).build();

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -13,8 +14,9 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMess
 use nix::errno::Errno;
 
 use crate::netlink::Request;
+use crate::state::{PRIORITY_POD, PROTOCOL_POD};
 use crate::table::family;
-use crate::{Error, Netlink};
+use crate::{Error, NetNs, Netlink};
 
 /// What `from` sends is routed by `table`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,28 @@ fn message(from: IpAddr, priority: u32, protocol: u8) -> RuleMessage {
         RuleAttribute::Protocol(RouteProtocol::from(protocol)),
     ];
     message
+}
+
+/// How often a rule is looked for to be removed, at most: killed ADDs may have left several.
+const REMOVALS: usize = 16;
+
+/// Removes the rules of these addresses of a pod, of [`PRIORITY_POD`] and [`PROTOCOL_POD`], in each of the namespaces that
+/// can be opened. Nothing here is worth a failure: a rule that stays leads to an empty table.
+pub fn forget<'a>(namespaces: impl IntoIterator<Item = &'a Path>, addresses: &[IpAddr]) {
+    if addresses.is_empty() {
+        return;
+    }
+    for path in namespaces {
+        let Ok(mut pod) = NetNs::open(path).and_then(|namespace| Netlink::open_in(&namespace)) else { continue };
+        for ip in addresses {
+            let one = [remove(*ip, PRIORITY_POD, PROTOCOL_POD)];
+            for _ in 0..REMOVALS {
+                if pod.apply(&one).is_err() {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// The rules of one family.

@@ -20,8 +20,9 @@ use super::link::Device;
 use crate::netlink::Request;
 use crate::{Error, Netlink};
 
-/// Bytes that a queue may hold beyond a burst: those of 25 ms, as the reference plugin `bandwidth` has it.
-const LATENCY_MILLIS: u64 = 25;
+/// A queue holds a burst and what the rate sends in this time, as with the reference plugin `bandwidth`. It is what tc calls
+/// the latency: how long a byte waits at most while the bucket is full. While it is empty, it is longer by a burst's time.
+const QUEUE_MILLIS: u64 = 25;
 
 /// include/uapi/linux/pkt_sched.h: attributes and structures of the token bucket filter.
 const TCA_TBF_PARMS: u16 = 1;
@@ -59,7 +60,7 @@ pub struct Bucket {
 impl Bucket {
     /// Bytes that wait, before more are dropped.
     fn limit(self) -> u32 {
-        let waiting = self.rate.saturating_mul(LATENCY_MILLIS) / 1000;
+        let waiting = self.rate.saturating_mul(QUEUE_MILLIS) / 1000;
         u32::try_from(waiting.saturating_add(self.burst.into())).unwrap_or(u32::MAX)
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::pods::Pods;
+
 /// Why plugin or list are not where they should be. It says whether something was changed, where that is not plain.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -39,6 +41,12 @@ pub enum InstallError {
     /// A file of somebody else's stands in the list's place.
     #[error("{} is not Twill's: remove it, take another --conflist-name, or say --force", .0.display())]
     Foreign(PathBuf),
+    /// A program of somebody else's stands in the plugin's place.
+    #[error(
+        "{} is there and not Twill's plugin: move it away, take another --cni-bin-dir, or say --force to replace it",
+        .0.display()
+    )]
+    ForeignPlugin(PathBuf),
     /// The list was changed by hand.
     #[error(
         "{} was edited, it has {more}, which would be lost: take another --conflist-name, or say --force",
@@ -66,19 +74,31 @@ pub enum InstallError {
     },
     /// Pods that nobody could remove any more.
     #[error(
-        "pods are still attached ({count} in {}), and without the plugin they can never be removed: remove them first, \
-         or say --force",
-        run_dir.display()
+        "pods are still attached ({0}), and without the plugin they can never be removed: remove them first, or say --force"
     )]
-    Attached {
-        /// How many.
-        count: usize,
+    Attached(Pods),
+    /// Pods that nobody could remove any more.
+    #[error(
+        "pods are still attached ({pods}) by {}, which says {before}: by a list that says {after} they could not be removed. \
+         Remove them first, install with {before}, or say --force",
+        list.display()
+    )]
+    Renamed {
+        /// The list that stands.
+        list: PathBuf,
+        /// Its flag, as it is.
+        before: String,
+        /// As it would be.
+        after: String,
         /// Whose.
-        run_dir: PathBuf,
+        pods: Box<Pods>,
     },
     /// The node store cannot be asked for attachments.
     #[error("whether pods are attached cannot be read ({0}); --force does not ask")]
-    Store(twill_ipam::Error),
+    Store(#[from] twill_ipam::Error),
+    /// The kernel cannot be asked for attachments.
+    #[error("whether pods are attached cannot be seen ({0}); --force does not ask")]
+    Kernel(#[from] twill_linux::Error),
 }
 
 impl InstallError {

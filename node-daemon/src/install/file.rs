@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use twill_conf::network::list::is_plugin;
 
 use super::InstallError;
 
@@ -41,7 +42,7 @@ impl fmt::Display for Done {
     }
 }
 
-/// The bytes of a program.
+/// The bytes of Twill's plugin.
 pub fn read_program(path: &Path) -> Result<Vec<u8>, InstallError> {
     let no_program = |why| InstallError::NoProgram { path: path.to_owned(), why };
     let meta = match fs::metadata(path) {
@@ -55,7 +56,21 @@ pub fn read_program(path: &Path) -> Result<Vec<u8>, InstallError> {
         return Err(no_program("it is not executable"));
     }
     let bytes = fs::read(path).map_err(InstallError::io("reading", path))?;
-    if bytes.is_empty() { Err(no_program("it is empty")) } else { Ok(bytes) }
+    if is_plugin(&bytes) { Ok(bytes) } else { Err(no_program("it is not Twill's plugin")) }
+}
+
+/// Whether what stands there is anything but Twill's plugin. A link is judged by what it leads to.
+pub fn is_foreign(path: &Path) -> Result<bool, InstallError> {
+    match fs::symlink_metadata(path) {
+        Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+        other => other.map_err(InstallError::io("examining", path))?,
+    };
+    // Neither a directory nor a link to nowhere is a program.
+    if !path.is_file() {
+        return Ok(true);
+    }
+    let bytes = fs::read(path).map_err(InstallError::io("reading", path))?;
+    Ok(!is_plugin(&bytes))
 }
 
 /// Puts a file in place, where it is not there with this content and mode already. Its directory is made as needed.

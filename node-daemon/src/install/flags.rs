@@ -60,7 +60,7 @@ pub struct Place {
     /// The name of the network's list there; the first by name wins
     #[arg(long, value_name = "NAME", default_value = "05-twill.conflist")]
     pub conflist_name: ListName,
-    /// Also where the list was edited or is somebody else's, or, to uninstall, where pods are attached
+    /// Also where list or plugin are somebody else's, the list was edited, or pods are attached that need them
     #[arg(long)]
     pub force: bool,
 }
@@ -68,7 +68,7 @@ pub struct Place {
 /// What the node configuration says that concerns the plugin.
 #[derive(Debug, Args)]
 pub struct Knowledge {
-    /// Where plugin, daemon and twillctl meet [default: as the daemon's, /run/twill]
+    /// Where plugin, daemon and twillctl meet [default: as the daemon's, /run/twill; to uninstall, as in the list]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<String>,
     /// The node configuration, a TOML file [default: /etc/twill/twilld.toml, if it is there]

@@ -38,21 +38,26 @@ impl Ports {
         let sound = standing.is_whole() && self.structure.as_deref() == Some(standing.structure());
         let differing: Vec<KeyHash> =
             wanted.iter().filter(|(hash, ports)| differs(&standing, **hash, ports)).map(|(hash, _)| *hash).collect();
-        if sound && differing.is_empty() {
+        let current = standing.services == ports::services()?;
+        if sound && current && differing.is_empty() {
             return Ok((Vec::new(), false));
         }
-        let mut repaired = Vec::new();
-        for owners in differing.chunks(AT_ONCE) {
-            let held = hold(store, &run_dir, owners)?;
-            repaired.extend(repair(&held.wanted)?);
-        }
-        // The rules alone; with ports they were made again on the way.
-        if differing.is_empty() {
+        // By themselves, and first: what is in the way of one owner must not keep the rules from being mended, the guard
+        // least of all.
+        if !sound || !current {
             ports::publish(&[])?;
         }
         let mended = !sound && self.structure.is_some();
-        self.structure = ports::standing()?.filter(Standing::is_whole).map(|standing| standing.structure().to_owned());
-        Ok((repaired, mended))
+        let standing = ports::standing()?.filter(Standing::is_whole);
+        self.structure = standing.map(|standing| standing.structure().to_owned());
+        let (mut repaired, mut failed) = (Vec::new(), None);
+        for owners in differing.chunks(AT_ONCE) {
+            match hold(store, &run_dir, owners).and_then(|held| repair(&held.wanted)) {
+                Ok(ports) => repaired.extend(ports),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok((repaired, mended)), Err)
     }
 }
 
@@ -160,6 +165,26 @@ mod tests {
         assert!(node.inside(|| std::process::Command::new("nft").arg(other).status().unwrap().success()));
         assert!(node.inside(|| keeper.keep(&node.store)).is_err());
         assert!(standing(&node).contains(&wanted(&[&a])[0]));
+        // Services come and go under IPVS: that is no change of the rules.
+        node.run("nft delete element inet twill_ports tcp4 { 0.0.0.0/0 . 8081 }");
+        node.inside(|| keeper.keep(&node.store)).unwrap();
+        node.run("ip link add kube-ipvs0 type bridge");
+        for change in ["add", "del"] {
+            node.run(&format!("ip addr {change} 10.96.0.10/32 dev kube-ipvs0"));
+            assert_eq!(node.inside(|| keeper.keep(&node.store)).unwrap(), (vec![], false));
+            let services = node.run("nft list set inet twill_ports services4");
+            assert_eq!(services.contains("10.96.0.10"), change == "add");
+        }
+        node.run("nft flush map inet twill_ports tcp4");
+        assert!(node.inside(|| std::process::Command::new("nft").arg(other).status().unwrap().success()));
+        assert!(node.inside(|| keeper.keep(&node.store)).is_err());
+        // Nor the rules from being mended.
+        let guard = || node.run("nft list chain inet twill_ports guard");
+        let whole = guard();
+        node.run("nft flush chain inet twill_ports guard");
+        assert_ne!(guard(), whole);
+        assert!(node.inside(|| keeper.keep(&node.store)).is_err());
+        assert_eq!(guard(), whole);
     }
 
     fn sorted(text: &str) -> Vec<&str> {

@@ -4,21 +4,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use twill_fabric::ports::of;
 use twill_ipam::alias::{Proof, foreign_ifb};
 use twill_ipam::removal::{self, Removal};
-use twill_ipam::{Extras, KeyHash};
+use twill_ipam::{Attachment, KeyHash};
 use twill_linux::conntrack;
-use twill_linux::ports;
+use twill_linux::ports::{self, Port};
 use twill_linux::table::{self, Device, link};
 use twill_linux::{IfName, Netlink};
 
 use super::{SweepError, host_end, remove};
 use crate::store::NodeStore;
 
-/// Takes out of the kernel what `extras` says that an attachment has, in the order of the plugin's `detach`.
-pub(super) fn clear(netlink: &mut Netlink, hash: KeyHash, extras: &Extras) -> Result<(), twill_linux::Error> {
-    let withdrawn = if extras.ports.is_empty() { Ok(()) } else { withdraw(hash) };
-    let unlimited = if extras.has_egress() { remove_ifb(netlink, hash, Proof::Name) } else { Ok(()) };
+/// Takes out of the kernel what its row says that an attachment has, in the order of the plugin's `detach`.
+pub(super) fn clear(netlink: &mut Netlink, row: &Attachment) -> Result<(), twill_linux::Error> {
+    let Attachment { hash, extras, .. } = row;
+    let withdrawn = if extras.ports.is_empty() { Ok(()) } else { withdraw(*hash, &of(row)) };
+    let unlimited = if extras.has_egress() { remove_ifb(netlink, *hash, Proof::Name) } else { Ok(()) };
     withdrawn.and(unlimited)
 }
 
@@ -37,7 +39,7 @@ pub(super) fn leftovers(
             if host_end(netlink, hash)?.is_some() {
                 return Ok(false);
             }
-            withdraw(hash)?;
+            withdraw(hash, &[])?;
             remove_ifb(netlink, hash, Proof::Alias)?;
             Ok::<_, twill_linux::Error>(true)
         };
@@ -60,8 +62,10 @@ fn owners(netlink: &mut Netlink) -> Result<BTreeSet<KeyHash>, twill_linux::Error
     Ok(owners)
 }
 
-fn withdraw(hash: KeyHash) -> Result<(), twill_linux::Error> {
-    let withdrawn = ports::withdraw(&hash.to_string())?;
+/// As the plugin's `publish`: who was killed may have withdrawn `known` and turned no flow.
+fn withdraw(hash: KeyHash, known: &[Port]) -> Result<(), twill_linux::Error> {
+    let mut withdrawn = ports::withdraw(&hash.to_string())?;
+    withdrawn.extend_from_slice(known);
     conntrack::turn_from(&withdrawn).map(drop)
 }
 
@@ -79,8 +83,7 @@ fn remove_ifb(netlink: &mut Netlink, hash: KeyHash, proof: Proof) -> Result<(), 
 mod tests {
     use super::*;
     use crate::fixture::Fixture;
-    use twill_fabric::ports::of;
-    use twill_ipam::{Attachment, BootTime, Liveness};
+    use twill_ipam::{BootTime, Liveness};
 
     /// Makes in the kernel what a row says.
     fn build(node: &Fixture, row: &Attachment) {

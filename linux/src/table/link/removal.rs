@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::{Device, by_index, delete};
-use crate::netlink::Errand;
+use crate::netlink::{Errand, Request};
 use crate::{Error, Netlink};
 
 /// How often a device that still stands is looked at: a fraction of what the kernel takes to unlist one.
@@ -16,13 +16,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Removes a device (a veth with its peer) and returns when nobody can find it any more, in whatever namespace: names,
 /// routes, addresses, neighbours are gone then and may be made anew. What the kernel does after that, 15 ms and more, goes
 /// on by itself (see [`Errand`]). `false` where it was gone already.
+///
+/// Where there is no descriptor, memory or process to be had for that, it waits for all of it: what is left standing is
+/// worse.
 pub fn remove(netlink: &mut Netlink, device: Device) -> Result<bool, Error> {
+    remove_by(netlink, device, |netlink, request| netlink.another()?.leave(request))
+}
+
+fn remove_by(
+    netlink: &mut Netlink,
+    device: Device,
+    leave: impl FnOnce(&Netlink, &Request) -> Result<Errand, Error>,
+) -> Result<bool, Error> {
     let request = delete(device);
-    let errand = netlink.another()?.leave(&request)?;
-    let outcome = watch(netlink, device, &errand).unwrap_or_else(|_| {
-        // Its child was killed, perhaps before it asked.
-        netlink.apply(&[request])
-    });
+    let watched = leave(netlink, &request).and_then(|errand| watch(netlink, device, &errand));
+    // Else there is no child, or it was killed, perhaps before it asked.
+    let outcome = watched.unwrap_or_else(|_| netlink.apply(&[request]));
     match outcome {
         Ok(()) => Ok(true),
         Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(false),
@@ -45,5 +54,35 @@ fn watch(netlink: &mut Netlink, device: Device, errand: &Errand) -> Result<Resul
             let cause = std::io::ErrorKind::TimedOut.into();
             return Err(Error::Transport { what: "wait for a device to go", cause });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::IfName;
+    use crate::table::link::{by_name, create_ifb};
+
+    #[test]
+    fn a_device_goes_also_where_no_child_can_be_started() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: network namespaces need root");
+            return;
+        }
+        // The namespace goes with the test's thread.
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let mut netlink = Netlink::open().unwrap();
+        let name = IfName::new("bw0000000000001").unwrap();
+        netlink.apply(&create_ifb(name, 1500, "twill")).unwrap();
+        let index = by_name(&mut netlink, &name).unwrap().unwrap().index;
+        let mut remove = || {
+            remove_by(&mut netlink, Device { index, name }, |_, _| {
+                Err(Error::Transport { what: "start a process", cause: Errno::EAGAIN.into() })
+            })
+        };
+        assert_eq!((remove().unwrap(), remove().unwrap()), (true, false));
+        assert_eq!(by_name(&mut netlink, &name).unwrap(), None);
     }
 }

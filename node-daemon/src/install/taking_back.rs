@@ -1,0 +1,70 @@
+//! `twilld uninstall`: the list is taken back, so that no further pod comes, and then the plugin, each only if it is
+//! Twill's, and neither while a pod needs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use twill_conf::network::list::{self, Author, PLUGIN};
+use twill_conf::node::RUN_DIR;
+
+use super::file::{self, Done};
+use super::flags::UninstallFlags;
+use super::pods::attached;
+use super::{InstallError, READABLE, net_d, run_dir, say, warn};
+
+/// Takes both back. Where pods are attached both stay.
+pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
+    let (list, plugin) = (flags.place.list(), flags.place.cni_bin_dir.join(PLUGIN));
+    let ours = match net_d::author(&list)? {
+        Some(Author::Edited { more }) if !flags.place.force => return Err(InstallError::Edited { path: list, more }),
+        Some(Author::Other) => {
+            warn(&format!("{} is not Twill's: it stays", list.display()));
+            None
+        }
+        Some(Author::Install | Author::Edited { .. }) => {
+            Some(fs::read(&list).map_err(InstallError::io("reading", &list))?)
+        }
+        None => None,
+    };
+    let run_dir = run_dir_of(flags, ours.as_deref())?;
+    refuse_while_pods_need_it(flags, &run_dir)?;
+    match &ours {
+        Some(text) => {
+            let removed = file::remove(&list)?;
+            // From now on no runtime begins another ADD. One that began before may have made its row since.
+            if let Err(refused) = refuse_while_pods_need_it(flags, &run_dir) {
+                file::put(&list, text, READABLE)?;
+                return Err(refused);
+            }
+            say(&list, removed);
+        }
+        None if !list.exists() => say(&list, Done::Absent),
+        None => {}
+    }
+    if let Some(user) = net_d::others_of_twill(&list)?.first() {
+        warn(&format!("{} stays, since {} needs it", plugin.display(), user.display()));
+        return Ok(());
+    }
+    if !flags.place.force && file::is_foreign(&plugin)? {
+        warn(&format!("{} is not Twill's plugin: it stays; --force removes it", plugin.display()));
+        return Ok(());
+    }
+    say(&plugin, file::remove(&plugin)?);
+    Ok(())
+}
+
+/// The run directory whose store knows the pods: as it was said, or as the list says that the plugin was told.
+fn run_dir_of(flags: &UninstallFlags, text: Option<&[u8]>) -> Result<PathBuf, InstallError> {
+    match text {
+        Some(text) if flags.knowledge.run_dir.is_none() => Ok(list::network(text).1.unwrap_or_else(|| RUN_DIR.into())),
+        _ => run_dir(&flags.knowledge),
+    }
+}
+
+/// A pod whose plugin is gone can never be removed: each DEL fails.
+fn refuse_while_pods_need_it(flags: &UninstallFlags, run_dir: &Path) -> Result<(), InstallError> {
+    if flags.place.force {
+        return Ok(());
+    }
+    attached(run_dir)?.map_or(Ok(()), |pods| Err(InstallError::Attached(pods)))
+}
