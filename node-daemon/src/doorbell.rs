@@ -5,9 +5,11 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 /// The socket's name in the run directory.
 pub const NAME: &str = "doorbell";
@@ -22,14 +24,76 @@ pub fn open(run_dir: &Path) -> io::Result<UnixDatagram> {
     UnixDatagram::bind(&path)
 }
 
-/// Passes each ring on. While one waits to be heard, further ones add nothing and are dropped.
+/// How long rings are gathered before they are passed on: a node may attach hundreds of pods a second, and what hangs on
+/// a ring reads the whole store.
+const CALM: Duration = Duration::from_millis(50);
+/// The plugin's code for "try again later": an ADD waits for a block.
+const LATER: u64 = 11;
+
+/// Passes rings on, gathered; one of an ADD that waits for a block at once. While one waits to be heard, further ones add
+/// nothing and are dropped.
 pub async fn listen(socket: UnixDatagram, rung: mpsc::Sender<()>) -> io::Result<()> {
     let mut message = [0; 256];
+    let mut due = None;
     loop {
-        let length = socket.recv(&mut message).await?;
-        tracing::debug!(ring = %String::from_utf8_lossy(&message[..length]), "doorbell");
+        let heard = match due {
+            Some(at) => timeout_at(at, socket.recv(&mut message)).await,
+            None => Ok(socket.recv(&mut message).await),
+        };
+        if let Ok(length) = heard {
+            let ring = &message[..length?];
+            tracing::debug!(ring = %String::from_utf8_lossy(ring), "doorbell");
+            // Also while one ring follows the other, the moment ends.
+            if !waits(ring) && Instant::now() < *due.get_or_insert_with(|| Instant::now() + CALM) {
+                continue;
+            }
+        }
+        due = None;
         if let Err(mpsc::error::TrySendError::Closed(())) = rung.try_send(()) {
             return Ok(());
         }
+    }
+}
+
+fn waits(ring: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(ring).is_ok_and(|ring| ring["code"] == LATER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rings with these codes, one after the other; how many rings are passed on within twice the calm, and when the first.
+    async fn passed(codes: &[u64]) -> (usize, Duration) {
+        let (plugin, ours) = UnixDatagram::pair().unwrap();
+        let (rung, mut rings) = mpsc::channel(codes.len().max(1));
+        let begin = Instant::now();
+        let listening = tokio::spawn(listen(ours, rung));
+        for code in codes {
+            plugin.send(format!("{{\"verb\":\"ADD\",\"code\":{code},\"micros\":7}}").as_bytes()).await.unwrap();
+        }
+        let (mut count, mut first) = (0, Duration::ZERO);
+        while let Ok(Some(())) = timeout_at(begin + 4 * CALM, rings.recv()).await {
+            count += 1;
+            if count == 1 {
+                first = begin.elapsed();
+            }
+        }
+        listening.abort();
+        (count, first)
+    }
+
+    #[tokio::test]
+    async fn many_rings_are_passed_on_as_one_after_a_moment() {
+        let (count, first) = passed(&[0; 20]).await;
+        assert_eq!(count, 1);
+        assert!(first >= CALM, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn an_add_that_waits_for_a_block_is_told_at_once_and_the_others_with_it() {
+        let (count, first) = passed(&[0, 0, LATER]).await;
+        assert_eq!(count, 1);
+        assert!(first < CALM, "{first:?}");
     }
 }
