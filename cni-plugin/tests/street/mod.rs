@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use twill_linux::NetNs;
 
-use crate::room::{Room, room};
+use crate::room::{Room, address, room};
 
 /// The node's addresses towards the outside, and beyond.
 pub const NODE: [&str; 2] = ["203.0.113.1", "2001:db8:1::1"];
@@ -128,5 +128,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A web server on 80/tcp and a name server on 53/udp of a pod.
+pub fn serve(room: &Room, pod: &str, result: &Value) {
+    for ip in [address(result, false), address(result, true)] {
+        room.serve(pod, false, socket(&ip, 80), "web");
+        room.serve(pod, true, socket(&ip, 53), "names");
     }
 }
