@@ -1,80 +1,121 @@
 //! One allocator for all of the plugin: Rust's part of it and SQLite's.
 //!
 //! musl's own asks the kernel for a mapping, and gives it back, with nearly every growing vector and every page of SQLite's;
-//! in a process that lives for two milliseconds that is a good part of its time. This one takes few large pieces and
-//! returns none: the end of the process does. musl lets a static program bring its own `malloc` (musl 1.1.20, "malloc
-//! replacement"); its own callers, and those of C, come here by that. `aligned_alloc` and `posix_memalign` are not
-//! replaced: nobody here calls them, and what they gave could not be freed here. With another C library only Rust's part
-//! comes here, and nobody calls what bears C's names but the tests.
+//! in a process that lives for two milliseconds that is a good part of its time. This one takes few large pieces, with
+//! their pages in one go instead of by a fault for each, and returns none: the end of the process does. musl lets a static
+//! program bring its own `malloc` (musl 1.1.20, "malloc replacement"); its own callers, and those of C, come here by that.
+//! `aligned_alloc` and `posix_memalign` are not replaced: nobody here calls them, and what they gave could not be freed
+//! here. With another C library only Rust's part comes here, and nobody calls what bears C's names but the tests.
 #![allow(unsafe_code)]
 #![cfg_attr(not(any(target_env = "musl", test)), allow(dead_code))]
 
-use std::alloc::{Layout, alloc, dealloc, realloc as resize};
+use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use dlmalloc::Dlmalloc;
 use nix::errno::Errno;
 
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: Heap = Heap(Mutex::new(Dlmalloc::new_with_allocator(Pages)));
 
-/// What C expects of every piece of memory (`max_align_t`), and as many bytes before each hold its size.
+/// What C expects of every piece of memory (`max_align_t`), and what dlmalloc aligns to where nobody asks for more.
 const ALIGN: usize = 16;
 
-/// The layout of `size` bytes with their header; `None` where there cannot be so many.
-fn layout(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(ALIGN)?, ALIGN).ok()
-}
+/// The size of the pieces that dlmalloc cuts small ones from. A larger one is a buffer for what the kernel sends, of which
+/// mostly little is used: its pages come one by one.
+const AT_ONCE: usize = 64 * 1024;
 
-/// Writes the header of a fresh piece and gives what the caller gets to see; null stays null.
-///
-/// # Safety
-/// `base` is null or the begin of a piece of [`layout`]`(size)`.
-unsafe fn labelled(base: *mut u8, size: usize) -> *mut c_void {
-    if base.is_null() {
-        return ptr::null_mut();
-    }
-    // SAFETY: the piece begins with ALIGN bytes for this, aligned for a usize.
-    unsafe {
-        base.cast::<usize>().write(size);
-        base.add(ALIGN).cast()
+/// All of the program's memory.
+struct Heap(Mutex<Dlmalloc<Pages>>);
+
+impl Heap {
+    fn lock(&self) -> MutexGuard<'_, Dlmalloc<Pages>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The begin of a piece, and its layout.
-///
-/// # Safety
-/// `piece` came from [`labelled`] and was not freed.
-unsafe fn unlabelled(piece: *mut c_void) -> (*mut u8, Layout) {
-    // SAFETY: the header lies right before what the caller got, and its size had a layout then.
-    unsafe {
-        let base = piece.cast::<u8>().sub(ALIGN);
-        let size = base.cast::<usize>().read();
-        (base, Layout::from_size_align_unchecked(size + ALIGN, ALIGN))
+// SAFETY: dlmalloc keeps the promises of an allocator, and the lock lets one caller in at a time.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise; so below.
+        unsafe { self.lock().malloc(layout.size(), layout.align()) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        unsafe { self.lock().calloc(layout.size(), layout.align()) }
+    }
+
+    unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
+        unsafe { self.lock().free(piece, layout.size(), layout.align()) }
+    }
+
+    unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        unsafe { self.lock().realloc(piece, layout.size(), layout.align(), size) }
+    }
+}
+
+/// Where dlmalloc takes its pieces from: the kernel, with their pages.
+struct Pages;
+
+// SAFETY: each piece is a mapping of its own, and none is ever moved or given back.
+unsafe impl dlmalloc::Allocator for Pages {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let at_once = if size <= AT_ONCE { libc::MAP_POPULATE } else { 0 };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | at_once;
+        // SAFETY: a new mapping, at a place of the kernel's choice.
+        match unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) } {
+            libc::MAP_FAILED => (ptr::null_mut(), 0, 0),
+            piece => (piece.cast(), size, 0),
+        }
+    }
+
+    fn remap(&self, _piece: *mut u8, _old: usize, _new: usize, _can_move: bool) -> *mut u8 {
+        ptr::null_mut()
+    }
+
+    fn free_part(&self, _piece: *mut u8, _old: usize, _new: usize) -> bool {
+        false
+    }
+
+    fn free(&self, _piece: *mut u8, _size: usize) -> bool {
+        false
+    }
+
+    fn can_release_part(&self, _flags: u32) -> bool {
+        false
+    }
+
+    fn allocates_zeros(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> usize {
+        4096
     }
 }
 
 /// What C's functions give: null only with errno ENOMEM (POSIX.1-2017, `malloc`).
-fn told(piece: Option<*mut c_void>) -> *mut c_void {
-    piece.filter(|piece| !piece.is_null()).unwrap_or_else(|| {
+fn told(piece: *mut u8) -> *mut c_void {
+    if piece.is_null() {
         Errno::ENOMEM.set();
-        ptr::null_mut()
-    })
+    }
+    piece.cast()
 }
 
 /// C's `malloc` (C17, 7.22.3.4).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn malloc(size: usize) -> *mut c_void {
-    // SAFETY: a layout of ours is never of size zero.
-    told(layout(size).map(|layout| unsafe { labelled(alloc(layout), size) }))
+    // SAFETY: it asks for nothing; so below.
+    told(unsafe { ALLOCATOR.lock().c_malloc(size) })
 }
 
 /// C's `calloc` (C17, 7.22.3.2).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    let sized = count.checked_mul(size).and_then(|bytes| Some((bytes, layout(bytes)?)));
-    // SAFETY: as above.
-    told(sized.map(|(bytes, layout)| unsafe { labelled(std::alloc::alloc_zeroed(layout), bytes) }))
+    told(count.checked_mul(size).map_or(ptr::null_mut(), |bytes| unsafe { ALLOCATOR.lock().calloc(bytes, ALIGN) }))
 }
 
 /// C's `free` (C17, 7.22.3.3).
@@ -85,10 +126,7 @@ extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 unsafe extern "C" fn free(piece: *mut c_void) {
     if !piece.is_null() {
         // SAFETY: the caller's promise.
-        unsafe {
-            let (base, layout) = unlabelled(piece);
-            dealloc(base, layout);
-        }
+        unsafe { ALLOCATOR.lock().c_free(piece.cast()) }
     }
 }
 
@@ -101,11 +139,8 @@ unsafe extern "C" fn realloc(piece: *mut c_void, size: usize) -> *mut c_void {
     if piece.is_null() {
         return malloc(size);
     }
-    // SAFETY: the caller's promise, and the new size has a layout.
-    told(layout(size).map(|new| unsafe {
-        let (base, old) = unlabelled(piece);
-        labelled(resize(base, old, new.size()), size)
-    }))
+    // SAFETY: the caller's promise.
+    told(unsafe { ALLOCATOR.lock().c_realloc(piece.cast(), size) })
 }
 
 #[cfg(test)]

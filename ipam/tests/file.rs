@@ -300,3 +300,17 @@ fn sqlite_is_built_without_what_the_store_does_not_need() {
         assert!(options.iter().any(|option| option == present), "{present}: {options:?}");
     }
 }
+
+#[test]
+fn sqlite_opens_a_store_as_it_is_meant_to_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("any.db")).unwrap();
+    let setting = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    assert_eq!(setting("foreign_keys"), Ok(1));
+    // 0: OFF, for which nobody has to wait.
+    assert_eq!(setting("synchronous"), Ok(0));
+    conn.pragma_update(None, "journal_mode", "WAL").unwrap();
+    assert_eq!(setting("synchronous"), Ok(0));
+    // A file that is not mapped answers nothing, or 0.
+    assert_eq!(setting("mmap_size").unwrap_or(0), 0);
+}

@@ -4,26 +4,34 @@
 //! readers of what nobody can find any more (`netdev_run_todo` and its `rcu_barrier`, net/core/dev.c), and it answers only
 //! then. No flag asks for less, and a thread would not help, since a process ends with the last of its threads.
 //!
-//! The child holds nothing of its parent but the socket and the way back: no lock, no pipe of the runtime, no directory.
+//! The child lives in its parent's memory (`CLONE_VM`, clone(2)): a copy of the page tables, and the faults and the tearing down
+//! that follow from one, cost more than all else that it does. So what it touches stays where it is until it has ended; it
+//! makes system calls only, by a crate that does not write `errno`, which is its parent's too; and no signal reaches it, whose
+//! handler would run in that memory. It does not matter what other threads of the parent are doing.
+//!
+//! It holds nothing of its parent but the socket and the way back: no lock, no pipe of the runtime, no directory.
 //! It ends with the kernel's answer, mostly after its parent; PID 1 reaps it, or whoever has made himself the reaper
 //! (`PR_SET_CHILD_SUBREAPER`, as containerd's shim and conmon do), as it does the other orphans of a container runtime. A
 //! runtime that is itself PID 1 of a container, and does not reap, keeps a zombie of each: a few hundred bytes and a number of
 //! a process, until the container ends. A parent that lives on reaps what has ended whenever it starts another.
-//!
-//! It makes system calls only, so that it does not matter what other threads of the parent were doing.
 #![allow(unsafe_code)]
 
-use std::ffi::c_uint;
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_uint, c_void};
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::Mutex;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::TimeSpec;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use syscalls::{Sysno, syscall};
 
 use super::frame::{Frames, NLMSG_ERROR, Verdict};
 use super::socket::{Socket, transport_errno};
@@ -31,16 +39,69 @@ use super::{Attempt, Error};
 
 /// Room for an acknowledgement: a header, an errno, the request's header and a text; and less than a pipe takes at once.
 const ANSWER: usize = 4096;
+/// Room for that, and several times what a few calls need, also without optimisation.
+const STACK: usize = 32 * 1024;
 
 /// The children that were not reaped yet: as many as end within the 20 ms before the last one began.
-static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// A child, with the memory that is its own until it has ended.
+struct Child {
+    process: Pid,
+    _order: Box<Order>,
+    _stack: Box<Stack>,
+}
+
+/// Where the child's calls are. Aligned as both processors want it.
+#[repr(C, align(16))]
+struct Stack(UnsafeCell<MaybeUninit<[u8; STACK]>>);
+
+// SAFETY: only the child looks inside, and it has ended before its memory goes.
+unsafe impl Send for Stack {}
+
+/// What the child is to do. Nobody writes it.
+struct Order {
+    request: Vec<u8>,
+    socket: RawFd,
+    back: RawFd,
+    /// The descriptors that it closes, first and last: what a runtime may be waiting for, and locks of the parent that go
+    /// with the last copy of their descriptor.
+    others: [Option<(c_uint, c_uint)>; 3],
+}
+
+impl Order {
+    fn new(request: &[u8], socket: RawFd, back: RawFd) -> Self {
+        let (first, second) = (socket.min(back).cast_unsigned(), socket.max(back).cast_unsigned());
+        let others = [(0, first.checked_sub(1)), (first + 1, Some(second - 1)), (second + 1, Some(c_uint::MAX))];
+        let others = others.map(|(from, to)| to.filter(|to| from <= *to).map(|to| (from, to)));
+        Self { request: request.to_vec(), socket, back, others }
+    }
+}
 
 /// Reaps the children that have ended, and waits for none. They are asked for by number: a caller may have others.
-fn reap() {
-    let runs = |child: &Pid| matches!(waitpid(*child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
-    if let Ok(mut children) = CHILDREN.lock() {
-        children.retain(runs);
+fn reap(children: &mut Vec<Child>) {
+    children.retain(|child| matches!(waitpid(child.process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
+}
+
+/// Starts a child that carries out `order`.
+fn start(order: Order) -> Result<(), Error> {
+    let what = "start a process that waits for the kernel";
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    reap(&mut children);
+    let order = Box::new(order);
+    let stack = Box::new(Stack(UnsafeCell::new(MaybeUninit::uninit())));
+    let top = stack.0.get().cast::<c_void>().wrapping_byte_add(STACK);
+    let argument = ptr::from_ref::<Order>(&order).cast_mut().cast();
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(transport_errno(what))?;
+    // SAFETY: `run` calls nothing but the system, and never returns; order and stack stay until the child was reaped.
+    let process = unsafe { libc::clone(run, top, libc::CLONE_VM | libc::SIGCHLD, argument) };
+    let cause = io::Error::last_os_error();
+    mask.thread_set_mask().map_err(transport_errno(what))?;
+    if process == -1 {
+        return Err(Error::Transport { what, cause });
     }
+    children.push(Child { process: Pid::from_raw(process), _order: order, _stack: stack });
+    Ok(())
 }
 
 /// A request under way.
@@ -58,23 +119,10 @@ impl fmt::Debug for Errand {
 impl Errand {
     /// Sends `bytes`, one request that wants to be acknowledged, over `socket` from a child process.
     pub(super) fn send(bytes: &[u8], socket: Socket, attempt: Attempt) -> Result<Self, Error> {
-        reap();
         let (answer, back) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(transport_errno("open a pipe"))?;
-        // SAFETY: the child calls nothing but system calls, on memory that stands, and never returns.
-        match unsafe { libc::fork() } {
-            -1 => {
-                let cause = io::Error::last_os_error();
-                Err(Error::Transport { what: "start a process that waits for the kernel", cause })
-            }
-            0 => run(bytes, socket.as_raw_fd(), back.as_raw_fd()),
-            child => {
-                if let Ok(mut children) = CHILDREN.lock() {
-                    children.push(Pid::from_raw(child));
-                }
-                Ok(Self { answer, attempt })
-            }
-        }
+        start(Order::new(bytes, socket.as_raw_fd(), back.as_raw_fd()))?;
+        Ok(Self { answer, attempt })
     }
 
     /// What the kernel said; `None` where it has said nothing for `patience`. The outer error means that the outcome is
@@ -104,34 +152,26 @@ impl Errand {
 }
 
 /// The child: asks, waits, tells, ends.
-fn run(bytes: &[u8], socket: RawFd, back: RawFd) -> ! {
+extern "C" fn run(order: *mut c_void) -> c_int {
+    // SAFETY: it is the order that `start` keeps.
+    let order = unsafe { &*order.cast_const().cast::<Order>() };
     let mut answer = [0_u8; ANSWER];
-    close_all_but(socket.min(back), socket.max(back));
-    // SAFETY: buffers and lengths belong together, the path is a string of C; nothing here returns to the caller.
+    // SAFETY: buffers and lengths belong together, the path is a string of C, descriptors are numbers, and those that are
+    // closed are used in this process no more. Nothing here returns to the caller.
     unsafe {
-        libc::chdir(c"/".as_ptr());
-        if libc::send(socket, bytes.as_ptr().cast(), bytes.len(), 0) >= 0 {
-            let length = libc::recv(socket, answer.as_mut_ptr().cast(), answer.len(), 0);
-            if let Ok(length) = usize::try_from(length) {
-                libc::write(back, answer.as_ptr().cast(), length);
-            }
+        for (from, to) in order.others.into_iter().flatten() {
+            // Linux before 5.9 has no such call: they close then when the child ends.
+            let _unknown = syscall!(Sysno::close_range, from, to, 0);
         }
-        libc::_exit(0)
+        let _stays = syscall!(Sysno::chdir, c"/".as_ptr());
+        let (socket, request) = (order.socket, &order.request);
+        if syscall!(Sysno::sendto, socket, request.as_ptr(), request.len(), 0, 0, 0).is_ok()
+            && let Ok(length) = syscall!(Sysno::recvfrom, socket, answer.as_mut_ptr(), answer.len(), 0, 0, 0)
+        {
+            let _nobody_listens = syscall!(Sysno::write, order.back, answer.as_ptr(), length);
+        }
+        loop {
+            let _never = syscall!(Sysno::exit_group, 0);
+        }
     }
-}
-
-/// Closes what a runtime may be waiting for, and locks of the parent that go with the last copy of their descriptor. Linux
-/// before 5.9 has no such call: they close then when the child ends.
-fn close_all_but(first: RawFd, second: RawFd) {
-    let close = |from: RawFd, to: c_uint| {
-        // SAFETY: descriptors are numbers; none of those that are closed is used in this process any more.
-        unsafe { libc::syscall(libc::SYS_close_range, from.cast_unsigned(), to, 0) };
-    };
-    if first > 0 {
-        close(0, first.cast_unsigned() - 1);
-    }
-    if second > first + 1 {
-        close(first + 1, second.cast_unsigned() - 1);
-    }
-    close(second + 1, c_uint::MAX);
 }
