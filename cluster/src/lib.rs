@@ -9,7 +9,6 @@
 
 pub mod continuity;
 pub mod etcd;
-mod guard;
 pub mod keeper;
 pub mod key;
 #[cfg(test)]

@@ -8,11 +8,11 @@
 use twill_conf::NodeName;
 use twill_ipam::Block;
 
-use crate::guard::{Guard, stands};
 use crate::key;
 use crate::store::{Range, Store, StoreError};
 use crate::txn::{Compare, Op, Txn};
 use crate::view::Snapshot;
+use twill_ipam::guard::{Guard, stands};
 
 /// etcd takes no more compares, nor operations, in one transaction (`--max-txn-ops`).
 const MOST: usize = 128;

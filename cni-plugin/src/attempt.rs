@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use twill_attach::course::gc::Left;
 use twill_conf::network::NetworkConf;
 use twill_ipam::attachment::Pod;
 use twill_ipam::store::{Attempt, Environment, Role};
 use twill_ipam::{BootTime, Key, Store};
 
 use crate::environment::{Glimpse, Verb};
-use crate::error::Error;
+use crate::error::{Error, text};
 use crate::request::Request;
 use crate::request::network::Gc;
 
@@ -25,7 +26,7 @@ const MOST: usize = 16;
 /// would drop the first one's locks.
 pub(crate) fn record(request: &Request, verb: Verb, error: &Error, begin: Instant) {
     let (key, pod) = (Some(request.key.clone()), request.target.arguments.pod.clone());
-    write(request.run_dir(), [attempt(verb.as_str(), key, pod, error, begin)]);
+    write(request.run_dir(), [attempt(verb.as_str(), key, pod, error.into(), begin)]);
 }
 
 /// Keeps what a GC left, each with its pod, or why it could not begin.
@@ -33,13 +34,14 @@ pub(crate) fn record_gc(request: &Gc, error: &Error, begin: Instant) {
     let verb = Verb::Gc.as_str();
     match error {
         Error::Incomplete { left, .. } => {
-            let each = |left: &crate::error::Left| {
-                let one = attempt(verb, left.key.clone(), left.pod.clone(), &left.why, begin);
-                Attempt { code: error.code(), ..one }
+            let each = |left: &Left| {
+                let Left { key, pod, why, .. } = left;
+                let (step, cause) = (why.step(), text(why));
+                attempt(verb, key.clone(), pod.clone(), Failed { step, cause, code: error.code() }, begin)
             };
             write(request.run_dir(), left.iter().take(MOST).map(each));
         }
-        other => write(request.run_dir(), [attempt(verb, None, None, other, begin)]),
+        other => write(request.run_dir(), [attempt(verb, None, None, other.into(), begin)]),
     }
 }
 
@@ -51,20 +53,26 @@ pub(crate) fn record_refused(glimpse: Glimpse, text: &[u8], error: &Error, begin
     let Ok(conf) = NetworkConf::for_delete(text) else { return };
     let Glimpse { command, container, ifname, pod, .. } = glimpse;
     let key = container.zip(ifname).map(|(container, ifname)| Key { network: conf.name, container, ifname });
-    write(&conf.run_dir, [attempt(&command, key, pod, error, begin)]);
+    write(&conf.run_dir, [attempt(&command, key, pod, error.into(), begin)]);
 }
 
-fn attempt(verb: &str, key: Option<Key>, pod: Option<Pod>, error: &Error, begin: Instant) -> Attempt {
-    Attempt {
-        at: BootTime::now(),
-        verb: verb.to_owned(),
-        key,
-        pod,
-        step: error.step().to_owned(),
-        cause: error.full_text(),
-        code: error.code(),
-        took: begin.elapsed(),
+/// What is told of a failure.
+struct Failed {
+    step: &'static str,
+    cause: String,
+    code: u32,
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Self {
+        Self { step: error.step(), cause: error.full_text(), code: error.code() }
     }
+}
+
+fn attempt(verb: &str, key: Option<Key>, pod: Option<Pod>, failed: Failed, begin: Instant) -> Attempt {
+    let Failed { step, cause, code } = failed;
+    let (verb, step, took) = (verb.to_owned(), step.to_owned(), begin.elapsed());
+    Attempt { at: BootTime::now(), verb, key, pod, step, cause, code, took }
 }
 
 fn write(run_dir: &Path, attempts: impl IntoIterator<Item = Attempt>) {

@@ -3,16 +3,9 @@
 //! Codes below 100 are the specification's, those from 100 are ours; [`Error::code`] is the only place that gives them.
 //! An error's text is one line: the step, on what, why. Causes below it go into `details`.
 
-use std::error::Error as _;
-use std::fmt;
-use std::net::IpAddr;
-
-use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
+use twill_attach::course::gc::Left;
 use twill_conf::NetworkName;
-use twill_ipam::attachment::Pod;
-use twill_ipam::{Attachment, Key, KeyHash};
-use twill_linux::IfName;
 
 use crate::environment::Verb;
 use crate::version::Version;
@@ -55,98 +48,12 @@ pub(crate) enum Error {
     /// A `prevResult` that is missing where it must be there, or is no result of ours.
     #[error("prevResult: {0}")]
     Previous(String),
-    /// CNI_NETNS cannot be opened or entered.
-    #[error("CNI_NETNS names no network namespace that can be entered")]
-    Namespace(#[source] twill_linux::Error),
     /// CNI_NETNS is the namespace that the plugin runs in.
     #[error("CNI_NETNS={0:?} is the plugin's own network namespace; CNI_NETNS_OVERRIDE=1 allows that")]
     OwnNamespace(String),
-    /// The interface is there already.
-    #[error("interface {ifname} exists in {netns}: {why}")]
-    InterfaceExists {
-        /// CNI_IFNAME.
-        ifname: String,
-        /// CNI_NETNS.
-        netns: String,
-        /// Whose it is.
-        why: String,
-    },
-    /// The node store or the liveness lock refused a step.
-    #[error("{step}: {source}")]
-    Store {
-        /// Which step of the verb.
-        step: &'static str,
-        /// The store's own words.
-        source: twill_ipam::Error,
-    },
-    /// The kernel refused a step.
-    #[error("{step}: {source}")]
-    Kernel {
-        /// Which step of the verb.
-        step: &'static str,
-        /// What was attempted on what, and the kernel's own words.
-        source: twill_linux::Error,
-    },
-    /// The kernel has a route to the address that the store gave.
-    #[error(
-        "leading the node to the pod: {address} has an owner already: this node has a route to it that is not this pod's"
-    )]
-    AddressTaken {
-        /// The address.
-        address: IpAddr,
-        /// The kernel's own words.
-        source: twill_linux::Error,
-    },
-    /// A port of the node is published already, as the kernel has it.
-    #[error("publishing ports of the node: the port {port} is published for {holder} already")]
-    PortTaken {
-        /// Port and protocol.
-        port: String,
-        /// Who has it.
-        holder: String,
-    },
-    /// The pod reaches a destination of the configuration already, by another interface.
-    #[error(
-        "routes[{place}].dst: \"{destination}\" is not valid: a destination that no other interface of the pod has with \
-         that priority; give it another \"priority\" or \"table\""
-    )]
-    RouteExists {
-        /// Its place among the routes of the configuration.
-        place: usize,
-        /// The destination.
-        destination: IpNetwork,
-        /// The kernel's own words.
-        source: twill_linux::Error,
-    },
-    /// The device that bears the name of our host end is none that the plugin makes.
-    #[error("{step}: the device {name} on the node is not ours: {why}")]
-    ForeignDevice {
-        /// Which step of the verb.
-        step: &'static str,
-        /// The device.
-        name: IfName,
-        /// What tells.
-        why: String,
-    },
-    /// A device that was just made is gone: somebody deleted it, or the pod's namespace went away.
-    #[error("{step}: the device {name} has vanished")]
-    LinkVanished {
-        /// Which step of the verb.
-        step: &'static str,
-        /// The device.
-        name: IfName,
-    },
-    /// No address is left, and no block is to be had.
-    #[error("reserving an address: {source}")]
-    Exhausted {
-        /// The store's own words.
-        source: twill_ipam::Error,
-        /// What an operator can do.
-        remedy: &'static str,
-    },
-    /// An ADD that took longer than an ADD may.
-    #[error("{0}: an ADD may take 10 seconds, and they are over")]
-    TooLate(&'static str),
+    /// The attachment did not come, or did not go.
+    #[error(transparent)]
+    Attachment(#[from] twill_attach::Error),
     /// CHECK found the attachment changed.
     #[error("the attachment is not as ADD left it: {}", .0.join("; "))]
     Differences(Vec<String>),
@@ -170,14 +77,6 @@ pub(crate) enum Error {
         /// What did not.
         left: Vec<Left>,
     },
-    /// A failed ADD whose undoing failed too.
-    #[error("{source}")]
-    NotUndone {
-        /// Why the ADD failed.
-        source: Box<Error>,
-        /// What could not be undone, and why.
-        left: Vec<Error>,
-    },
 }
 
 /// Why a network is not ready.
@@ -193,140 +92,77 @@ fn said(troubles: &[Trouble]) -> String {
     troubles.iter().map(|trouble| trouble.what.as_str()).collect::<Vec<_>>().join("; ")
 }
 
-/// An attachment that a GC could not remove.
-#[derive(Debug)]
-pub(crate) struct Left {
-    /// Whose it is.
-    pub(crate) key: Option<Key>,
-    /// The pod, where the runtime told.
-    pub(crate) pod: Option<Pod>,
-    /// The host end of its veth.
-    ifname: String,
-    /// Why it is left.
-    pub(crate) why: Error,
-}
-
-impl Left {
-    /// The attachment of `row` is left.
-    pub(crate) fn new(row: &Attachment, why: Error) -> Self {
-        Self { key: row.key.clone(), pod: row.pod.clone(), ifname: row.hash.host_ifname(), why }
-    }
-
-    /// What an attachment without a row left behind is left.
-    pub(crate) fn behind(hash: KeyHash, why: Error) -> Self {
-        Self { key: None, pod: None, ifname: hash.host_ifname(), why }
-    }
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, ifname, why, .. } = self;
-        match key {
-            Some(key) => write!(f, "{} of container {} ({ifname}): {}", key.ifname, key.container, why.full_text()),
-            None => write!(f, "{ifname}: {}", why.full_text()),
-        }
+/// What a GC could not remove, in a line.
+fn left_behind(left: &Left) -> String {
+    let (ifname, why) = (left.hash.host_ifname(), text(&left.why));
+    match &left.key {
+        Some(key) => format!("{} of container {} ({ifname}): {why}", key.ifname, key.container),
+        None => format!("{ifname}: {why}"),
     }
 }
 
 impl Error {
     /// For `map_err`: the store failed at `step`.
     pub(crate) fn store(step: &'static str) -> impl FnOnce(twill_ipam::Error) -> Self {
-        move |source| Self::Store { step, source }
+        move |source| twill_attach::Error::store(step)(source).into()
     }
 
     /// For `map_err`: the kernel refused `step`.
     pub(crate) fn kernel(step: &'static str) -> impl FnOnce(twill_linux::Error) -> Self {
-        move |source| Self::Kernel { step, source }
+        move |source| twill_attach::Error::kernel(step)(source).into()
+    }
+
+    /// For `map_err`: CNI_NETNS cannot be opened or entered.
+    pub(crate) fn namespace(source: twill_linux::Error) -> Self {
+        twill_attach::Error::Namespace(source).into()
     }
 
     /// The CNI code.
     pub(crate) fn code(&self) -> u32 {
-        use twill_ipam::Error as Ipam;
         match self {
             Self::UnsupportedVersion(_) | Self::VerbNeedsVersion { .. } => 1,
             Self::MissingVariables(_) | Self::Variable { .. } => 4,
             Self::Input(_) => 5,
-            Self::Configuration(twill_conf::Error::Unsupported { .. }) => 2,
-            Self::Configuration(twill_conf::Error::Syntax { .. }) => 6,
-            Self::Configuration(_) | Self::Previous(_) | Self::RouteExists { .. } => 7,
-            Self::Store { source, .. } => match source {
-                Ipam::Exists { .. } => 101,
-                Ipam::Overlap { .. } => 7,
-                Ipam::PortTaken { .. } => 107,
-                Ipam::Requested { .. } => 103,
-                temporary if temporary.is_temporary() => 11,
-                _ => 5,
-            },
-            Self::Exhausted { .. } => 100,
-            Self::TooLate(_) => 11,
-            Self::Unavailable { limited, .. } => {
-                if *limited {
-                    51
-                } else {
-                    50
-                }
-            }
+            Self::Configuration(error) => code_of_configuration(error),
+            Self::Previous(_) => 7,
+            Self::Attachment(error) => code_of_attachment(error),
+            Self::Unavailable { limited: false, .. } => 50,
+            Self::Unavailable { limited: true, .. } => 51,
             Self::Incomplete { .. } => 106,
-            Self::InterfaceExists { .. } => 101,
-            Self::Namespace(_) | Self::OwnNamespace(_) => 102,
+            Self::OwnNamespace(_) => 102,
             Self::Differences(_) => 104,
-            Self::PortTaken { .. } => 107,
-            Self::Kernel { .. } | Self::AddressTaken { .. } => 105,
-            Self::ForeignDevice { .. } | Self::LinkVanished { .. } => 105,
-            Self::NotUndone { source, .. } => source.code(),
         }
     }
 
     /// The step that failed, for the record of attempts.
     pub(crate) fn step(&self) -> &'static str {
         match self {
-            Self::Store { step, .. } | Self::Kernel { step, .. } => step,
-            Self::ForeignDevice { step, .. } | Self::LinkVanished { step, .. } | Self::TooLate(step) => step,
-            Self::Exhausted { .. } => "reserving an address",
-            Self::Namespace(_) | Self::OwnNamespace(_) => "opening the namespace",
-            Self::InterfaceExists { .. } => "making the veth pair",
-            Self::PortTaken { .. } => "publishing ports of the node",
-            Self::AddressTaken { .. } => "leading the node to the pod",
-            Self::RouteExists { .. } => "configuring the pod's interface",
+            Self::Attachment(error) => error.step(),
+            Self::OwnNamespace(_) => "opening the namespace",
             Self::Differences(_) => "comparing",
             Self::Incomplete { .. } => "removing what is not valid any more",
             Self::Unavailable { .. } => "looking for what an ADD needs",
-            Self::NotUndone { source, .. } => source.step(),
             _ => "reading the request",
         }
     }
 
     /// Message and causes in one line.
     pub(crate) fn full_text(&self) -> String {
-        let details = self.details();
-        if details.is_empty() { self.to_string() } else { format!("{self}; {details}") }
+        joined(self.to_string(), &self.details())
     }
 
     /// What stands below the message: its causes, and what could not be undone.
     fn details(&self) -> String {
-        let mut parts = Vec::new();
         match self {
-            // The texts of these hold their cause.
-            Self::Store { .. } | Self::Kernel { .. } => {}
-            Self::Exhausted { remedy, .. } => parts.push((*remedy).to_owned()),
+            Self::Attachment(error) => details(error),
             Self::Unavailable { wrong, .. } => {
-                parts.extend(wrong.iter().filter_map(|trouble| trouble.remedy).map(str::to_owned));
-                parts.dedup();
+                let mut remedies: Vec<_> = wrong.iter().filter_map(|trouble| trouble.remedy).collect();
+                remedies.dedup();
+                remedies.join("; ")
             }
-            Self::Incomplete { left, .. } => parts.extend(left.iter().map(ToString::to_string)),
-            Self::NotUndone { source, left } => {
-                parts.extend(Some(source.details()).filter(|details| !details.is_empty()));
-                parts.extend(left.iter().map(|error| format!("undoing failed: {error}")));
-            }
-            _ => {
-                let mut cause = self.source();
-                while let Some(error) = cause {
-                    parts.push(error.to_string());
-                    cause = error.source();
-                }
-            }
+            Self::Incomplete { left, .. } => left.iter().map(left_behind).collect::<Vec<_>>().join("; "),
+            _ => causes(self),
         }
-        parts.join("; ")
     }
 
     /// The document that goes to stdout instead of a result (CNI specification 1.1.0, "Error").
@@ -358,6 +194,69 @@ fn never_absent(text: &str) -> String {
         }
         reworded + rest
     })
+}
+
+fn code_of_configuration(error: &twill_conf::Error) -> u32 {
+    match error {
+        twill_conf::Error::Unsupported { .. } => 2,
+        twill_conf::Error::Syntax { .. } => 6,
+        _ => 7,
+    }
+}
+
+fn code_of_attachment(error: &twill_attach::Error) -> u32 {
+    use twill_attach::Error as Attach;
+    use twill_ipam::Error as Ipam;
+    match error {
+        Attach::Configuration(error) => code_of_configuration(error),
+        Attach::RouteExists { .. } => 7,
+        Attach::Store { source, .. } => match source {
+            Ipam::Exists { .. } => 101,
+            Ipam::Overlap { .. } => 7,
+            Ipam::PortTaken { .. } => 107,
+            Ipam::Requested { .. } => 103,
+            temporary if temporary.is_temporary() => 11,
+            _ => 5,
+        },
+        Attach::Exhausted { .. } => 100,
+        Attach::TooLate(_) => 11,
+        Attach::InterfaceExists { .. } => 101,
+        Attach::Namespace(_) => 102,
+        Attach::PortTaken { .. } => 107,
+        Attach::Kernel { .. } | Attach::AddressTaken { .. } => 105,
+        Attach::ForeignDevice { .. } | Attach::LinkVanished { .. } => 105,
+        Attach::NotUndone { source, .. } => code_of_attachment(source),
+    }
+}
+
+/// Message and causes of what did not come or go, in one line.
+pub(crate) fn text(error: &twill_attach::Error) -> String {
+    joined(error.to_string(), &details(error))
+}
+
+fn details(error: &twill_attach::Error) -> String {
+    use twill_attach::Error as Attach;
+    match error {
+        // The texts of these hold their cause.
+        Attach::Store { .. } | Attach::Kernel { .. } => String::new(),
+        Attach::Exhausted { remedy, .. } => (*remedy).to_owned(),
+        Attach::NotUndone { source, left } => {
+            let undoing = format!("undoing failed: {left}");
+            let above = Some(details(source)).filter(|details| !details.is_empty());
+            above.into_iter().chain([undoing]).collect::<Vec<_>>().join("; ")
+        }
+        other => causes(other),
+    }
+}
+
+fn joined(message: String, details: &str) -> String {
+    if details.is_empty() { message } else { format!("{message}; {details}") }
+}
+
+/// The texts of what lies below an error.
+fn causes(error: &dyn std::error::Error) -> String {
+    let below = std::iter::successors(error.source(), |error| error.source());
+    below.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

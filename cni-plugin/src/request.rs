@@ -56,11 +56,6 @@ impl Request {
         self.run_dir().join("node.db").exists()
     }
 
-    /// Whether the node has no say in the addresses: `subnets` has them.
-    pub(crate) fn is_standalone(&self) -> bool {
-        !self.conf.subnets.is_empty()
-    }
-
     /// CNI_NETNS, or an empty text where a DEL has none.
     pub(crate) fn netns(&self) -> &str {
         self.target.netns.as_deref().unwrap_or_default()

@@ -63,7 +63,7 @@ fn introduce() -> ExitCode {
 fn attachment(verb: Verb, target: Target, text: &[u8], begin: Begin) -> Result<ExitCode, Error> {
     let request = Request::read(verb, target, text)?;
     let outcome = match verb {
-        Verb::Add => verb::add::add(&request, begin.instant).map(Some),
+        Verb::Add => verb::add::add(&request, begin.instant, begin.boot).map(Some),
         Verb::Del => verb::del::del(&request).map(|()| None),
         _ => verb::check::check(&request).map(|()| None),
     };

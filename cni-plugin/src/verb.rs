@@ -15,10 +15,10 @@ use crate::request::Request;
 /// node's interfaces, and a DEL would take them away.
 fn open_namespace(request: &Request) -> Result<NetNs, Error> {
     let path = request.target.netns_path().unwrap_or_default();
-    let namespace = NetNs::open(&path).map_err(Error::Namespace)?;
+    let namespace = NetNs::open(&path).map_err(Error::namespace)?;
     if !request.target.own_netns {
-        let own = NetNs::current().map_err(Error::Namespace)?;
-        if namespace.is(&own).map_err(Error::Namespace)? {
+        let own = NetNs::current().map_err(Error::namespace)?;
+        if namespace.is(&own).map_err(Error::namespace)? {
             return Err(Error::OwnNamespace(request.netns().to_owned()));
         }
     }

@@ -9,7 +9,6 @@ pub mod backend;
 pub mod family;
 pub mod firewall;
 pub mod node;
-pub mod ports;
 pub mod vxlan;
 
 #[cfg(test)]

@@ -15,11 +15,17 @@ pub mod clock;
 mod error;
 pub mod extras;
 mod family;
+pub mod guard;
 pub mod liveness;
-pub mod removal;
 pub mod store;
+pub mod strings;
 pub mod sweep;
 mod wait;
+
+#[cfg(all(feature = "model", not(debug_assertions)))]
+compile_error!(
+    "the feature `model` takes the guards of addresses out: it is for tests, and no program is built with it"
+);
 
 pub use alias::Alias;
 pub use attachment::{Attachment, AttachmentId, Key, KeyHash, State};

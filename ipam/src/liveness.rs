@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::error::io;
+use crate::guard::{Guard, stands};
 use crate::{Error, KeyHash, store, wait::Wait};
 
 /// Behind the byte of the greatest hash, which has 52 bits.
@@ -46,7 +47,7 @@ impl Liveness {
         let path = run_dir.join("ops.lock");
         loop {
             let file = open(run_dir, &path)?;
-            if !lock_byte(&file, key).map_err(io("locking", &path))? {
+            if !lock_byte(&file, key).map_err(io("locking", &path))? && stands(Guard::LivenessLock) {
                 return Ok(None);
             }
             // A lock on a file that was removed meanwhile excludes nobody.

@@ -35,7 +35,7 @@ use twill_conf::PoolName;
 
 use crate::error::{PATIENCE, sqlite};
 use crate::{
-    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Key, KeyHash, Liveness, attachment::Pod,
+    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Key, KeyHash, Liveness, attachment::Pod, strings,
 };
 
 /// What the plugin must know of its node, written by the daemon.
@@ -270,8 +270,11 @@ impl Store {
     pub fn confirm(&mut self, id: AttachmentId, now: BootTime) -> Result<(), Error> {
         self.write("confirming", |tx| attachments::confirm(tx, id, now))
     }
-    /// Whether a row is still `reserved`: what an ADD asks before each of its steps.
+    /// Whether a row is still `reserved`: what an ADD asks before each of its steps. [`Error::Replaced`] where others do not
+    /// see it any more.
     pub fn still_reserved(&self, id: AttachmentId) -> Result<bool, Error> {
+        strings::read();
+        self.still_there()?;
         attachments::still_reserved(&self.conn, id)
     }
     /// any → deleting. `None` where there is no such attachment.
@@ -440,10 +443,12 @@ impl Store {
         what: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        strings::write(what)?;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite(what))?;
         self.schema.check(&self.path, schema::version(&tx)?)?;
         let outcome = change(&tx)?;
         tx.commit().map_err(sqlite(what))?;
+        strings::written();
         Ok(outcome)
     }
 
@@ -457,6 +462,7 @@ impl Store {
 
     /// Several reads of one state.
     fn read<T>(&self, what: &'static str, look: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        strings::read();
         let tx = self.conn.unchecked_transaction().map_err(sqlite(what))?;
         let outcome = look(&tx)?;
         tx.commit().map_err(sqlite(what))?;

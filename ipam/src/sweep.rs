@@ -4,13 +4,14 @@
 //! be freed, so a missing host link counts only with the liveness lock free, at two observations, a grace period apart,
 //! with the row unchanged between them. That the path of a namespace cannot be seen proves nothing and is not asked.
 //!
-//! What is condemned is removed by [`removal`](crate::removal), under its lock and only if it is still what was judged.
+//! What is condemned is removed by the courses of `twill-attach`, under its lock and only if it is still what was judged.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use twill_conf::NetworkName;
 
+use crate::guard::{Guard, stands};
 use crate::{Attachment, AttachmentId, BootTime, KeyHash, State};
 
 /// The grace period between the two observations, where the daemon is told no other.
@@ -58,15 +59,13 @@ pub fn judge(row: &Attachment, before: Option<Suspicion>, seen: Observation, gra
         return Verdict::Live;
     }
     let first = Suspicion { id: row.id, changed: row.changed, since: seen.at };
+    let condemned = if seen.link { Verdict::Finish } else { Verdict::Free };
+    if !stands(Guard::TwoObservations) {
+        return condemned;
+    }
     match before {
         Some(before) if (before.id, before.changed) != (row.id, row.changed) => Verdict::Suspect(first),
-        Some(before) if before.since < seen.at && seen.at.since(before.since) >= grace => {
-            if seen.link {
-                Verdict::Finish
-            } else {
-                Verdict::Free
-            }
-        }
+        Some(before) if before.since < seen.at && seen.at.since(before.since) >= grace => condemned,
         Some(before) => Verdict::Suspect(before),
         None => Verdict::Suspect(first),
     }
@@ -84,8 +83,8 @@ pub struct Collection<'a> {
 }
 
 /// Whether a GC removes a row: it is of its network, not valid, and older than the GC, whose list cannot know younger ones
-/// (that it knows all older ones is the runtime's part: see the plugin's `verb/gc.rs`).
-/// That nobody works on it is for [`removal`](crate::removal) to ask.
+/// (that it knows all older ones is the runtime's part).
+/// That nobody works on it is for its removal to ask.
 ///
 /// A row that was rebuilt from the kernel does not say of which network it is, so it stays until its link goes, and the
 /// sweep finds it, unless a DEL has named it already and only did not come to its end.
@@ -94,7 +93,8 @@ pub fn is_garbage(row: &Attachment, collection: &Collection<'_>) -> bool {
         Some(key) => key.network == *collection.network,
         None => row.state == State::Deleting,
     };
-    ours && !collection.valid.contains(&row.hash) && row.changed < collection.began && row.created < collection.began
+    let older = row.changed < collection.began && row.created < collection.began;
+    ours && !collection.valid.contains(&row.hash) && (older || !stands(Guard::GcAge))
 }
 
 #[cfg(test)]

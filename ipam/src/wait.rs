@@ -4,7 +4,9 @@
 //! microseconds. It is the busy handler of the node store and the wait for file locks, which have no timed form.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::{BootTime, strings};
 
 /// The shortest sleep.
 const SHORTEST: Duration = Duration::from_micros(100);
@@ -14,23 +16,23 @@ const LONGEST: Duration = Duration::from_millis(3);
 /// One wait, from its first refusal to its deadline.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    deadline: Instant,
+    deadline: BootTime,
     random: u64,
 }
 
 impl Wait {
     pub(crate) fn new(patience: Duration) -> Self {
         // The standard library seeds each of these from the system: enough to spread sleeps, and no dependency.
-        Self { deadline: Instant::now() + patience, random: RandomState::new().build_hasher().finish() | 1 }
+        Self { deadline: BootTime(strings::now().0 + patience), random: RandomState::new().build_hasher().finish() | 1 }
     }
 
     /// Sleeps a little. `false`, without a sleep, once the deadline is over.
     pub(crate) fn again(&mut self) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.since(strings::now());
         if left.is_zero() {
             return false;
         }
-        std::thread::sleep(self.sleep().min(left));
+        strings::sleep(self.sleep().min(left));
         true
     }
 

@@ -31,7 +31,7 @@ pub enum Fatal {
     Identity(#[from] identity::NoMachineId),
     /// The node store cannot be opened.
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] twill_attach::Error),
     /// The endpoints of etcd cannot be used.
     #[error(transparent)]
     Etcd(#[from] InvalidEndpoint),

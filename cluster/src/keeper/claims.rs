@@ -12,11 +12,11 @@ use super::holdings::{Holdings, pool_of};
 use super::place::Occupancy;
 use super::{Identity, Problem};
 use crate::View;
-use crate::guard::{Guard, stands};
 use crate::key;
 use crate::record::{BlockRecord, MirrorRecord, Versioned};
 use crate::request::{Answer, RequestId};
 use crate::txn::{Compare, Op, Txn};
+use twill_ipam::guard::{Guard, stands};
 
 /// So many refusals are taken in a row; then a pause must come first.
 const REFUSALS: usize = 4;

@@ -13,10 +13,10 @@ use super::Identity;
 use super::flight::{Fate, Flight};
 use super::holdings::Holdings;
 use crate::View;
-use crate::guard::{Guard, stands};
 use crate::key;
 use crate::request::{Answer, RequestId};
 use crate::txn::{Compare, Op, Txn};
+use twill_ipam::guard::{Guard, stands};
 
 /// So long a block is empty before it is given back.
 pub(super) const REST: Duration = Duration::from_secs(600);

@@ -10,7 +10,7 @@ use twill_ipam::{Block, BootTime};
 
 use super::{Identity, Output, Problem};
 use crate::View;
-use crate::guard::{Guard, stands};
+use twill_ipam::guard::{Guard, stands};
 
 /// So long an answer counts that no view has confirmed.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,11 +5,11 @@ use super::{Facts, Identity, Problem};
 use twill_ipam::Block;
 
 use crate::View;
-use crate::guard::{Guard, stands};
 use crate::key;
 use crate::record::{NodeRecord, Versioned};
 use crate::request::{Answer, RequestId};
 use crate::txn::{Compare, Op, Txn};
+use twill_ipam::guard::{Guard, stands};
 
 /// How far it is.
 #[derive(Debug, Clone, Default)]

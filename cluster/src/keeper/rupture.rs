@@ -13,7 +13,7 @@ use twill_ipam::{Block, BootTime};
 
 use super::Problem;
 use crate::View;
-use crate::guard::{Guard, stands};
+use twill_ipam::guard::{Guard, stands};
 
 /// So long nothing is claimed.
 pub(super) const HOLD: Duration = Duration::from_secs(600);

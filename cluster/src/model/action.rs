@@ -1,5 +1,7 @@
 //! What can happen, and how often.
 
+use twill_testkit::histories::Dice;
+
 use crate::simulated::Fate;
 
 /// Something that happens. Machines are numbered from 0; the last one is a twin of the first.
@@ -55,24 +57,6 @@ pub(super) enum Action {
     Restore,
     /// Somebody with this machine's identity writes its record.
     Meddle(usize),
-}
-
-/// A generator of numbers: splitmix64.
-#[derive(Debug, Clone)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
 }
 
 /// The history of a seed: 30 to 90 actions, 60 on average.

@@ -9,7 +9,7 @@ use twill_ipam::address::{COOLING, is_cool};
 use twill_ipam::store::{BlockState, BlockUse, Origin};
 use twill_ipam::{Block, BootTime};
 
-use crate::guard::{Guard, stands};
+use twill_ipam::guard::{Guard, stands};
 
 /// All that it holds.
 #[derive(Debug, Clone, Default)]

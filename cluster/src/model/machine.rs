@@ -9,12 +9,12 @@ use twill_ipam::store::BlockState;
 use super::books::Books;
 use crate::View;
 use crate::continuity::{Mark, Verdict};
-use crate::guard::{Guard, stands};
 use crate::keeper::{Facts, Identity, Input, Keeper, Output, Standing};
 use crate::request::Answer;
 use crate::simulated::SimulatedStore;
 use crate::store::{Event, Range};
 use crate::view::Snapshot;
+use twill_ipam::guard::{Guard, stands};
 
 /// A daemon.
 #[derive(Debug)]

@@ -2,10 +2,12 @@
 
 use super::*;
 use std::io::ErrorKind;
+use twill_attach::Error as Attach;
+use twill_linux::IfName;
 
 fn missing_namespace() -> Error {
     let cause = std::io::Error::from_raw_os_error(nix::libc::ENOENT);
-    Error::Namespace(twill_linux::Error::Namespace { path: "/run/netns/gone".into(), cause })
+    Error::namespace(twill_linux::Error::Namespace { path: "/run/netns/gone".into(), cause })
 }
 
 #[test]
@@ -19,14 +21,11 @@ fn an_error_is_one_document_with_code_message_and_cause() {
 
 #[test]
 fn a_failed_del_never_sounds_like_something_that_was_gone() {
-    let error = Error::Store {
-        step: "marking",
-        source: twill_ipam::Error::Io {
-            what: "opening",
-            path: "/run/Not Found".into(),
-            cause: std::io::Error::new(ErrorKind::NotFound, "No such file or directory, NOT FOUND"),
-        },
-    };
+    let error = Error::store("marking")(twill_ipam::Error::Io {
+        what: "opening",
+        path: "/run/Not Found".into(),
+        cause: std::io::Error::new(ErrorKind::NotFound, "No such file or directory, NOT FOUND"),
+    });
     let text = error.document(Some(Verb::Del), Version::NEWEST).to_string().to_lowercase();
     assert!(!text.contains("not found") && !text.contains("no such file or directory"), "{text}");
     assert!(text.contains("absent") && text.contains("opening"), "{text}");
@@ -40,8 +39,8 @@ fn of_a_del() -> Vec<Error> {
     use twill_linux::Error as Linux;
     let evil = || "NOT FOUND, no such file or directory".to_owned();
     let enoent = || std::io::Error::new(ErrorKind::NotFound, evil());
-    let kernel = |source| Error::Kernel { step: "removing", source };
-    let store = |source| Error::Store { step: "waiting", source };
+    let kernel = |source| Error::kernel("removing")(source);
+    let store = |source| Error::store("waiting")(source);
     let errno = nix::errno::Errno::ENOENT;
     vec![
         Error::MissingVariables(vec!["CNI_CONTAINERID", "CNI_IFNAME"]),
@@ -60,8 +59,8 @@ fn of_a_del() -> Vec<Error> {
         kernel(Linux::NoDevice { attempt: evil(), device: evil() }),
         kernel(Linux::Nft { what: "apply", detail: evil() }),
         kernel(Linux::Sysctl { path: evil(), value: evil(), cause: enoent() }),
-        Error::Namespace(Linux::Namespace { path: evil().into(), cause: enoent() }),
-        Error::ForeignDevice { step: "removing", name: IfName::new("tw0").unwrap(), why: evil() },
+        Error::namespace(Linux::Namespace { path: evil().into(), cause: enoent() }),
+        Attach::ForeignDevice { step: "removing", name: IfName::new("tw0").unwrap(), why: evil() }.into(),
     ]
 }
 
@@ -94,8 +93,9 @@ fn a_status_tells_all_that_is_wrong_and_by_its_code_whether_pods_suffer() {
 
 #[test]
 fn what_could_not_be_undone_is_told_and_keeps_the_code() {
-    let left = vec![Error::store("releasing")(twill_ipam::Error::Busy)];
-    let error = Error::NotUndone { source: Box::new(missing_namespace()), left };
+    let Error::Attachment(source) = missing_namespace() else { panic!("it is one of an attachment") };
+    let left = Box::new(Attach::store("releasing")(twill_ipam::Error::Busy));
+    let error = Error::from(Attach::NotUndone { source: Box::new(source), left });
     assert_eq!(error.code(), 102);
     let document = error.document(Some(Verb::Add), Version::NEWEST);
     assert!(document["details"].as_str().unwrap().contains("undoing failed: releasing"), "{document}");
@@ -105,7 +105,7 @@ fn what_could_not_be_undone_is_told_and_keeps_the_code() {
 #[test]
 fn running_out_is_told_from_waiting() {
     let full = |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted };
-    let exhausted = Error::Exhausted { source: full(true), remedy: "add a subnet" };
+    let exhausted = Error::from(Attach::Exhausted { source: full(true), remedy: "add a subnet" });
     assert_eq!(exhausted.code(), 100);
     assert_eq!(exhausted.document(None, Version::NEWEST)["details"], "add a subnet");
     assert_eq!(Error::store("reserving")(full(false)).code(), 11);

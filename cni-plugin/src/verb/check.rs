@@ -2,15 +2,15 @@
 //!
 //! It writes nothing, and it names everything that differs, not only the first thing.
 
+use twill_attach::observe::{End, Extra, host_differences, pod_differences};
+use twill_attach::plan::{Plan, host_ifname};
+use twill_attach::ports::of;
+use twill_attach::{limit, publish};
 use twill_ipam::store::Role;
 use twill_ipam::{Attachment, State, Store};
 use twill_linux::Netlink;
 
-use crate::attach::observe::{End, Extra, host_differences, pod_differences};
-use crate::attach::{Plan, host_ifname};
 use crate::error::Error;
-use crate::limit;
-use crate::publish;
 use crate::request::Request;
 use crate::result::Expected;
 use crate::verb::{open_namespace, pod_ifname, pod_mac};
@@ -34,14 +34,14 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
     let plan = plan(request, row.as_ref(), &expected);
     let mut netlink = Netlink::open().map_err(Error::kernel(LOOK))?;
     let host = End::read(&mut netlink, host_name).map_err(Error::kernel(LOOK))?;
-    let mut netlink = Netlink::open_in(&namespace).map_err(Error::Namespace)?;
+    let mut netlink = Netlink::open_in(&namespace).map_err(Error::namespace)?;
     let pod = End::read(&mut netlink, plan.ifname).map_err(Error::kernel(LOOK))?;
     let ruled = host.as_ref().map(End::ruled).unwrap_or_default();
     let extra = Extra::read(&mut netlink, pod.as_ref(), &plan, ruled).map_err(Error::kernel(LOOK))?;
     wrong.extend(host_differences(&plan, host.as_ref(), pod.as_ref()));
     wrong.extend(pod_differences(&plan, pod.as_ref(), &extra));
     if let Some(row) = row.as_ref().filter(|row| !row.extras.is_empty()) {
-        let beyond = extras_differences(row, &plan, host.as_ref());
+        let beyond = extras_differences(row, host.as_ref());
         wrong.extend(beyond.map_err(Error::kernel(LOOK))?);
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Differences(wrong)) }
@@ -73,8 +73,8 @@ fn row_differences(row: Option<&Attachment>, expected: &Expected) -> Vec<String>
 }
 
 /// Of published ports and limits, by what the store has: a runtime may ask CHECK otherwise than it asked ADD.
-fn extras_differences(row: &Attachment, plan: &Plan, host: Option<&End>) -> Result<Vec<String>, twill_linux::Error> {
-    let mut wrong = publish::differences(host.map(End::device), &publish::of(row.hash, &row.extras, &plan.addresses))?;
+fn extras_differences(row: &Attachment, host: Option<&End>) -> Result<Vec<String>, twill_linux::Error> {
+    let mut wrong = publish::differences(host.map(End::device), &of(row))?;
     if let (Some(bandwidth), Some(host)) = (row.extras.bandwidth, host) {
         let mut netlink = Netlink::open()?;
         wrong.extend(limit::differences(&mut netlink, row.hash, host.link.index, bandwidth)?);

@@ -1,84 +1,14 @@
-//! DEL: the link goes, then the row, and the addresses cool.
-//!
-//! It succeeds whenever the link is gone, for that is what the pod's end means to others. The store may be lost, full,
-//! read-only or of a newer schema: the kernel alone is enough, since the host end's name follows from the request, and
-//! the daemon's sweep frees the row later.
+//! DEL: the request as [`course::del`](twill_attach::course::del) wants it.
 
-use std::time::Duration;
+use twill_attach::Linux;
+use twill_attach::course::del::{Unwanted, del as detach};
 
-use twill_ipam::alias::Proof;
-use twill_ipam::liveness::Liveness;
-use twill_ipam::store::Role;
-use twill_ipam::{BootTime, Store};
-use twill_linux::Netlink;
-
-use crate::detach::{self, Beyond, Remains};
 use crate::error::Error;
 use crate::request::Request;
 
-/// How long a DEL waits for an ADD or DEL of the same attachment: an ADD lives for ten seconds at most.
-const PATIENCE: Duration = Duration::from_secs(12);
-
-const REMOVE: &str = "removing the veth pair";
-
 /// Detaches the container.
 pub(crate) fn del(request: &Request) -> Result<(), Error> {
-    let mut store = Store::open(request.run_dir(), Role::Guest).ok();
-    // The mark first, then the lock: an ADD that runs sees it at its next step and gives up.
-    if let Some(store) = &mut store {
-        ignore(store.mark_deleting(request.hash, BootTime::now()));
-    }
-    let lock = lock(request)?;
-    // Asked for after the lock: an ADD that held it before us may have taken the row over as a new one.
-    let row = store.as_ref().map(|store| store.attachment(request.hash));
-    let (proof, beyond) = match &row {
-        Some(Ok(Some(row))) => (Proof::Name, Beyond::Known(row)),
-        // The store knows all links that stand, and not this one: an alias that is not ours is somebody's.
-        Some(Ok(None)) if is_whole(store.as_ref()) => (Proof::Alias, Beyond::Unknown),
-        Some(Ok(None) | Err(_)) | None => (Proof::Name, Beyond::Unknown),
-    };
-    if let Some(lock) = lock {
-        if beyond.ports() {
-            // By nft, which withdraws them, too.
-            ignore(lock.lend());
-        }
-        std::mem::forget(lock);
-    }
-    let mut host = Netlink::open().map_err(Error::kernel(REMOVE))?;
-    let stored = match &row {
-        Some(Ok(Some(row))) => row.netns.as_deref(),
-        _ => None,
-    };
-    let named = request.target.netns_path();
-    let namespaces = named.as_deref().into_iter().chain(stored).collect();
-    detach::clear(&mut host, &Remains { hash: request.hash, proof, namespaces, beyond }, REMOVE)?;
-    // Asked for once more: a rebuild that saw the link before it went may have added a row.
-    if let Some(store) = &mut store
-        && let Ok(Some(row)) = store.attachment(request.hash)
-    {
-        ignore(store.release(row.id, BootTime::now()));
-    }
-    Ok(())
-}
-
-/// Whether the store has seen all that stood when it was made: one that was lost has not, until it is rebuilt.
-fn is_whole(store: Option<&Store>) -> bool {
-    store.is_some_and(|store| matches!(store.needs_rebuild(), Ok(false)))
-}
-
-/// Waits for whoever works on the attachment, and keeps others out. Where no lock can be had
-/// at all (no run directory, or a read-only one), no ADD can have one either.
-fn lock(request: &Request) -> Result<Option<Liveness>, Error> {
-    if !request.run_dir().exists() {
-        return Ok(None);
-    }
-    match Liveness::acquire(request.run_dir(), request.hash, PATIENCE) {
-        Err(error @ twill_ipam::Error::Busy) => Err(Error::store("waiting for another call on this attachment")(error)),
-        lock => Ok(lock.ok()),
-    }
-}
-
-/// A failure of the store: the row is left to the sweep, which asks the kernel.
-fn ignore<T, E>(outcome: Result<T, E>) {
-    drop(outcome);
+    let netns = request.target.netns_path();
+    let unwanted = Unwanted { run_dir: request.run_dir(), hash: request.hash, netns: netns.as_deref() };
+    Ok(detach(&mut Linux::of_call(), &unwanted)?)
 }

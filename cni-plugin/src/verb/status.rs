@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
+use twill_attach::sysctl;
 use twill_ipam::store::{BlockUse, Environment, Outlook, Role};
 use twill_ipam::{BootTime, Error as Ipam, Family, Store};
 
 use crate::error::{Error, Trouble};
 use crate::request::network::Status;
-use crate::sysctl;
 
 /// How long it waits for the store: readers wait for nobody but those that make or rebuild it, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::attachment::{Next, Step, step};
 use crate::error::sqlite;
+use crate::guard::{Guard, stands};
 use crate::{Attachment, AttachmentId, Block, BootTime, Error, Extras, KeyHash, State};
 
 use super::rows::{self, Ip, Time};
@@ -20,6 +21,9 @@ const ADDRESSES: &str = "SELECT attachment, ip, first, length FROM address LEFT 
 /// reserved → attached.
 pub(super) fn confirm(conn: &Connection, id: AttachmentId, now: BootTime) -> Result<(), Error> {
     let state = state_of(conn, id)?.map(|(_, state)| state);
+    if !stands(Guard::RowIsOurs) {
+        return set_state(conn, id, State::Attached, now);
+    }
     if let Next::Row(state) = step(state, Step::Confirm)? {
         set_state(conn, id, state, now)?;
     }

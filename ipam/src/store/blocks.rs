@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use twill_conf::PoolName;
 
 use crate::error::sqlite;
+use crate::guard::{Guard, stands};
 use crate::{Block, BootTime, Error, Family};
 
 use super::choosing::{self, Candidate, Choice};
@@ -206,7 +207,9 @@ pub(super) fn close_empty(conn: &Connection, block: Block, now: BootTime, coolin
     let Some(row) = all(conn)?.into_iter().find(|row| row.block == block) else {
         return Ok(false);
     };
-    if row.taken > 0 || !row.is_cool(now) {
+    let cools = || counts(conn, now, cooling).map(|counted| counted.get(&row.id).map_or(0, |counts| counts.cooling));
+    let out = if stands(Guard::CoolingCountsAsUse) { 0 } else { cools().map_err(sqlite("counting addresses"))? };
+    if row.taken > out || !row.is_cool(now) {
         return Ok(false);
     }
     conn.execute("UPDATE block SET state = ?2 WHERE id = ?1", (row.id, BlockState::Closing))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::error::sqlite;
+use crate::guard::{Guard, stands};
 use crate::{AttachmentId, BootTime, Error, KeyHash, State};
 
 use super::attachments;
@@ -55,7 +56,8 @@ pub(super) fn rebuild(
             disputed.extend(add_addresses(conn, &there, Use::Attachment(id), &addresses)?);
         }
     }
-    for (kind, addresses) in [(Use::Tunnel, &observed.tunnel), (Use::Withheld, &observed.local)] {
+    let tunnel = if stands(Guard::TunnelInRebuild) { &observed.tunnel[..] } else { &[] };
+    for (kind, addresses) in [(Use::Tunnel, tunnel), (Use::Withheld, &observed.local)] {
         disputed.extend(add_addresses(conn, &there, kind, addresses)?);
     }
     // Of those that somebody in the store has it is known who: the others must not be given as long as this file lives.
@@ -64,7 +66,8 @@ pub(super) fn rebuild(
     // Pods die with the boot, so if there are some that the store does not have, there was one that knew them. Of the
     // node's own addresses some may be there from the start.
     let lost = history(conn)?.lost || !added.is_empty();
-    let cools_until = if lost { BootTime(now.0 + cooling) } else { BootTime::default() };
+    let cools_until =
+        if lost && stands(Guard::CoolingAfterRebuild) { BootTime(now.0 + cooling) } else { BootTime::default() };
     let write = || {
         conn.execute(
             "UPDATE meta SET lost = ?1, rebuilt = ?2, cools_until = ?3",

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use twill_fabric::ports::{of, published};
+use twill_attach::ports::{attached, of};
 use twill_ipam::{KeyHash, Liveness, State};
 use twill_linux::conntrack;
 use twill_linux::ports::{self, Port, Standing};
@@ -30,7 +30,7 @@ impl Ports {
     /// had been seen to be right.
     pub(super) fn keep(&mut self, store: &NodeStore) -> Result<(Vec<Port>, bool), Obstacle> {
         let (rows, run_dir) = store.with(|store| Ok::<_, Obstacle>((store.attachments()?, run_dir(store.path()))))?;
-        let wanted = published(&rows);
+        let wanted = attached(&rows);
         if wanted.is_empty() {
             return Ok((Vec::new(), false));
         }

@@ -1,11 +1,12 @@
 //! What the tests of several crates share: saying that a test is skipped, network namespaces that do not stay, certificates,
-//! and the commands of our documents.
+//! the commands of our documents, and the playing of histories.
 //!
 //! It uses none of our crates, so that each of them may use it in its tests. A test is skipped only where something is
 //! missing that is named; whatever fails beyond that fails the test.
 
 pub mod certificates;
 mod document;
+pub mod histories;
 mod namespaces;
 mod skip;
 

@@ -9,8 +9,9 @@ use twill_linux::table::link::{self, Device, SeenLink};
 use twill_linux::table::traffic::{self, Bucket};
 use twill_linux::{IfName, Netlink};
 
-use crate::attach::Plan;
 use crate::error::Error;
+use crate::linux::Linux;
+use crate::plan::Plan;
 
 const LIMIT: &str = "limiting the pod's bandwidth";
 
@@ -47,57 +48,44 @@ fn bucket(shape: Shape) -> Bucket {
 }
 
 /// Makes what limits the pod behind `device`.
-pub(crate) fn limit(host: &mut Netlink, device: Device, plan: &Plan, bandwidth: Bandwidth) -> Result<(), Error> {
+pub(crate) fn limit(linux: &mut Linux, device: Device, plan: &Plan, bandwidth: Bandwidth) -> Result<(), Error> {
     if let Some(shape) = bandwidth.ingress {
-        host.apply(&[traffic::shape(device, bucket(shape))]).map_err(Error::kernel(LIMIT))?;
+        let request = traffic::shape(device, bucket(shape));
+        linux.host().and_then(|host| host.apply(&[request])).map_err(Error::kernel(LIMIT))?;
     }
     if let Some(shape) = bandwidth.egress {
-        let ifb = make_ifb(host, plan)?;
+        let ifb = make_ifb(linux, plan)?;
         let [clsact, filter] = traffic::redirect(device, ifb);
-        host.apply(&[traffic::shape(ifb, bucket(shape)), clsact, filter]).map_err(Error::kernel(LIMIT))?;
+        let requests = [traffic::shape(ifb, bucket(shape)), clsact, filter];
+        linux.host().and_then(|host| host.apply(&requests)).map_err(Error::kernel(LIMIT))?;
     }
     Ok(())
 }
 
 /// Makes the IFB. One that a killed ADD left goes first: the caller holds the liveness lock.
-fn make_ifb(host: &mut Netlink, plan: &Plan) -> Result<Device, Error> {
+fn make_ifb(linux: &mut Linux, plan: &Plan) -> Result<Device, Error> {
     let name = ifb_name(plan.hash);
     let requests = link::create_ifb(name, plan.mtu, &plan.alias().to_string());
-    match host.apply(&requests) {
+    match linux.host().and_then(|host| host.apply(&requests)) {
         Err(error) if error.errno() == Some(Errno::EEXIST) => {
-            if let Some(why) = remove(host, plan.hash, Proof::Alias, LIMIT)? {
+            if let Some(why) = linux.remove_ifb(plan.hash, Proof::Alias).map_err(Error::kernel(LIMIT))? {
                 return Err(Error::ForeignDevice { step: LIMIT, name, why });
             }
-            host.apply(&requests).map_err(Error::kernel(LIMIT))?;
+            linux.host().and_then(|host| host.apply(&requests)).map_err(Error::kernel(LIMIT))?;
         }
         done => done.map_err(Error::kernel(LIMIT))?,
     }
-    let made = link::by_name(host, &name).map_err(Error::kernel(LIMIT))?;
+    let made = linux.host().and_then(|host| link::by_name(host, &name)).map_err(Error::kernel(LIMIT))?;
     made.map(|made| Device { index: made.index, name }).ok_or(Error::LinkVanished { step: LIMIT, name })
 }
 
-/// Removes the IFB of `hash`, if it stands and is ours. If it is somebody else's: why.
-pub(crate) fn remove(
-    host: &mut Netlink,
-    hash: KeyHash,
-    proof: Proof,
-    step: &'static str,
-) -> Result<Option<String>, Error> {
-    let name = ifb_name(hash);
-    let Some(seen) = link::by_name(host, &name).map_err(Error::kernel(step))? else { return Ok(None) };
-    if let Some(why) = foreign(&seen, hash, proof) {
-        return Ok(Some(why));
-    }
-    link::remove(host, Device { index: seen.index, name }).map_err(Error::kernel(step))?;
-    Ok(None)
-}
-
-fn foreign(seen: &SeenLink, hash: KeyHash, proof: Proof) -> Option<String> {
+/// Why a device of the IFB's name is not the one of `hash`.
+pub(crate) fn foreign(seen: &SeenLink, hash: KeyHash, proof: Proof) -> Option<String> {
     alias::foreign_ifb(seen.kind.as_deref(), seen.alias.as_deref(), hash, proof)
 }
 
 /// What does not limit the pod as it should, a sentence each. `device`: the number of the host's end.
-pub(crate) fn differences(
+pub fn differences(
     host: &mut Netlink,
     hash: KeyHash,
     device: u32,

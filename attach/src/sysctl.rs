@@ -22,7 +22,7 @@ pub(crate) fn forward(ipv4: bool, ipv6: bool) -> Result<(), Error> {
 /// Whether it is certain that what pods send goes no further than the node. IPv6 has one switch for the whole machine; for
 /// IPv4 that of the interface counts by which a packet comes, and writing the machine's sets all of them
 /// (devinet_sysctl_forward, net/ipv4/devinet.c).
-pub(crate) fn stops_at_the_node(ipv6: bool) -> bool {
+pub fn stops_at_the_node(ipv6: bool) -> bool {
     let is_off = |path: &str| read(path).is_ok_and(|value| value == "0");
     if ipv6 {
         return is_off("net/ipv6/conf/all/forwarding");

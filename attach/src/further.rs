@@ -10,20 +10,19 @@
 //! default route.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use nix::errno::Errno;
 use twill_conf::network::{self, gateway};
-use twill_ipam::KeyHash;
-use twill_ipam::alias::{self, Alias};
+use twill_ipam::alias::Alias;
 use twill_linux::state::{PRIORITY_POD, PROTOCOL_POD, Route, RouteKey, Target};
-use twill_linux::table::link::{self, Device, SeenLink};
+use twill_linux::table::link::{self, Device};
 use twill_linux::table::route::{self, DetailedRoute, SeenDetail};
 use twill_linux::table::rule::{self, Rule, SeenRule};
 
-use super::message::{PROTOCOL_BOOT, configured_route, everything};
-use super::{POD, Standing, send};
+use crate::building::{Building, Ends, POD};
 use crate::error::Error;
+use crate::message::{PROTOCOL_BOOT, configured_route, everything};
+use crate::plan::Plan;
 
 /// The table of the interface with number n is this plus n: a number is one interface's as long as that lives, and
 /// nobody counts tables so high.
@@ -48,43 +47,37 @@ fn own_rule(ip: IpAddr, device: Device) -> Rule {
     Rule { from: ip, table: table(device.index), priority: PRIORITY_POD, protocol: PROTOCOL_POD }
 }
 
-impl Standing<'_> {
+impl Building {
     /// Makes the routes of the configuration of these numbers behind those of the same destination by another interface:
     /// with the number of the interface's own table for a metric, which no two interfaces share.
-    pub(super) fn make_worse_routes(&mut self, places: &[usize]) -> Result<(), Error> {
-        let (pod, device) = &mut self.pod;
+    pub(super) fn make_worse_routes(&mut self, plan: &Plan, ends: &Ends, places: &[usize]) -> Result<(), Error> {
+        let device = ends.pod;
         let worse = |place: &usize| {
-            let wanted = network::Route { priority: Some(table(device.index)), ..self.plan.routes[*place] };
+            let wanted = network::Route { priority: Some(table(device.index)), ..plan.routes[*place] };
             route::detailed::add(&configured_route(&wanted, device.name), device.index)
         };
         let requests: Vec<_> = places.iter().map(worse).collect();
-        let outcomes = send(pod, &requests, Some(self.namespace), device.name, POD)?;
+        let outcomes = self.ask_pod(&requests, device)?;
         outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(POD)))
     }
 
     /// Gives `addresses`, for which another interface has the default route, a table of the interface's own.
-    pub(super) fn make_own_table(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
-        let alias = Alias { ruled: addresses.to_vec(), ..self.plan.alias() };
-        let (host, device) = &mut self.host;
-        host.apply(&[link::set_alias(*device, &alias.to_string())]).map_err(Error::kernel(POD))?;
-        let (pod, device) = &mut self.pod;
+    pub(super) fn make_own_table(&mut self, plan: &Plan, ends: &Ends, addresses: &[IpAddr]) -> Result<(), Error> {
+        let alias = Alias { ruled: addresses.to_vec(), ..plan.alias() };
+        let marked = self.ask_host(&[link::set_alias(ends.host, &alias.to_string())], ends.host, POD)?;
+        marked.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(POD)))?;
+        let device = ends.pod;
         let own = |ip: &IpAddr| {
-            [route::detailed::add(&own_default(*ip, *device), device.index), rule::add(&own_rule(*ip, *device))]
+            [route::detailed::add(&own_default(*ip, device), device.index), rule::add(&own_rule(*ip, device))]
         };
         let requests: Vec<_> = addresses.iter().flat_map(own).collect();
-        let outcomes = send(pod, &requests, Some(self.namespace), device.name, POD)?;
+        let outcomes = self.ask_pod(&requests, device)?;
         outcomes.into_iter().enumerate().try_for_each(|(place, outcome)| match outcome {
             // The same rule, every second request: a DEL that did not see the namespace left it.
             Err(error) if place % 2 == 1 && error.errno() == Some(Errno::EEXIST) => Ok(()),
             outcome => outcome.map_err(Error::kernel(POD)),
         })
     }
-}
-
-/// Removes the rules of the attachment of `hash` from its pod, looked for in `namespaces`. To be called before its host
-/// end `link` is removed, whose alias tells whether there are any. Nothing here is worth a failure.
-pub(crate) fn forget<'a>(link: &SeenLink, hash: KeyHash, namespaces: impl IntoIterator<Item = &'a Path>) {
-    rule::forget(namespaces, &alias::ruled(link.alias.as_deref(), hash));
 }
 
 /// What is wrong with the own table of the interface `pod`, a sentence each.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
-use twill_conf::network::GATEWAY_V6;
+use twill_conf::network::{GATEWAY_V6, gateway};
 use twill_linux::netlink::Request;
 use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device, Ipv4Setting, Veth, VethEnd};
@@ -13,8 +13,9 @@ use twill_linux::table::route::DetailedRoute;
 use twill_linux::table::{address, neighbour, route};
 use twill_linux::{IfName, MacAddr};
 
-use super::{HOST_MAC, POD, Plan, gateway, host_ifname};
+use crate::building::POD;
 use crate::error::Error;
+use crate::plan::{HOST_MAC, Plan, host_ifname};
 
 /// The protocol of routes that no daemon made (RTPROT_BOOT): what `ip route` itself uses, for the pod is not ours.
 pub(super) const PROTOCOL_BOOT: u8 = 3;
@@ -155,7 +156,7 @@ pub(super) fn configured_route(wanted: &twill_conf::network::Route, device: IfNa
 }
 
 /// The destination of a default route of a family.
-pub(crate) fn everything(ipv6: bool) -> IpNetwork {
+pub fn everything(ipv6: bool) -> IpNetwork {
     let unspecified = match ipv6 {
         false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -1,17 +1,24 @@
 //! Published ports: what shall stand of them for the pods of a node.
 //!
 //! They depend on the node's own store alone, so they are kept also where there is no cluster to be seen. The plugin makes
-//! them, to the letter, and the daemon wants the same ones: it repairs them where they are lost.
+//! them, to the letter, and the daemon wants the same ones: it repairs them where they are lost. Pure.
 
 use std::collections::BTreeMap;
 
-use twill_conf::network::Protocol;
+use twill_conf::network;
 use twill_ipam::extras::Published;
 use twill_ipam::{Attachment, KeyHash, State};
-use twill_linux::ports::{self, Port};
+use twill_linux::ports::{Port, Protocol};
+
+/// The words of configuration and kernel for the same protocol.
+const PROTOCOLS: [(network::Protocol, Protocol); 3] = [
+    (network::Protocol::Tcp, Protocol::Tcp),
+    (network::Protocol::Udp, Protocol::Udp),
+    (network::Protocol::Sctp, Protocol::Sctp),
+];
 
 /// The ports of all attached pods that have some, by their owners. What an ADD or a DEL is working on is nobody else's.
-pub fn published(rows: &[Attachment]) -> BTreeMap<KeyHash, Vec<Port>> {
+pub fn attached(rows: &[Attachment]) -> BTreeMap<KeyHash, Vec<Port>> {
     let attached = rows.iter().filter(|row| row.state == State::Attached && !row.extras.ports.is_empty());
     attached.map(|row| (row.hash, of(row))).collect()
 }
@@ -19,18 +26,21 @@ pub fn published(rows: &[Attachment]) -> BTreeMap<KeyHash, Vec<Port>> {
 /// The ports of one pod.
 pub fn of(row: &Attachment) -> Vec<Port> {
     let addresses: Vec<_> = row.addresses.iter().map(|(ip, _)| *ip).collect();
-    let port = |one: Published| Port {
-        protocol: match one.protocol {
-            Protocol::Tcp => ports::Protocol::Tcp,
-            Protocol::Udp => ports::Protocol::Udp,
-            Protocol::Sctp => ports::Protocol::Sctp,
-        },
-        host: one.host,
-        host_port: one.host_port,
-        pod: one.pod,
-        owner: row.hash.to_string(),
+    let owner = row.hash.to_string();
+    let port = |Published { protocol, host, host_port, pod }: Published| {
+        let known = PROTOCOLS.iter().find(|(asked, _)| *asked == protocol);
+        let (_, protocol) = *known.expect("the table has every protocol");
+        Port { protocol, host, host_port, pod, owner: owner.clone() }
     };
     row.extras.published(&addresses).into_iter().map(port).collect()
+}
+
+/// A port that stands, in the words of the store.
+pub(crate) fn published(port: &Port) -> Published {
+    let Port { protocol, host, host_port, pod, .. } = *port;
+    let known = PROTOCOLS.iter().find(|(_, standing)| *standing == protocol);
+    let (protocol, _) = *known.expect("the table has every protocol");
+    Published { protocol, host, host_port, pod }
 }
 
 #[cfg(test)]
@@ -39,9 +49,23 @@ mod tests {
     use twill_conf::network::PortMapping;
     use twill_ipam::{AttachmentId, Block, BootTime, Extras};
 
+    #[test]
+    fn every_protocol_has_its_word_on_both_sides() {
+        for protocol in Protocol::ALL {
+            let port =
+                Port { protocol, host: None, host_port: 80, pod: "10.42.0.5:80".parse().unwrap(), owner: "a".into() };
+            let asked = published(&port).protocol;
+            assert_eq!(format!("{asked:?}"), format!("{protocol:?}"));
+        }
+    }
+
     fn row(hash: u64, state: State, ports: &[u16]) -> Attachment {
-        let mapping =
-            |port: &u16| PortMapping { protocol: Protocol::Tcp, host_ip: None, host_port: *port, container_port: 80 };
+        let mapping = |port: &u16| PortMapping {
+            protocol: network::Protocol::Tcp,
+            host_ip: None,
+            host_port: *port,
+            container_port: 80,
+        };
         let ip = "10.42.0.5".parse().unwrap();
         Attachment {
             id: AttachmentId(1),
@@ -65,7 +89,7 @@ mod tests {
             row(3, State::Deleting, &[8083]),
             row(4, State::Attached, &[]),
         ];
-        let published = published(&rows);
+        let published = attached(&rows);
         assert_eq!(published.keys().collect::<Vec<_>>(), [&KeyHash(1)]);
         let texts: Vec<_> = published[&KeyHash(1)].iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["tcp 0.0.0.0:8080 to 10.42.0.5:80", "tcp 0.0.0.0:8081 to 10.42.0.5:80"]);

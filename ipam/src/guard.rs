@@ -1,12 +1,26 @@
 //! The rules that keep addresses unique, by name, so that a test can take one out and see that it is missed.
 //!
-//! In a program every guard stands: [`stands`] is `true`, and the compiler leaves nothing of it. In this crate's own
-//! tests a thread may take one out. The model test does so with each, and fails if no history finds it missing.
+//! In a program every guard stands: [`stands`] is `true`, and the compiler leaves nothing of it. With the feature `model`,
+//! which only tests ask for, a thread may take one out. The model tests of the block protocol (`cluster/src/model`) and of
+//! attachments (`attach/tests/model`) do so with each, and fail if no history finds it missing.
 
-/// A guard of the block protocol or of the attachments under it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(not(test), expect(dead_code, reason = "some stand in what the tests alone have: operator, plugin, kernel"))]
-pub(crate) enum Guard {
+/// Makes the type, and the list of all its values.
+macro_rules! guards {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A guard of the block protocol or of the attachments under it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Guard {
+            $($(#[$doc])* $name),*
+        }
+
+        impl Guard {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+guards! {
     /// A claim compares the create revision of the node's record.
     EpochCompare,
     /// A claim compares that no block lies inside its range.
@@ -60,62 +74,38 @@ pub(crate) enum Guard {
 }
 
 /// Whether the guard is in its place.
-#[cfg(not(test))]
+#[cfg(not(feature = "model"))]
 #[inline(always)]
-pub(crate) const fn stands(_: Guard) -> bool {
+pub const fn stands(_: Guard) -> bool {
     true
 }
 
-/// Whether the guard is in its place.
-#[cfg(test)]
-pub(crate) fn stands(guard: Guard) -> bool {
-    test::OUT.get() != Some(guard)
-}
+#[cfg(feature = "model")]
+pub use switch::{is_out, stands, take_out};
 
-#[cfg(test)]
-pub(crate) mod test {
-    //! The switch.
-
+#[cfg(feature = "model")]
+mod switch {
     use std::cell::Cell;
 
     use super::Guard;
 
     thread_local! {
         /// The one that this thread has taken out.
-        pub(super) static OUT: Cell<Option<Guard>> = const { Cell::new(None) };
+        static OUT: Cell<Option<Guard>> = const { Cell::new(None) };
+    }
+
+    /// Whether the guard is in its place.
+    pub fn stands(guard: Guard) -> bool {
+        OUT.get() != Some(guard)
     }
 
     /// Takes a guard out in this thread, or puts it back.
-    pub(crate) fn take_out(guard: Option<Guard>) {
+    pub fn take_out(guard: Option<Guard>) {
         OUT.set(guard);
     }
 
-    /// All of them.
-    pub(crate) const ALL: [Guard; 25] = [
-        Guard::EpochCompare,
-        Guard::RangeCompare,
-        Guard::AncestorCompare,
-        Guard::ConfigurationCompare,
-        Guard::Adoption,
-        Guard::ClosingFirst,
-        Guard::CoolingCountsAsUse,
-        Guard::NonceBeforeReopen,
-        Guard::RevisionsInDelete,
-        Guard::OwnRecordCompare,
-        Guard::MachineId,
-        Guard::BootProof,
-        Guard::HistoryProof,
-        Guard::VanishedIsNotFree,
-        Guard::LinearizableForBack,
-        Guard::ClaimHold,
-        Guard::RowIsOurs,
-        Guard::LivenessLock,
-        Guard::LinkGoneBeforeCooling,
-        Guard::TwoObservations,
-        Guard::GcAge,
-        Guard::ExclusiveRoute,
-        Guard::TunnelInRebuild,
-        Guard::CoolingAfterRebuild,
-        Guard::GiveBackHysteresis,
-    ];
+    /// The guard that this thread has taken out.
+    pub fn is_out() -> Option<Guard> {
+        OUT.get()
+    }
 }

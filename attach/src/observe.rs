@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use twill_conf::network::gateway;
 use twill_ipam::alias::{Alias, Proof};
 use twill_linux::state::Target;
 use twill_linux::table::link::Device;
@@ -18,26 +19,28 @@ use twill_linux::table::rule::{self, SeenRule};
 use twill_linux::table::{SeenAddress, SeenLink, address, link};
 use twill_linux::{IfName, MacAddr, Netlink};
 
-use super::{HOST_MAC, Plan, foreign, further, gateway, host_ifname, message};
+use crate::linux::foreign;
+use crate::plan::{HOST_MAC, Plan, host_ifname};
+use crate::{further, message};
 
 /// A device with what is on it.
 #[derive(Debug, Clone)]
-pub(crate) struct End {
+pub struct End {
     /// The device.
-    pub(crate) link: SeenLink,
+    pub link: SeenLink,
     /// The number that the other end of the veth has in its namespace.
-    pub(crate) peer: Option<u32>,
+    pub peer: Option<u32>,
     /// Its addresses.
-    pub(crate) addresses: Vec<SeenAddress>,
+    pub addresses: Vec<SeenAddress>,
     /// The routes that lead to it.
-    pub(crate) routes: Vec<SeenRoute>,
+    pub routes: Vec<SeenRoute>,
     /// Its neighbours.
-    pub(crate) neighbours: Vec<SeenNeighbour>,
+    pub neighbours: Vec<SeenNeighbour>,
 }
 
 impl End {
     /// What stands under `name` in the socket's namespace.
-    pub(crate) fn read(netlink: &mut Netlink, name: IfName) -> Result<Option<Self>, twill_linux::Error> {
+    pub fn read(netlink: &mut Netlink, name: IfName) -> Result<Option<Self>, twill_linux::Error> {
         let Some(link) = link::by_name(netlink, &name)? else { return Ok(None) };
         let index = link.index;
         Ok(Some(Self {
@@ -50,12 +53,12 @@ impl End {
     }
 
     /// The device.
-    pub(crate) fn device(&self) -> Device {
+    pub fn device(&self) -> Device {
         Device { index: self.link.index, name: self.link.name }
     }
 
     /// The addresses that the alias of a host end says to have policy rules in the pod.
-    pub(crate) fn ruled(&self) -> Vec<IpAddr> {
+    pub fn ruled(&self) -> Vec<IpAddr> {
         let alias = self.link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
         alias.map(|alias| alias.ruled).unwrap_or_default()
     }
@@ -67,16 +70,16 @@ impl End {
 
 /// What a pod has beside an ordinary attachment's routes: asked for only where there is some of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Extra {
+pub struct Extra {
     /// The addresses that shall have rules and a table of their own.
-    pub(crate) ruled: Vec<IpAddr>,
+    pub ruled: Vec<IpAddr>,
     rules: Vec<SeenRule>,
     routes: Vec<SeenDetail>,
 }
 
 impl Extra {
     /// Reads it, where the configuration has routes or `ruled` is not empty.
-    pub(crate) fn read(
+    pub fn read(
         netlink: &mut Netlink,
         pod: Option<&End>,
         plan: &Plan,
@@ -138,7 +141,7 @@ fn peer(netlink: &mut Netlink, index: u32) -> Result<Option<u32>, twill_linux::E
 }
 
 /// What is wrong on the node, a sentence each. `pod` is the pod's end, where it was found.
-pub(crate) fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End>) -> Vec<String> {
+pub fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End>) -> Vec<String> {
     let name = host_ifname(plan.hash);
     let Some(end) = host else { return vec![format!("the node has no interface {name}")] };
     if let Some(why) = foreign(&end.link, plan.hash, Proof::Name) {
@@ -174,7 +177,7 @@ pub(crate) fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End
 }
 
 /// What is wrong in the pod, a sentence each.
-pub(crate) fn pod_differences(plan: &Plan, pod: Option<&End>, extra: &Extra) -> Vec<String> {
+pub fn pod_differences(plan: &Plan, pod: Option<&End>, extra: &Extra) -> Vec<String> {
     let name = plan.ifname;
     let Some(end) = pod else { return vec![format!("the pod has no interface {name}")] };
     let mut wrong = link_differences(&end.link, "the pod's", plan.mac);

@@ -1,0 +1,38 @@
+//! The courses: in which order an attachment comes and goes, between store, liveness lock and kernel.
+//!
+//! Who takes an attachment away holds its lock, takes everything out of the kernel first, and frees the row after it, so
+//! that an address cools from the moment on when nothing has it. Whoever is killed in between leaves what the next one
+//! finds by the key. Every file here is played by the model test as it is, with a crash at every step.
+
+pub mod add;
+pub mod del;
+pub mod gc;
+mod leftover;
+mod ports;
+pub mod rebuild;
+pub mod removal;
+mod reserving;
+pub mod sweep;
+
+use twill_ipam::Store;
+use twill_ipam::guard::{Guard, stands};
+
+use crate::kernel::{Kernel, Remains};
+
+/// The node's store, as a plugin's process has it and as the daemon's tasks share it.
+pub trait Rows {
+    /// Works on it. No course does anything else meanwhile.
+    fn with<T>(&mut self, work: impl FnOnce(&mut Store) -> T) -> T;
+}
+
+impl Rows for Store {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Store) -> T) -> T {
+        work(self)
+    }
+}
+
+/// Takes an attachment out of the kernel. Its row may be freed only after this succeeded.
+fn take_out(kernel: &mut impl Kernel, remains: &Remains<'_>) -> Result<(), twill_linux::Error> {
+    let cleared = kernel.clear(remains);
+    if stands(Guard::LinkGoneBeforeCooling) { cleared } else { Ok(()) }
+}
