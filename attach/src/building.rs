@@ -66,13 +66,12 @@ impl Building {
 
     /// Sends requests about the host's end.
     pub(crate) fn ask_host(&mut self, requests: &[Request], device: Device, step: &'static str) -> Outcomes {
-        send(self.linux.host().map_err(Error::kernel(step))?, requests, None, device.name, step)
+        send(self.linux.host().map_err(Error::kernel(step))?, requests, device.name, step)
     }
 
     /// Sends requests about the pod's end.
     pub(crate) fn ask_pod(&mut self, requests: &[Request], device: Device) -> Outcomes {
-        let namespace = self.namespace.clone();
-        send(self.pod()?, requests, Some(&namespace), device.name, POD)
+        send(self.pod()?, requests, device.name, POD)
     }
 }
 
@@ -186,19 +185,13 @@ type Outcomes = Result<Vec<Result<(), twill_linux::Error>>, Error>;
 
 /// Sends `requests` about `device` and gives their outcomes. Where the kernel says that IPv6 is off on it (some runtimes
 /// make namespaces so), turns it on and sends what was refused again.
-fn send(
-    netlink: &mut Netlink,
-    requests: &[Request],
-    namespace: Option<&NetNs>,
-    device: IfName,
-    step: &'static str,
-) -> Outcomes {
+fn send(netlink: &mut Netlink, requests: &[Request], device: IfName, step: &'static str) -> Outcomes {
     let mut outcomes = netlink.batch(requests).map_err(Error::kernel(step))?;
     let ipv6_off = |error: &twill_linux::Error| error.errno() == Some(Errno::EACCES);
     if !outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(ipv6_off)) {
         return Ok(outcomes);
     }
-    sysctl::enable_ipv6(namespace, device).map_err(Error::kernel(step))?;
+    sysctl::enable_ipv6(netlink.namespace(), device).map_err(Error::kernel(step))?;
     let refused: Vec<usize> = (0..requests.len()).filter(|place| outcomes[*place].is_err()).collect();
     let again: Vec<&Request> = refused.iter().map(|place| &requests[*place]).collect();
     for (place, outcome) in refused.iter().zip(netlink.batch(&again).map_err(Error::kernel(step))?) {

@@ -241,6 +241,19 @@ fn a_lost_store_is_rebuilt_from_the_kernel_before_an_address_is_given() {
 }
 
 #[test]
+fn a_living_pod_of_a_lost_store_is_not_taken_for_a_dead_one_by_an_add_elsewhere() {
+    let Some(room) = room() else { return };
+    let conf = room.conf(json!({"subnets": ["10.42.0.0/29"]}));
+    room.pod("p1");
+    let first = room.add("p1", &conf).result();
+    std::fs::remove_dir_all(room.run_dir()).unwrap();
+    let elsewhere = room.pod("p2");
+    let error = room.verb_in("ADD", "p1", &elsewhere, &conf).error(101);
+    assert!(error.contains("in a namespace that is not known"), "{error}");
+    room.check("p1", &conf, &first).silent();
+}
+
+#[test]
 fn twenty_at_once_get_twenty_addresses() {
     let Some(room) = room() else { return };
     let conf = room.dual();

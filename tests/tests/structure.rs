@@ -12,10 +12,11 @@ use twill_tests::needs::workspace;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Which of our crates each crate may use, by folder; `*` is all that are libraries.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("attach", &["ipam", "linux", "conf", KIT]),
     ("bgp", &[]),
     ("cluster", &["ipam", "conf", KIT]),
-    ("cni-plugin", &["ipam", "linux", "conf", KIT]),
+    ("cni-plugin", &["attach", "ipam", "linux", "conf", KIT]),
     ("conf", &[]),
     ("ctl", &["*"]),
     ("fabric", &["cluster", "linux", "ipam", "conf", KIT]),
@@ -68,6 +69,22 @@ fn the_plugin_contains_no_runtime_no_command_line_parser_and_no_etcd_client() ->
         let why =
             || cargo(&["tree", "--offline", "--package=twill-cni-plugin", "--edges=normal", "--invert", unwanted]);
         assert!(!crates.contains(unwanted), "the plugin contains {unwanted}:\n{}", why()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn no_program_can_take_a_guard_of_addresses_out() -> Result<()> {
+    let features = |package: &str, edges: &str| {
+        let (package, edges) = (format!("--package={package}"), format!("--edges={edges}"));
+        cargo(&["tree", "--offline", "--locked", "--prefix=none", &package, &edges])
+    };
+    let switch = "twill-ipam feature \"model\"";
+    assert!(features("twill-attach", "features")?.contains(switch), "the model test asks for it, and it is not seen");
+    for program in ["twill-cni-plugin", "twill-node-daemon", "twill-ctl"] {
+        let tree = features(program, "features,no-dev")?;
+        assert!(tree.contains("twill-ipam"), "this is not the tree of {program}: {tree}");
+        assert!(!tree.contains(switch), "{program} is built with the feature `model` of twill-ipam");
     }
     Ok(())
 }
@@ -170,7 +187,7 @@ fn a_module_with_unsafe_blocks_gives_the_reason_at_each() -> Result<()> {
 
 #[test]
 fn what_a_node_does_reads_no_clock_that_somebody_may_set() -> Result<()> {
-    let crates = ["cni-plugin", "ipam", "linux", "fabric", "node-daemon"].map(|name| workspace().join(name));
+    let crates = ["cni-plugin", "attach", "ipam", "linux", "fabric", "node-daemon"].map(|name| workspace().join(name));
     let (mut looked, mut settable) = (0, Vec::new());
     for path in sources()?.into_iter().filter(|path| crates.iter().any(|c| path.starts_with(c)) && !is_test(path)) {
         looked += 1;

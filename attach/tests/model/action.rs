@@ -2,6 +2,8 @@
 
 use twill_testkit::histories::Dice;
 
+use crate::board::Kind;
+
 /// Something that happens. Containers are numbered from 0; a number of steps is how far a new process comes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -25,8 +27,8 @@ pub(crate) enum Action {
     Go(u8, u32),
     /// All processes go on to their ends, or until they wait.
     Finish,
-    /// The process of that place is killed.
-    Kill(u8),
+    /// The last process of that kind is killed where it stands.
+    Kill(Kind),
     /// The daemon is killed.
     KillDaemon,
     /// The daemon starts.
@@ -39,6 +41,8 @@ pub(crate) enum Action {
     Unlink(u8),
     /// Somebody renames a container's link for a moment.
     Rename(u8),
+    /// Somebody renames a container's link for good.
+    Stray(u8),
     /// Somebody makes a route to the address of that number.
     Squat(u8),
     /// The kernel refuses so many changes.
@@ -75,28 +79,33 @@ pub(crate) fn history(seed: u64) -> Vec<Action> {
     while actions.len() < length {
         let container = dice.below(CONTAINERS) as u8;
         let place = dice.below(4) as u8;
+        let few = dice.below(24) as u32;
         match dice.below(100) {
-            0..24 => actions.push(Add(container, dice.below(8) == 0, steps(&mut dice))),
-            24..36 => actions.push(Del(container, steps(&mut dice))),
-            36..40 => actions.push(Gc(steps(&mut dice))),
-            40..47 => actions.push(Sweep(steps(&mut dice))),
-            47..53 => actions.push(Look(steps(&mut dice))),
-            53..56 => actions.push(Claim),
-            56..59 => actions.push(GiveBack(place, steps(&mut dice))),
-            59..69 => actions.push(Go(place, dice.below(12) as u32)),
-            69..72 => actions.push(Finish),
-            72..77 => actions.push(Kill(place)),
-            77..79 => actions.extend([KillDaemon, Start(steps(&mut dice))]),
-            79..86 => actions.push(Wait([1, 5, 14, 16, 31, 61][dice.below(6) as usize])),
-            86 => actions.push(Forget(container)),
-            87 => actions.push(Unlink(container)),
-            88 => actions.push(Squat(dice.below(8) as u8)),
-            89..91 => actions.push(Refuse(1 + dice.below(2) as u32)),
-            91 => actions.extend([Full(dice.below(4) as u32), Add(container, false, steps(&mut dice))]),
-            92..94 => actions.push(Room),
-            94 => actions.push(Lose),
-            95 if dice.below(2) == 0 => actions.push(Wipe),
-            95 if dice.below(2) == 0 => actions.push(Reboot),
+            0..15 => actions.push(Add(container, dice.below(8) == 0, steps(&mut dice))),
+            15..23 => actions.push(Del(container, steps(&mut dice))),
+            23..25 => actions.push(Gc(steps(&mut dice))),
+            25..28 => actions.push(Sweep(steps(&mut dice))),
+            28..32 => actions.push(Look(steps(&mut dice))),
+            32..34 => actions.push(Claim),
+            34..37 => actions.push(GiveBack(place, steps(&mut dice))),
+            37..43 => actions.push(Go(place, few / 2)),
+            43..45 => actions.push(Finish),
+            45..51 => actions.push(Wait([1, 5, 14, 16, 31, 61][dice.below(6) as usize])),
+            51..54 => actions.extend([Add(container, false, few), Kill(Kind::Add)]),
+            54..57 => actions.extend([Del(container, few / 2), Kill(Kind::Del)]),
+            57..60 => actions.extend([Gc(few / 8), Kill(Kind::Gc)]),
+            60..64 => actions.extend([Start(ALL), Sweep(few / 6), Kill(Kind::Sweep), Start(ALL)]),
+            64..66 => actions.extend([Look(few / 8), Kill(Kind::Daemon), Start(ALL)]),
+            66..70 => actions.extend([KillDaemon, Start(steps(&mut dice))]),
+            70..73 => actions.extend([Add(container, false, ALL), Forget(container)]),
+            73..75 => actions.extend([Add(container, false, ALL), Unlink(container)]),
+            75 => actions.extend([Add(container, false, ALL), Stray(container)]),
+            76 => actions.push(Squat(dice.below(8) as u8)),
+            77..79 => actions.push(Refuse(1 + dice.below(2) as u32)),
+            79..82 => actions.extend([Full(few / 8), Add(container, false, ALL), Del(container, ALL), Room]),
+            82 => actions.push(Lose),
+            83 => actions.push(Wipe),
+            84 | 85 => actions.push(Reboot),
             _ => scene(&mut dice, container, &mut actions),
         }
     }
@@ -108,26 +117,37 @@ fn scene(dice: &mut Dice, container: u8, actions: &mut Vec<Action>) {
     use Action::*;
     let other = (container + 1) % CONTAINERS as u8;
     let some = dice.below(24) as u32;
-    match dice.below(8) {
+    match dice.below(10) {
         // A pod whose link cannot be seen while the sweep looks.
-        0 => actions.extend([Add(container, false, ALL), Wait(1), Rename(container), Sweep(ALL), Wait(31), Sweep(ALL)]),
+        0 | 1 => {
+            actions.extend([Add(container, false, ALL), Wait(1), Rename(container), Sweep(ALL), Wait(31), Sweep(ALL)])
+        }
         // A DEL while an ADD is under way, with its process killed after the mark.
-        1 => {
-            let place = dice.below(2) as u8;
-            actions.extend([Finish, Add(container, false, some), Del(container, dice.below(8) as u32), Kill(place)]);
+        2 => {
+            actions.extend([
+                Finish,
+                Add(container, false, some),
+                Del(container, dice.below(8) as u32),
+                Kill(Kind::Del),
+            ]);
             actions.extend([Go(0, ALL), Finish]);
         }
         // A GC that is slow, and an ADD meanwhile.
-        2 => actions.extend([Finish, Gc(dice.below(3) as u32), Add(container, false, ALL), Finish]),
+        3 => actions.extend([Finish, Gc(dice.below(3) as u32), Add(container, false, ALL), Finish]),
         // A store that is lost with addresses that cool, or while somebody holds one.
-        3 => {
+        4 => {
             actions.extend([Look(ALL), Add(container, false, ALL), Del(container, ALL)]);
             actions.extend([Lose, Look(ALL)]);
             actions.extend((0..CONTAINERS as u8).map(|one| Add(one, false, ALL)));
         }
-        4 => actions.extend([Add(container, false, some), Wipe, Look(ALL), Add(other, false, ALL), Go(0, ALL)]),
-        // A store that is lost, with the tunnel's address in it.
+        // An address that the store does not know to be in use.
         5 => {
+            actions.extend([Add(container, false, ALL), Stray(container), Del(container, ALL), Wait(31)]);
+            actions.extend((0..CONTAINERS as u8).map(|one| Add(one, one == container, ALL)));
+        }
+        6 => actions.extend([Add(container, false, some), Wipe, Look(ALL), Add(other, false, ALL), Go(0, ALL)]),
+        // A store that is lost, with the tunnel's address in it.
+        7 => {
             actions.extend([
                 Look(ALL),
                 Add(container, false, ALL),
@@ -139,7 +159,7 @@ fn scene(dice: &mut Dice, container: u8, actions: &mut Vec<Action>) {
             actions.extend((0..CONTAINERS as u8).map(|one| Add(one, false, ALL)));
         }
         // A block that is given back when its last pod has just gone.
-        6 => actions.extend([
+        8 => actions.extend([
             Finish,
             Claim,
             Look(ALL),

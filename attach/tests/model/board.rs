@@ -1,6 +1,7 @@
 //! The node's kernel as a map, with its clock, and with the faults that it is told to have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +26,7 @@ impl Shared {
 }
 
 /// What a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Add,
     Del,
@@ -82,6 +83,20 @@ impl Kind {
     }
 }
 
+/// As a program that plays a history again has it.
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Add => "Add",
+            Self::Del => "Del",
+            Self::Gc => "Gc",
+            Self::Daemon => "Daemon",
+            Self::Sweep => "Sweep",
+        };
+        write!(f, "Kind::{name}")
+    }
+}
+
 impl Course {
     pub(crate) fn new(kind: Kind, hash: Option<KeyHash>, began: u64, valid: BTreeSet<KeyHash>) -> Self {
         Self {
@@ -104,6 +119,8 @@ impl Course {
 pub(crate) struct Board {
     pub(crate) now: BootTime,
     pub(crate) links: BTreeMap<KeyHash, Link>,
+    /// Those that somebody has renamed for good: of their names they are none of ours any more.
+    pub(crate) strays: Vec<Link>,
     /// The devices that limit what pods send.
     pub(crate) ifbs: BTreeSet<KeyHash>,
     /// Where routes lead to: the number of a link, 0 for one that is none of ours.
@@ -132,6 +149,7 @@ impl Board {
         Self {
             now: BootTime(Duration::from_secs(1_000_000)),
             links: BTreeMap::new(),
+            strays: Vec::new(),
             ifbs: BTreeSet::new(),
             routes: Vec::new(),
             tunnel: None,
@@ -213,6 +231,11 @@ impl Board {
         self.unlink(hash);
     }
 
+    /// Whether an instance of a namespace has a pod's interface.
+    pub(crate) fn has_interface(&self, instance: u64) -> bool {
+        self.links.values().chain(&self.strays).any(|link| link.instance == instance)
+    }
+
     /// Takes a link away, with all that goes with it.
     pub(crate) fn unlink(&mut self, hash: KeyHash) -> Option<Link> {
         let link = self.links.remove(&hash)?;
@@ -224,10 +247,29 @@ impl Board {
         Some(link)
     }
 
+    /// Somebody renames a link for good. Its pod lives on, and its routes stand.
+    pub(crate) fn stray(&mut self, hash: KeyHash) -> bool {
+        let Some(link) = self.links.remove(&hash) else { return false };
+        self.oracle.excuse(hash);
+        for process in &mut self.processes {
+            process.undermined |= process.hash == Some(hash);
+        }
+        self.strays.push(link);
+        true
+    }
+
+    /// What was renamed goes.
+    pub(crate) fn end_strays(&mut self, which: impl Fn(&Link) -> bool) {
+        for link in self.strays.extract_if(.., |link| which(link)) {
+            self.routes.retain(|(_, to)| *to != link.serial);
+        }
+    }
+
     /// A namespace goes, with what is in it.
     pub(crate) fn destroy(&mut self, container: u8, other: bool) -> bool {
         let Some(instance) = self.namespaces.remove(&(container, other)) else { return false };
         let inside = |link: &Link| link.instance == instance;
+        self.end_strays(inside);
         let gone: Vec<_> = self.links.iter().filter(|(_, link)| inside(link)).map(|(hash, _)| *hash).collect();
         gone.into_iter().for_each(|hash| self.undermine(hash));
         true

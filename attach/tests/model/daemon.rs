@@ -46,17 +46,16 @@ impl Shared {
     }
 
     /// What the block task does where it looks: tells the plugin what it must know, opens what the node `owns`, newly
-    /// claimed or not, forgets what it does not, and takes the tunnel's address. The blocks that were opened.
-    pub(crate) fn look(&mut self, owns: &[(Block, bool)]) -> Result<Vec<Block>, Error> {
+    /// claimed or not, forgets what it does not, and takes the tunnel's address.
+    pub(crate) fn look(&mut self, owns: &[(Block, bool)]) -> Result<(), Error> {
         let now = self.hands.now();
         let pool = POOL.parse().unwrap();
-        self.with(|store| {
-            let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: Vec::new() };
-            store.set_node(&node)
-        })?;
+        let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: Vec::new() };
+        if self.with(|store| store.node())?.as_ref() != Some(&node) {
+            self.with(|store| store.set_node(&node))?;
+        }
         let has = self.with(|store| store.blocks(now))?;
         self.slot().blocks = has.clone();
-        let mut opened = Vec::new();
         for (block, fresh) in owns {
             if !has.iter().any(|has| has.block == *block && has.state == BlockState::Open) {
                 self.with(|store| match fresh {
@@ -64,7 +63,6 @@ impl Shared {
                     false => store.bring_back(*block, &pool),
                 })?;
             }
-            opened.push(*block);
         }
         for has in has.iter().filter(|has| owns.iter().all(|(block, _)| *block != has.block)) {
             self.with(|store| store.remove_block(has.block, now))?;
@@ -73,9 +71,7 @@ impl Shared {
             self.hands.strings.pause();
             self.hands.board.lock().take_tunnel(ip);
         }
-        let has = self.with(|store| store.blocks(now))?;
-        self.slot().blocks = has;
-        Ok(opened)
+        Ok(())
     }
 
     /// Closes a block, if it is empty. Whether it may be given back.

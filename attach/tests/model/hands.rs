@@ -104,6 +104,7 @@ impl Kernel for Hands {
     fn observe(&mut self) -> Result<Observed, twill_linux::Error> {
         let mut board = self.look();
         board.renamed = None;
+        board.oracle.see();
         let names: Vec<_> = board.links.iter().map(|(hash, link)| (hash.host_ifname(), alias(*hash, link))).collect();
         let ends = names.iter().zip(board.links.values()).map(|((ifname, alias), link)| HostEnd {
             ifname,
@@ -148,7 +149,7 @@ impl Builder for Hands {
 
     fn pod_has_interface(&mut self) -> Result<bool, Error> {
         let instance = self.instance;
-        Ok(self.look().links.values().any(|link| Some(link.instance) == instance))
+        Ok(instance.is_some_and(|instance| self.look().has_interface(instance)))
     }
 
     fn forward(&mut self, _: &[IpAddr]) -> Result<(), twill_linux::Error> {
@@ -169,7 +170,7 @@ impl Builder for Hands {
         if !board.namespaces.values().any(|there| *there == instance) {
             return Err(Error::kernel(step)(refused("add link", Errno::EINVAL)));
         }
-        if board.links.contains_key(&plan.hash) || board.links.values().any(|link| link.instance == instance) {
+        if board.links.contains_key(&plan.hash) || board.has_interface(instance) {
             return Ok(None);
         }
         let serial = board.serial();

@@ -16,6 +16,9 @@ pub(crate) struct Oracle {
     pub(crate) lives: BTreeMap<KeyHash, u64>,
     /// Addresses that a pod had, whose, and since when it has not.
     released: BTreeMap<IpAddr, (KeyHash, BootTime)>,
+    /// That there ever was a store was forgotten, and nobody has looked at the kernel since: whatever goes now, nobody
+    /// can know of it.
+    blind: bool,
     pub(crate) failure: Option<String>,
 }
 
@@ -36,13 +39,19 @@ impl Oracle {
     }
 
     /// Nobody can know any more which addresses were given back.
-    pub(crate) fn forget_released(&mut self) {
+    pub(crate) fn blind(&mut self) {
+        self.blind = true;
         self.released.clear();
+    }
+
+    /// Somebody looks at the kernel, to make a store anew.
+    pub(crate) fn see(&mut self) {
+        self.blind = false;
     }
 
     /// A link is gone.
     pub(crate) fn went(&mut self, hash: KeyHash, link: &Link, now: BootTime) {
-        if link.configured {
+        if link.configured && !self.blind {
             self.released.extend(link.addresses.iter().map(|ip| (*ip, (hash, now))));
         }
     }
@@ -73,10 +82,10 @@ impl Board {
     pub(crate) fn configure(&mut self, hash: KeyHash) {
         let addresses = self.links[&hash].addresses.clone();
         for ip in &addresses {
-            let others = self.links.iter().filter(|(other, link)| **other != hash && link.configured);
-            let other = others.into_iter().find(|(_, link)| link.addresses.contains(ip)).map(|(other, _)| *other);
-            if let Some(other) = other {
-                self.oracle.fail(format!("{ip} is the address of {other} and of {hash}"));
+            let has = |link: &&Link| link.configured && link.addresses.contains(ip);
+            let others = self.links.iter().filter(|(other, _)| **other != hash).map(|(_, link)| link);
+            if let Some(other) = others.chain(&self.strays).find(has) {
+                self.oracle.fail(format!("{ip} is the address of {hash} and of another pod: {other:?}"));
             }
             if self.tunnel == Some(*ip) {
                 self.oracle.fail(format!("{ip} is the tunnel's address and that of {hash}"));
@@ -110,7 +119,7 @@ impl Board {
         // Where its lock was deleted, another of the same key may have come by.
         let forgotten = *undermined || *kind == Kind::Gc && !valid.contains(&hash) && since < began;
         if !forgotten {
-            let why = format!("the link of {hash}, which is live, was removed by a process that is a {kind:?}");
+            let why = format!("the link of {hash}, which is live, was removed by {kind:?}");
             self.oracle.fail(why);
         }
         self.oracle.excuse(hash);
@@ -118,7 +127,7 @@ impl Board {
 
     /// An ADD has answered.
     pub(crate) fn answered(&mut self, process: usize, addresses: &[IpAddr]) {
-        let Course { hash, overtaken, .. } = self.processes[process];
+        let Course { hash, overtaken, began, .. } = self.processes[process];
         let hash = hash.expect("an ADD has a key");
         let link = self.links.get(&hash);
         let stands = link.is_some_and(|link| link.configured && link.addresses == addresses);
@@ -132,11 +141,12 @@ impl Board {
             return;
         }
         let since = self.serial();
-        let unwanted = |running: &usize| {
-            let other = &self.processes[*running];
-            other.kind == Kind::Del && other.hash == Some(hash)
+        // A DEL that came before the answer counts where it is still at work or has marked the row.
+        let unwanted = |(number, other): (usize, &Course)| {
+            let counts = other.began > began && other.marked || self.running.contains(&number);
+            other.kind == Kind::Del && other.hash == Some(hash) && counts
         };
-        if !self.running.iter().any(unwanted) {
+        if !self.processes.iter().enumerate().any(unwanted) {
             self.oracle.lives.insert(hash, since);
         }
     }

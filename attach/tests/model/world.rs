@@ -160,7 +160,7 @@ impl World {
                 self.count("finish");
                 (0..self.running.len()).rev().for_each(|place| self.go(place, ALL));
             }
-            Action::Kill(place) => self.kill(place),
+            Action::Kill(kind) => self.kill(kind),
             Action::KillDaemon => {
                 if self.daemon.is_some() {
                     self.kill_daemon();
@@ -193,12 +193,19 @@ impl World {
                     board.count("fault: link renamed for a moment");
                 }
             }
+            Action::Stray(container) => {
+                let mut board = self.board.lock();
+                if board.stray(key(container).hash()) {
+                    board.count("fault: link renamed for good");
+                }
+            }
             Action::Squat(number) => self.squat(number),
             Action::Refuse(changes) => self.board.lock().refusals = changes,
             Action::Full(writes) => self.board.lock().room = Some(writes),
             Action::Room => {
-                self.board.lock().room = None;
-                self.count("room again");
+                if self.board.lock().room.take().is_some() {
+                    self.count("room again");
+                }
             }
             Action::Lose => self.lose(),
             Action::Wipe => self.wipe(),
@@ -258,12 +265,12 @@ impl World {
             End::Panicked(text) => self.fail(format!("a process panicked: {text}")),
             End::Done(Answer::Added(Ok(addresses))) => {
                 self.board.lock().answered(number, &addresses);
-                self.count("an ADD succeeded");
+                self.count("→ an ADD succeeded");
             }
             End::Done(Answer::Added(Err(error))) => self.count(word(&error)),
             End::Done(Answer::Deleted(done)) => {
                 self.failed_del = done.err().map(|error| error.to_string());
-                self.count(if self.failed_del.is_some() { "a DEL failed" } else { "a DEL succeeded" });
+                self.count(if self.failed_del.is_some() { "→ a DEL failed" } else { "→ a DEL succeeded" });
             }
             End::Done(Answer::Swept(suspicions)) => {
                 if let (Some(daemon), Some(suspicions)) = (&mut self.daemon, suspicions) {
@@ -275,26 +282,26 @@ impl World {
             End::Done(Answer::Started(false)) => self.kill_daemon(),
             End::Done(Answer::Closed(block, true)) => {
                 self.owns.remove(&block);
-                self.count("a block was given back");
+                self.count("→ a block was given back");
             }
             End::Done(Answer::Closed(_, false) | Answer::Collected) => {}
         }
     }
 
-    fn kill(&mut self, place: u8) {
-        let Some(place) = self.place(place) else { return };
-        let kind = self.running[place].kind;
+    fn kill(&mut self, kind: Kind) {
+        let Some(place) = self.running.iter().rposition(|one| one.kind == kind) else { return };
+        self.count(match kind {
+            Kind::Add => "fault: ADD killed",
+            Kind::Del => "fault: DEL killed",
+            Kind::Gc => "fault: GC killed",
+            Kind::Daemon => "fault: daemon killed at a look",
+            Kind::Sweep => "fault: daemon killed in a sweep",
+        });
         if matches!(kind, Kind::Daemon | Kind::Sweep) {
-            self.count("fault: daemon killed at a step");
             return self.kill_daemon();
         }
         let killed = self.running.remove(place);
         self.ended(killed.number, killed.process.kill());
-        self.count(match kind {
-            Kind::Add => "fault: ADD killed",
-            Kind::Del => "fault: DEL killed",
-            _ => "fault: GC killed",
-        });
     }
 
     fn kill_where(&mut self, which: impl Fn(Kind) -> bool) {
@@ -478,7 +485,7 @@ impl World {
             let mut board = self.board.lock();
             board.processes.iter_mut().for_each(|process| process.undermined = true);
             // That there ever was a store is forgotten with it.
-            board.oracle.forget_released();
+            board.oracle.blind();
             board.count("fault: run directory deleted");
         }
     }
@@ -490,6 +497,7 @@ impl World {
         {
             let mut board = self.board.lock();
             board.links.clear();
+            board.strays.clear();
             board.ifbs.clear();
             board.routes.clear();
             board.namespaces.clear();
@@ -510,26 +518,29 @@ impl World {
             let mut board = self.board.lock();
             (board.room, board.refusals, board.renamed) = (None, 0, None);
             board.routes.retain(|(_, to)| *to != 0);
+            board.end_strays(|_| true);
         }
         self.finish();
         if self.daemon.is_none() {
             self.start(ALL);
             self.finish();
         }
-        for _ in 0..4 {
+        self.look(ALL);
+        self.finish();
+        for _ in 0..3 {
             self.sweep_once();
         }
-        self.check("after the sweep");
-        for container in 0..CONTAINERS as u8 {
-            if !self.board.lock().oracle.lives.contains_key(&key(container).hash()) {
-                self.del(container, ALL);
-                self.finish();
-                if let Some(error) = self.failed_del.take() {
-                    self.fail(format!("a DEL failed with nothing in its way: {error}"));
-                }
+        for hash in self.check("after the sweep") {
+            let container = (0..CONTAINERS as u8).find(|container| key(*container).hash() == hash);
+            self.del(container.expect("all keys are those of containers"), ALL);
+            self.finish();
+            if let Some(error) = self.failed_del.take() {
+                self.fail(format!("a DEL failed with nothing in its way: {error}"));
             }
         }
-        self.sweep_once();
+        self.pass(31);
+        self.look(ALL);
+        self.finish();
         self.check("in the end");
         let board = self.board.lock();
         let (standing, live): (BTreeSet<_>, BTreeSet<_>) =
@@ -542,7 +553,6 @@ impl World {
 
     fn sweep_once(&mut self) {
         self.pass(31);
-        self.look(ALL);
         self.sweep(ALL);
         self.finish();
     }
@@ -563,11 +573,14 @@ impl World {
         self.fail("a process does not come to its end".into());
     }
 
-    /// What stands is in the store, and nothing else is.
-    fn check(&mut self, when: &str) {
+    /// What stands is in the store, and nothing else is. Gives what stands and need not.
+    fn check(&mut self, when: &str) -> Vec<KeyHash> {
         let store = match Store::open(&self.run_dir(), Role::Reader) {
             Ok(store) => store,
-            Err(error) => return self.fail(format!("{when} there is no store: {error}")),
+            Err(error) => {
+                self.fail(format!("{when} there is no store: {error}"));
+                return Vec::new();
+            }
         };
         let now = self.board.lock().now;
         let (rows, blocks) = (store.attachments().unwrap(), store.blocks(now).unwrap());
@@ -594,24 +607,26 @@ impl World {
                 wrong.push(format!("{} has {} assigned, {} cooling", has.block, has.assigned, has.cooling));
             }
         }
+        let needless = board.links.keys().filter(|hash| !board.oracle.lives.contains_key(hash)).copied().collect();
         drop(board);
         if let Some(wrong) = wrong.first() {
             self.fail(format!("{when} {wrong}"));
         }
+        needless
     }
 }
 
 /// What became of an ADD.
 fn word(error: &Error) -> &'static str {
     match error {
-        Error::Store { source: twill_ipam::Error::Overtaken, .. } => "an ADD was overtaken by a DEL",
-        Error::Store { source: twill_ipam::Error::Replaced(_), .. } => "an ADD lost its store",
-        Error::Store { source: twill_ipam::Error::Busy, .. } => "an ADD waited for another one in vain",
-        Error::Store { .. } | Error::Exhausted { .. } => "an ADD had no address",
-        Error::AddressTaken { .. } => "an ADD's addresses were all taken",
-        Error::InterfaceExists { .. } => "an ADD met a living pod",
-        Error::TooLate(_) => "an ADD took too long",
-        Error::NotUndone { .. } => "an ADD could not be undone",
-        _ => "an ADD was refused by the kernel",
+        Error::Store { source: twill_ipam::Error::Overtaken, .. } => "→ an ADD was overtaken by a DEL",
+        Error::Store { source: twill_ipam::Error::Replaced(_), .. } => "→ an ADD lost its store",
+        Error::Store { source: twill_ipam::Error::Busy, .. } => "→ an ADD waited for another one in vain",
+        Error::Store { .. } | Error::Exhausted { .. } => "→ an ADD had no address",
+        Error::AddressTaken { .. } => "→ an ADD's addresses were all taken",
+        Error::InterfaceExists { .. } => "→ an ADD met a living pod",
+        Error::TooLate(_) => "→ an ADD took too long",
+        Error::NotUndone { .. } => "→ an ADD could not be undone",
+        _ => "→ an ADD was refused by the kernel",
     }
 }

@@ -109,7 +109,7 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             actions.push(action);
         }
     };
-    match dice.below(10) {
+    match dice.below(11) {
         0 => {
             actions.extend([Off(node), Expire, Judge(node)]);
             maybe(dice, Deliver, actions);
@@ -172,12 +172,36 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             }
             actions.push(Run(node));
         }
+        // A lost block is claimed again, inside of which another node is about to claim a smaller one: in its view there is
+        // room.
         8 => {
+            actions.push(Configure(29));
+            for _ in 0..3 {
+                actions.extend([Fill(node), Run(node)]);
+            }
+            actions.extend([Cut(node), Expire, Judge(node), Delete, Configure(31)]);
+            for _ in 0..1 + dice.below(4) {
+                actions.extend([Run(other), Fill(other)]);
+            }
+            actions.extend([See(other), Look(other), Heal(node), Run(node), Step(other), Step(other)]);
+        }
+        9 => {
             actions.extend([Fill(0), On(3), Run(3), Fill(3), Run(0), Off(3)]);
         }
         _ => {
-            actions.extend([Off(node), Expire, Judge(node), Delete, Cut(node), On(node), Step(node), Step(node)]);
-            actions.extend([Step(node), Add(node), Heal(node)]);
+            actions.extend([
+                On(node),
+                Heal(node),
+                Run(node),
+                Off(node),
+                Expire,
+                Judge(node),
+                Delete,
+                Cut(node),
+                On(node),
+            ]);
+            actions.extend([Step(node); 5]);
+            actions.extend([Add(node), Heal(node)]);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! fails what the failure does not need.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,21 +27,84 @@ impl Dice {
     }
 }
 
-/// How often what happened.
+/// What the name of an outcome begins with.
+pub const OUTCOME: &str = "→ ";
+
+/// A model of something to which things happen.
+#[derive(Debug)]
+pub struct Model<A> {
+    /// The history of a seed.
+    pub history: fn(u64) -> Vec<A>,
+    /// Plays one: how often what happened, and why it fails, if it does.
+    pub play: fn(&[A]) -> (Counts, Option<String>),
+    /// What a program that plays one again has to import.
+    pub imports: &'static [&'static str],
+}
+
+impl<A: Clone + fmt::Debug> Model<A> {
+    /// Plays so many histories, and prints how often what happened. Panics with the first that fails, shrunk, as a program
+    /// that plays it again; and where something happened less than `often`, if all were played that are meant to be.
+    pub fn holds(&self, histories: u64, often: u64) {
+        let (began, count) = (std::time::Instant::now(), count(histories));
+        let Played { failed, counts } = search(count, |seed| self.outcome(seed));
+        println!("{count} histories in {:.1} s: {counts:#?}", began.elapsed().as_secs_f64());
+        if let Some(n) = failed {
+            let actions = shrink((self.history)(seed(n)), |actions| (self.play)(actions).1.is_some());
+            panic!("history {n} fails:\n{}", self.program(&actions));
+        }
+        let is_seldom = |(what, times): &(&&str, &u64)| !what.starts_with(OUTCOME) && **times < often;
+        let seldom: Vec<_> = counts.iter().filter(is_seldom).collect();
+        assert!(count < histories || seldom.is_empty(), "too seldom: {seldom:?}");
+    }
+
+    /// Takes each guard out in turn and plays up to so many histories without it. Prints within how many it was missed;
+    /// panics where one was not.
+    pub fn misses<G: Copy + fmt::Debug + Sync>(&self, guards: &[G], histories: u64, take_out: fn(Option<G>)) {
+        let mut unfound = Vec::new();
+        println!("guard                    histories until found");
+        for guard in guards.iter().filter(|guard| is_wanted(&format!("{guard:?}"))) {
+            let without = |seed| {
+                take_out(Some(*guard));
+                self.outcome(seed)
+            };
+            match search(count(histories), without).failed {
+                Some(n) => println!("{:24} {:5}", format!("{guard:?}"), n + 1),
+                None => unfound.push(guard),
+            }
+        }
+        assert!(unfound.is_empty(), "not found: {unfound:?}");
+    }
+
+    fn outcome(&self, seed: u64) -> (bool, Counts) {
+        let (counts, failure) = (self.play)(&(self.history)(seed));
+        (failure.is_some(), counts)
+    }
+
+    fn program(&self, actions: &[A]) -> String {
+        let imports: String = self.imports.iter().map(|import| format!("    use {import};\n")).collect();
+        let lines: String = actions.iter().map(|action| format!("        {action:?},\n")).collect();
+        let failure = (self.play)(actions).1.unwrap_or_default();
+        format!(
+            "#[test]\nfn replay() {{\n{imports}    let (_, failure) = play(&[\n{lines}    ]);\n    // {failure}\n    \
+             assert_eq!(failure, None);\n}}\n"
+        )
+    }
+}
+
+/// How often what happened. What begins with [`OUTCOME`] is no action and no fault, but what came of one: it may be seldom.
 pub type Counts = BTreeMap<&'static str, u64>;
 
 /// What playing many histories gave.
-#[derive(Debug)]
-pub struct Played {
+struct Played {
     /// The number of the first one that failed.
-    pub failed: Option<u64>,
+    failed: Option<u64>,
     /// What happened in all of them.
-    pub counts: Counts,
+    counts: Counts,
 }
 
 /// Plays the histories of numbers below `count` on all processors, up to the first that fails. `play` gets the seed of one,
 /// and tells whether it fails and what happened in it.
-pub fn search(count: u64, play: impl Fn(u64) -> (bool, Counts) + Sync) -> Played {
+fn search(count: u64, play: impl Fn(u64) -> (bool, Counts) + Sync) -> Played {
     let (next, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let counts = Mutex::new(Counts::new());
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -71,22 +135,22 @@ pub fn search(count: u64, play: impl Fn(u64) -> (bool, Counts) + Sync) -> Played
 }
 
 /// The seed of the history of that number.
-pub fn seed(n: u64) -> u64 {
+fn seed(n: u64) -> u64 {
     n.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x7717
 }
 
 /// How many histories: TWILL_HISTORIES, where that is set.
-pub fn count(default: u64) -> u64 {
+fn count(default: u64) -> u64 {
     std::env::var("TWILL_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// Whether the guard of that name is asked for: TWILL_GUARD, where that is set, is a list of names.
-pub fn is_wanted(guard: &str) -> bool {
+fn is_wanted(guard: &str) -> bool {
     std::env::var("TWILL_GUARD").ok().is_none_or(|only| only.split(',').any(|name| name == guard))
 }
 
 /// Leaves actions out as long as it `fails` all the same.
-pub fn shrink<A: Clone>(mut actions: Vec<A>, fails: impl Fn(&[A]) -> bool) -> Vec<A> {
+fn shrink<A: Clone>(mut actions: Vec<A>, fails: impl Fn(&[A]) -> bool) -> Vec<A> {
     let mut size = actions.len().div_ceil(2);
     while size > 0 {
         let mut at = 0;
