@@ -5,6 +5,7 @@
 //! finds by the key. Every file here is played by the model test as it is, with a crash at every step.
 
 pub mod add;
+pub mod adopt;
 pub mod del;
 pub mod gc;
 mod leftover;

@@ -120,6 +120,10 @@ impl Keeper {
                 self.giving.look(&self.holdings);
             }
             Input::Facts(facts) => self.facts = Some(facts),
+            Input::Drain(on) => {
+                let (_, word) = self.id();
+                self.registration.drain(on, word);
+            }
             Input::Answer(id, answer) => self.answered(id, &answer, &mut outputs),
             Input::Resume => {
                 self.paused = false;
@@ -144,6 +148,11 @@ impl Keeper {
         } else {
             Standing::Waiting
         }
+    }
+
+    /// The word of the drain, where the node is being drained, for `Node::drain` in the store; `None` before that is known.
+    pub fn drain(&self) -> Option<Option<&str>> {
+        self.view.as_ref().map(|_| self.registration.drained_by())
     }
 
     /// All that is wrong now.
@@ -321,7 +330,7 @@ impl Keeper {
                 self.holdings.renew(claim.block);
             }
             let claim = match again {
-                None if !self.rupture.holds(self.now) => {
+                None if !self.rupture.holds(self.now) && self.registration.drained_by().is_none() => {
                     self.claims.need(family, view, &self.holdings, &self.identity).claim.map(|(_, claim)| claim)
                 }
                 again => again,
@@ -345,10 +354,18 @@ impl Keeper {
         } else if self.giving.block().is_none()
             && self.claims.flights().next().is_none()
             && !self.rupture.holds(self.now)
-            && let Some((block, pool)) = giving::spare(view, &self.holdings, self.now)
+            && let Some((block, pool)) = self.spare(view)
         {
             self.giving.begin(block);
             outputs.push(Output::GiveBack { block, pool });
+        }
+    }
+
+    /// The block that is to be given back. While the node is drained, that is every one that is empty.
+    fn spare(&self, view: &View) -> Option<(Block, PoolName)> {
+        match self.registration.drained_by() {
+            Some(_) => giving::vacated(view, &self.holdings, self.now),
+            None => giving::spare(view, &self.holdings, self.now),
         }
     }
 

@@ -86,6 +86,17 @@ pub fn addresses(node: &NodeName, block: Block) -> String {
     format!("addresses/{node}/{}", tail(block))
 }
 
+/// All of a node's mirror.
+pub fn mirror(node: &NodeName) -> Range {
+    Range::prefix(&format!("addresses/{node}/"))
+}
+
+/// Whose mirror of which block stands under a key; `None` where it is none that [`addresses`] gives.
+pub fn parse_addresses(key: &str) -> Option<(NodeName, Block)> {
+    let (node, tail) = key.strip_prefix("addresses/")?.split_once('/')?;
+    Some((node.parse().ok()?, parse_tail(tail)?))
+}
+
 /// The range of keys under which every block lies whose first address is in `block`: `block` itself, all inside it, and
 /// those larger ones that begin at the same address.
 pub fn inside(block: Block) -> Range {

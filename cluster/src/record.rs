@@ -1,11 +1,15 @@
 //! The values that stand in etcd, as JSON. Fields of newer versions are kept when a record is rewritten.
 
+mod mirror;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
+
+pub use mirror::{Content, Holder, LONGEST_MIRROR, MirrorRecord, Use};
 
 /// A value with its place in etcd's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,10 @@ pub struct NodeRecord {
     /// Blocks in which this node has pods although they are another node's now: that one assigns nothing more in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<IpNetwork>,
+    /// The node is being drained: it gives no new pod an address, claims nothing, and gives back what gets empty. A word
+    /// that is fresh for each drain, so that what was mirrored during an earlier one proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// What a newer version wrote.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -98,20 +106,4 @@ impl Underlay {
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
         if ipv6 { self.ipv6.map(|n| n.ip()) } else { self.ipv4.map(|n| n.ip()) }
     }
-}
-
-/// `addresses/<node>/…`: the mirror of what a node gave out of one block, for reports and checks. It comes to be with the
-/// block.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MirrorRecord {
-    /// The owner's epoch.
-    pub epoch: i64,
-    /// Fresh at every write.
-    pub nonce: String,
-    /// Addresses that are not free, with what holds them.
-    #[serde(default)]
-    pub addresses: BTreeMap<IpAddr, serde_json::Value>,
-    /// What a newer version wrote.
-    #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
 }

@@ -91,7 +91,7 @@ impl Answer {
     fn failed(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. } => Self::Unavailable,
-            StoreError::Unknown { .. } | StoreError::Compacted(_) => Self::Unknown,
+            StoreError::Unknown { .. } | StoreError::Full { .. } | StoreError::Compacted(_) => Self::Unknown,
         }
     }
 }

@@ -31,6 +31,10 @@ impl Range {
         end.push(char::from(last as u8 + 1));
         Self { start: prefix.into(), end }
     }
+    /// Whether a key lies in it.
+    pub fn contains(&self, key: &str) -> bool {
+        self.start.as_str() <= key && key < self.end.as_str()
+    }
 }
 
 /// Why the store could not answer.
@@ -50,6 +54,15 @@ pub enum StoreError {
         /// Where it was sent.
         endpoints: String,
         /// What happened instead.
+        cause: String,
+    },
+    /// etcd is out of space and takes no writes (alarm NOSPACE). The transaction that crosses the quota is done all the same,
+    /// so the request may have been.
+    #[error("etcd at {endpoints}: {cause}")]
+    Full {
+        /// Where it was sent.
+        endpoints: String,
+        /// What to do, for people.
         cause: String,
     },
     /// The revision to go on from was compacted away: a snapshot is needed.

@@ -36,8 +36,8 @@ pub struct View {
     pub faults: BTreeMap<String, String>,
 }
 
-/// All keys of the watched range at one revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// All keys of a range at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// At which revision.
     pub revision: i64,

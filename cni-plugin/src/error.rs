@@ -215,6 +215,7 @@ fn code_of_attachment(error: &twill_attach::Error) -> u32 {
             Ipam::Overlap { .. } => 7,
             Ipam::PortTaken { .. } => 107,
             Ipam::Requested { .. } => 103,
+            Ipam::Draining { .. } => 100,
             temporary if temporary.is_temporary() => 11,
             _ => 5,
         },

@@ -1,10 +1,12 @@
 //! The edge: etcd as `twillctl` reads it.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
+use twill_cluster::inquiry::client::Client;
 use twill_cluster::store::{Range, Store};
 use twill_cluster::view::{Entry, Snapshot};
-use twill_cluster::{EtcdStore, View, key};
+use twill_cluster::{Census, EtcdStore, View, key};
 use twill_conf::NodeName;
 
 use crate::error::Error;
@@ -35,6 +37,26 @@ pub(crate) async fn alive(store: &impl Store) -> Result<BTreeSet<NodeName>, Erro
     let snapshot = store.read(&Range::prefix("alive/")).await.map_err(Error::Etcd)?;
     let names = snapshot.entries.iter().filter_map(|entry| entry.key.strip_prefix("alive/")?.parse().ok());
     Ok(names.collect())
+}
+
+/// Reads everything at one revision.
+pub(crate) async fn census(store: &impl Store) -> Result<Census, Error> {
+    Census::read(store).await.map_err(Error::Etcd)
+}
+
+/// Whoever asks nodes, for so long each time.
+pub(crate) fn client(patience: Duration) -> Result<Client, Error> {
+    let path = std::path::PathBuf::from("/proc/sys/kernel/random/uuid");
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+    let word = std::fs::read_to_string(&path).map_err(|cause| Error::File { what: "read", path, cause })?;
+    let word = word.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let host = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    Ok(Client::new(word, format!("twillctl {} on {host}", env!("CARGO_PKG_VERSION")), patience))
+}
+
+/// The time of day, in seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Picture {

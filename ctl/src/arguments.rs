@@ -1,8 +1,10 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use twill_conf::NodeName;
 use twill_conf::node::Setting;
 
 /// Looks after a Twill cluster
@@ -10,18 +12,19 @@ use twill_conf::node::Setting;
 #[command(name = "twillctl", version, disable_help_subcommand = true)]
 #[command(after_help = "Exit status: 0 good, 1 problems found or request refused, 2 could not tell")]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) place: PlaceFlags,
     /// How the report is printed
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json")]
-    #[arg(hide_possible_values = true)]
+    #[arg(hide_possible_values = true, display_order = 900)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) place: PlaceFlags,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 /// Where the cluster is. What is absent is taken from the environment, then from the daemon's file.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Where the cluster is")]
 pub(crate) struct PlaceFlags {
     /// The endpoints of etcd [or TWILL_ETCD, or the daemon's file]
     #[arg(long, global = true, value_name = "URL[,URL]")]
@@ -85,22 +88,55 @@ pub(crate) enum Command {
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),
-    /// Nodes: take one out of the cluster
+    /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+}
+
+/// How long the answers of nodes are waited for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Patience {
+    /// How long to wait for the answer of a node, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+}
+
+impl Patience {
+    pub(crate) fn time(self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.timeout)
+    }
 }
 
 /// What to do with nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
+    /// List the nodes, with the use of their addresses and what is wrong with them
+    List,
+    /// Show one node, with its blocks
+    Show {
+        /// The node's name
+        name: NodeName,
+    },
+    /// Drain a node: it gives no new pod an address, claims nothing, and gives its blocks back as they get empty
+    #[command(after_help = "Pods that run keep their addresses. The node itself is asked, so its daemon must run")]
+    Drain {
+        /// The node's name
+        name: NodeName,
+        /// End that: the node serves new pods again
+        #[arg(long)]
+        undo: bool,
+        #[command(flatten)]
+        patience: Patience,
+    },
     /// Delete a node that is gone for good: its record and its blocks, which go to others
     #[command(
         after_help = "A node that is alive is not deleted. One that has blocks is deleted only if its machine is off: if it \
-                            runs, its pods have addresses that others will be given"
+                            runs, its pods have addresses that others will be given. One that was drained, had no pod left \
+                            and was then stopped needs no such assertion"
     )]
     Delete {
         /// The node's name
-        name: twill_conf::NodeName,
+        name: NodeName,
         /// Assert that the machine is powered off
         #[arg(long)]
         machine_is_off: bool,
@@ -132,11 +168,61 @@ pub(crate) enum ConfigCommand {
     Show,
 }
 
+/// What of the addresses to show.
+#[derive(Debug, Default, Args)]
+#[group(multiple = false)]
+pub(crate) struct ShowFlags {
+    /// Who has this address, where, and since when
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<IpAddr>,
+    /// The addresses of this pod
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    pub(crate) pod: Option<String>,
+    /// The blocks and addresses of this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<NodeName>,
+    /// All blocks with their use
+    #[arg(long)]
+    pub(crate) blocks: bool,
+    /// All pools with their use
+    #[arg(long)]
+    pub(crate) pools: bool,
+}
+
+impl ShowFlags {
+    /// Whether one thing is asked for, rather than the overview.
+    pub(crate) fn asks(&self) -> bool {
+        self.ip.is_some() || self.pod.is_some() || self.node.is_some() || self.blocks || self.pools
+    }
+}
+
+fn pod(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("a namespace and a name, as in shop/till-0".to_owned()),
+    }
+}
+
 /// What to do with addresses.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IpamCommand {
-    /// Show the pools, who owns which block, and the pods of this node
-    Show,
+    /// Show the pools, who owns which block, and the pods of this node; or one of what the flags name
+    Show(ShowFlags),
+    /// Look for what is wrong with addresses: ask every node what it has in use, and compare
+    #[command(
+        after_help = "Exit status: 0 nothing is wrong, 1 problems found, 2 a node did not answer, or etcd. --fix deletes blocks \
+                      and mirrors of nodes that do not exist, and asks the other nodes to mend what is theirs; an address that \
+                      two have is only reported"
+    )]
+    Check {
+        /// Mend what can be mended, and look again
+        #[arg(long)]
+        fix: bool,
+        #[command(flatten)]
+        patience: Patience,
+    },
     /// Show the last ADDs, DELs and GCs that failed on this node, and why; without etcd
     Attempts,
 }

@@ -1,5 +1,6 @@
 //! The commands: each reads what it needs and hands back a report.
 
+mod check;
 mod config;
 mod ipam;
 mod node;
@@ -22,8 +23,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Config(ConfigCommand::Apply { file }) => config::apply(file, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status => status::status(&place()?).await,
-        Command::Ipam(IpamCommand::Show) => ipam::show(&place()?).await,
+        Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
+        Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
+        Command::Node(NodeCommand::List) => node::list(&place()?).await,
+        Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
+        Command::Node(NodeCommand::Drain { name, undo, patience }) => {
+            node::drain(name, !undo, patience.time(), &place()?).await
+        }
         Command::Node(NodeCommand::Delete { name, machine_is_off }) => {
             node::delete(name, *machine_is_off, &place()?).await
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use twill_cluster::etcd::InvalidEndpoint;
+use twill_cluster::inquiry::client::Silence;
 use twill_cluster::reconfigure::Refusal;
 use twill_cluster::store::StoreError;
 
@@ -32,6 +33,15 @@ pub(crate) enum Error {
     /// The new configuration may not follow the old one.
     #[error("refused, nothing was changed: {0}")]
     Refused(Refusal),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// A node was asked, and did not do it.
+    #[error(
+        "node {node}: {cause}; nothing is known to have changed: look at twilld on {node}, and at etcd's roles if it \
+             never answers (docs/etcd.md)"
+    )]
+    NotAnswered { node: twill_conf::NodeName, cause: Silence },
     /// A node is not deleted.
     #[error("nothing was deleted: {0}")]
     NotDeleted(twill_cluster::removal::Refusal),
@@ -77,12 +87,14 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::NoConfiguration { .. }
             | Self::Refused(_)
+            | Self::NotFound(_)
             | Self::NotDeleted(_)
             | Self::NodeChanged { .. }
             | Self::Conflict { .. }
             | Self::Busy => Verdict::Problems,
             Self::Usage(_)
             | Self::Unclear(_)
+            | Self::NotAnswered { .. }
             | Self::Unsure(_)
             | Self::Etcd(_)
             | Self::Endpoint(_)

@@ -1,13 +1,16 @@
 //! How reports look.
 
+mod addresses;
 mod attempts;
+mod check;
 mod config;
 mod ipam;
+mod node;
 mod status;
 mod table;
 
 use crate::arguments::Output;
-use crate::report::{Report, node};
+use crate::report::Report;
 
 /// The report as it goes to standard output.
 pub(crate) fn render(report: &Report, output: Output) -> String {
@@ -24,9 +27,12 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Status(status) => status::status(status),
             Report::Ipam(ipam) => ipam::ipam(ipam),
             Report::Attempts(attempts) => attempts::attempts(attempts),
-            Report::Deleted(node::Deleted { node, blocks }) => {
-                format!("deleted node {node}; {blocks} blocks are free again\n")
-            }
+            Report::Addresses(found) => addresses::addresses(found),
+            Report::Check(found) => check::check(found),
+            Report::Nodes(nodes) => node::nodes(nodes),
+            Report::Node(shown) => node::shown(shown),
+            Report::Drained(drained) => node::drained(drained),
+            Report::Deleted(deleted) => node::deleted(deleted),
         },
     })
 }

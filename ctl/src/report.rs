@@ -2,7 +2,9 @@
 //!
 //! Their JSON is what `-o json` prints. Its shape is for programs: fields may be added, never renamed.
 
+pub(crate) mod addresses;
 pub(crate) mod attempts;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod ipam;
 pub(crate) mod node;
@@ -31,6 +33,11 @@ pub(crate) enum Report {
     Status(status::Status),
     Ipam(ipam::Ipam),
     Attempts(attempts::Attempts),
+    Addresses(addresses::Addresses),
+    Check(check::Check),
+    Nodes(node::Nodes),
+    Node(Box<node::NodeShown>),
+    Drained(node::Drained),
     Deleted(node::Deleted),
 }
 
@@ -39,12 +46,21 @@ impl Report {
         match self {
             // What failed once may have been done since.
             Self::Attempts(_) => Verdict::Good,
-            Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) | Self::Deleted(_) => Verdict::Good,
-            Self::Status(status) if status.problems.is_empty() => Verdict::Good,
-            Self::Status(_) => Verdict::Problems,
+            Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
+            Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
+            Self::Status(status) => of_problems(&status.problems),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,
-            Self::Ipam(ipam) if ipam.problems.is_empty() => Verdict::Good,
-            Self::Ipam(_) => Verdict::Problems,
+            Self::Ipam(ipam) => of_problems(&ipam.problems),
+            Self::Addresses(addresses) => addresses.verdict(),
+            // A problem is one, whatever else could not be seen.
+            Self::Check(check) if check.problems.is_empty() && !check.unknown.is_empty() => Verdict::Unknown,
+            Self::Check(check) => of_problems(&check.problems),
+            Self::Nodes(nodes) => of_problems(&nodes.problems),
+            Self::Node(node) => of_problems(&node.problems),
         }
     }
+}
+
+fn of_problems(problems: &[problems::Problem]) -> Verdict {
+    if problems.is_empty() { Verdict::Good } else { Verdict::Problems }
 }

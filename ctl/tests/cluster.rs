@@ -163,7 +163,7 @@ fn the_status_shows_nodes_pools_and_problems() {
 fn node_store(run_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(run_dir)?;
     let mut store = Store::open(run_dir, Role::Daemon)?;
-    store.set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: vec![] })?;
+    store.set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: vec![], drain: None })?;
     store.put_block("10.42.0.0/26".parse()?, &"default".parse()?, BlockState::Open)?;
     let now = BootTime::now();
     for (container, pod) in [("c1", None), ("c2", Some(Pod { namespace: "shop".into(), name: "cart".into() }))] {
@@ -224,6 +224,36 @@ fn ipam_show_joins_the_cluster_with_this_nodes_pods() {
 }
 
 #[test]
+fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
+    let Some(etcd) = Etcd::start() else { return };
+    populate(&etcd);
+    let epoch = |name: &str| etcd.run(&["node", "show", name, "-o", "json"]).ends_with(0).json()["revision"].clone();
+    assert!(epoch("n1").is_i64());
+    let all = etcd.run(&["ipam", "check", "--timeout", "1"]).ends_with(1).stdout;
+    assert!(all.contains("PROBLEM addresses/n1/4/0a2a0000-26: the mirror of 10.42.0.0/26 is missing\n"), "{all}");
+    assert!(all.contains("COULD NOT TELL: what node n2 has in use: no answer within 1 s\n"), "{all}");
+
+    let owner = etcd.run(&["ipam", "show", "--ip", "10.42.0.1"]).ends_with(2).stdout;
+    assert!(owner.contains("COULD NOT TELL: who has 10.42.0.1: n1 has not told\n"), "{owner}");
+    let first = etcd.put(&[("nodes/n1", &node(1))]);
+    let pod = json!({"state": "attached", "since": 1, "pod": "shop/cart", "network": "twill\u{1b}[2J"});
+    etcd.put(&[("blocks/4/0a2a0000-26", &block("n1", first))]);
+    let mirror = json!({"epoch": first, "nonce": "x", "addresses": {"10.42.0.1": pod}}).to_string();
+    etcd.put(&[("addresses/n1/4/0a2a0000-26", &mirror)]);
+    let row = etcd.run(&["ipam", "show", "--ip", "10.42.0.1"]).ends_with(0).stdout;
+    assert!(row.contains("10.42.0.1  attached  ") && row.contains("  shop/cart  ") && !row.contains('\u{1b}'), "{row}");
+    let blocks = etcd.run(&["ipam", "show", "--blocks"]).ends_with(0).stdout;
+    assert!(blocks.contains("\n10.42.0.0/26   default  n1    1     0        63    64  -\n"), "{blocks}");
+    assert!(blocks.contains("\n10.42.0.64/26  default  n2    ?     ?        ?     64  -\n"), "{blocks}");
+
+    let unknown = etcd.run(&["node", "show", "n9"]).ends_with(1).stderr;
+    assert!(unknown.contains("there is no node n9: 'twillctl node list' shows"), "{unknown}");
+    etcd.run(&["node", "drain", "n9"]).ends_with(1);
+    let silent = etcd.run(&["node", "drain", "n1", "--timeout", "1"]).ends_with(2).stderr;
+    assert!(silent.contains("node n1: no answer within 1 s; nothing is known to have changed"), "{silent}");
+}
+
+#[test]
 fn the_last_failures_of_a_node_are_shown_without_etcd() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().join("twill");
@@ -269,7 +299,14 @@ fn without_etcd_nothing_can_be_told() {
     etcd.kill();
     let file = etcd.file("cluster.toml", ONE_POOL);
     let file = file.to_str().unwrap();
-    for arguments in [&["status"][..], &["config", "show"], &["config", "apply", file], &["ipam", "show"]] {
+    for arguments in [
+        &["status"][..],
+        &["config", "show"],
+        &["config", "apply", file],
+        &["ipam", "show"],
+        &["ipam", "check"],
+        &["node", "list"],
+    ] {
         let ran = etcd.run(arguments).ends_with(2);
         assert!(ran.stderr.starts_with(&format!("twillctl: etcd at {}", etcd.url)), "{ran:?}");
         assert_eq!(ran.stdout, "");

@@ -45,6 +45,14 @@ pub enum Error {
     /// The node has no open block yet: the daemon has not claimed one in this boot.
     #[error("this node has no block of addresses yet: is twilld running and etcd reachable?")]
     NotReady,
+    /// The node is being drained.
+    #[error(
+        "node {node} is being drained: no new pod gets an address here, until 'twillctl node drain {node} --undo' ends that"
+    )]
+    Draining {
+        /// Its name.
+        node: String,
+    },
     /// An attachment with this key exists.
     #[error("the attachment exists, in state {state:?}")]
     Exists {
@@ -193,7 +201,7 @@ impl Error {
             Self::Requested { why, .. } => matches!(why, Unavailable::InUse(_) | Unavailable::Cooling(_)),
             Self::Contended(_) | Self::Full { .. } => true,
             Self::Exists { .. } | Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::ReadOnly { .. } => false,
-            Self::Overlap { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,
+            Self::Draining { .. } | Self::Overlap { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,
         }
     }
 }

@@ -16,6 +16,7 @@ mod attachments;
 mod attempts;
 mod blocks;
 mod choosing;
+mod inventory;
 mod node;
 mod opening;
 mod outlook;
@@ -25,6 +26,7 @@ mod reserving;
 mod rows;
 mod schema;
 
+pub use inventory::{Inventory, Occupant, Occupied};
 pub use opening::Environment;
 pub(crate) use opening::make_run_dir;
 pub use schema::Schema;
@@ -51,6 +53,8 @@ pub struct Node {
     pub ipv6: bool,
     /// The pools that have neither a free address here nor a block to be had.
     pub exhausted: Vec<PoolName>,
+    /// The node is being drained: no new pod gets an address of its blocks. A word that is fresh for each drain.
+    pub drain: Option<String>,
 }
 
 /// Whether addresses may be taken from a block.
@@ -335,6 +339,11 @@ impl Store {
         let cooling = self.cooling;
         self.read("reading blocks", |tx| blocks::usage(tx, now, cooling))
     }
+    /// All that is in use, at one moment: what the mirror in etcd and the reports are made of.
+    pub fn inventory(&self, now: BootTime) -> Result<Inventory, Error> {
+        let cooling = self.cooling;
+        self.read("taking the inventory", |tx| inventory::take(tx, now, cooling))
+    }
     /// Adds a block, or changes state and pool of one that is there. [`Error::Overlap`] where it lies across another,
     /// or equals one of origin configuration.
     pub fn put_block(&mut self, block: Block, pool: &PoolName, state: BlockState) -> Result<(), Error> {
@@ -416,6 +425,15 @@ impl Store {
     /// [`put_block`](Self::put_block) is for blocks whose addresses nobody had lately, as after a claim.
     pub fn bring_back(&mut self, block: Block, pool: &PoolName) -> Result<(), Error> {
         self.write("bringing back a block", |tx| blocks::bring_back(tx, block, pool))
+    }
+    /// Takes over an attachment that was seen in the kernel and has no row, under its lock: what [`rebuild`](Self::rebuild)
+    /// does for all. `false`, and nothing is changed, where it has a row, or somebody else has one of the addresses.
+    pub fn adopt(&mut self, seen: &Observed, held: &Liveness, now: BootTime) -> Result<bool, Error> {
+        let (hash, schema) = (held.key(), self.schema);
+        self.write("taking over an attachment", |tx| {
+            schema.upgrade(tx, schema::version(tx)?)?;
+            rebuilding::adopt(tx, hash, seen, now)
+        })
     }
     /// A passive checkpoint of the write-ahead log.
     pub fn checkpoint(&self) -> Result<(), Error> {

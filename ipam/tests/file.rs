@@ -85,6 +85,7 @@ fn only_the_daemon_upgrades_an_older_minor_version() {
         steps: &[
             Schema::CURRENT.steps[0],
             Schema::CURRENT.steps[1],
+            Schema::CURRENT.steps[2],
             "CREATE TABLE one (n INTEGER)",
             "CREATE TABLE two (n INTEGER)",
         ],

@@ -27,7 +27,7 @@ use twill_ipam::{Block, BootTime, Error};
 use twill_linux::MacAddr;
 
 use crate::bell::{Bell, Causes};
-use crate::picture::{Picture, Pictures, Underlays};
+use crate::picture::{Picture, Pictures, Rings, Underlays};
 use crate::store::NodeStore;
 use pause::Pause;
 use tell::Teller;
@@ -88,7 +88,8 @@ impl Blocks {
         etcd: &S,
         mut pictures: Pictures,
         mut underlays: Underlays,
-        mut rings: mpsc::Receiver<()>,
+        mut rings: Rings,
+        mut drains: mpsc::Receiver<bool>,
     ) {
         let mut requests: JoinSet<(RequestId, Answer)> = JoinSet::new();
         let mut look = interval(LOOK);
@@ -98,7 +99,8 @@ impl Blocks {
             let input = tokio::select! {
                 Ok(()) = pictures.changed() => proven(pictures.borrow_and_update().as_ref()),
                 Ok(()) = underlays.changed() => None,
-                Some(()) = rings.recv() => None,
+                Ok(()) = rings.changed() => None,
+                Some(on) = drains.recv() => Some(Input::Drain(on)),
                 Some(answer) = requests.join_next() => {
                     let (id, answer) = answer.expect("a request to etcd does not panic");
                     Some(Input::Answer(id, answer))
@@ -232,11 +234,17 @@ impl Blocks {
             ipv4: has(false),
             ipv6: has(true),
             exhausted: self.exhausted.clone(),
+            drain: None,
         };
+        // Before etcd has told anything in this run, what the store knows goes on; a new store knows nothing.
+        let drain = self.keeper.drain().map(|drain| drain.map(str::to_owned));
+        let saved = picture.view.nodes.get(&self.name).and_then(|record| record.value.drain.clone());
         // Compared with the store, not with a memory: somebody may have deleted the file.
-        let done = self.store.run(move |store| match store.node()? {
-            Some(known) if known == node => Ok(()),
-            _ => store.set_node(&node),
+        let done = self.store.run(move |store| {
+            let known = store.node()?;
+            let drain = drain.unwrap_or_else(|| known.as_ref().map_or(saved, |known| known.drain.clone()));
+            let node = Node { drain, ..node };
+            if known.as_ref() == Some(&node) { Ok(()) } else { store.set_node(&node) }
         });
         let done = done.await;
         self.teller.store(done);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// The socket's name in the run directory.
@@ -30,9 +30,9 @@ const CALM: Duration = Duration::from_millis(50);
 /// The plugin's code for "try again later": an ADD waits for a block.
 const LATER: u64 = 11;
 
-/// Passes rings on, gathered; one of an ADD that waits for a block at once. While one waits to be heard, further ones add
-/// nothing and are dropped.
-pub async fn listen(socket: UnixDatagram, rung: mpsc::Sender<()>) -> io::Result<()> {
+/// Passes rings on to all tasks that listen, gathered; one of an ADD that waits for a block at once. While one waits to be
+/// heard, further ones add nothing.
+pub async fn listen(socket: UnixDatagram, rung: watch::Sender<()>) -> io::Result<()> {
     let mut message = [0; 256];
     let mut due = None;
     loop {
@@ -49,7 +49,7 @@ pub async fn listen(socket: UnixDatagram, rung: mpsc::Sender<()>) -> io::Result<
             }
         }
         due = None;
-        if let Err(mpsc::error::TrySendError::Closed(())) = rung.try_send(()) {
+        if rung.send(()).is_err() {
             return Ok(());
         }
     }
@@ -66,14 +66,14 @@ mod tests {
     /// Rings with these codes, one after the other; how many rings are passed on within twice the calm, and when the first.
     async fn passed(codes: &[u64]) -> (usize, Duration) {
         let (plugin, ours) = UnixDatagram::pair().unwrap();
-        let (rung, mut rings) = mpsc::channel(codes.len().max(1));
+        let (rung, mut rings) = watch::channel(());
         let begin = Instant::now();
         let listening = tokio::spawn(listen(ours, rung));
         for code in codes {
             plugin.send(format!("{{\"verb\":\"ADD\",\"code\":{code},\"micros\":7}}").as_bytes()).await.unwrap();
         }
         let (mut count, mut first) = (0, Duration::ZERO);
-        while let Ok(Some(())) = timeout_at(begin + 4 * CALM, rings.recv()).await {
+        while let Ok(Ok(())) = timeout_at(begin + 4 * CALM, rings.changed()).await {
             count += 1;
             if count == 1 {
                 first = begin.elapsed();

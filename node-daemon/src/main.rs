@@ -22,7 +22,8 @@
 //!                                   └─────────┘
 //! ```
 //!
-//! [`alive`] renews a lease for display, and [`sweep`] frees what a runtime forgot. Tasks that speak to etcd share one
+//! [`alive`] renews a lease for display, [`mirror`] tells etcd what was given out, [`requests`] answers an operator, and
+//! [`sweep`] frees what a runtime forgot. Tasks that speak to etcd share one
 //! thread; the reconciler and the monitor, which block, have one each. When the daemon ends, by SIGTERM or by a crash,
 //! the data path stays as it is. [`install`] is another program in the same file: it brings the plugin and the network's
 //! list to where a runtime looks for them.
@@ -30,6 +31,7 @@
 mod alive;
 mod bell;
 mod blocks;
+mod calendar;
 mod doorbell;
 #[cfg(test)]
 mod fixture;
@@ -37,9 +39,11 @@ mod flags;
 mod identity;
 mod install;
 mod lock;
+mod mirror;
 mod monitor;
 mod picture;
 mod reconcile;
+mod requests;
 mod run;
 mod settings;
 mod store;

@@ -20,3 +20,6 @@ pub type Pictures = watch::Receiver<Option<Picture>>;
 
 /// The underlay that the reconciler observes; `None` while there is none.
 pub type Underlays = watch::Receiver<Option<Underlay>>;
+
+/// The plugin's rings, gathered.
+pub type Rings = watch::Receiver<()>;

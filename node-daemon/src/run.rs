@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use twill_cluster::etcd::{EtcdStore, InvalidEndpoint};
 use twill_cluster::keeper::Identity;
+use twill_cluster::mirror::Mirror;
 use twill_cluster::saved;
 use twill_conf::node::NodeConf;
 use twill_linux::monitor::Monitor;
@@ -16,9 +17,10 @@ use crate::bell::{Bell, Causes};
 use crate::blocks::Blocks;
 use crate::picture::Picture;
 use crate::reconcile::{Me, Reconciler};
+use crate::requests::Requests;
 use crate::store::NodeStore;
 use crate::watch::Watch;
-use crate::{alive, doorbell, identity, lock, monitor, sweep};
+use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,9 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let bell = Arc::new(Bell::default());
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);
-    let (ring, rings) = mpsc::channel(1);
+    let (ring, rings) = watch::channel(());
+    let (drain, drains) = mpsc::channel(1);
+    let (audit, audits) = mpsc::channel(1);
     let (registered, epochs) = watch::channel(None);
 
     let me = Me {
@@ -85,6 +89,7 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         run_dir: conf.run_dir.clone(),
     };
     let run = identity::run_word().map_err(io_error("reading a random word"))?;
+    let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
     let events = Monitor::open()?;
@@ -95,6 +100,8 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         move || monitor::listen(events, &bell)
     })?;
 
+    let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
+    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), drain, audit);
     let watch = Watch { pictures, bell: bell.clone(), saved: saved_path(&conf), prefix: conf.prefix.clone() };
     let socket = doorbell::open(&conf.run_dir).map_err(io_error("making the doorbell"))?;
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
@@ -104,12 +111,15 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
-        () = blocks.keep(&etcd, seen.clone(), underlay, rings) => Err(Fatal::Ended("block")),
-        () = alive::keep(&etcd, conf.node_name.clone(), epochs) => Err(Fatal::Ended("liveness")),
+        () = blocks.keep(&etcd, seen.clone(), underlay, rings.clone(), drains) => Err(Fatal::Ended("block")),
+        () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone()) => Err(Fatal::Ended("liveness")),
+        () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
+        () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
         () = sweep::keep(&store, grace) => Err(Fatal::Ended("sweep")),
         heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
     };
     bell.ring(Causes { stop: true, ..Causes::default() });
+    mirror::finish(&mut mirror, &etcd, &store).await;
     if reconciling.join().is_err() {
         tracing::error!("the reconciler had failed");
     }

@@ -109,6 +109,9 @@ impl Failure {
         let endpoints = endpoints.to_owned();
         match (self.kind, effect) {
             (Kind::Compacted, _) => StoreError::Compacted(0),
+            (Kind::Unclear, Effect::Possible) if self.trouble == Trouble::NoSpace => {
+                StoreError::Full { endpoints, cause }
+            }
             (Kind::Unclear, Effect::Possible) => StoreError::Unknown { endpoints, cause },
             _ => StoreError::Unavailable { endpoints, cause },
         }

@@ -13,7 +13,7 @@ use super::place::Occupancy;
 use super::{Identity, Problem};
 use crate::View;
 use crate::key;
-use crate::record::{BlockRecord, MirrorRecord, Versioned};
+use crate::record::{BlockRecord, Content, MirrorRecord, Versioned};
 use crate::request::{Answer, RequestId};
 use crate::txn::{Compare, Op, Txn};
 use twill_ipam::guard::{Guard, stands};
@@ -266,7 +266,7 @@ impl Terms<'_> {
         let mirror = MirrorRecord {
             epoch: self.epoch,
             nonce: self.nonce.clone(),
-            addresses: BTreeMap::new(),
+            content: Content::default(),
             other: serde_json::Map::new(),
         };
         let when = [

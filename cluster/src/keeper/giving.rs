@@ -138,3 +138,10 @@ pub(super) fn spare(view: &View, holdings: &Holdings, now: twill_ipam::BootTime)
         enough.then(|| (block, pool.name.clone()))
     })
 }
+
+/// The block of a node that is drained that may be given back, with its pool: any that is empty. The tunnel's is not, and
+/// goes with the node.
+pub(super) fn vacated(view: &View, holdings: &Holdings, now: twill_ipam::BootTime) -> Option<(Block, PoolName)> {
+    let pools = &view.config.as_ref()?.value.pools;
+    pools.iter().find_map(|pool| Some((holdings.spare(pool, now, Duration::ZERO)?, pool.name.clone())))
+}

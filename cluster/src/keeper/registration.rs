@@ -27,6 +27,8 @@ pub(super) struct Registration {
     obstacle: Option<Problem>,
     /// Why nothing will be assigned any more in this run.
     end: Option<Problem>,
+    /// What somebody said of draining in this run: by this word, or not.
+    drain: Option<Option<String>>,
 }
 
 /// What an answer meant.
@@ -63,8 +65,22 @@ impl Registration {
 
     /// etcd lost history: the record has to be written again, whatever it says now.
     pub(super) fn restart(&mut self) {
-        let end = self.end.take();
-        *self = Self { end, ..Self::default() };
+        let (end, drain) = (self.end.take(), self.drain.take());
+        *self = Self { end, drain, ..Self::default() };
+    }
+
+    /// The node is to be drained, or not any more. `word` is fresh; a drain that goes on keeps its own.
+    pub(super) fn drain(&mut self, on: bool, word: String) {
+        self.drain = Some(on.then(|| self.drained_by().map_or(word, str::to_owned)));
+    }
+
+    /// The word of the drain that holds. One that is to begin holds at once; one that is to end, until etcd has shown a
+    /// record without it: only so does the record of a node that was cut off tell that it gives no addresses.
+    pub(super) fn drained_by(&self) -> Option<&str> {
+        // What stands in the way may be that the record is another machine's.
+        let known = self.known.as_ref().filter(|_| self.obstacle.is_none());
+        let begun = self.drain.as_ref().and_then(Option::as_deref);
+        begun.or_else(|| known?.value.drain.as_deref())
     }
 
     /// Judges what the view shows under our name. `true`: the record of this run was deleted, and the epoch is over.
@@ -99,6 +115,8 @@ impl Registration {
             Some(record) if !stands(Guard::OwnRecordCompare) => self.known = Some(record.clone()),
             Some(_) => self.end = self.end.take().or(Some(Problem::RecordChanged { node: me.node.clone() })),
             None => {
+                // Whoever deletes a node has done with its drain: if it comes back, it serves.
+                self.drain = None;
                 self.restart();
                 return true;
             }
@@ -122,6 +140,7 @@ impl Registration {
             labels: facts.labels.clone(),
             version: facts.version.clone(),
             disputes: disputes.iter().map(Block::cidr).collect(),
+            drain: self.drain.clone().unwrap_or_else(|| self.drained_by().map(str::to_owned)),
             other,
         };
         let says_the_same = |known: &Versioned<NodeRecord>| {

@@ -1,6 +1,7 @@
 //! The rules over the simulated store: several keepers, each with a node store that is only a map.
 
 mod claiming;
+mod draining;
 mod faults;
 mod histories;
 mod registering;

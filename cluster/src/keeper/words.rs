@@ -48,6 +48,8 @@ pub enum Input {
     Local(Vec<BlockUse>),
     /// What the record is to say. Nothing is written to etcd before this came once.
     Facts(Facts),
+    /// The node is to be drained, or not any more. Until this comes, what its record says goes on.
+    Drain(bool),
     /// What became of a request.
     Answer(RequestId, Answer),
     /// The pause that [`Output::Pause`] asked for is over.

@@ -337,7 +337,7 @@ impl World {
         let name: NodeName = self.machines[n].name.parse().expect("a name");
         let mirror = self.etcd.look(&Range::prefix(&format!("addresses/{name}/")));
         let alive = self.etcd.look(&Range::key(&key::alive(&name)));
-        Found::of(&name, &self.look(), &mirror, &alive)
+        Found::of(&name, &self.look(), &mirror, &alive, 0)
     }
 
     fn delete_node(&mut self) {

@@ -72,6 +72,7 @@ fn within(value: &[u8], longest: usize) -> Result<(), String> {
 fn check_node(record: &NodeRecord) -> Result<(), String> {
     word("machine_id", &record.machine_id)?;
     word("nonce", &record.nonce)?;
+    record.drain.iter().try_for_each(|drain| word("drain", drain))?;
     if record.version.len() > LONGEST_WORD || !is_printable(&record.version) {
         return Err(format!("version: {:?} is not {LONGEST_WORD} printable ASCII characters at most", record.version));
     }

@@ -184,6 +184,7 @@ fn the_longest_legal_record_is_read() {
         labels: conf(64).unwrap().labels.unwrap(),
         version: "9".repeat(128),
         disputes: vec!["fd00:1111:2222:3333:4444:5555:6666:7700/122".parse().unwrap(); 64],
+        drain: None,
         other: serde_json::Map::new(),
     };
     assert_eq!(record.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>(), 4096);

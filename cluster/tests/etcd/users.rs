@@ -2,16 +2,24 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use twill_cluster::EtcdStore;
+use twill_cluster::inquiry::client::Client;
+use twill_cluster::inquiry::desk::Desk;
+use twill_cluster::inquiry::{self, AnswerRecord, Ask, Reply};
+use twill_cluster::mirror::{self, Mirror};
+use twill_cluster::record::Content;
 use twill_cluster::store::{Event, Range, Store, StoreError};
-use twill_cluster::txn::Outcome;
+use twill_cluster::txn::{Compare, Op, Outcome, Txn};
+use twill_cluster::{Census, EtcdStore};
+use twill_conf::NodeName;
 use twill_conf::node::{EtcdConf, Login};
+use twill_ipam::BootTime;
 use twill_testkit::certificates::replace;
 
 use crate::server::Server;
@@ -69,7 +77,11 @@ async fn the_role_of_a_node_suffices_for_a_node_and_for_nothing_else() {
     assert!(writes(&store, "alive/n1").await && store.read(&Range::key("alive/n1")).await.is_ok());
     assert!(writes(&store, "addresses/n1/4/0a2a0000-26").await, "the mirror of {block}");
 
-    for key in ["nodes/n10", "nodes/n2", "config", "alive/n2", "addresses/n2/4/0a2a0000-26"] {
+    assert!(writes(&store, "answers/n1/a-1").await);
+    assert!(store.read(&twill_cluster::inquiry::requests_to(&"n1".parse().unwrap())).await.is_ok());
+    let requests = ["requests/n1/a-1", "requests/n2/a-1", "answers/n2/a-1"];
+    let others = ["nodes/n10", "nodes/n2", "config", "alive/n2", "addresses/n2/4/0a2a0000-26"];
+    for key in others.into_iter().chain(requests) {
         let denied = store.commit(&puts(&[key])).await.unwrap_err();
         assert!(matches!(denied, StoreError::Unavailable { .. }), "{denied:?}");
         let words = format!("permission denied: this writes /twill/v1/{key}, and no role of user n1 allows");
@@ -80,6 +92,57 @@ async fn the_role_of_a_node_suffices_for_a_node_and_for_nothing_else() {
     let mut events = store.watch(Range { start: "addresses/".into(), end: "blocks0".into() });
     let Event::Lost(denied) = next(&mut events).await else { panic!("a watch that is denied says so") };
     assert!(denied.contains("permission denied"), "{denied}");
+}
+
+#[tokio::test]
+async fn a_node_answers_an_operator_with_its_role_and_mirrors_what_it_gave_out() {
+    let Some(etcd) = WithUsers::start(&[]).await else { return };
+    let me: NodeName = "n1".parse().unwrap();
+    let (node, operator) = (etcd.store("n1", "n1"), etcd.store("root", "root"));
+    let block = join(node.clone(), "n1".into()).await;
+    let served = tokio::spawn({
+        let (node, me) = (node.clone(), me.clone());
+        async move {
+            let mut desk = Desk::new(&me);
+            let mut events = node.watch(inquiry::requests_to(&me));
+            loop {
+                desk.hear(events.recv().await.unwrap());
+                while let Some(letter) = desk.next(BootTime::now()) {
+                    let Ok(request) = inquiry::read_ask(&letter.value) else { panic!("{letter:?}") };
+                    assert_eq!(request.ask, Ask::Drain { on: true });
+                    let reply = AnswerRecord { version: "7".into(), reply: Reply::Drain { on: true } };
+                    let lease = Some(node.grant(Duration::from_secs(60)).await.unwrap());
+                    let (key, value) = (inquiry::answer_key(&me, &letter.id), serde_json::to_vec(&reply).unwrap());
+                    let stands =
+                        Compare::Modified { key: inquiry::request_key(&me, &letter.id), revision: letter.revision };
+                    let txn = Txn { when: vec![stands], then: vec![Op::Put { key, value, lease }] };
+                    assert!(matches!(node.commit(&txn).await, Ok(Outcome::Done(_))));
+                }
+            }
+        }
+    });
+    let mut client = Client::new("00ff".into(), "a test".into(), Duration::from_secs(20));
+    let answer = client.ask_one(&operator, &me, Ask::Drain { on: true }).await.unwrap();
+    assert_eq!(answer, Ok(Reply::Drain { on: true }));
+    served.abort();
+    for range in ["requests/", "answers/"] {
+        assert_eq!(operator.read(&Range::prefix(range)).await.unwrap().entries, [], "nothing is left in {range}");
+    }
+
+    let census = Census::read(&operator).await.unwrap();
+    let mut mirror = Mirror::new(me.clone(), "run".into());
+    mirror.step(mirror::Input::Epoch(Some(census.view.nodes[&me].created)), BootTime::default());
+    mirror.step(mirror::Input::View(Arc::new(census.view)), BootTime::default());
+    let given = Content { cools_until: Some(7), ..Content::default() };
+    let mut input = mirror::Input::Contents([(block, given.clone())].into());
+    // The first write of a run waits a second at most; then a read and a write.
+    for now in [2, 3, 4] {
+        let outputs = mirror.step(input.clone(), BootTime(Duration::from_secs(now)));
+        let Some(mirror::Output::Order(order)) = outputs.first() else { break };
+        input = mirror::Input::Answer(order.perform(&node).await, Duration::ZERO);
+    }
+    assert!(matches!(input, mirror::Input::Answer(mirror::Answer::Written(_), _)), "{input:?}");
+    assert_eq!(Census::read(&operator).await.unwrap().content(block), Some(&given));
 }
 
 /// How many logins etcd has refused, by its own count.

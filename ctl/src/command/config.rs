@@ -61,7 +61,7 @@ async fn replace(store: &impl Store, new: &ClusterConf) -> Result<Applied, Error
         match store.commit(&txn).await {
             Ok(Outcome::Done(revision)) => return Ok(Applied { revision, previous, changes }),
             Ok(Outcome::Refused(_)) => {}
-            Err(error @ StoreError::Unknown { .. }) => {
+            Err(error @ (StoreError::Unknown { .. } | StoreError::Full { .. })) => {
                 let revision = after_lost_answer(store, read, new, error).await?;
                 return Ok(Applied { revision, previous, changes });
             }

@@ -1,18 +1,22 @@
-//! `twillctl ipam`.
+//! `twillctl ipam show` and `attempts`.
 
-use twill_ipam::store::Role;
+use twill_cluster::Census;
+use twill_conf::NodeName;
+use twill_ipam::store::{Inventory, Role};
 use twill_ipam::{BootTime, Store};
 
-use crate::access;
+use crate::access::{self, Picture};
+use crate::arguments::ShowFlags;
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
+use crate::report::addresses::{Addresses, Sources};
 use crate::report::attempts::Attempts;
 use crate::report::ipam::{Ipam, LocalState};
 
 /// The cluster's half comes from etcd, this node's from its store. Where one cannot be read the other is shown all the
 /// same, with a word about it.
-pub(super) async fn show(place: &Place) -> Result<Report, Error> {
+pub(super) async fn show(flags: &ShowFlags, place: &Place) -> Result<Report, Error> {
     let mut unknown = Vec::new();
     let local = match local(place) {
         Ok(local) => local,
@@ -21,19 +25,64 @@ pub(super) async fn show(place: &Place) -> Result<Report, Error> {
             None
         }
     };
-    let picture = if place.etcd.is_none() && local.is_some() {
-        None
-    } else {
-        match access::picture(&access::connect(place)?).await {
-            Ok(picture) => Some(picture),
-            Err(cause) if local.is_some() => {
-                unknown.push(cause.to_string());
-                None
-            }
-            Err(cause) => return Err(cause),
+    let cluster = match read(flags, place, local.is_some()).await {
+        Ok(cluster) => cluster,
+        Err(cause) if local.is_some() => {
+            unknown.push(cause.to_string());
+            Cluster::default()
         }
+        Err(cause) => return Err(cause),
     };
-    Ok(Report::Ipam(Ipam::new(picture.as_ref(), local, unknown)))
+    if !flags.asks() {
+        return Ok(Report::Ipam(Ipam::new(cluster.picture.as_ref(), local, unknown)));
+    }
+    let (now, boot) = (access::now(), local.as_ref().map(|local| local.now.0).unwrap_or_default());
+    let boot = std::time::Duration::from_secs(now).saturating_sub(boot);
+    let sources = Sources { census: cluster.census, store: local.map(|local| local.inventory), boot, now };
+    find(flags, &sources, unknown).map(Report::Addresses)
+}
+
+/// What etcd has: the overview needs no mirrors.
+#[derive(Debug, Default)]
+struct Cluster {
+    picture: Option<Picture>,
+    census: Option<Census>,
+}
+
+async fn read(flags: &ShowFlags, place: &Place, is_node: bool) -> Result<Cluster, Error> {
+    if place.etcd.is_none() && is_node {
+        return Ok(Cluster::default());
+    }
+    let store = access::connect(place)?;
+    if flags.asks() {
+        return Ok(Cluster { census: Some(access::census(&store).await?), picture: None });
+    }
+    Ok(Cluster { picture: Some(access::picture(&store).await?), census: None })
+}
+
+fn find(flags: &ShowFlags, sources: &Sources, unknown: Vec<String>) -> Result<Addresses, Error> {
+    if let Some(ip) = flags.ip {
+        Ok(sources.of_ip(ip, unknown))
+    } else if let Some(name) = &flags.node {
+        sources.of_node(name, unknown).ok_or_else(|| no_node(name))
+    } else if let Some(pod) = &flags.pod {
+        let found = sources.of_pod(pod, unknown);
+        match found.addresses.as_deref() {
+            Some([]) if found.unknown.is_empty() => {
+                Err(Error::NotFound(format!("no pod {pod} has an address, as far as the nodes have told")))
+            }
+            _ => Ok(found),
+        }
+    } else if flags.blocks {
+        Ok(sources.all_blocks(unknown))
+    } else {
+        Ok(sources.pools(unknown))
+    }
+}
+
+/// There is no such node.
+pub(super) fn no_node(name: &NodeName) -> Error {
+    Error::NotFound(format!("there is no node {name}: 'twillctl node list' shows those that there are"))
 }
 
 /// What failed on this node; etcd is not asked.
@@ -45,10 +94,13 @@ pub(super) fn attempts(place: &Place) -> Result<Report, Error> {
 
 /// What this node's store holds; `None` where this machine is no node, or was none since it booted.
 fn local(place: &Place) -> Result<Option<LocalState>, twill_ipam::Error> {
-    let Some(store) = store(place)? else { return Ok(None) };
     let now = BootTime::now();
-    let (node, blocks, attachments) = (store.node()?, store.blocks(now)?, store.attachments()?);
-    Ok(Some(LocalState { now, node, blocks, attachments }))
+    let inventory = inventory(place, now)?;
+    Ok(inventory.map(|inventory| LocalState { now, inventory }))
+}
+
+fn inventory(place: &Place, now: BootTime) -> Result<Option<Inventory>, twill_ipam::Error> {
+    store(place)?.map(|store| store.inventory(now)).transpose()
 }
 
 fn store(place: &Place) -> Result<Option<Store>, twill_ipam::Error> {

@@ -1,22 +1,57 @@
-//! `twillctl node`: delete.
+//! `twillctl node`: list, show, drain and delete.
 
+use std::time::Duration;
+
+use twill_cluster::inquiry::client::other_answer;
+use twill_cluster::inquiry::{Ask, Reply};
 use twill_cluster::removal::Found;
 use twill_cluster::store::Store;
 use twill_cluster::txn::Outcome;
 use twill_conf::NodeName;
 
+use super::ipam::no_node;
 use crate::access;
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::node::Deleted;
+use crate::report::addresses::Sources;
+use crate::report::node::{Deleted, Drained, NodeShown, Nodes};
+
+pub(super) async fn list(place: &Place) -> Result<Report, Error> {
+    let sources = sources(&access::connect(place)?).await?;
+    Ok(Report::Nodes(Nodes::new(&sources).expect("etcd was read")))
+}
+
+pub(super) async fn show(name: &NodeName, place: &Place) -> Result<Report, Error> {
+    let sources = sources(&access::connect(place)?).await?;
+    NodeShown::new(&sources, name).map(|shown| Report::Node(Box::new(shown))).ok_or_else(|| no_node(name))
+}
+
+/// By etcd alone.
+async fn sources(store: &impl Store) -> Result<Sources, Error> {
+    let census = Some(access::census(store).await?);
+    Ok(Sources { census, store: None, boot: Duration::ZERO, now: access::now() })
+}
+
+pub(super) async fn drain(name: &NodeName, on: bool, patience: Duration, place: &Place) -> Result<Report, Error> {
+    let store = access::connect(place)?;
+    if !sources(&store).await?.census.is_some_and(|census| census.view.nodes.contains_key(name)) {
+        return Err(no_node(name));
+    }
+    let answer = access::client(patience)?.ask_one(&store, name, Ask::Drain { on }).await.map_err(Error::Etcd)?;
+    let not_done = |cause| Error::NotAnswered { node: name.clone(), cause };
+    match answer.map_err(not_done)? {
+        Reply::Drain { on: is } if is == on => Ok(Report::Drained(Drained::new(&sources(&store).await?, name, on))),
+        _ => Err(not_done(other_answer())),
+    }
+}
 
 pub(super) async fn delete(name: &NodeName, machine_is_off: bool, place: &Place) -> Result<Report, Error> {
     remove(&access::connect(place)?, name, machine_is_off).await.map(Report::Deleted)
 }
 
 async fn remove(store: &impl Store, name: &NodeName, machine_is_off: bool) -> Result<Deleted, Error> {
-    let found = Found::read(store, name).await.map_err(Error::Etcd)?;
+    let found = Found::read(store, name, access::now()).await.map_err(Error::Etcd)?;
     let mut deleted = Deleted { node: name.clone(), blocks: found.blocks.len() };
     for txn in found.plan(machine_is_off).map_err(Error::NotDeleted)? {
         match store.commit(&txn).await.map_err(Error::Unsure)? {
@@ -25,7 +60,7 @@ async fn remove(store: &impl Store, name: &NodeName, machine_is_off: bool) -> Re
         }
     }
     // What it claimed between the reading and the deletion: its epoch is over now, so nothing more can come.
-    let rest = Found::read(store, name).await.map_err(Error::Etcd)?;
+    let rest = Found::read(store, name, access::now()).await.map_err(Error::Etcd)?;
     deleted.blocks += rest.blocks.len();
     for txn in rest.rest().map_err(Error::NotDeleted)? {
         store.commit(&txn).await.map_err(Error::Unsure)?;

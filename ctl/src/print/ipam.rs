@@ -43,7 +43,10 @@ fn local(local: &Local) -> [String; 3] {
             age(pod.age_seconds),
         ]
     };
-    let name = local.node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name}"));
+    let mut name = local.node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name}"));
+    if local.draining {
+        name += " (being drained)";
+    }
     let blocks = ["BLOCK", "POOL", "STATE", "ASSIGNED", "COOLING", "OF", "TUNNEL"];
     let pods = ["POD", "NETWORK", "INTERFACE", "HOST INTERFACE", "ADDRESSES", "STATE", "AGE"];
     [

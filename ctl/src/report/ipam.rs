@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use twill_cluster::View;
 use twill_conf::{NodeName, PoolName};
-use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
+use twill_ipam::store::{BlockState, BlockUse, Inventory, Origin};
 use twill_ipam::{Attachment, BootTime, State};
 
 use super::pools::{PoolUse, pool_of};
@@ -46,6 +46,8 @@ pub(crate) struct Owned {
 pub(crate) struct Local {
     /// Its name; absent where no daemon ran in this boot.
     pub(crate) node: Option<String>,
+    /// No new pod gets an address here.
+    pub(crate) draining: bool,
     pub(crate) blocks: Vec<LocalBlock>,
     pub(crate) pods: Vec<Pod>,
 }
@@ -87,9 +89,7 @@ pub(crate) struct Pod {
 #[derive(Debug)]
 pub(crate) struct LocalState {
     pub(crate) now: BootTime,
-    pub(crate) node: Option<Node>,
-    pub(crate) blocks: Vec<BlockUse>,
-    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) inventory: Inventory,
 }
 
 impl Ipam {
@@ -120,9 +120,9 @@ impl Cluster {
 /// Blocks that this node assigns from and that etcd does not give it.
 fn disputes<'a>(view: &'a View, local: &'a LocalState) -> impl Iterator<Item = Problem> + 'a {
     let open = |block: &&BlockUse| block.state == BlockState::Open && block.origin == Origin::Cluster;
-    let name = local.node.iter().map(|node| node.name.as_str());
+    let name = local.inventory.node.iter().map(|node| node.name.as_str());
     name.flat_map(move |name| {
-        local.blocks.iter().filter(open).filter_map(move |here| {
+        local.inventory.blocks.iter().filter(open).filter_map(move |here| {
             let owner = view.blocks.get(&here.block).map(|record| record.value.node.as_str());
             let what = match owner {
                 Some(owner) if owner == name => return None,
@@ -137,11 +137,13 @@ fn disputes<'a>(view: &'a View, local: &'a LocalState) -> impl Iterator<Item = P
 
 impl Local {
     fn new(local: LocalState) -> Self {
-        let mut pods: Vec<Pod> = local.attachments.iter().map(|attachment| Pod::new(attachment, local.now)).collect();
+        let LocalState { now, inventory } = local;
+        let mut pods: Vec<Pod> = inventory.attachments.iter().map(|attachment| Pod::new(attachment, now)).collect();
         pods.sort_by(|a, b| (&a.pod, &a.container, &a.interface).cmp(&(&b.pod, &b.container, &b.interface)));
         Self {
-            node: local.node.map(|node| node.name),
-            blocks: local.blocks.into_iter().map(LocalBlock::new).collect(),
+            draining: inventory.node.as_ref().is_some_and(|node| node.drain.is_some()),
+            node: inventory.node.map(|node| node.name),
+            blocks: inventory.blocks.into_iter().map(LocalBlock::new).collect(),
             pods,
         }
     }

@@ -1,7 +1,72 @@
 //! What `twillctl node` reports.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 use serde::Serialize;
+use twill_cluster::{Census, NodeRecord, Versioned};
 use twill_conf::NodeName;
+use twill_ipam::Block;
+
+use super::addresses::{BlockRow, Sources};
+use super::problems::{self, Problem};
+
+/// All nodes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Nodes {
+    /// etcd's revision.
+    pub(crate) revision: i64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeShown {
+    /// etcd's revision.
+    pub(crate) revision: i64,
+    #[serde(flatten)]
+    pub(crate) node: Node,
+    /// Its blocks with their use.
+    pub(crate) own_blocks: Vec<BlockRow>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A node as its record, its blocks and its mirrors describe it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) machine_id: String,
+    /// Whether its daemon renewed its lease within the last minute.
+    pub(crate) alive: bool,
+    /// Whether it gives no new pod an address.
+    pub(crate) draining: bool,
+    /// The daemon's version.
+    pub(crate) version: String,
+    pub(crate) underlay: Vec<IpAddr>,
+    pub(crate) tunnel: Vec<IpAddr>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// How many blocks it owns.
+    pub(crate) blocks: usize,
+    /// Addresses that pods have, as far as it has told.
+    pub(crate) used: u64,
+    pub(crate) cooling: u64,
+    pub(crate) free: u64,
+    /// Blocks in which it has pods although they are another node's.
+    pub(crate) disputes: Vec<IpNetwork>,
+}
+
+/// A node is being drained, or not any more.
+#[derive(Debug, Serialize)]
+pub(crate) struct Drained {
+    pub(crate) node: NodeName,
+    pub(crate) draining: bool,
+    /// Addresses that pods have there still, as far as it has told.
+    pub(crate) used: u64,
+    /// Blocks that it owns still.
+    pub(crate) blocks: usize,
+}
 
 /// A node was deleted.
 #[derive(Debug, Serialize)]
@@ -11,3 +76,83 @@ pub(crate) struct Deleted {
     /// How many blocks others may have now.
     pub(crate) blocks: usize,
 }
+
+impl Nodes {
+    /// Of all nodes, by etcd alone.
+    pub(crate) fn new(sources: &Sources) -> Option<Self> {
+        let census = sources.census.as_ref()?;
+        let view = &census.view;
+        let nodes = view.nodes.keys().filter_map(|name| Node::new(sources, name)).map(|(node, _)| node).collect();
+        let mut problems: Vec<Problem> =
+            view.nodes.iter().flat_map(|(name, record)| of_node(census, name, record)).collect();
+        problems.extend(problems::unreadable(view).into_iter().filter(|problem| problem.subject.starts_with("node ")));
+        problems.sort();
+        problems.dedup();
+        Some(Self { revision: view.revision, nodes, problems })
+    }
+}
+
+impl NodeShown {
+    /// Of one node; `None` where there is none of this name.
+    pub(crate) fn new(sources: &Sources, name: &NodeName) -> Option<Self> {
+        let census = sources.census.as_ref()?;
+        let (node, own_blocks) = Node::new(sources, name)?;
+        let problems = of_node(census, name, census.view.nodes.get(name)?);
+        Some(Self { revision: census.view.revision, node, own_blocks, problems })
+    }
+}
+
+fn of_node(census: &Census, name: &NodeName, record: &Versioned<NodeRecord>) -> Vec<Problem> {
+    let mut problems = problems::node(&census.view, name, record, census.alive.contains(name));
+    problems.extend(record.value.disputes.iter().map(|cidr| {
+        let owner = Block::new(*cidr).and_then(|block| census.view.blocks.get(&block));
+        let whose = owner.map_or("another node".to_owned(), |record| record.value.node.to_string());
+        let what = format!("it has pods in {cidr}, which is {whose}'s now: nobody assigns more of that");
+        Problem::new(
+            format!("node {name}"),
+            what,
+            format!("restart those pods of {name}, or delete it if it is gone for good"),
+        )
+    }));
+    problems
+}
+
+impl Node {
+    fn new(sources: &Sources, name: &NodeName) -> Option<(Self, Vec<BlockRow>)> {
+        let census = sources.census.as_ref()?;
+        let record = &census.view.nodes.get(name)?.value;
+        let blocks = census.view.blocks_of(name).map(|block| sources.block_row(block, name.clone()));
+        let blocks: Vec<BlockRow> = blocks.collect();
+        let sum = |of: fn(&BlockRow) -> Option<u64>| blocks.iter().filter_map(of).fold(0, u64::saturating_add);
+        let underlay = [record.underlay.address(false), record.underlay.address(true)];
+        let tunnel = [record.tunnel.ipv4.map(IpAddr::V4), record.tunnel.ipv6.map(IpAddr::V6)];
+        let node = Self {
+            name: name.clone(),
+            machine_id: record.machine_id.clone(),
+            alive: census.alive.contains(name),
+            draining: record.drain.is_some(),
+            version: record.version.clone(),
+            underlay: underlay.into_iter().flatten().collect(),
+            tunnel: tunnel.into_iter().flatten().collect(),
+            labels: record.labels.clone(),
+            blocks: blocks.len(),
+            used: sum(|row| row.used),
+            cooling: sum(|row| row.cooling),
+            free: sum(|row| row.free),
+            disputes: record.disputes.clone(),
+        };
+        Some((node, blocks))
+    }
+}
+
+impl Drained {
+    /// How far it is.
+    pub(crate) fn new(sources: &Sources, name: &NodeName, draining: bool) -> Self {
+        let node = Node::new(sources, name).map(|(node, _)| (node.used, node.blocks));
+        let (used, blocks) = node.unwrap_or_default();
+        Self { node: name.clone(), draining, used, blocks }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,12 @@ pub(crate) fn pool_of(view: &View, block: Block) -> Option<&PoolName> {
     pools.into_iter().find(|pool| lies_in(block, pool)).map(|pool| &pool.name)
 }
 
+/// The pool that an address lies in.
+pub(crate) fn pool_at(view: &View, ip: std::net::IpAddr) -> Option<&PoolName> {
+    let pools = view.config.iter().flat_map(|config| &config.value.pools);
+    pools.into_iter().find(|pool| pool.cidr.contains(ip)).map(|pool| &pool.name)
+}
+
 fn lies_in(block: Block, pool: &Pool) -> bool {
     pool.cidr.prefix() <= block.cidr().prefix() && pool.cidr.contains(block.first())
 }

@@ -24,6 +24,14 @@ impl Problem {
 
 /// The configuration's absence, records that cannot be read, and what in the others no node believes.
 pub(crate) fn faults(view: &View) -> Vec<Problem> {
+    let mut problems = unreadable(view);
+    let fix = "it is left out; put right the record that is wrong, or delete the node that is gone";
+    problems.extend(twill_fabric::judge(view).into_iter().map(|what| Problem::new("records", what, fix)));
+    problems
+}
+
+/// The configuration's absence, and records that cannot be read.
+pub(crate) fn unreadable(view: &View) -> Vec<Problem> {
     let mut problems: Vec<Problem> = view.faults.iter().map(|(key, cause)| fault(key, cause)).collect();
     if view.config.is_none() && !view.faults.contains_key(key::CONFIG) {
         let what = "there is none: no node can claim a block";
@@ -33,8 +41,6 @@ pub(crate) fn faults(view: &View) -> Vec<Problem> {
             "make one with 'twillctl config init FILE', then 'twillctl config apply FILE'",
         ));
     }
-    let fix = "it is left out; put right the record that is wrong, or delete the node that is gone";
-    problems.extend(twill_fabric::judge(view).into_iter().map(|what| Problem::new("records", what, fix)));
     problems
 }
 
@@ -101,7 +107,7 @@ pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>,
     }
     for (family, ipv6) in [("IPv4", false), ("IPv6", true)] {
         let wanted = config.value.pools.iter().any(|pool| pool.cidr.is_ipv6() == ipv6);
-        if wanted && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6) {
+        if wanted && record.value.drain.is_none() && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6) {
             let what = format!("it has no {family} block: it can give no pod an {family} address");
             let fix = format!("look at the log of twilld on {name}; is a pool used up?");
             problems.push(Problem::new(&subject, what, fix));

@@ -42,6 +42,7 @@ impl Sample {
             labels: Default::default(),
             version: String::new(),
             disputes: Vec::new(),
+            drain: None,
             other: Default::default(),
         };
         let created = i64::from(number) * 10;

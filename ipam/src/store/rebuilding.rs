@@ -80,6 +80,35 @@ pub(super) fn rebuild(
     Ok(Rebuilt { added, disputed: disputed.into_iter().collect() })
 }
 
+/// Adds one attachment, if it was seen, is not there, and all its addresses are nobody's.
+pub(super) fn adopt(conn: &Connection, hash: KeyHash, seen: &Observed, now: BootTime) -> Result<bool, Error> {
+    let (owners, disputed) = owners(seen);
+    let Some(addresses) = owners.get(&hash) else { return Ok(false) };
+    let is_its = |(other, addresses): &(KeyHash, Vec<IpAddr>)| {
+        *other == hash && addresses.iter().any(|ip| disputed.contains(ip))
+    };
+    if seen.attachments.iter().any(is_its) {
+        return Ok(false);
+    }
+    let is_anybodys = |ip: &IpAddr| {
+        conn.query_row("SELECT EXISTS (SELECT 1 FROM address WHERE ip = ?1 AND cooling IS NULL)", [Ip(*ip)], |row| {
+            row.get(0)
+        })
+    };
+    for ip in addresses {
+        if is_anybodys(ip).map_err(sqlite("looking for an address"))? {
+            return Ok(false);
+        }
+    }
+    let Some(id) = add_attachment(conn, hash, now)? else { return Ok(false) };
+    if let Some(extras) = seen.extras.get(&hash) {
+        attachments::set_extras(conn, id, extras)?;
+    }
+    add_addresses(conn, &blocks::all(conn)?, Use::Attachment(id), addresses)?;
+    blocks::recount(conn).map_err(sqlite("counting addresses"))?;
+    Ok(true)
+}
+
 /// The addresses that each attachment alone has, and those that are claimed by two.
 fn owners(observed: &Observed) -> (BTreeMap<KeyHash, Vec<IpAddr>>, BTreeSet<IpAddr>) {
     let mut claims: BTreeMap<IpAddr, BTreeSet<KeyHash>> = BTreeMap::new();

@@ -103,6 +103,9 @@ pub(super) struct Supply {
 /// The open blocks of the wanted pools, for each family that the node has.
 pub(super) fn of_cluster(conn: &Connection, pools: &[PoolName]) -> Result<Vec<Supply>, Error> {
     let node = node::node(conn)?.ok_or(Error::NotReady)?;
+    if node.drain.is_some() {
+        return Err(Error::Draining { node: node.name });
+    }
     let blocks = blocks::all(conn)?;
     let families = [(Family::V4, node.ipv4), (Family::V6, node.ipv6)];
     let families: Vec<_> = families.into_iter().filter_map(|(family, has)| has.then_some(family)).collect();

@@ -23,7 +23,7 @@ pub struct Schema {
 
 impl Schema {
     /// What this program makes.
-    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE, EXTRAS] };
+    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE, EXTRAS, DRAIN] };
 
     /// The version of a file that all steps have made.
     pub fn version(self) -> i64 {
@@ -147,3 +147,7 @@ CREATE VIEW assignment AS
 /// A column, and not tables of ports and limits: whoever deletes the row, an older plugin too, takes it along; nobody
 /// reads more of the schema than before; and what has none of it costs nothing.
 const EXTRAS: &str = "ALTER TABLE attachment ADD COLUMN extras TEXT";
+
+/// Minor version 2: the word of the drain, where the node is being drained. A plugin that does not know the column gives
+/// addresses all the same.
+const DRAIN: &str = "ALTER TABLE node ADD COLUMN drain TEXT";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use twill_ipam::attachment::{AttachmentId, Key, KeyHash, Pod as PodName};
+use twill_ipam::store::Node;
 
 use super::*;
 use crate::arguments::Output;
@@ -57,13 +58,16 @@ fn local(blocks: Vec<BlockUse>) -> LocalState {
     let pod = PodName { namespace: "shop".into(), name: "cart".into() };
     LocalState {
         now: BootTime(Duration::from_secs(160)),
-        node: Some(Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: vec![] }),
-        blocks,
-        attachments: vec![
-            attachment(1, None, None, State::Attached),
-            attachment(2, Some(key("c2")), Some(pod), State::Attached),
-            attachment(3, Some(key("c1")), None, State::Deleting),
-        ],
+        inventory: Inventory {
+            node: Some(Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: vec![], drain: None }),
+            blocks,
+            attachments: vec![
+                attachment(1, None, None, State::Attached),
+                attachment(2, Some(key("c2")), Some(pod), State::Attached),
+                attachment(3, Some(key("c1")), None, State::Deleting),
+            ],
+            ..Inventory::default()
+        },
     }
 }
 

@@ -1,0 +1,136 @@
+//! Requests to a node: what an operator may ask a daemon, through etcd, and what it answers.
+//!
+//! The fixed list of [`Ask`] is all that can be asked: no request carries a command, a path or code. A request is a key
+//! `requests/<node>/<id>` on a lease, so that it is forgotten where nobody answers; the answer a key
+//! `answers/<node>/<id>` on a lease of its own. A node answers only while the request stands, once, and acts only after it has
+//! read the request once more: one whose time is over does nothing. What is long is asked for page by page, so that no
+//! answer is longer than [`LONGEST_ANSWER`].
+//!
+//! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
+//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`.
+
+pub mod client;
+pub mod desk;
+mod page;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use twill_conf::NodeName;
+
+use crate::store::Range;
+
+pub use page::{Fault, LiveAddress, LiveBlock, Page, Stray};
+
+/// A longer request is not read, in bytes.
+pub const LONGEST_REQUEST: usize = 16 << 10;
+/// An answer is no longer, in bytes. etcd takes 1.5 MiB.
+pub const LONGEST_ANSWER: usize = 256 << 10;
+/// So many rows or links are mended by one request.
+pub const MOST_MENDED: usize = 256;
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// What is in use here, by the node store and the kernel: a page of it.
+    Addresses {
+        /// Begin behind this address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<IpAddr>,
+    },
+    /// Drain the node, or end that.
+    Drain {
+        /// Which of the two.
+        on: bool,
+    },
+    /// Mend what [`Ask::Addresses`] showed to be wrong, under the lock of each attachment, and only where it is so still.
+    Mend {
+        /// Rows of attachments whose link is missing, or whose ADD or DEL was killed half-way, by number.
+        #[serde(default)]
+        rows: Vec<i64>,
+        /// Host ends without a row: they are taken over.
+        #[serde(default)]
+        links: Vec<String>,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Ask::Addresses`].
+    Addresses(Page),
+    /// To [`Ask::Drain`]: the record in etcd says so now.
+    Drain {
+        /// Whether the node is being drained.
+        on: bool,
+    },
+    /// To [`Ask::Mend`].
+    Mend {
+        /// What was mended, a sentence each.
+        done: Vec<String>,
+        /// What was left, and why.
+        left: Vec<String>,
+    },
+    /// This version does not know what was asked, and did nothing.
+    Unsupported {
+        /// What was not understood.
+        cause: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why not.
+        cause: String,
+    },
+}
+
+/// The value of a request's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Who asks, for the log.
+    pub from: String,
+    /// What.
+    pub ask: Ask,
+}
+
+/// The value of an answer's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerRecord {
+    /// The version of the daemon.
+    pub version: String,
+    /// What it says.
+    pub reply: Reply,
+}
+
+/// `requests/<node>/<id>`.
+pub fn request_key(node: &NodeName, id: &str) -> String {
+    format!("requests/{node}/{id}")
+}
+
+/// `answers/<node>/<id>`.
+pub fn answer_key(node: &NodeName, id: &str) -> String {
+    format!("answers/{node}/{id}")
+}
+
+/// All requests to a node.
+pub fn requests_to(node: &NodeName) -> Range {
+    Range::prefix(&format!("requests/{node}/"))
+}
+
+/// Reads what was asked, or says what is to be answered instead.
+pub fn read_ask(value: &[u8]) -> Result<RequestRecord, Reply> {
+    if value.len() > LONGEST_REQUEST {
+        let cause = format!("the request has {} bytes, at most {LONGEST_REQUEST} are read", value.len());
+        return Err(Reply::Failed { cause });
+    }
+    serde_json::from_slice(value).map_err(|error| Reply::Unsupported { cause: printable(&error.to_string()) })
+}
+
+/// One line of bounded length: parsers repeat what they found.
+fn printable(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The side of `twillctl`: sends requests, and waits for the answers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout_at};
+use twill_conf::NodeName;
+
+use super::{AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord, answer_key, request_key};
+use crate::store::{Event, Range, Store, StoreError};
+use crate::txn::{Op, Txn};
+use crate::view::{Change, Entry};
+
+/// So many nodes are asked at once.
+const AT_ONCE: usize = 128;
+/// So many keys are written or deleted in one transaction.
+const IN_ONE: usize = 100;
+/// A request stands for so long after the time that is waited for.
+const LINGERS: Duration = Duration::from_secs(10);
+
+/// Whoever asks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// A word that nobody else has, as 16 hexadecimal digits: IDs begin with it.
+    pub word: String,
+    /// Who asks, for the log of the nodes.
+    pub from: String,
+    /// How long an answer is waited for.
+    pub patience: Duration,
+    /// Requests so far.
+    rounds: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    /// None came in time.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// What came is none.
+    #[error("its answer cannot be read: {0}")]
+    Garbage(String),
+    /// The node does not know the question.
+    #[error("twilld {version} there does not know the question ({cause})")]
+    Unsupported {
+        /// Of which version it is.
+        version: String,
+        /// What it does not know.
+        cause: String,
+    },
+    /// The node could not do it.
+    #[error("it could not: {0}")]
+    Failed(String),
+}
+
+/// What became of requests, a node each.
+pub type Answers<T> = BTreeMap<NodeName, Result<T, Silence>>;
+
+impl Client {
+    /// One that has asked nothing yet.
+    pub fn new(word: String, from: String, patience: Duration) -> Self {
+        Self { word, from, patience, rounds: 0 }
+    }
+
+    /// What is in use on these nodes, all pages.
+    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: &[NodeName]) -> Result<Answers<Page>, StoreError> {
+        let mut found: Answers<Page> = BTreeMap::new();
+        let mut asks: Vec<(NodeName, Ask)> =
+            nodes.iter().map(|node| (node.clone(), Ask::Addresses { after: None })).collect();
+        while !asks.is_empty() {
+            let asked: BTreeMap<NodeName, Ask> = asks.iter().cloned().collect();
+            for (node, reply) in self.ask(store, std::mem::take(&mut asks)).await? {
+                match reply {
+                    Ok(Reply::Addresses(page)) => match Self::gather(&mut found, &node, page, &asked) {
+                        Ok(Some(after)) => asks.push((node, Ask::Addresses { after: Some(after) })),
+                        Ok(None) => {}
+                        Err(silence) => drop(found.insert(node, Err(silence))),
+                    },
+                    Ok(_) => drop(found.insert(node, Err(other_answer()))),
+                    Err(silence) => drop(found.insert(node, Err(silence))),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a page to those before it, and says from where on the next is to be asked for.
+    fn gather(
+        found: &mut Answers<Page>,
+        node: &NodeName,
+        page: Page,
+        asked: &BTreeMap<NodeName, Ask>,
+    ) -> Result<Option<IpAddr>, Silence> {
+        let before = match asked.get(node) {
+            Some(Ask::Addresses { after }) => *after,
+            _ => None,
+        };
+        let last = page.addresses.last().map(|address| address.ip);
+        let goes_on = page.addresses.iter().all(|address| before.is_none_or(|before| before < address.ip));
+        if !goes_on || (page.more && last.is_none()) {
+            return Err(Silence::Garbage("a page does not go on from the one before it".into()));
+        }
+        let next = last.filter(|_| page.more);
+        match found.get_mut(node) {
+            Some(Ok(known)) => known.addresses.extend(page.addresses),
+            _ => drop(found.insert(node.clone(), Ok(page))),
+        }
+        Ok(next)
+    }
+
+    /// Asks one node.
+    pub async fn ask_one<S: Store>(
+        &mut self,
+        store: &S,
+        node: &NodeName,
+        ask: Ask,
+    ) -> Result<Result<Reply, Silence>, StoreError> {
+        let mut answers = self.ask(store, vec![(node.clone(), ask)]).await?;
+        Ok(answers.remove(node).unwrap_or(Err(Silence::Timeout(self.patience))))
+    }
+
+    /// Asks each node something, and waits for all. One answer for each node that was asked.
+    pub async fn ask<S: Store>(&mut self, store: &S, asks: Vec<(NodeName, Ask)>) -> Result<Answers<Reply>, StoreError> {
+        let mut answers = BTreeMap::new();
+        let mut events = store.watch(Range::prefix("answers/"));
+        for some in asks.chunks(AT_ONCE) {
+            answers.extend(self.round(store, &mut events, some).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn round<S: Store>(
+        &mut self,
+        store: &S,
+        events: &mut Receiver<Event>,
+        asks: &[(NodeName, Ask)],
+    ) -> Result<Answers<Reply>, StoreError> {
+        self.rounds += 1;
+        let id = format!("{}-{}", self.word, self.rounds);
+        let lease = Some(store.grant(self.patience + LINGERS).await?);
+        let put = |(node, ask): &(NodeName, Ask)| {
+            let record = RequestRecord { from: self.from.clone(), ask: ask.clone() };
+            let value = serde_json::to_vec(&record).expect("a record has string keys and finite numbers");
+            Op::Put { key: request_key(node, &id), value, lease }
+        };
+        let deadline = Instant::now() + self.patience;
+        for some in asks.chunks(IN_ONE) {
+            store.commit(&Txn { when: Vec::new(), then: some.iter().map(put).collect() }).await?;
+        }
+        let mut silent: BTreeMap<String, NodeName> =
+            asks.iter().map(|(node, _)| (answer_key(node, &id), node.clone())).collect();
+        let mut answers = BTreeMap::new();
+        while !silent.is_empty() {
+            let Ok(Some(event)) = timeout_at(deadline, events.recv()).await else { break };
+            for entry in written(event) {
+                if let Some(node) = silent.remove(&entry.key) {
+                    answers.insert(node, read(&entry));
+                }
+            }
+        }
+        let timeout = || Err(Silence::Timeout(self.patience));
+        answers.extend(silent.into_values().map(|node| (node, timeout())));
+        self.tidy(store, &id, answers.keys()).await;
+        Ok(answers)
+    }
+
+    /// Takes questions and answers away. Where that fails, their leases end them.
+    async fn tidy<S: Store>(&self, store: &S, id: &str, nodes: impl Iterator<Item = &NodeName>) {
+        let keys = nodes.flat_map(|node| [request_key(node, id), answer_key(node, id)]);
+        let keys: Vec<Op> = keys.map(|key| Op::Delete { key }).collect();
+        for some in keys.chunks(IN_ONE) {
+            if let Err(error) = store.commit(&Txn { when: Vec::new(), then: some.to_vec() }).await {
+                tracing::debug!(%error, "requests are left to their lease");
+            }
+        }
+    }
+}
+
+fn written(event: Event) -> Vec<Entry> {
+    match event {
+        Event::Snapshot(snapshot) | Event::Restored(snapshot) => snapshot.entries,
+        Event::Delta(delta) => {
+            let put = |change| if let Change::Put(entry) = change { Some(entry) } else { None };
+            delta.changes.into_iter().filter_map(put).collect()
+        }
+        Event::Lost(_) => Vec::new(),
+    }
+}
+
+fn read(entry: &Entry) -> Result<Reply, Silence> {
+    if entry.value.len() > LONGEST_ANSWER {
+        return Err(Silence::Garbage(format!("it has {} bytes", entry.value.len())));
+    }
+    let record: AnswerRecord =
+        serde_json::from_slice(&entry.value).map_err(|error| Silence::Garbage(super::printable(&error.to_string())))?;
+    match record.reply {
+        Reply::Unsupported { cause } => Err(Silence::Unsupported { version: record.version, cause }),
+        Reply::Failed { cause } => Err(Silence::Failed(cause)),
+        reply => Ok(reply),
+    }
+}
+
+/// What is said of an answer to another question.
+pub fn other_answer() -> Silence {
+    Silence::Garbage("it answers another question".into())
+}

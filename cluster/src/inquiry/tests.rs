@@ -1,0 +1,187 @@
+//! The desk by itself, and both sides over the simulated store.
+
+use std::time::Duration;
+
+use serde_json::json;
+use twill_conf::NodeName;
+use twill_ipam::BootTime;
+
+use super::client::{Client, Silence};
+use super::desk::Desk;
+use super::*;
+use crate::record::{Holder, Use};
+use crate::simulated::SimulatedStore;
+use crate::store::{Event, Store};
+use crate::txn::{Op, Txn};
+use crate::view::{Change, Delta, Entry, Snapshot};
+
+fn node(name: &str) -> NodeName {
+    name.parse().unwrap()
+}
+
+fn request(id: &str, revision: i64, value: &[u8]) -> Change {
+    let key = request_key(&node("n1"), id);
+    Change::Put(Entry { key, value: value.to_vec(), created: revision, modified: revision })
+}
+
+fn delta(changes: Vec<Change>) -> Event {
+    Event::Delta(Delta { revision: 9, changes })
+}
+
+fn at(millis: u64) -> BootTime {
+    BootTime(Duration::from_millis(millis))
+}
+
+#[test]
+fn a_request_is_taken_up_once_however_often_it_is_told() {
+    let mut desk = Desk::new(&node("n1"));
+    desk.hear(delta(vec![request("a", 5, b"{}")]));
+    let letter = desk.next(at(0)).unwrap();
+    assert_eq!((letter.id.as_str(), letter.revision), ("a", 5));
+    let Change::Put(entry) = request("a", 5, b"{}") else { unreachable!() };
+    desk.hear(Event::Snapshot(Snapshot { revision: 9, entries: vec![entry] }));
+    assert_eq!(desk.next(at(0)), None);
+    desk.hear(delta(vec![request("a", 12, b"{}")]));
+    assert_eq!(desk.next(at(0)).unwrap().revision, 12, "written anew it is another one");
+}
+
+#[test]
+fn a_request_whose_time_is_over_is_not_taken_up() {
+    let mut desk = Desk::new(&node("n1"));
+    desk.hear(delta(vec![request("a", 5, b"{}"), Change::Delete(request_key(&node("n1"), "a"))]));
+    assert_eq!(desk.next(at(0)), None);
+    desk.hear(delta(vec![request("b", 6, b"{}")]));
+    desk.hear(Event::Snapshot(Snapshot { revision: 9, entries: Vec::new() }));
+    assert_eq!(desk.next(at(0)), None);
+}
+
+#[test]
+fn what_is_no_request_or_too_much_is_dropped_and_told_once_a_minute() {
+    let mut desk = Desk::new(&node("n1"));
+    let long = vec![b' '; LONGEST_REQUEST + 1];
+    desk.hear(delta(vec![request("a/b", 1, b""), request("", 2, b""), request("long", 3, &long)]));
+    assert!(!desk.is_waiting());
+    let told = desk.complaint(at(0)).unwrap();
+    assert!(told.starts_with("3 requests") && told.contains("long has 16385 bytes"), "{told}");
+    desk.hear(delta((0..500).map(|i| request(&format!("r{i}"), i, b"{}")).collect()));
+    assert_eq!(desk.complaint(at(59_000)), None);
+    let taken = std::iter::from_fn(|| desk.next(at(59_000))).count();
+    assert_eq!(taken, 32, "in one moment");
+    assert!(desk.is_waiting() && desk.next(at(59_050)).is_none());
+    assert!(desk.next(at(59_150)).is_some(), "a tenth of a second later another one");
+    assert!(desk.complaint(at(60_000)).unwrap().starts_with("436 requests"));
+}
+
+#[test]
+fn a_kind_or_a_field_of_another_version_is_unsupported_and_garbage_no_less() {
+    for value in [
+        r#"{"from":"x","ask":{"kind":"reboot"}}"#,
+        r#"{"from":"x","ask":{"kind":"drain","on":true,"gently":true}}"#,
+        r#"{"from":"x","ask":{"kind":"drain","on":"yes"}}"#,
+        r#"{"ask":{}}"#,
+        "rubbish\u{1b}[2J",
+        "",
+    ] {
+        let Err(Reply::Unsupported { cause }) = read_ask(value.as_bytes()) else { panic!("{value} is understood") };
+        assert!(!cause.contains('\u{1b}'), "{cause}");
+    }
+    let drain = read_ask(br#"{"from":"x","ask":{"kind":"drain","on":true},"later":1}"#).unwrap();
+    assert_eq!(drain.ask, Ask::Drain { on: true });
+}
+
+#[test]
+fn a_page_is_no_longer_than_an_answer_and_ten_thousand_pods_take_several() {
+    let holder = |number: u32| Holder {
+        state: Use::Attached,
+        since: 1_764_331_200,
+        until: None,
+        pod: Some(format!("namespace-of-some-length/deployment-{number}-7f9c")),
+        container: Some("0123456789abcdef".repeat(4)),
+        network: Some("twill".into()),
+        ifname: Some("eth0".into()),
+        interface: Some("tw0000000000001".into()),
+    };
+    let ip = |number: u32| std::net::IpAddr::from((0x0a2a_0000 + number).to_be_bytes());
+    let all: Vec<LiveAddress> = (0..10_000)
+        .map(|number| LiveAddress { ip: ip(number), holder: holder(number), row: Some(1), fault: Some(Fault::NoLink) })
+        .collect();
+    let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let page = Page::cut(&[], Vec::new(), all.clone(), after);
+        let answer = AnswerRecord { version: "1".into(), reply: Reply::Addresses(page.clone()) };
+        assert!(serde_json::to_vec(&answer).unwrap().len() <= LONGEST_ANSWER);
+        after = page.addresses.last().map(|address| address.ip);
+        found.extend(page.addresses);
+        pages += 1;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(found, all);
+    assert!((5..=30).contains(&pages), "{pages}");
+}
+
+fn apply(store: &SimulatedStore, key: String, value: serde_json::Value) {
+    let put = Op::Put { key, value: value.to_string().into_bytes(), lease: None };
+    store.apply(&Txn { when: Vec::new(), then: vec![put] });
+}
+
+/// Answers every request to a node by the function.
+fn serve(store: &SimulatedStore, name: &str, answer: impl Fn(RequestRecord) -> serde_json::Value + Send + 'static) {
+    let (store, me) = (store.clone(), node(name));
+    tokio::spawn(async move {
+        let mut desk = Desk::new(&me);
+        let mut events = store.watch(requests_to(&me));
+        while let Some(event) = events.recv().await {
+            desk.hear(event);
+            while let Some(letter) = desk.next(at(0)) {
+                let record = read_ask(&letter.value).unwrap();
+                apply(&store, answer_key(&me, &letter.id), answer(record));
+            }
+        }
+    });
+}
+
+fn client(patience: u64) -> Client {
+    Client::new("00ff".into(), "a test".into(), Duration::from_millis(patience))
+}
+
+#[tokio::test]
+async fn each_node_is_asked_and_those_that_do_not_answer_are_told_apart() {
+    let store = SimulatedStore::new();
+    let says = |reply: serde_json::Value| move |_| json!({ "version": "7", "reply": reply });
+    serve(&store, "n1", says(json!({ "kind": "drain", "on": true })));
+    serve(&store, "n2", says(json!({ "kind": "unsupported", "cause": "c" })));
+    serve(&store, "n3", says(json!({ "kind": "failed", "cause": "c" })));
+    serve(&store, "n4", |_| json!("rubbish"));
+    let names = ["n1", "n2", "n3", "n4", "n5"].map(node);
+    let asks = names.iter().map(|name| (name.clone(), Ask::Drain { on: true })).collect();
+    let answers = client(300).ask(&store, asks).await.unwrap();
+    assert_eq!(answers[&names[0]], Ok(Reply::Drain { on: true }));
+    assert_eq!(answers[&names[1]], Err(Silence::Unsupported { version: "7".into(), cause: "c".into() }));
+    assert_eq!(answers[&names[2]], Err(Silence::Failed("c".into())));
+    assert!(matches!(answers[&names[3]], Err(Silence::Garbage(_))));
+    assert_eq!(answers[&names[4]], Err(Silence::Timeout(Duration::from_millis(300))));
+    for range in ["requests/", "answers/"] {
+        assert_eq!(store.look(&Range::prefix(range)).entries, [], "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn all_pages_are_asked_for_and_a_node_that_goes_in_circles_is_found_out() {
+    let store = SimulatedStore::new();
+    let page = |ips: &[&str], more: bool| {
+        let address = |ip: &&str| json!({ "ip": ip, "state": "attached" });
+        let addresses: Vec<_> = ips.iter().map(address).collect();
+        json!({ "version": "1", "reply": { "kind": "addresses", "addresses": addresses, "more": more } })
+    };
+    serve(&store, "n1", move |request| match request.ask {
+        Ask::Addresses { after: None } => page(&["10.0.0.1", "10.0.0.2"], true),
+        Ask::Addresses { .. } => page(&["10.0.0.3"], false),
+        _ => json!({}),
+    });
+    serve(&store, "n2", move |_| page(&["10.0.0.1"], true));
+    let found = client(2000).addresses(&store, &[node("n1"), node("n2")]).await.unwrap();
+    assert_eq!(found[&node("n1")].as_ref().unwrap().addresses.len(), 3);
+    assert!(matches!(found[&node("n2")], Err(Silence::Garbage(_))), "{found:?}");
+}

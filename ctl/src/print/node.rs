@@ -1,0 +1,59 @@
+//! What `twillctl node` prints.
+
+use super::addresses::blocks;
+use super::table::{list, number, or_dash, parts, problems, table};
+use crate::report::node::{Deleted, Drained, Node, NodeShown, Nodes};
+
+pub(super) fn nodes(nodes: &Nodes) -> String {
+    let row = |node: &Node| {
+        [
+            node.name.to_string(),
+            if node.alive { "yes" } else { "NO" }.to_owned(),
+            if node.draining { "YES" } else { "no" }.to_owned(),
+            or_dash(Some(&node.version).filter(|version| !version.is_empty())),
+            list(&node.underlay),
+            node.blocks.to_string(),
+            node.used.to_string(),
+            node.cooling.to_string(),
+            node.free.to_string(),
+            list(&node.disputes),
+        ]
+    };
+    let heading = ["NODE", "ALIVE", "DRAINING", "VERSION", "UNDERLAY", "BLOCKS", "USED", "COOLING", "FREE", "DISPUTES"];
+    let rows = match nodes.nodes.as_slice() {
+        [] => "no nodes\n".to_owned(),
+        all => table(heading, all.iter().map(row)),
+    };
+    parts([rows, problems(&nodes.problems)])
+}
+
+pub(super) fn shown(shown: &NodeShown) -> String {
+    let node = &shown.node;
+    let labels: Vec<String> = node.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let line = |name: &str, value: String| [name.to_owned(), value];
+    let rows = [
+        line("machine", node.machine_id.clone()),
+        line("alive", if node.alive { "yes" } else { "NO" }.to_owned()),
+        line("draining", if node.draining { "YES" } else { "no" }.to_owned()),
+        line("version", or_dash(Some(&node.version).filter(|version| !version.is_empty()))),
+        line("underlay", list(&node.underlay)),
+        line("tunnel", list(&node.tunnel)),
+        line("labels", list(&labels)),
+        line("disputes", list(&node.disputes)),
+    ];
+    parts([table(["node", node.name.as_str()], rows), blocks(&shown.own_blocks), problems(&shown.problems)])
+}
+
+pub(super) fn drained(drained: &Drained) -> String {
+    let Drained { node, draining, used, blocks } = drained;
+    if !draining {
+        return format!("node {node} serves new pods again\n");
+    }
+    let has = format!("it has {} and {used} addresses in use", number(*blocks, "block"));
+    format!("node {node} is being drained: no new pod gets an address there; {has}\n")
+}
+
+pub(super) fn deleted(deleted: &Deleted) -> String {
+    let Deleted { node, blocks } = deleted;
+    format!("deleted node {node}; {blocks} blocks are free again\n")
+}

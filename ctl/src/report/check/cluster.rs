@@ -1,0 +1,164 @@
+//! What etcd alone shows to be wrong.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use twill_cluster::{Census, View, key};
+use twill_conf::NodeName;
+use twill_ipam::Block;
+
+use super::Remedies;
+use crate::report::pools::pool_of;
+use crate::report::problems::{self, Problem};
+
+const FIX: &str = "'twillctl ipam check --fix' has the node write it anew";
+
+pub(super) fn judge(census: &Census, now: u64, remedies: &mut Remedies) -> Vec<Problem> {
+    let view = &census.view;
+    let mut problems = problems::unreadable(view);
+    problems.extend(ghosts(census, remedies));
+    let owned = problems::owners(view);
+    // Those of nodes without a record are told with the node.
+    let has_owner = |problem: &Problem| !problem.what.contains("has no record");
+    problems.extend(owned.into_iter().filter(has_owner));
+    problems.extend(outside(view));
+    problems.extend(overlaps(view));
+    problems.extend(tunnels(view));
+    problems.extend(mirrors(census, remedies));
+    problems.extend(recorded_twice(census, now));
+    problems
+}
+
+/// Nodes that are gone, and of which something is left.
+fn ghosts(census: &Census, remedies: &mut Remedies) -> Vec<Problem> {
+    let ghosts = census.ghosts();
+    let problem = |name: &NodeName| {
+        let blocks: Vec<String> = census.view.blocks_of(name).map(|block| block.to_string()).collect();
+        let mirrors = census.mirrors.get(name).map_or(0, BTreeMap::len);
+        let has = match blocks.len() {
+            0 => format!("{mirrors} mirrors"),
+            count => format!("{count} blocks ({}) and {mirrors} mirrors", shortened(&blocks)),
+        };
+        let what =
+            format!("it has no record, and there are {has} of it: its record was deleted by other means than twillctl");
+        let fix = match census.alive.contains(name) {
+            true => "its daemon is alive and will register anew; wait, and check again".to_owned(),
+            false => format!(
+                "if the machine of {name} is off or gone, 'twillctl ipam check --fix' deletes them; else start twilld there"
+            ),
+        };
+        Problem::new(format!("node {name}"), what, fix)
+    };
+    let problems = ghosts.iter().map(problem).collect();
+    remedies.ghosts.extend(ghosts.into_iter().filter(|name| !census.alive.contains(name)));
+    problems
+}
+
+fn shortened(blocks: &[String]) -> String {
+    match blocks.len().checked_sub(3) {
+        None | Some(0) => blocks.join(", "),
+        Some(more) => format!("{} and {more} more", blocks[..3].join(", ")),
+    }
+}
+
+fn outside(view: &View) -> Vec<Problem> {
+    let lost = view.blocks.iter().filter(|(block, _)| view.config.is_some() && pool_of(view, **block).is_none());
+    let problem = |(block, record): (&Block, &twill_cluster::Versioned<twill_cluster::BlockRecord>)| {
+        let node = &record.value.node;
+        let what = format!("it is {node}'s and lies in no pool: nothing is assigned from it, and no route leads to it");
+        let fix = format!("add a pool that holds it, or drain {node} and delete it ('twillctl node delete {node}')");
+        Problem::new(format!("block {block}"), what, fix)
+    };
+    lost.map(problem).collect()
+}
+
+/// Blocks that lie in others: etcd refuses such a claim, so somebody wrote one by other means.
+fn overlaps(view: &View) -> Vec<Problem> {
+    let mut around: Vec<(Block, &NodeName)> = Vec::new();
+    let mut problems = Vec::new();
+    for (block, record) in &view.blocks {
+        around.retain(|(wide, _)| wide.covers(*block));
+        if let Some((wide, owner)) = around.last() {
+            let what = format!("it is {}'s and lies in {wide}, which is {owner}'s", record.value.node);
+            let fix = "find out who wrote the younger of the two keys; drain that node and delete it";
+            problems.push(Problem::new(format!("block {block}"), what, fix));
+        }
+        around.push((*block, &record.value.node));
+    }
+    problems
+}
+
+fn tunnels(view: &View) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, record) in &view.nodes {
+        let tunnel = &record.value.tunnel;
+        for ip in [tunnel.ipv4.map(IpAddr::V4), tunnel.ipv6.map(IpAddr::V6)].into_iter().flatten() {
+            if !view.blocks_of(name).any(|block| block.contains(ip)) {
+                let what = format!("its tunnel address {ip} is in none of its blocks: no other node uses it");
+                let fix = format!("look at twilld on {name}: it takes another one when it has a block");
+                problems.push(Problem::new(format!("node {name}"), what, fix));
+            }
+        }
+    }
+    problems
+}
+
+fn mirrors(census: &Census, remedies: &mut Remedies) -> Vec<Problem> {
+    let view = &census.view;
+    let mut problems = Vec::new();
+    for (key, cause) in &census.faults {
+        let fix = match key::parse_addresses(key).filter(|(node, _)| view.nodes.contains_key(node)) {
+            Some((node, _)) => {
+                remedies.own.entry(node).or_default();
+                FIX
+            }
+            None => "find out who wrote this key, and delete it",
+        };
+        problems.push(Problem::new(key, format!("it is no mirror: {cause}"), fix));
+    }
+    let mut of_node = |node: &NodeName, key: String, what: String| {
+        remedies.own.entry(node.clone()).or_default();
+        problems.push(Problem::new(key, what, FIX));
+    };
+    for (node, mirrors) in census.mirrors.iter().filter(|(node, _)| view.nodes.contains_key(*node)) {
+        for (block, record) in mirrors {
+            let key = key::addresses(node, *block);
+            match view.blocks.get(block).map(|owner| &owner.value) {
+                Some(owner) if owner.node == *node => {
+                    let mut strangers = record.value.content.addresses.keys().filter(|ip| !block.contains(**ip));
+                    if let Some(ip) = strangers.next() {
+                        of_node(node, key, format!("this mirror of {block} has {ip}, which does not lie in it"));
+                    }
+                }
+                Some(owner) => of_node(node, key, format!("a mirror of {block}, which is {}'s", owner.node)),
+                None => of_node(node, key, format!("a mirror of {block}, which is nobody's")),
+            }
+        }
+    }
+    for (block, owner) in view.blocks.iter().filter(|(_, owner)| view.nodes.contains_key(&owner.value.node)) {
+        let node = &owner.value.node;
+        let is_there = census.mirrors.get(node).is_some_and(|mirrors| mirrors.contains_key(block));
+        let key = key::addresses(node, *block);
+        if !is_there && !census.faults.contains_key(&key) {
+            of_node(node, key, format!("the mirror of {block} is missing"));
+        }
+    }
+    problems
+}
+
+/// Addresses that two mirrors have in use.
+fn recorded_twice(census: &Census, now: u64) -> Vec<Problem> {
+    let mut seen: BTreeMap<IpAddr, &NodeName> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (node, mirrors) in &census.mirrors {
+        let contents = mirrors.values().flat_map(|record| &record.value.content.addresses);
+        for (ip, _) in contents.filter(|(_, holder)| holder.holds(now) && holder.state.is_attachments()) {
+            if let Some(other) = seen.insert(*ip, node).filter(|other| *other != node) {
+                let what = format!("the mirrors of {other} and {node} both have it in use");
+                let fix = "find out which of the pods answers to it, and restart the other";
+                problems.push(Problem::new(format!("address {ip}"), what, fix));
+            }
+        }
+    }
+    problems
+}

@@ -1,0 +1,195 @@
+//! The request task: answers what an operator asks this node through etcd.
+//!
+//! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
+//! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
+//! seen here, [`mend`] what is put right.
+
+mod mend;
+mod sight;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use twill_cluster::inquiry::desk::{Desk, Letter};
+use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord};
+use twill_cluster::store::{Event, Range, Store, StoreError};
+use twill_cluster::txn::{Compare, Op, Txn};
+use twill_conf::NodeName;
+use twill_ipam::BootTime;
+
+use crate::picture::Pictures;
+use crate::store::NodeStore;
+
+/// An answer stands for so long.
+const TTL: Duration = Duration::from_secs(60);
+/// How long it may take until the record says what was asked for.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
+/// How often it is looked whether a waiting request may be taken up.
+const TURN: Duration = Duration::from_millis(50);
+
+/// The task's state.
+#[derive(Debug)]
+pub struct Requests {
+    me: NodeName,
+    store: NodeStore,
+    pictures: Pictures,
+    /// To the block task: drain the node, or end that.
+    drain: mpsc::Sender<bool>,
+    /// To the mirror: compare with etcd.
+    audit: mpsc::Sender<()>,
+}
+
+impl Requests {
+    /// A task that has not begun.
+    pub fn new(
+        me: NodeName,
+        store: NodeStore,
+        pictures: Pictures,
+        drain: mpsc::Sender<bool>,
+        audit: mpsc::Sender<()>,
+    ) -> Self {
+        Self { me, store, pictures, drain, audit }
+    }
+
+    /// Answers requests until the daemon ends.
+    pub async fn answer<S: Store>(mut self, etcd: &S) {
+        let mut desk = Desk::new(&self.me);
+        let mut events = etcd.watch(inquiry::requests_to(&self.me));
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => {
+                        tell(&event);
+                        desk.hear(event);
+                    }
+                    None => return,
+                },
+                () = sleep(TURN), if desk.is_waiting() => {}
+            }
+            let now = BootTime::now();
+            if let Some(complaint) = desk.complaint(now) {
+                tracing::warn!("{complaint}");
+            }
+            while let Some(letter) = desk.next(now) {
+                if let Err(error) = self.handle(etcd, &letter).await {
+                    tracing::debug!(%error, "request {} is not answered", letter.id);
+                }
+            }
+        }
+    }
+
+    async fn handle<S: Store>(&mut self, etcd: &S, letter: &Letter) -> Result<(), StoreError> {
+        let reply = match inquiry::read_ask(&letter.value) {
+            Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
+            Ok(request) => {
+                if !self.stands(etcd, letter).await? {
+                    return Ok(());
+                }
+                let from: String = request.from.chars().take(128).collect();
+                self.act(request.ask, &from).await
+            }
+            Err(reply) => {
+                tracing::warn!("request {} to this node is not understood", letter.id);
+                reply
+            }
+        };
+        self.reply(etcd, letter, reply).await
+    }
+
+    /// Whether the request stands as it was told, and nobody answered it (an earlier run of this daemon, say).
+    async fn stands<S: Store>(&self, etcd: &S, letter: &Letter) -> Result<bool, StoreError> {
+        let request = etcd.read(&Range::key(&inquiry::request_key(&self.me, &letter.id))).await?;
+        let answer = etcd.read(&Range::key(&inquiry::answer_key(&self.me, &letter.id))).await?;
+        let is_same = request.entries.first().is_some_and(|entry| entry.modified == letter.revision);
+        Ok(is_same && answer.entries.is_empty())
+    }
+
+    async fn act(&mut self, ask: Ask, from: &str) -> Reply {
+        match ask {
+            Ask::Drain { on } => {
+                let what = if on { "to be drained" } else { "to serve again" };
+                tracing::info!("this node is {what}, as {from:?} asks");
+                self.drain(on).await
+            }
+            Ask::Mend { rows, links } => {
+                tracing::info!("{} attachments are looked at, as {from:?} asks", rows.len() + links.len());
+                let store = self.store.clone();
+                let mended = tokio::task::spawn_blocking(move || mend::mend(&store, &rows, &links)).await;
+                // One that waits already will do.
+                self.audit.try_send(()).ok();
+                mended.expect("mending does not panic")
+            }
+            Ask::Addresses { after } => self.addresses(after).await,
+        }
+    }
+
+    async fn addresses(&self, after: Option<std::net::IpAddr>) -> Reply {
+        let store = self.store.clone();
+        let seen = tokio::task::spawn_blocking(move || sight::look(&store)).await.expect("looking does not panic");
+        match seen {
+            Ok(sight) => Reply::Addresses(Page::cut(&sight.blocks, sight.strays, sight.addresses, after)),
+            Err(error) => Reply::Failed { cause: error.to_string() },
+        }
+    }
+
+    /// Done when etcd shows the node's record to say so, and the plugin knows.
+    async fn drain(&mut self, on: bool) -> Reply {
+        if self.drain.send(on).await.is_err() {
+            return Reply::Failed { cause: "twilld is ending".to_owned() };
+        }
+        let me = self.me.clone();
+        let says = |picture: &Option<crate::picture::Picture>| {
+            let record = picture.as_ref().and_then(|picture| picture.view.nodes.get(&me));
+            record.is_some_and(|record| record.value.drain.is_some() == on)
+        };
+        let done = async {
+            self.pictures.wait_for(says).await.ok()?;
+            while !self.is_told(on).await {
+                sleep(TURN).await;
+            }
+            Some(())
+        };
+        match timeout(DRAIN_PATIENCE, done).await {
+            Ok(Some(())) => Reply::Drain { on },
+            _ => {
+                let cause = "its record in etcd, or its node store, does not say so yet: look at its log".to_owned();
+                Reply::Failed { cause }
+            }
+        }
+    }
+
+    /// Whether the plugin knows.
+    async fn is_told(&self, on: bool) -> bool {
+        let node = self.store.run(|store| store.node()).await;
+        matches!(node, Ok(Some(node)) if node.drain.is_some() == on)
+    }
+
+    /// Writes the answer, if the request stands and has none.
+    async fn reply<S: Store>(&self, etcd: &S, letter: &Letter, reply: Reply) -> Result<(), StoreError> {
+        let record = AnswerRecord { version: env!("CARGO_PKG_VERSION").to_owned(), reply };
+        let json = "a record has string keys and finite numbers";
+        let mut value = serde_json::to_vec(&record).expect(json);
+        if value.len() > LONGEST_ANSWER {
+            let cause = format!("the answer has {} bytes, and may have {LONGEST_ANSWER}", value.len());
+            value = serde_json::to_vec(&AnswerRecord { reply: Reply::Failed { cause }, ..record }).expect(json);
+        }
+        let lease = Some(etcd.grant(TTL).await?);
+        let key = inquiry::answer_key(&self.me, &letter.id);
+        let request = inquiry::request_key(&self.me, &letter.id);
+        let when = vec![
+            Compare::Modified { key: request, revision: letter.revision },
+            Compare::Created { key: key.clone(), revision: 0 },
+        ];
+        etcd.commit(&Txn { when, then: vec![Op::Put { key, value, lease }] }).await.map(drop)
+    }
+}
+
+/// That etcd is away the watch of the cluster says. That it does not let this node hear requests nobody else does.
+fn tell(event: &Event) {
+    if let Event::Lost(cause) = event
+        && cause.contains("permission denied")
+    {
+        tracing::warn!("no request of an operator reaches this node: {cause}");
+    }
+}
