@@ -55,6 +55,17 @@ impl Seat {
     }
 }
 
+/// What a program said, and how it ended.
+#[derive(Debug)]
+pub struct Told {
+    /// Its exit status; `None` where a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
 /// A node.
 #[derive(Debug)]
 pub struct Node {
@@ -260,6 +271,29 @@ impl Node {
 
     /// Runs `twillctl` against its run directory and the cluster's etcd.
     pub fn twillctl(&self, arguments: &[&str]) -> Result<String> {
+        self.namespace().execute(self.twillctl_command(arguments))
+    }
+
+    /// The same, whatever its exit status.
+    pub fn twillctl_told(&self, arguments: &[&str]) -> Result<Told> {
+        let output = self.namespace().output(&mut self.twillctl_command(arguments))?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Told { status: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+    }
+
+    /// Runs a script of a document, as someone would whose environment names etcd and the run directory.
+    pub fn run_script(&self, script: &str, variables: &[(&str, &str)]) -> Result<String> {
+        let mut command = crate::process::command(&["sh", "-euc", script]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.seat.site.binaries.directory().display()));
+        command.env("TWILL_RUN_DIR", self.run_dir()).envs(variables.iter().copied());
+        if let Some(etcd) = &self.seat.site.etcd {
+            command.env("TWILL_ETCD", etcd);
+        }
+        self.namespace().execute(command)
+    }
+
+    fn twillctl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.seat.site.binaries.ctl());
         command.args(arguments).arg("--run-dir").arg(self.run_dir());
         if let Some(etcd) = &self.seat.site.etcd {
@@ -268,7 +302,7 @@ impl Node {
         if let Some(security) = &self.seat.site.security {
             security.tell(&mut command, "TWILL_ETCD");
         }
-        self.namespace().execute(command)
+        command
     }
 
     /// Its routes of one family and protocol, as `ip -j route` prints them.

@@ -67,8 +67,24 @@ impl Pod {
 
     /// Attaches it by cnitool, as a runtime that passes these capabilities on (`runtimeConfig`).
     pub fn add_asking(&self, capabilities: Option<&Value>) -> Result<Added> {
+        self.add_with(|command| {
+            if let Some(capabilities) = capabilities {
+                command.env("CAP_ARGS", capabilities.to_string());
+            }
+        })
+    }
+
+    /// Attaches it by cnitool, as a pod of Kubernetes.
+    pub fn add_as(&self, namespace: &str, name: &str) -> Result<Added> {
+        self.add_with(|command| {
+            let pod = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+            command.env("CNI_ARGS", pod);
+        })
+    }
+
+    fn add_with(&self, change: impl FnOnce(&mut Command)) -> Result<Added> {
         let started = Instant::now();
-        let output = self.cnitool("add", capabilities)?;
+        let output = self.cnitool("add", change)?;
         let took = started.elapsed();
         let unreadable =
             |cause: String| LabError::Unreadable { what: "cnitool add".into(), cause, text: output.clone() };
@@ -80,26 +96,24 @@ impl Pod {
 
     /// CHECK by cnitool.
     pub fn check(&self) -> Result<()> {
-        self.cnitool("check", None).map(drop)
+        self.cnitool("check", |_| {}).map(drop)
     }
 
     /// Detaches it by cnitool, and yields how long that took.
     pub fn del(&self) -> Result<Duration> {
         let started = Instant::now();
-        self.cnitool("del", None)?;
+        self.cnitool("del", |_| {})?;
         *self.lock() = None;
         Ok(started.elapsed())
     }
 
-    fn cnitool(&self, verb: &str, capabilities: Option<&Value>) -> Result<String> {
+    fn cnitool(&self, verb: &str, change: impl FnOnce(&mut Command)) -> Result<String> {
         let site = &self.seat.site;
         let mut command = Command::new(site.binaries.cnitool());
         command.args([verb, &self.seat.network.name]).arg(self.namespace.path());
         command.env("CNI_PATH", site.binaries.directory()).env("NETCONFPATH", self.seat.net_d());
         command.env("CNI_IFNAME", IFNAME);
-        if let Some(capabilities) = capabilities {
-            command.env("CAP_ARGS", capabilities.to_string());
-        }
+        change(&mut command);
         self.seat.namespace.execute(command)
     }
 
