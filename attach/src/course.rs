@@ -14,6 +14,7 @@ pub mod rebuild;
 pub mod removal;
 mod reserving;
 pub mod sweep;
+mod waiting;
 
 use twill_ipam::Store;
 use twill_ipam::guard::{Guard, stands};

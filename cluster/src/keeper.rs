@@ -22,28 +22,32 @@ mod giving;
 mod holdings;
 mod place;
 mod problem;
+mod refusal;
 mod registration;
 mod renewing;
 mod rupture;
+mod wants;
 mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use twill_conf::PoolName;
-use twill_ipam::{Block, BootTime, Family};
+use twill_ipam::{Block, BootTime, Family, Want};
 
 use crate::View;
 use crate::record::BlockRecord;
 use crate::request::{Action, Answer, Request, RequestId};
-use claims::{Claims, Terms};
-use giving::Giving;
+use claims::{Claim, Claims, Terms};
+use giving::{Giving, Plenty};
 use holdings::Holdings;
 use registration::Registration;
 use renewing::Renewing;
 use rupture::Rupture;
+use wants::Ground;
 
 pub use problem::Problem;
+pub use refusal::{Full, Reason, Refusal};
 pub use words::{Facts, Identity, Input, Output};
 
 /// How far the node is.
@@ -79,8 +83,10 @@ pub struct Keeper {
     holdings: Holdings,
     claims: Claims,
     giving: Giving,
+    plenty: Plenty,
     renewing: Renewing,
     rupture: Rupture,
+    wants: Vec<Want>,
     paused: bool,
     exhausted: BTreeSet<PoolName>,
     problems: Vec<Problem>,
@@ -101,8 +107,10 @@ impl Keeper {
             holdings: Holdings::default(),
             claims: Claims::default(),
             giving: Giving::default(),
+            plenty: Plenty::default(),
             renewing: Renewing::default(),
             rupture: Rupture::default(),
+            wants: Vec::new(),
             paused: false,
             exhausted: BTreeSet::new(),
             problems: Vec::new(),
@@ -119,6 +127,7 @@ impl Keeper {
                 self.holdings.look(blocks, self.now);
                 self.giving.look(&self.holdings);
             }
+            Input::Wants(wants) => self.wants = wants,
             Input::Facts(facts) => self.facts = Some(facts),
             Input::Drain(on) => {
                 let (_, word) = self.id();
@@ -251,6 +260,10 @@ impl Keeper {
     /// All that the present state calls for.
     fn advance(&mut self, outputs: &mut Vec<Output>) {
         let Some(view) = self.view.clone() else { return };
+        let ground = Ground::new(&view, self.facts.as_ref(), &self.holdings, &self.identity);
+        if let Some(ground) = ground.filter(|_| self.holdings.is_known()) {
+            self.plenty.look(ground, self.now);
+        }
         if self.back.is_none() {
             self.ask(&view, outputs);
             if self.registration.problem().is_some() || self.holdings.is_closing() {
@@ -323,25 +336,42 @@ impl Keeper {
     fn claim(&mut self, view: &View, epoch: i64, outputs: &mut Vec<Output>) {
         let Some(config) = &view.config else { return };
         self.claims.withhold(self.rupture.withheld());
+        let wanted = self.judge(view, outputs);
         for family in [Family::V4, Family::V6] {
-            // What was this node's own is put back first, and at once.
-            let again = self.claims.again(family, self.holdings.lost(view), &config.value);
-            if let Some(claim) = &again {
-                self.holdings.renew(claim.block);
-            }
-            let claim = match again {
-                None if !self.rupture.holds(self.now) && self.registration.drained_by().is_none() => {
-                    self.claims.need(family, view, &self.holdings, &self.identity).claim.map(|(_, claim)| claim)
-                }
-                again => again,
-            };
-            let Some(claim) = claim else { continue };
+            let Some(claim) = self.next_claim(family, &wanted, view) else { continue };
             let (id, nonce) = self.id();
             let terms = Terms { me: &self.identity, epoch, config, nonce };
             let block = claim.block;
             let txn = self.claims.send(id, family, claim, terms);
             outputs.push(Output::Request(Request { id, action: Action::Claim { block, txn } }));
         }
+    }
+
+    /// What ADDs that wait want claimed; those that will wait in vain are told so.
+    fn judge(&mut self, view: &View, outputs: &mut Vec<Output>) -> Vec<(Family, Claim)> {
+        let ground = Ground::new(view, self.facts.as_ref(), &self.holdings, &self.identity);
+        let Some(ground) = ground.filter(|_| !self.rupture.holds(self.now)) else { return Vec::new() };
+        let verdict = wants::judge(&self.wants, ground, &mut self.claims);
+        outputs.extend(verdict.refused.into_iter().map(|(key, why)| Output::Refuse { key, why }));
+        verdict.claims
+    }
+
+    fn next_claim(&mut self, family: Family, wanted: &[(Family, Claim)], view: &View) -> Option<Claim> {
+        let config = &view.config.as_ref()?.value;
+        // What was this node's own is put back first, and at once.
+        if let Some(claim) = self.claims.again(family, self.holdings.lost(view), config) {
+            self.holdings.renew(claim.block);
+            return Some(claim);
+        }
+        if self.rupture.holds(self.now) || self.registration.drained_by().is_some() {
+            return None;
+        }
+        let wanted = wanted.iter().find(|(of, _)| *of == family && self.claims.may_try(family));
+        if let Some((_, claim)) = wanted {
+            return Some(claim.clone());
+        }
+        let ground = Ground::new(view, self.facts.as_ref(), &self.holdings, &self.identity)?;
+        self.claims.need(family, ground).claim.map(|(_, claim)| claim)
     }
 
     fn give_back(&mut self, view: &View, epoch: i64, outputs: &mut Vec<Output>) {
@@ -354,18 +384,22 @@ impl Keeper {
         } else if self.giving.block().is_none()
             && self.claims.flights().next().is_none()
             && !self.rupture.holds(self.now)
-            && let Some((block, pool)) = self.spare(view)
+            && let Some(ground) = Ground::new(view, self.facts.as_ref(), &self.holdings, &self.identity)
         {
-            self.giving.begin(block);
-            outputs.push(Output::GiveBack { block, pool });
+            if let Some((block, pool)) = self.spare(ground) {
+                self.giving.begin(block);
+                outputs.push(Output::GiveBack { block, pool });
+            } else if let Some((family, give_up)) = giving::tunnel(ground) {
+                outputs.push(Output::MoveTunnel { family, give_up });
+            }
         }
     }
 
     /// The block that is to be given back. While the node is drained, that is every one that is empty.
-    fn spare(&self, view: &View) -> Option<(Block, PoolName)> {
+    fn spare(&self, ground: Ground<'_>) -> Option<(Block, PoolName)> {
         match self.registration.drained_by() {
-            Some(_) => giving::vacated(view, &self.holdings, self.now),
-            None => giving::spare(view, &self.holdings, self.now),
+            Some(_) => giving::vacated(ground, self.now),
+            None => giving::spare(ground, &self.plenty, self.now),
         }
     }
 
@@ -381,11 +415,15 @@ impl Keeper {
             problems.push(Problem::NoConfiguration { cause: view.faults.get(crate::key::CONFIG).cloned() });
         }
         let mut exhausted = BTreeSet::new();
-        if self.holdings.is_known() {
+        let ground = Ground::new(view, self.facts.as_ref(), &self.holdings, &self.identity);
+        if let Some(ground) = ground.filter(|_| self.holdings.is_known()) {
             for family in [Family::V4, Family::V6] {
-                let need = self.claims.need(family, view, &self.holdings, &self.identity);
+                let need = self.claims.need(family, ground);
                 exhausted.extend(need.exhausted);
                 problems.extend(need.problems);
+            }
+            if ground.is_for_nobody() {
+                problems.push(Problem::NoPool(wants::no_pool(ground.config, ground.labels)));
             }
         }
         if exhausted != self.exhausted {

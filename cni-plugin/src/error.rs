@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use twill_attach::course::gc::Left;
 use twill_conf::NetworkName;
+use twill_ipam::Unavailable;
 
 use crate::environment::Verb;
 use crate::version::Version;
@@ -214,8 +215,9 @@ fn code_of_attachment(error: &twill_attach::Error) -> u32 {
             Ipam::Exists { .. } => 101,
             Ipam::Overlap { .. } => 7,
             Ipam::PortTaken { .. } => 107,
+            Ipam::Requested { why: Unavailable::Untold, .. } => 11,
             Ipam::Requested { .. } => 103,
-            Ipam::Draining { .. } => 100,
+            Ipam::NoPool(_) | Ipam::Refused(_) | Ipam::Draining { .. } => 100,
             temporary if temporary.is_temporary() => 11,
             _ => 5,
         },

@@ -18,7 +18,17 @@ use twill_ipam::{BootTime, Store};
 fn cluster(room: &Room, blocks: &[&str], exhausted: &[&str]) -> Store {
     let mut store = Store::open(&room.run_dir(), Role::Daemon).unwrap();
     let exhausted: Vec<PoolName> = exhausted.iter().map(|pool| pool.parse().unwrap()).collect();
-    store.set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted, drain: None }).unwrap();
+    store
+        .set_node(&Node {
+            name: "n1".into(),
+            mtu: 1450,
+            ipv4: true,
+            ipv6: false,
+            exhausted,
+            pools: Vec::new(),
+            drain: None,
+        })
+        .unwrap();
     for block in blocks {
         store.put_block(block.parse().unwrap(), &"main".parse().unwrap(), BlockState::Open).unwrap();
     }

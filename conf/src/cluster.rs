@@ -4,13 +4,20 @@
 //! since a newer `twillctl` may have written it, but its values are validated by the same rules.
 
 mod read;
+mod reserved;
 mod rules;
+mod selector;
+
+use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::section::{Dialect, Section, parse_json, parse_toml};
 use crate::{Error, PoolName};
+
+pub use reserved::{InvalidReserved, Reserved};
+pub use selector::{InvalidSelector, Selector};
 
 /// What holds for all nodes.
 ///
@@ -36,6 +43,37 @@ pub struct Pool {
     pub block: u8,
     /// Whether packets from this pool to the outside take the node's address. Default true.
     pub masquerade: bool,
+    /// The nodes that it is for, by their labels. Absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Selector>,
+    /// Nothing more is given of it: no block, and no address of the blocks that nodes have. Default false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub disabled: bool,
+    /// Whether a BGP back end announces its blocks to routers outside of the cluster. Default false. Kept and shown; there is
+    /// no such back end yet.
+    #[serde(skip_serializing_if = "is_false")]
+    pub announce: bool,
+    /// What is never given to pods. At most 16 ranges, each inside the pool; they leave something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reserved>,
+}
+
+/// To whom a pool gives addresses on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Given {
+    /// To every pod.
+    Default,
+    /// To pods whose network configuration names the pool: it is not for this node.
+    Named,
+    /// To nobody: it is disabled.
+    Nobody,
+}
+
+/// What is not written is so: a configuration that makes no use of a key is the same bytes as that of an older version.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The back end, chosen by `type`.
@@ -77,9 +115,33 @@ impl Backend {
 }
 
 impl Pool {
+    /// A pool for all nodes, masqueraded, of which nothing is reserved.
+    pub fn new(name: PoolName, cidr: IpNetwork, block: u8) -> Self {
+        Self {
+            name,
+            cidr,
+            block,
+            masquerade: true,
+            nodes: None,
+            disabled: false,
+            announce: false,
+            reserved: Vec::new(),
+        }
+    }
+
     /// "IPv4" or "IPv6".
     pub fn family(&self) -> &'static str {
         if self.cidr.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+
+    /// To whom it gives addresses on a node with these labels.
+    pub fn given(&self, labels: &BTreeMap<String, String>) -> Given {
+        let matches = self.nodes.as_ref().is_none_or(|nodes| nodes.matches(labels));
+        match (self.disabled, matches) {
+            (true, _) => Given::Nobody,
+            (false, true) => Given::Default,
+            (false, false) => Given::Named,
+        }
     }
 
     /// How many blocks it has (saturating; an IPv6 pool may have 2^112).

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod digest;
 mod error;
 pub mod id;
+mod label;
 pub mod network;
 pub mod node;
 mod prefix;

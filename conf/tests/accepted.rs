@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use twill_conf::cluster::{ClusterConf, Given};
 use twill_conf::network::{NetworkConf, Requested};
 use twill_conf::node::{EtcdConf, IdentityFiles, Login, NodeLayer, Setting, TlsFiles};
 
@@ -162,4 +163,25 @@ fn tls_and_a_user_are_taken_from_wherever_each_part_is_named() {
     assert_eq!(conf.etcd, wanted);
     let loopback = "etcd = ['http://127.0.0.1:1', 'http://[::1]:1', 'http://localhost:1']\netcd_user = 'u'\netcd_password_file = '/p'";
     assert!(NodeLayer::from_toml(loopback).unwrap().resolve("h").unwrap().etcd.login.is_some());
+}
+
+#[test]
+fn a_pool_is_for_the_nodes_that_its_selector_says_and_for_all_without_one() {
+    let toml = "[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'\nnodes = \"zone == 'a'\"\n\
+                [[pool]]\nname = 'b'\ncidr = '10.43.0.0/16'\n\
+                [[pool]]\nname = 'c'\ncidr = '10.44.0.0/16'\nnodes = \"zone == 'a'\"\ndisabled = true";
+    let conf = ClusterConf::from_toml(toml).unwrap();
+    let given = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        conf.pools.iter().map(|pool| pool.given(&labels)).collect::<Vec<_>>()
+    };
+    assert_eq!(given(&[("zone", "a")]), [Given::Default, Given::Default, Given::Nobody]);
+    assert_eq!(given(&[]), [Given::Named, Given::Default, Given::Nobody]);
+}
+
+#[test]
+fn a_configuration_without_the_newer_keys_is_the_same_bytes_as_before_they_came() {
+    let old = r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16","block":26,"masquerade":true}],"backend":{"type":"vxlan","vni":7777,"port":4789}}"#;
+    let conf = ClusterConf::from_json(old.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(conf.to_json()).unwrap(), old);
 }

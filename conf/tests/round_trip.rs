@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
-use twill_conf::cluster::{Backend, ClusterConf, Pool, Vxlan};
+use twill_conf::cluster::{Backend, ClusterConf, Pool, Reserved, Vxlan};
 
 /// A pool in a range of its own: the third byte of 10/8, the second group of fd42::/16.
-fn pool(i: u8, v6: bool, length: u8, block: u8, masquerade: bool, name: String) -> Pool {
+fn pool(i: u8, v6: bool, length: u8, block: u8, masquerade: bool, name: String, more: &More) -> Pool {
     let cidr = if v6 {
         IpNetwork::new(IpAddr::V6(Ipv6Addr::new(0xfd42, u16::from(i), 0, 0, 0, 0, 0, 0)), 32 + length % 97)
     } else {
@@ -17,13 +17,45 @@ fn pool(i: u8, v6: bool, length: u8, block: u8, masquerade: bool, name: String) 
     let cidr = cidr.expect("a length of the family");
     let lengths = Pool::block_lengths(cidr);
     let block = lengths.start() + block % (lengths.end() - lengths.start() + 1);
-    Pool { name: format!("{name}-{i}").parse().expect("a pool name"), cidr, block, masquerade }
+    let reserved = more.reserved.then_some(cidr.network()).filter(|_| cidr.prefix() < if v6 { 128 } else { 32 });
+    Pool {
+        masquerade,
+        nodes: more.nodes.map(|text| text.parse().expect("a selector")),
+        disabled: more.disabled,
+        announce: more.announce,
+        reserved: reserved.map(|ip| Reserved::new(ip, ip).expect("one address")).into_iter().collect(),
+        ..Pool::new(format!("{name}-{i}").parse().expect("a pool name"), cidr, block)
+    }
+}
+
+/// What few pools have.
+#[derive(Debug, Clone)]
+struct More {
+    nodes: Option<&'static str>,
+    disabled: bool,
+    announce: bool,
+    reserved: bool,
+}
+
+fn more() -> impl Strategy<Value = More> {
+    let selectors = ["zone == 'a'", "!has(gpu) && zone not in {'a', \"b'c\"}", "all()"];
+    let nodes = prop::option::of(prop::sample::select(selectors.to_vec()));
+    (nodes, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(nodes, disabled, announce, reserved)| More {
+        nodes,
+        disabled,
+        announce,
+        reserved,
+    })
 }
 
 fn confs() -> impl Strategy<Value = ClusterConf> {
-    let one = (any::<bool>(), any::<u8>(), any::<u8>(), any::<bool>(), "[a-z0-9][a-z0-9-]{0,40}");
+    let one = (any::<bool>(), any::<u8>(), any::<u8>(), any::<bool>(), "[a-z0-9][a-z0-9-]{0,40}", more());
     (prop::collection::vec(one, 1..=64), 1u32..=16_777_215, 1u16..).prop_map(|(pools, vni, port)| {
-        let pools = pools.into_iter().zip(0u8..).map(|((v6, l, b, m, name), i)| pool(i, v6, l, b, m, name)).collect();
+        let pools = pools
+            .into_iter()
+            .zip(0u8..)
+            .map(|((v6, l, b, m, name, more), i)| pool(i, v6, l, b, m, name, &more))
+            .collect();
         ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni, port }) }
     })
 }

@@ -31,7 +31,7 @@ pub(crate) enum Error {
     )]
     NoConfiguration { key: String },
     /// The new configuration may not follow the old one.
-    #[error("refused, nothing was changed: {0}")]
+    #[error("refused, nothing was changed: {refusal}{remedy}", refusal = .0, remedy = how_to_drain(.0))]
     Refused(Refusal),
     /// What was asked for is not there.
     #[error("{0}")]
@@ -101,5 +101,16 @@ impl Error {
             | Self::NodeStore { .. }
             | Self::File { .. } => Verdict::Unknown,
         }
+    }
+}
+
+/// What to do where blocks stand in the way.
+fn how_to_drain(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Held(_) => {
+            "; to drain a pool, apply it with \"disabled = true\", restart its pods (they get addresses of other pools), and wait \
+             until 'twillctl ipam show' has no block of it"
+        }
+        _ => "",
     }
 }

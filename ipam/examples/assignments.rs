@@ -33,6 +33,7 @@ fn measure(run_dir: &Path, count: usize, daemon: bool) -> Result<Vec<Duration>, 
         ipv4: true,
         ipv6: true,
         exhausted: Vec::new(),
+        pools: Vec::new(),
         drain: None,
     })?;
     for (block, pool) in [("10.42.0.0/16", "v4"), ("fd42::/112", "v6")] {

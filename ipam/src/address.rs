@@ -40,6 +40,17 @@ impl Range {
         (Self { first: cursor, last: self.last }, Some(Self { first: self.first, last: cursor - 1 }))
     }
 
+    /// What is left of it without `holes`, which are ascending and apart from each other.
+    pub(crate) fn without(self, holes: &[Self]) -> impl Iterator<Item = Self> {
+        let before = move |hole: Option<&Self>| hole.map_or(Some(self.last), |hole| hole.first.checked_sub(1));
+        let after = move |hole: Option<&Self>| hole.map_or(Some(self.first), |hole| hole.last.checked_add(1));
+        (0..=holes.len()).filter_map(move |gap| {
+            let (left, right) = (gap.checked_sub(1).and_then(|left| holes.get(left)), holes.get(gap));
+            let (first, last) = (after(left)?.max(self.first), before(right)?.min(self.last));
+            (first <= last).then_some(Self { first, last })
+        })
+    }
+
     /// The cursor after `given`, round the corner at the end.
     pub(crate) fn after(self, given: u128) -> u128 {
         if given >= self.last { self.first } else { given + 1 }
@@ -98,6 +109,17 @@ mod tests {
         assert_eq!(range.after(u128::MAX), u128::MAX - 1);
         assert_eq!(next(range, u128::MAX, &BTreeSet::from([u128::MAX])), Some(u128::MAX - 1));
         assert_eq!(next(range, u128::MAX, &BTreeSet::from([u128::MAX, u128::MAX - 1])), None);
+    }
+
+    #[test]
+    fn holes_at_the_numeric_ends_leave_what_is_between() {
+        let all = Range { first: 0, last: u128::MAX };
+        let holes =
+            [Range { first: 0, last: 4 }, Range { first: 9, last: 9 }, Range { first: u128::MAX, last: u128::MAX }];
+        let left: Vec<_> = all.without(&holes).collect();
+        assert_eq!(left, [Range { first: 5, last: 8 }, Range { first: 10, last: u128::MAX - 1 }]);
+        assert_eq!(all.without(&[all]).count(), 0);
+        assert_eq!(Range { first: 6, last: 7 }.without(&holes).collect::<Vec<_>>(), [Range { first: 6, last: 7 }]);
     }
 
     #[test]

@@ -90,6 +90,10 @@ impl Partition {
         let pool = Block::new(pool)?;
         (pool.cidr().prefix() <= length && length <= pool.family().bits()).then_some(Self { pool, length })
     }
+    /// What is cut.
+    pub fn pool(&self) -> Block {
+        self.pool
+    }
     /// How many blocks; `u128::MAX` for the whole of IPv6 cut into single addresses, which are one more.
     pub fn count(&self) -> u128 {
         1_u128.checked_shl(u32::from(self.length - self.pool.cidr().prefix())).unwrap_or(u128::MAX)

@@ -15,7 +15,7 @@ use crate::{Block, State};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No open block of this family has a free and cool address.
-    #[error("no free {family} address on this node: {used} of {total} in its blocks are in use or cooling")]
+    #[error("no free {family} address on this node: {}{}", counted(*used, *total), no_further(exhausted))]
     NoFreeAddress {
         /// "IPv4" or "IPv6".
         family: &'static str,
@@ -23,9 +23,15 @@ pub enum Error {
         used: u64,
         /// All addresses of the open blocks.
         total: u64,
-        /// What the daemon has recorded: no further block is to be had for these pools.
-        exhausted: bool,
+        /// What the daemon has recorded: no further block is to be had of these pools, which are all that could help.
+        exhausted: Vec<PoolName>,
     },
+    /// No pool gives addresses to this ADD on this node: each is disabled, or for other nodes.
+    #[error("no pool of the cluster gives addresses here: {0}")]
+    NoPool(String),
+    /// The daemon will not bring a block, for a reason that waiting does not mend.
+    #[error("{0}")]
+    Refused(String),
     /// A port of the node that somebody has published.
     #[error("the node's port {}/{} is published for {holder} already", port.host_port, port.protocol)]
     PortTaken {
@@ -147,6 +153,16 @@ pub enum Unavailable {
     Elsewhere(Vec<Block>),
     /// It is of a pool that the configuration does not name.
     Pool(PoolName),
+    /// It is of a pool that is for other nodes, and that the configuration does not name.
+    OtherNodes(PoolName),
+    /// It is of a pool that is disabled.
+    Disabled(PoolName),
+    /// Its pool reserves it.
+    Reserved(PoolName),
+    /// The daemon has said why, in words.
+    Told(String),
+    /// It is in none of the ranges of this node, and the daemon did not say in time whether its block can be claimed.
+    Untold,
     /// Nothing more is given of its block.
     Closing(Block),
     /// Somebody has it, in words.
@@ -171,6 +187,15 @@ impl fmt::Display for Unavailable {
                 if ranges.len() > RANGES_SHOWN { f.write_str(", …") } else { Ok(()) }
             }
             Self::Pool(pool) => write!(f, "it is of the pool {pool}, which the configuration does not name"),
+            Self::OtherNodes(pool) => {
+                write!(f, "it is of the pool {pool}, which is for other nodes, and the configuration does not name it")
+            }
+            Self::Disabled(pool) => write!(f, "its pool {pool} is disabled"),
+            Self::Reserved(pool) => write!(f, "it is reserved in the pool {pool}"),
+            Self::Told(why) => f.write_str(why),
+            Self::Untold => f.write_str(
+                "it is in none of the ranges of this node, and twilld has not said yet whether its block can be claimed",
+            ),
             Self::Closing(block) => write!(f, "its block {block} is being given back"),
             Self::InUse(holder) => write!(f, "{holder} has it"),
             Self::Cooling(left) => {
@@ -180,6 +205,22 @@ impl fmt::Display for Unavailable {
             Self::Node => f.write_str("it is an address of the node itself"),
             Self::Led => f.write_str("this node has a route to it that is not this pod's"),
         }
+    }
+}
+
+fn counted(used: u64, total: u64) -> String {
+    match total {
+        0 => "it has no block for this pod".to_owned(),
+        _ => format!("{used} of {total} in its blocks are in use, cooling or reserved"),
+    }
+}
+
+fn no_further(exhausted: &[PoolName]) -> String {
+    let names: Vec<_> = exhausted.iter().map(PoolName::as_str).collect();
+    match names[..] {
+        [] => String::new(),
+        [name] => format!("; pool {name} is exhausted: each of its blocks has an owner"),
+        _ => format!("; the pools {} are exhausted: each of their blocks has an owner", names.join(", ")),
     }
 }
 
@@ -195,10 +236,13 @@ impl Error {
     /// Whether the same call may succeed later without anybody's help.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::NoFreeAddress { exhausted, .. } => !exhausted,
+            Self::NoFreeAddress { exhausted, .. } => exhausted.is_empty(),
+            Self::NoPool(_) | Self::Refused(_) => false,
             Self::PortTaken { .. } => true,
             Self::NotReady | Self::Overtaken | Self::Busy | Self::Replaced(_) | Self::NotRebuilt => true,
-            Self::Requested { why, .. } => matches!(why, Unavailable::InUse(_) | Unavailable::Cooling(_)),
+            Self::Requested { why, .. } => {
+                matches!(why, Unavailable::InUse(_) | Unavailable::Cooling(_) | Unavailable::Untold)
+            }
             Self::Contended(_) | Self::Full { .. } => true,
             Self::Exists { .. } | Self::NewerSchema { .. } | Self::OlderSchema { .. } | Self::ReadOnly { .. } => false,
             Self::Draining { .. } | Self::Overlap { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,

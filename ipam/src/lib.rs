@@ -17,10 +17,12 @@ pub mod extras;
 mod family;
 pub mod guard;
 pub mod liveness;
+pub mod pool;
 pub mod store;
 pub mod strings;
 pub mod sweep;
 mod wait;
+pub mod want;
 
 #[cfg(all(feature = "model", not(debug_assertions)))]
 compile_error!(
@@ -35,4 +37,6 @@ pub use error::{Error, Unavailable};
 pub use extras::Extras;
 pub use family::Family;
 pub use liveness::Liveness;
+pub use pool::NodePool;
 pub use store::Store;
+pub use want::Want;

@@ -16,6 +16,7 @@ mod attachments;
 mod attempts;
 mod blocks;
 mod choosing;
+mod cluster;
 mod inventory;
 mod node;
 mod opening;
@@ -25,6 +26,7 @@ mod requesting;
 mod reserving;
 mod rows;
 mod schema;
+mod wants;
 
 pub use inventory::{Inventory, Occupant, Occupied};
 pub use opening::Environment;
@@ -37,7 +39,8 @@ use twill_conf::PoolName;
 
 use crate::error::{PATIENCE, sqlite};
 use crate::{
-    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Key, KeyHash, Liveness, attachment::Pod, strings,
+    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Key, KeyHash, Liveness, NodePool, Want,
+    attachment::Pod, strings,
 };
 
 /// What the plugin must know of its node, written by the daemon.
@@ -47,12 +50,14 @@ pub struct Node {
     pub name: String,
     /// The MTU of new pods' interfaces, in bytes.
     pub mtu: u32,
-    /// Every new pod gets an IPv4 address.
+    /// Every new pod gets an IPv4 address, unless its network's configuration names pools without.
     pub ipv4: bool,
-    /// Every new pod gets an IPv6 address.
+    /// Every new pod gets an IPv6 address, under the same condition.
     pub ipv6: bool,
     /// The pools that have neither a free address here nor a block to be had.
     pub exhausted: Vec<PoolName>,
+    /// The pools of the cluster. Empty where a daemon of an older version wrote the row: then every open block serves all.
+    pub pools: Vec<NodePool>,
     /// The node is being drained: no new pod gets an address of its blocks. A word that is fresh for each drain.
     pub drain: Option<String>,
 }
@@ -94,6 +99,8 @@ pub struct BlockUse {
     pub assigned: u64,
     /// Neither free nor assigned: their time of cooling is not over.
     pub cooling: u64,
+    /// Never to be given, since the pool reserves them, and nobody's now.
+    pub reserved: u64,
 }
 
 impl BlockUse {
@@ -102,12 +109,13 @@ impl BlockUse {
         self.total
             .saturating_sub(self.assigned)
             .saturating_sub(self.cooling)
+            .saturating_sub(self.reserved)
             .saturating_sub(self.tunnel.iter().len() as u64)
     }
 }
 
 /// What an ADD would find of one family: the addresses of the open blocks or subnets that it may choose from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
     /// Which family.
     pub family: Family,
@@ -119,8 +127,11 @@ pub struct Outlook {
     pub cooling: u64,
     /// To be given now.
     pub free: u64,
-    /// What the daemon has recorded: no further block is to be had.
-    pub exhausted: bool,
+    /// What the daemon has recorded: no further block is to be had of these pools, which are all that could help. Empty where
+    /// one may be had.
+    pub exhausted: Vec<PoolName>,
+    /// A block of the pools that were named is claimed when an ADD needs it, and not before.
+    pub on_demand: bool,
 }
 
 /// What an ADD asks for.
@@ -315,6 +326,23 @@ impl Store {
         let cooling = self.cooling;
         self.read("looking for addresses", |tx| outlook::outlook(tx, subnets, pools, now, cooling))
     }
+    /// Leaves what an ADD wants of the daemon, in the place of what the attachment wanted before. The file is upgraded, if
+    /// need be, as by [`reserve_with`](Self::reserve_with).
+    pub fn leave_want(&mut self, want: &Want) -> Result<(), Error> {
+        let schema = self.schema;
+        self.write("leaving a want", |tx| {
+            schema.upgrade(tx, schema::version(tx)?)?;
+            wants::leave(tx, want)
+        })
+    }
+    /// Why the daemon will not do what an attachment wants, if it said so. Only after [`leave_want`](Self::leave_want).
+    pub fn want_refusal(&self, key: KeyHash) -> Result<Option<String>, Error> {
+        wants::refusal(&self.conn, key)
+    }
+    /// Takes a want back. Only after [`leave_want`](Self::leave_want).
+    pub fn take_want_back(&mut self, key: KeyHash) -> Result<(), Error> {
+        self.write("taking a want back", |tx| wants::take_back(tx, key))
+    }
     /// One attachment.
     pub fn attachment(&self, key: KeyHash) -> Result<Option<Attachment>, Error> {
         self.read("reading an attachment", |tx| attachments::by_hash(tx, key))
@@ -333,6 +361,17 @@ impl Store {
     /// Tells the plugin what it must know.
     pub fn set_node(&mut self, node: &Node) -> Result<(), Error> {
         self.write("writing the node", |tx| node::set(tx, node))
+    }
+    /// What ADDs that wait now want, oldest first. Wants that have outlived every ADD are removed.
+    pub fn wants(&mut self, now: BootTime) -> Result<Vec<Want>, Error> {
+        if wants::has_forgotten(&self.conn, now)? {
+            self.write("forgetting wants", |tx| wants::forget(tx, now))?;
+        }
+        wants::waiting(&self.conn, now)
+    }
+    /// Tells an ADD that waits why its want is not done. Nothing happens where it does not wait any more.
+    pub fn refuse_want(&mut self, key: KeyHash, why: &str) -> Result<(), Error> {
+        self.write("refusing a want", |tx| wants::refuse(tx, key, why))
     }
     /// All blocks with their use, IPv4 first, in order of address.
     pub fn blocks(&self, now: BootTime) -> Result<Vec<BlockUse>, Error> {
@@ -364,12 +403,18 @@ impl Store {
     /// that has room. It stays the same while its block is there, open or closing. `None` where the node has no open
     /// cluster block of that family, [`Error::NoFreeAddress`] where they are full.
     pub fn tunnel(&mut self, ipv6: bool, now: BootTime) -> Result<Option<IpAddr>, Error> {
-        let family = if ipv6 { crate::Family::V6 } else { crate::Family::V4 };
+        let family = if ipv6 { Family::V6 } else { Family::V4 };
         if let Some(taken) = blocks::tunnel_address(&self.conn, family)? {
             return Ok(Some(taken));
         }
         let cooling = self.cooling;
         self.write("taking the tunnel address", |tx| blocks::take_tunnel(tx, family, now, cooling))
+    }
+    /// Takes another tunnel address of the family, from an open cluster block, and lets the old one cool: its block is to go.
+    /// An error, and nothing is changed, where there is none to be had; with `give_up` the node then has none any more.
+    pub fn move_tunnel(&mut self, family: Family, give_up: bool, now: BootTime) -> Result<Option<IpAddr>, Error> {
+        let cooling = self.cooling;
+        self.write("moving the tunnel address", |tx| blocks::move_tunnel(tx, family, give_up, now, cooling))
     }
     /// Gives the tunnel address back, so that its block can go; it cools. Nothing happens where `ip` is not one.
     pub fn release_tunnel(&mut self, ip: IpAddr, now: BootTime) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use twill_ipam::{Error, KeyHash, Store};
 
 /// Total, assigned, cooling and free of the only family.
 fn counts(found: Result<Vec<Outlook>, Error>) -> (u64, u64, u64, u64) {
-    let [one] = found.unwrap()[..] else { panic!("not one family") };
+    let [one] = &found.unwrap()[..] else { panic!("not one family") };
     (one.total, one.assigned, one.cooling, one.free)
 }
 

@@ -19,11 +19,12 @@ use twill_cluster::keeper::{Facts, Identity, Input, Keeper, Output};
 use twill_cluster::record::{self, Tunnel, VxlanEnd};
 use twill_cluster::request::{Answer, RequestId};
 use twill_cluster::store::Store;
+use twill_conf::cluster::Given;
 use twill_conf::node::NodeConf;
 use twill_conf::{NodeName, PoolName};
 use twill_fabric::{Underlay, pod_mtu};
 use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
-use twill_ipam::{Block, BootTime, Error};
+use twill_ipam::{Block, BootTime, Error, Family, NodePool, Want};
 use twill_linux::MacAddr;
 
 use crate::bell::{Bell, Causes};
@@ -42,6 +43,10 @@ pub struct Blocks {
     facts: Facts,
     /// As last told to the keeper; `None` before the first look.
     local: Option<Vec<BlockUse>>,
+    /// As last told to the keeper.
+    wants: Vec<Want>,
+    /// The tunnel address of a family was given up: that is to be published.
+    gave_up: bool,
     exhausted: Vec<PoolName>,
     name: NodeName,
     store: NodeStore,
@@ -72,6 +77,8 @@ impl Blocks {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             local: None,
+            wants: Vec::new(),
+            gave_up: false,
             exhausted: Vec::new(),
             name: conf.node_name.clone(),
             store,
@@ -152,8 +159,25 @@ impl Blocks {
                     self.local = None;
                     self.teller.store(done.map(drop));
                 }
+                Output::MoveTunnel { family, give_up } => {
+                    let moved = self.store.run(move |store| store.move_tunnel(family, give_up, BootTime::now())).await;
+                    if let Ok(None) = moved {
+                        match family {
+                            Family::V4 => self.facts.tunnel.ipv4 = None,
+                            Family::V6 => self.facts.tunnel.ipv6 = None,
+                        }
+                        self.gave_up = true;
+                    }
+                    self.local = None;
+                    self.teller.store(moved.map(drop));
+                }
+                Output::Refuse { key, why } => {
+                    let why = why.to_string();
+                    let done = self.store.run(move |store| store.refuse_want(key, &why)).await;
+                    self.teller.store(done);
+                }
                 Output::GaveBack { block } => {
-                    tracing::info!("gave {block} back: it was empty, and enough is free without it");
+                    tracing::info!("gave {block} back: it was empty, and is not needed");
                     self.pause.forget();
                 }
                 Output::Unregistered => {
@@ -192,7 +216,7 @@ impl Blocks {
     async fn look(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) -> Vec<Input> {
         let view = picture.filter(|picture| picture.proven).map(|picture| picture.view.clone());
         let name = self.name.clone();
-        let (local, tunnel) = match self.store.run(move |store| supplies(store, &name, view.as_deref())).await {
+        let (local, tunnel, wants) = match self.store.run(move |store| supplies(store, &name, view.as_deref())).await {
             Ok(found) => found,
             Err(error) => {
                 self.teller.store(Err(error));
@@ -209,12 +233,16 @@ impl Blocks {
             self.local = Some(local.clone());
             news.push(Input::Local(local));
         }
+        if wants != self.wants {
+            self.wants.clone_from(&wants);
+            news.push(Input::Wants(wants));
+        }
         if let Some(underlay) = underlay {
             let addresses = record::Underlay { ipv4: underlay.ipv4, ipv6: underlay.ipv6 };
             // A tunnel address that is published stays so while the store is being filled again; another may replace it.
             let known = &self.facts.tunnel;
             let tunnel = Tunnel { ipv4: tunnel.ipv4.or(known.ipv4), ipv6: tunnel.ipv6.or(known.ipv6) };
-            if addresses != self.facts.underlay || tunnel != self.facts.tunnel {
+            if addresses != self.facts.underlay || tunnel != self.facts.tunnel || std::mem::take(&mut self.gave_up) {
                 self.facts.underlay = addresses;
                 self.facts.tunnel = tunnel;
                 news.push(Input::Facts(self.facts.clone()));
@@ -227,13 +255,16 @@ impl Blocks {
     async fn tell_plugin(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) {
         let (Some(picture), Some(underlay)) = (picture, underlay) else { return };
         let Some(config) = &picture.view.config else { return };
-        let has = |ipv6: bool| config.value.pools.iter().any(|pool| pool.cidr.is_ipv6() == ipv6);
+        let pools: Vec<_> =
+            config.value.pools.iter().map(|pool| NodePool::new(pool, pool.given(&self.facts.labels))).collect();
+        let has = |family| pools.iter().any(|pool| pool.family == family && pool.given == Given::Default);
         let node = Node {
             name: self.name.to_string(),
             mtu: pod_mtu(&picture.view, underlay),
-            ipv4: has(false),
-            ipv6: has(true),
+            ipv4: has(Family::V4),
+            ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),
+            pools,
             drain: None,
         };
         // Before etcd has told anything in this run, what the store knows goes on; a new store knows nothing.
@@ -261,13 +292,13 @@ fn shape(blocks: &[BlockUse]) -> Vec<(Block, BlockState, Option<IpAddr>)> {
     blocks.iter().map(|block| (block.block, block.state, block.tunnel)).collect()
 }
 
-/// The blocks with their use, and the tunnel addresses, taken now where a family has its first block. Blocks that went to
-/// somebody else are forgotten as soon as nothing of ours is in them, or they would stand in the new owner's way.
+/// The blocks with their use, the tunnel addresses, taken now where a family has its first block, and what ADDs that wait
+/// want. Blocks that went to somebody else are forgotten as soon as nothing of ours is in them, or they would stand in the new owner's way.
 fn supplies(
     store: &mut twill_ipam::Store,
     me: &NodeName,
     view: Option<&View>,
-) -> Result<(Vec<BlockUse>, Tunnel), Error> {
+) -> Result<(Vec<BlockUse>, Tunnel, Vec<Want>), Error> {
     let now = BootTime::now();
     for lost in store.blocks(now)?.iter().filter(|block| is_lost(block, me, view)) {
         if let Some(ip) = lost.tunnel {
@@ -285,7 +316,9 @@ fn supplies(
             Err(error) => return Err(error),
         }
     }
-    Ok((store.blocks(now)?, tunnel))
+    // The wants first: whoever wants something then found no more than the use tells.
+    let wants = store.wants(now)?;
+    Ok((store.blocks(now)?, tunnel, wants))
 }
 
 /// Whether a block from the cluster is closed here, and by etcd's own word not ours. One that is nobody's and has

@@ -39,6 +39,7 @@ impl Fixture {
                     ipv4: true,
                     ipv6: false,
                     exhausted: vec![],
+                    pools: Vec::new(),
                     drain: None,
                 })
                 .unwrap();

@@ -95,6 +95,8 @@ impl Node {
             let (cert, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
             toml += &format!("etcd_ca = {:?}\netcd_cert = {cert:?}\netcd_key = {key:?}\n", file(CA));
         }
+        // A table ends what stands at the top.
+        toml += &format!("[labels]\nnode = {name:?}\n");
         write(&node.directory().join("twilld.toml"), toml.as_bytes())?;
         Ok(node)
     }

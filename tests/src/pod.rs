@@ -67,7 +67,7 @@ impl Pod {
 
     /// Attaches it by cnitool, as a runtime that passes these capabilities on (`runtimeConfig`).
     pub fn add_asking(&self, capabilities: Option<&Value>) -> Result<Added> {
-        self.add_with(|command| {
+        self.add_by_cnitool(|command| {
             if let Some(capabilities) = capabilities {
                 command.env("CAP_ARGS", capabilities.to_string());
             }
@@ -76,13 +76,13 @@ impl Pod {
 
     /// Attaches it by cnitool, as a pod of Kubernetes.
     pub fn add_as(&self, namespace: &str, name: &str) -> Result<Added> {
-        self.add_with(|command| {
+        self.add_by_cnitool(|command| {
             let pod = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
             command.env("CNI_ARGS", pod);
         })
     }
 
-    fn add_with(&self, change: impl FnOnce(&mut Command)) -> Result<Added> {
+    fn add_by_cnitool(&self, change: impl FnOnce(&mut Command)) -> Result<Added> {
         let started = Instant::now();
         let output = self.cnitool("add", change)?;
         let took = started.elapsed();
@@ -122,19 +122,32 @@ impl Pod {
         self.call_with_netns(verb, self.namespace.path())
     }
 
+    /// ADD by the plugin, with further keys in its configuration.
+    pub fn add_with_keys(&self, keys: &Value) -> Result<Answer> {
+        let mut input = self.seat.network.plugin_input(None);
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            input[key] = value.clone();
+        }
+        self.call_on(Verb::Add, self.namespace.path(), &input)
+    }
+
     /// The same with another CNI_NETNS than the pod's.
     pub fn call_with_netns(&self, verb: Verb, netns: &Path) -> Result<Answer> {
         let previous = match verb {
             Verb::Check | Verb::Del => self.lock().clone(),
             Verb::Add | Verb::Gc | Verb::Status | Verb::Version => None,
         };
+        self.call_on(verb, netns, &self.seat.network.plugin_input(previous.as_ref()))
+    }
+
+    fn call_on(&self, verb: Verb, netns: &Path, input: &Value) -> Result<Answer> {
         let call = Call {
             plugin: &self.seat.site.binaries.plugin(),
             verb,
             container: &self.container(),
             netns,
             ifname: IFNAME,
-            input: &self.seat.network.plugin_input(previous.as_ref()),
+            input,
         };
         let answer = call.run_in(&self.seat.namespace)?;
         if verb == Verb::Add && answer.success {

@@ -1,25 +1,25 @@
 //! The first step of an ADD: addresses are set aside, as soon as there are some and the key is free.
 
-use std::time::Duration;
-
 use twill_ipam::alias::Proof;
 use twill_ipam::{Attachment, BootTime, State};
 
 use super::add::{Add, RESERVE};
 use super::take_out;
+use super::waiting::Waiting;
 use crate::error::Error;
 use crate::kernel::{Builder, Kernel, Remains};
-
-/// How long an ADD waits for the daemon to claim a block.
-const BLOCK_PATIENCE: Duration = Duration::from_secs(3);
-/// How often it looks meanwhile: a claim takes a few milliseconds.
-const BLOCK_POLL: Duration = Duration::from_millis(10);
 
 impl<B: Builder> Add<'_, B> {
     /// free → reserved. Waits for a block where the daemon may bring one.
     pub(super) fn reserve(&mut self) -> Result<Attachment, Error> {
+        let mut waiting = Waiting::default();
+        let reserved = self.try_reserve(&mut waiting);
+        self.wait_no_more(&waiting);
+        reserved
+    }
+
+    fn try_reserve(&mut self, waiting: &mut Waiting) -> Result<Attachment, Error> {
         let wanted = self.wanted;
-        let mut patience = None;
         loop {
             let now = self.builder.kernel().now();
             match self.store.reserve_with(&wanted.reservation, wanted.extras, now) {
@@ -30,42 +30,22 @@ impl<B: Builder> Add<'_, B> {
                         return Err(Error::store(RESERVE)(error));
                     }
                 }
-                Err(error) => self.wait_for_block(error, &mut patience)?,
+                Err(error) if wanted.is_standalone() && !matches!(error, twill_ipam::Error::NotRebuilt) => {
+                    return Err(self.no_address(error, now)?);
+                }
+                Err(error) => self.wait(waiting, error)?,
             }
         }
     }
 
-    /// After `error`: returns when it is worth while to try again, fails when it is not.
-    fn wait_for_block(&mut self, error: twill_ipam::Error, patience: &mut Option<BootTime>) -> Result<(), Error> {
-        use twill_ipam::Error::{NoFreeAddress, NotReady, NotRebuilt};
-        let now = self.builder.kernel().now();
-        match &error {
-            NoFreeAddress { family, .. } if self.wanted.is_standalone() => {
-                let remedy = "add a prefix to \"subnets\", or remove pods";
-                return Err(match self.is_cooling(family, now)? {
-                    true => Error::store(RESERVE)(error),
-                    false => Error::Exhausted { source: error, remedy },
-                });
-            }
-            NoFreeAddress { exhausted: true, .. } => {
-                let remedy = "the pools have no further block for this node: add a pool, or remove pods";
-                return Err(Error::Exhausted { source: error, remedy });
-            }
-            NoFreeAddress { .. } | NotReady | NotRebuilt => {}
-            _ => return Err(Error::store(RESERVE)(error)),
-        }
-        let until = *patience.get_or_insert_with(|| {
-            // The first time: a daemon that hears this may have a block a moment later, and without one there is none.
-            match (self.wanted.ring)() {
-                true => self.deadline.min(BootTime(now.0 + BLOCK_PATIENCE)),
-                false => now,
-            }
-        });
-        if now >= until {
-            return Err(Error::store(RESERVE)(error));
-        }
-        self.builder.kernel().sleep(BLOCK_POLL);
-        Ok(())
+    /// Stand-alone nobody brings a block: an address may be given back, or never.
+    fn no_address(&self, error: twill_ipam::Error, now: BootTime) -> Result<Error, Error> {
+        let twill_ipam::Error::NoFreeAddress { family, .. } = error else { return Ok(Error::store(RESERVE)(error)) };
+        let remedy = "add a prefix to \"subnets\", or remove pods";
+        Ok(match self.is_cooling(family, now)? {
+            true => Error::store(RESERVE)(error),
+            false => Error::Exhausted { source: error, remedy },
+        })
     }
 
     /// Whether some address of `subnets` of the family will be free without anybody's doing. STATUS asks the same.

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twill_conf::PoolName;
-use twill_conf::cluster::{ClusterConf, Pool};
+use twill_conf::cluster::{ClusterConf, Given, Pool};
 use twill_ipam::block::low_mark;
 use twill_ipam::{Block, Family};
 
 use super::flight::{Fate, Flight};
-use super::holdings::{Holdings, pool_of};
+use super::holdings::pool_of;
 use super::place::Occupancy;
+use super::refusal::Full;
+use super::wants::Ground;
 use super::{Identity, Problem};
 use crate::View;
 use crate::key;
@@ -87,11 +89,13 @@ impl Claims {
         self.flights.values_mut()
     }
 
-    /// What a family lacks.
-    pub(super) fn need(&mut self, family: Family, view: &View, holdings: &Holdings, me: &Identity) -> Need {
+    /// What a family lacks of the pools that give to every pod on this node.
+    pub(super) fn need(&mut self, family: Family, ground: Ground<'_>) -> Need {
+        let Ground { view, config, labels, holdings, me } = ground;
         let mut need = Need::default();
-        let Some(config) = &view.config else { return need };
-        let pools: Vec<&Pool> = config.value.pools.iter().filter(|pool| Family::of(pool.cidr.ip()) == family).collect();
+        let of_family = config.pools.iter().filter(|pool| Family::of(pool.cidr.ip()) == family);
+        let (pools, others): (Vec<&Pool>, Vec<&Pool>) =
+            of_family.filter(|pool| !pool.disabled).partition(|pool| pool.given(labels) == Given::Default);
         let free: Vec<u64> = pools.iter().map(|pool| holdings.free(pool)).collect();
         let free_in_all = free.iter().fold(0u64, |sum, free| sum.saturating_add(*free));
         let mut full = Vec::new();
@@ -113,9 +117,16 @@ impl Claims {
                 }
             }
         }
+        // Of pools that are for other nodes only those matter that an ADD has brought a block of before.
+        let here = others.into_iter().filter(|pool| holdings.has_of(pool) && holdings.free(pool) == 0);
+        for pool in here {
+            if !self.has_room(pool, view) && !self.flies_to(pool) {
+                need.exhausted.push(pool.name.clone());
+            }
+        }
         let mark = pools.first().map_or(0, |pool| mark(pool));
         if full.len() == pools.len() && free_in_all < mark && !self.flights.contains_key(&family) {
-            need.problems.extend(full.into_iter().map(exhausted));
+            need.problems.extend(full.into_iter().map(|pool| Problem::PoolExhausted(Full::new(pool))));
         }
         need
     }
@@ -151,7 +162,13 @@ impl Claims {
         self.resume();
     }
 
-    fn has_room(&mut self, pool: &Pool, view: &View) -> bool {
+    /// Whether a block, or a part of it, counts as taken although the view does not show that.
+    pub(super) fn avoids(&self, block: Block) -> bool {
+        self.refused.iter().chain(&self.withheld).any(|taken| taken.overlaps(block))
+    }
+
+    /// Whether a pool has a place for a block.
+    pub(super) fn has_room(&mut self, pool: &Pool, view: &View) -> bool {
         if let Some(room) = self.room.get(&pool.name) {
             return *room;
         }
@@ -165,7 +182,8 @@ impl Claims {
         Occupancy::of(pool, view, &avoid)
     }
 
-    fn place(&self, pool: &Pool, view: &View, me: &Identity) -> Option<Claim> {
+    /// The block that this node would claim of a pool.
+    pub(super) fn place(&self, pool: &Pool, view: &View, me: &Identity) -> Option<Claim> {
         let words = [me.node.as_str(), pool.name.as_str(), &self.tries.to_string()];
         let block = self.places(pool, view)?.choose(&words)?;
         Some(Claim { block, pool: pool.name.clone() })
@@ -222,7 +240,8 @@ impl Claims {
         self.refusals.clear();
     }
 
-    fn may_try(&self, family: Family) -> bool {
+    /// Whether a claim of a family may be sent now.
+    pub(super) fn may_try(&self, family: Family) -> bool {
         !self.flights.contains_key(&family) && self.may_be_refused()
     }
 
@@ -230,7 +249,8 @@ impl Claims {
         self.refusals.len() < REFUSALS
     }
 
-    fn flies_to(&self, pool: &Pool) -> bool {
+    /// Whether a claim of a block of the pool is on its way.
+    pub(super) fn flies_to(&self, pool: &Pool) -> bool {
         self.flights.values().any(|flight| flight.what.pool == pool.name)
     }
 }
@@ -292,10 +312,11 @@ impl Terms<'_> {
 
 /// How many addresses are to be free and cool before nothing is claimed from the pool.
 pub(super) fn mark(pool: &Pool) -> u64 {
-    let bits = Family::of(pool.cidr.ip()).bits().saturating_sub(pool.block);
-    low_mark(1u64.checked_shl(u32::from(bits)).unwrap_or(u64::MAX))
+    low_mark(block_size(pool))
 }
 
-fn exhausted(pool: &Pool) -> Problem {
-    Problem::PoolExhausted { pool: pool.name.clone(), cidr: pool.cidr, block: pool.block }
+/// How many addresses a block of the pool has (saturating).
+pub(super) fn block_size(pool: &Pool) -> u64 {
+    let bits = Family::of(pool.cidr.ip()).bits().saturating_sub(pool.block);
+    1u64.checked_shl(u32::from(bits)).unwrap_or(u64::MAX)
 }

@@ -4,15 +4,18 @@
 //! still has the revision that is known. Whatever becomes of that, the block is not opened again before its record has
 //! been written anew: a deletion that comes late then fails.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use twill_conf::PoolName;
-use twill_ipam::Block;
+use twill_conf::cluster::Given;
+use twill_ipam::{Block, BootTime, Family};
 
 use super::Identity;
+use super::claims::{block_size, mark};
 use super::flight::{Fate, Flight};
 use super::holdings::Holdings;
-use crate::View;
+use super::wants::Ground;
 use crate::key;
 use crate::request::{Answer, RequestId};
 use crate::txn::{Compare, Op, Txn};
@@ -20,6 +23,10 @@ use twill_ipam::guard::{Guard, stands};
 
 /// So long a block is empty before it is given back.
 pub(super) const REST: Duration = Duration::from_secs(600);
+
+/// So many addresses are kept at least: twice the low mark of the smallest blocks is less than what comes and goes with a few
+/// pods.
+const LEAST: u64 = 4;
 
 /// A block on its way back.
 #[derive(Debug, Clone, Default)]
@@ -123,25 +130,77 @@ impl Giving {
     }
 }
 
+/// Since when so much has been free on this node that it can do without a block, by the pool that the block would be of.
+///
+/// That a block is empty at this moment does not say that it is not needed: the smaller blocks are, the more the number of
+/// those that are empty goes up and down with every pod.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plenty(BTreeMap<PoolName, BootTime>);
+
+impl Plenty {
+    /// Looks how much is free now.
+    pub(super) fn look(&mut self, ground: Ground<'_>, now: BootTime) {
+        let Ground { config, labels, holdings, .. } = ground;
+        let default = config.pools.iter().filter(|pool| pool.given(labels) == Given::Default);
+        let enough = default.filter(|pool| {
+            let family = Family::of(pool.cidr.ip());
+            let of_family = config.pools.iter().filter(|pool| Family::of(pool.cidr.ip()) == family);
+            let alike = of_family.filter(|pool| pool.given(labels) == Given::Default);
+            let free = alike.map(|pool| holdings.free(pool)).fold(0, u64::saturating_add);
+            let kept = if stands(Guard::GiveBackHysteresis) { (2 * mark(pool)).max(LEAST) } else { mark(pool) };
+            free >= block_size(pool).saturating_add(kept)
+        });
+        self.0 = enough.map(|pool| (pool.name.clone(), self.0.get(&pool.name).copied().unwrap_or(now))).collect();
+    }
+
+    /// Whether so much has been free for so long.
+    fn lasted(&self, pool: &PoolName, rest: Duration, now: BootTime) -> bool {
+        self.0.get(pool).is_some_and(|since| now.since(*since) >= rest)
+    }
+}
+
 /// The block that may be given back, with its pool.
-pub(super) fn spare(view: &View, holdings: &Holdings, now: twill_ipam::BootTime) -> Option<(Block, PoolName)> {
-    let config = &view.config.as_ref()?.value;
+///
+/// Of a pool that gives to every pod here it is one that has been empty for long, if all that time much was free without
+/// it. Of a pool that is for other nodes one that has been empty for as long: nothing is kept ready there. Of a disabled
+/// pool any that is empty: nobody can want it back, and the operator waits for it.
+pub(super) fn spare(ground: Ground<'_>, plenty: &Plenty, now: BootTime) -> Option<(Block, PoolName)> {
+    let Ground { config, labels, holdings, .. } = ground;
     let rest = if stands(Guard::GiveBackHysteresis) { REST } else { Duration::ZERO };
     config.pools.iter().find_map(|pool| {
-        let block = holdings.spare(pool, now, rest)?;
-        let family = block.family();
-        let of_family = config.pools.iter().filter(|pool| twill_ipam::Family::of(pool.cidr.ip()) == family);
-        let free: u64 = of_family.map(|pool| holdings.free(pool)).fold(0, u64::saturating_add);
-        let mark = super::claims::mark(pool);
-        let stays = free.saturating_sub(block.size());
-        let enough = if stands(Guard::GiveBackHysteresis) { stays >= 2 * mark } else { stays >= mark };
-        enough.then(|| (block, pool.name.clone()))
+        let given = pool.given(labels);
+        if given == Given::Default && !plenty.lasted(&pool.name, rest, now) {
+            return None;
+        }
+        let rest = if given == Given::Nobody { Duration::ZERO } else { rest };
+        Some((holdings.spare(pool, now, rest)?, pool.name.clone()))
+    })
+}
+
+/// The family whose tunnel address keeps a block from going that is to go, and whether it goes without a substitute. It is
+/// moved only where nothing else is in the block.
+pub(super) fn tunnel(ground: Ground<'_>) -> Option<(Family, bool)> {
+    let Ground { config, labels, holdings, .. } = ground;
+    config.pools.iter().find_map(|pool| {
+        let given = pool.given(labels);
+        if given == Given::Default {
+            return None;
+        }
+        let family = holdings.tunnels_only(pool)?.family();
+        let of_family = || config.pools.iter().filter(move |pool| Family::of(pool.cidr.ip()) == family);
+        let default = || of_family().filter(|pool| pool.given(labels) == Given::Default);
+        match given {
+            Given::Nobody if holdings.has_place(of_family()) => Some((family, false)),
+            // The first block of another pool is on its way, unless there is none of this family any more.
+            Given::Nobody => default().next().is_none().then_some((family, true)),
+            _ => holdings.has_place(default()).then_some((family, false)),
+        }
     })
 }
 
 /// The block of a node that is drained that may be given back, with its pool: any that is empty. The tunnel's is not, and
 /// goes with the node.
-pub(super) fn vacated(view: &View, holdings: &Holdings, now: twill_ipam::BootTime) -> Option<(Block, PoolName)> {
-    let pools = &view.config.as_ref()?.value.pools;
-    pools.iter().find_map(|pool| Some((holdings.spare(pool, now, Duration::ZERO)?, pool.name.clone())))
+pub(super) fn vacated(ground: Ground<'_>, now: BootTime) -> Option<(Block, PoolName)> {
+    let Ground { config, holdings, .. } = ground;
+    config.pools.iter().find_map(|pool| Some((holdings.spare(pool, now, Duration::ZERO)?, pool.name.clone())))
 }

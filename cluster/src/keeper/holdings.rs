@@ -53,8 +53,8 @@ pub(super) struct Holdings {
     ordered: BTreeSet<Block>,
     /// All is to be closed before anything is opened again.
     closing: bool,
-    /// Since when an open block has been empty.
-    empty: BTreeMap<Block, BootTime>,
+    /// Since when a block has been empty, and in this state.
+    empty: BTreeMap<Block, (BlockState, BootTime)>,
 }
 
 impl Holdings {
@@ -90,8 +90,9 @@ impl Holdings {
     pub(super) fn look(&mut self, blocks: Vec<BlockUse>, now: BootTime) {
         let cluster = blocks.into_iter().filter(|block| block.origin == Origin::Cluster);
         let local: BTreeMap<Block, BlockUse> = cluster.map(|block| (block.block, block)).collect();
-        let empty = local.values().filter(|has| has.state == BlockState::Open && is_empty(has));
-        self.empty = empty.map(|has| (has.block, self.empty.get(&has.block).copied().unwrap_or(now))).collect();
+        let empty = local.values().filter(|has| is_empty(has));
+        let known = |has: &BlockUse| self.empty.get(&has.block).filter(|(state, _)| *state == has.state).copied();
+        self.empty = empty.map(|has| (has.block, known(has).unwrap_or((has.state, now)))).collect();
         self.ahead.retain(|_, (_, since)| now.since(*since) < PATIENCE);
         self.closing &= local.values().any(|has| has.state == BlockState::Open);
         self.local = Some(local);
@@ -162,22 +163,46 @@ impl Holdings {
         blocks.map(|block| self.free_in(block)).fold(0, u64::saturating_add)
     }
 
-    /// An open block of the pool that has been empty for so long.
+    /// Whether any own block lies in `pool`.
+    pub(super) fn has_of(&self, pool: &Pool) -> bool {
+        self.own().any(|block| holds(pool, block))
+    }
+
+    /// A block of the pool that has been empty for so long. Of a disabled pool they are closed, of others open.
     pub(super) fn spare(&self, pool: &Pool, now: BootTime, rest: Duration) -> Option<Block> {
-        let long = |since: &BootTime| now.since(*since) >= rest;
-        let mut empty = self.empty.iter().rev().filter(|(_, since)| long(since)).map(|(block, _)| *block);
-        empty.find(|block| holds(pool, *block) && self.revision(*block).is_some())
+        let ripe = |state: BlockState, since: BootTime| {
+            now.since(since) >= rest && (pool.disabled || state == BlockState::Open)
+        };
+        let mut empty = self.empty.iter().rev().filter(|(_, (state, since))| ripe(*state, *since));
+        empty.find(|(block, _)| holds(pool, **block) && self.revision(**block).is_some()).map(|(block, _)| *block)
+    }
+
+    /// An own block of the pool of which nobody but the tunnel has an address.
+    pub(super) fn tunnels_only(&self, pool: &Pool) -> Option<Block> {
+        let alone = |has: &BlockUse| has.tunnel.is_some() && has.assigned == 0;
+        self.own().find(|block| holds(pool, *block) && self.local_use(*block).is_some_and(alone))
+    }
+
+    /// Whether an open block of these pools has an address for the tunnel.
+    pub(super) fn has_place<'a>(&self, mut pools: impl Iterator<Item = &'a Pool>) -> bool {
+        let room = |pool: &Pool| {
+            let local = self.local.iter().flat_map(BTreeMap::values);
+            let mut open = local.filter(|has| has.state == BlockState::Open && holds(pool, has.block));
+            open.any(|has| has.free() > 0)
+        };
+        pools.any(room)
     }
 
     /// Blocks of ours that have to be written anew before they are opened, with the revisions of their records.
     pub(super) fn stale(&self, config: &ClusterConf, epoch: i64) -> Vec<(Block, i64)> {
         let Some(local) = self.local.as_ref().filter(|_| !self.closing) else { return Vec::new() };
         let is_open = |block: &Block| local.get(block).is_some_and(|has| has.state == BlockState::Open);
+        let to_open = |block: &Block| pool_of(config, *block).is_some_and(|pool| !pool.disabled);
         let shown = self.shown.iter().filter(|(block, shown)| {
             !is_open(block) && !self.is_settled(block, shown, epoch) && !self.disputed.contains_key(block)
         });
         let stale = shown.filter_map(|(block, _)| Some((*block, self.revision(*block)?)));
-        stale.filter(|(block, _)| pool_of(config, *block).is_some()).collect()
+        stale.filter(|(block, _)| to_open(block)).collect()
     }
 
     /// Blocks of ours until etcd lost them, that somebody has an address of and nobody else has taken.
@@ -212,11 +237,11 @@ impl Holdings {
             .filter(|block| !is_open(block) && !self.ordered.contains(block) && Some(**block) != busy)
             .filter(|block| settled(block))
             .filter_map(|block| {
-                let pool = pool_of(*block)?.name.clone();
+                let pool = pool_of(*block).filter(|pool| !pool.disabled)?.name.clone();
                 Some(Output::Open { block: *block, pool, fresh: self.is_fresh(*block, local) })
             })
             .collect();
-        let orphans = |block: &Block| config.is_some() && pool_of(*block).is_none();
+        let orphans = |block: &Block| config.is_some() && pool_of(*block).is_none_or(|pool| pool.disabled);
         let old = |block: &Block| {
             !self.ahead.contains_key(block) && self.shown.get(block).is_some_and(|shown| shown.epoch != epoch)
         };
@@ -278,8 +303,12 @@ impl Holdings {
         self.shown.keys().chain(ahead).filter(|block| !self.gone.contains_key(block)).copied()
     }
 
+    fn local_use(&self, block: Block) -> Option<&BlockUse> {
+        self.local.as_ref().and_then(|local| local.get(&block))
+    }
+
     fn free_in(&self, block: Block) -> u64 {
-        match self.local.as_ref().and_then(|local| local.get(&block)) {
+        match self.local_use(block) {
             None => block.size(),
             Some(has) => has.free(),
         }

@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use twill_conf::cluster::Pool;
 use twill_conf::digest::digest;
 use twill_ipam::block::Partition;
+use twill_ipam::pool::reserved_places;
 use twill_ipam::{Block, Family};
 
 use crate::View;
@@ -31,14 +32,14 @@ impl Occupancy {
         // Blocks that are wider than any pool may be are not compared by claims, and so keep nobody from a place.
         let is_compared = |block: &Block| block.cidr().prefix() >= shortest_pool(block.family());
         let blocks = view.blocks.keys().chain(avoid).filter(|block| block.overlaps(whole) && is_compared(block));
-        let mut runs: Vec<(u128, u128)> = blocks
-            .map(|block| {
-                // Of two blocks that overlap, one covers the other.
-                let part = if block.covers(whole) { whole } else { *block };
-                let place = |ip| places.index_of(cut(ip, pool.block)).expect("an address of the pool lies in a place");
-                (place(part.first()), place(part.last()))
-            })
-            .collect();
+        let owned = blocks.map(|block| {
+            // Of two blocks that overlap, one covers the other.
+            let part = if block.covers(whole) { whole } else { *block };
+            let place = |ip| places.index_of(cut(ip, pool.block)).expect("an address of the pool lies in a place");
+            (place(part.first()), place(part.last()))
+        });
+        // A block of which nothing may be given is no use to anybody.
+        let mut runs: Vec<(u128, u128)> = owned.chain(reserved_places(places, &pool.reserved)).collect();
         runs.sort_unstable();
         let mut taken: Vec<(u128, u128)> = Vec::new();
         for (from, to) in runs {
@@ -71,7 +72,7 @@ impl Occupancy {
 }
 
 /// The block of a length that an address lies in.
-fn cut(ip: IpAddr, length: u8) -> Block {
+pub(super) fn cut(ip: IpAddr, length: u8) -> Block {
     let length = length.min(Family::of(ip).bits());
     let around = IpNetwork::new(ip, length).expect("no prefix is longer than its address");
     let network = IpNetwork::new(around.network(), length).expect("no prefix is longer than its address");

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use ipnetwork::IpNetwork;
-use twill_conf::{NodeName, PoolName};
+use twill_conf::NodeName;
 use twill_ipam::Block;
+
+use super::refusal::{Full, Refusal};
 
 /// Something that the keeper cannot mend by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +51,9 @@ pub enum Problem {
         cause: Option<String>,
     },
     /// All blocks of a pool are owned, and this node needs one.
-    PoolExhausted {
-        /// The pool.
-        pool: PoolName,
-        /// Its range.
-        cidr: IpNetwork,
-        /// The prefix length of its blocks.
-        block: u8,
-    },
+    PoolExhausted(Full),
+    /// No pool gives to every pod on this node.
+    NoPool(Refusal),
     /// A block that this node assigned from is not its own any more.
     BlockLost {
         /// The block.
@@ -118,11 +114,8 @@ impl fmt::Display for Problem {
                     "the cluster configuration cannot be read ({cause}): 'twillctl config apply FILE' writes a new one"
                 )
             }
-            Self::PoolExhausted { pool, cidr, block } => write!(
-                f,
-                "pool {pool} ({cidr}) is exhausted: each of its /{block} blocks has an owner; add a pool of this family to \
-                 the cluster configuration, or delete nodes that are gone"
-            ),
+            Self::PoolExhausted(full) => full.fmt(f),
+            Self::NoPool(why) => why.fmt(f),
             Self::BlockLost { block, owner: Some(owner) } => write!(
                 f,
                 "block {block} was this node's and now belongs to {owner}: nothing more is assigned from it; pods that \

@@ -4,8 +4,10 @@ mod claiming;
 mod draining;
 mod faults;
 mod histories;
+mod pools;
 mod registering;
 mod returning;
+mod steady;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -117,9 +119,24 @@ impl Node {
                 }
                 self.look();
             }
+            Output::MoveTunnel { family, give_up } => self.move_tunnel(family, give_up),
             _ => {}
         }
         true
+    }
+
+    /// As the node store does it, but that nothing cools.
+    fn move_tunnel(&mut self, family: Family, give_up: bool) {
+        let of_family = |has: &&mut BlockUse| has.block.family() == family;
+        let mut open = self.local.values_mut().filter(of_family).filter(|has| has.state == BlockState::Open);
+        let place = open.find(|has| has.free() > 0).map(|has| has.block);
+        if place.is_some() || give_up {
+            self.local.values_mut().filter(of_family).for_each(|has| has.tunnel = None);
+        }
+        if let Some(has) = place.and_then(|block| self.local.get_mut(&block)) {
+            has.tunnel = Some(has.block.first());
+        }
+        self.look();
     }
 
     fn put(&mut self, block: Block, pool: PoolName, state: BlockState) {
@@ -133,6 +150,7 @@ impl Node {
             total,
             assigned: 0,
             cooling: 0,
+            reserved: 0,
         };
         self.local.entry(block).or_insert(fresh).state = state;
         self.look();

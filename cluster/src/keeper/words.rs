@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twill_conf::{NodeName, PoolName};
-use twill_ipam::Block;
 use twill_ipam::store::BlockUse;
+use twill_ipam::{Block, Family, KeyHash, Want};
 
-use super::Problem;
+use super::{Problem, Refusal};
 use crate::View;
 use crate::record::{Tunnel, Underlay, VxlanEnd};
 use crate::request::{Answer, Request, RequestId};
@@ -46,6 +46,8 @@ pub enum Input {
     View(Arc<View>),
     /// The node store's blocks, at the start and whenever they or their use changed.
     Local(Vec<BlockUse>),
+    /// What ADDs that wait now want, whenever that has changed.
+    Wants(Vec<Want>),
     /// What the record is to say. Nothing is written to etcd before this came once.
     Facts(Facts),
     /// The node is to be drained, or not any more. Until this comes, what its record says goes on.
@@ -91,6 +93,21 @@ pub enum Output {
         block: Block,
         /// Its pool.
         pool: PoolName,
+    },
+    /// Take the tunnel address from another open block (`Store::move_tunnel`), and feed [`Input::Local`] and
+    /// [`Input::Facts`] afterwards: the block that it is of is to go, and has nothing else.
+    MoveTunnel {
+        /// Of which family.
+        family: Family,
+        /// Whether it goes also where no other block has room: the family is given up on this node.
+        give_up: bool,
+    },
+    /// Tell an ADD that waits why it gets no block (`Store::refuse_want`).
+    Refuse {
+        /// Whose ADD.
+        key: KeyHash,
+        /// Why.
+        why: Refusal,
     },
     /// A block was given back: worth a line in the log.
     GaveBack {

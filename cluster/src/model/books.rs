@@ -62,6 +62,7 @@ impl Books {
             tunnel: self.tunnel.filter(|ip| block.contains(*ip)),
             total: block.size(),
             assigned: count(*block, self.given.keys().collect()),
+            reserved: 0,
             cooling: count(*block, self.cooling.iter().filter(|(_, since)| hot(since)).map(|(ip, _)| ip).collect()),
         });
         uses.collect()

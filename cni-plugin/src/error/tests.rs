@@ -104,7 +104,9 @@ fn what_could_not_be_undone_is_told_and_keeps_the_code() {
 
 #[test]
 fn running_out_is_told_from_waiting() {
-    let full = |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted };
+    let pools = |exhausted: bool| exhausted.then(|| "default".parse().unwrap()).into_iter().collect();
+    let full =
+        |exhausted| twill_ipam::Error::NoFreeAddress { family: "IPv4", used: 2, total: 2, exhausted: pools(exhausted) };
     let exhausted = Error::from(Attach::Exhausted { source: full(true), remedy: "add a subnet" });
     assert_eq!(exhausted.code(), 100);
     assert_eq!(exhausted.document(None, Version::NEWEST)["details"], "add a subnet");

@@ -8,6 +8,9 @@
 //! for it; a family has no address that is free or cools. That etcd is away is no failure while there are addresses, and
 //! where there are none it makes no difference why.
 //!
+//! A network that names pools is served block by block as its pods come, so that it has none yet is no failure; that its pools
+//! have none left is.
+//!
 //! Addresses that cool are none either: they are free within half a minute without anybody's doing, an ADD that comes too
 //! early is told to try again, and a node that is small and busy would turn NotReady and back all day.
 //!
@@ -126,17 +129,22 @@ fn by_its_own_words(error: &Ipam) -> Trouble {
 
 /// Why a family has no address for another pod, if it has none.
 fn shortage(outlook: &Outlook, standalone: bool) -> Option<Trouble> {
-    let Outlook { family, total, assigned, cooling, free, exhausted } = *outlook;
-    let further = if exhausted { ", and the pools have no further block" } else { "" };
-    let remedy = match (standalone, exhausted) {
+    let Outlook { family, total, assigned, cooling, free, ref exhausted, on_demand } = *outlook;
+    if free > 0 || cooling > 0 || (on_demand && exhausted.is_empty()) {
+        return None;
+    }
+    let names: Vec<_> = exhausted.iter().map(twill_conf::PoolName::as_str).collect();
+    let further = match names.is_empty() {
+        true => String::new(),
+        false => format!(", and no further block is to be had of {}", names.join(", ")),
+    };
+    let remedy = match (standalone, !names.is_empty()) {
         (true, _) => "add a prefix to \"subnets\", or remove pods",
         (false, true) => "add a pool, or remove pods",
         (false, false) => DAEMON,
     };
-    (free == 0 && cooling == 0).then(|| {
-        let counted = format!("{assigned} of {total} are in use and none cools{further}");
-        trouble(format!("no {family} address is left on this node: {counted}"), remedy)
-    })
+    let counted = format!("{assigned} of {total} are in use and none cools{further}");
+    Some(trouble(format!("no {family} address is left on this node: {counted}"), remedy))
 }
 
 fn has_pods(blocks: &[BlockUse], family: Family) -> bool {

@@ -1,7 +1,7 @@
 //! From keys and values to a [`ClusterConf`], with the defaults.
 
-use super::{Backend, ClusterConf, Pool, Vxlan};
-use crate::section::Section;
+use super::{Backend, ClusterConf, InvalidSelector, Pool, Reserved, Vxlan, reserved};
+use crate::section::{Section, shorten};
 use crate::{Error, prefix};
 
 /// What becomes of a key that this version does not know.
@@ -41,7 +41,7 @@ pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterCon
 }
 
 fn pool(section: &Section<'_>, unknown: Unknown) -> Result<Pool, Error> {
-    unknown.check(section, &["name", "cidr", "block", "masquerade"])?;
+    unknown.check(section, &["name", "cidr", "block", "masquerade", "nodes", "disabled", "announce", "reserved"])?;
     let name = section.name("name")?.ok_or_else(|| {
         Error::missing(section.key("name"), "a name that is unique in the cluster, as in \"default\"")
     })?;
@@ -55,7 +55,24 @@ fn pool(section: &Section<'_>, unknown: Unknown) -> Result<Pool, Error> {
         None => default_block(section, &lengths)?,
     };
     let masquerade = section.boolean("masquerade")?.unwrap_or(true);
-    Ok(Pool { name, cidr, block, masquerade })
+    let nodes = section.string("nodes", "a selector over node labels, as in \"zone == 'a'\"")?;
+    let nodes = nodes
+        .map(|text| {
+            text.parse()
+                .map_err(|wrong: InvalidSelector| Error::value(section.key("nodes"), shorten(text), wrong.to_string()))
+        })
+        .transpose()?;
+    let disabled = section.boolean("disabled")?.unwrap_or(false);
+    let announce = section.boolean("announce")?.unwrap_or(false);
+    let reserved = section.list("reserved", "a list of ranges of addresses")?.unwrap_or_default();
+    let reserved = reserved
+        .into_iter()
+        .map(|item| {
+            let text = item.string(reserved::RANGE)?;
+            text.parse::<Reserved>().map_err(|_| Error::value(item.path.clone(), text, reserved::RANGE))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Pool { masquerade, nodes, disabled, announce, reserved, ..Pool::new(name, cidr, block) })
 }
 
 /// 64 addresses a block. A pool smaller than that must say what it wants.

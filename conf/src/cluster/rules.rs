@@ -11,6 +11,8 @@ pub(super) const VNI: RangeInclusive<u32> = 1..=16_777_215;
 pub(super) const PORT: RangeInclusive<u32> = 1..=65_535;
 /// The configuration is one value in etcd, and every node's firewall and routes grow with it.
 const MOST_POOLS: usize = 64;
+/// Every ADD looks at those of the node's pools.
+const MOST_RESERVED: usize = 16;
 
 pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
     if conf.pools.is_empty() {
@@ -34,6 +36,25 @@ fn alone(i: usize, pool: &Pool) -> Result<(), Error> {
     if !lengths.contains(&pool.block) {
         let right = format!("the prefix length of a block, an integer from {} to {}", lengths.start(), lengths.end());
         return Err(Error::value(format!("pool[{i}].block"), pool.block, right));
+    }
+    reserved(i, pool)
+}
+
+fn reserved(i: usize, pool: &Pool) -> Result<(), Error> {
+    let key = format!("pool[{i}].reserved");
+    if pool.reserved.len() > MOST_RESERVED {
+        let found = format!("{} ranges", pool.reserved.len());
+        return Err(Error::value(key, found, format!("at most {MOST_RESERVED} ranges")));
+    }
+    for (j, range) in pool.reserved.iter().enumerate() {
+        if !(pool.cidr.contains(range.first()) && pool.cidr.contains(range.last())) {
+            let right = format!("a range inside of the pool, which is {}", pool.cidr);
+            return Err(Error::value(format!("{key}[{j}]"), range, right));
+        }
+    }
+    if super::reserved::cover(&pool.reserved, pool.cidr) {
+        let found = format!("all of {}", pool.cidr);
+        return Err(Error::value(key, found, "leave at least one address, or have \"disabled = true\" in its place"));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, IfName};
+use crate::{Error, IfName, label};
 
 const URL: &str = "a URL with scheme, host and port and nothing else, as in \"http://10.0.0.1:2379\"";
 /// `sockaddr_un` has room for 107 bytes, and "/twilld.sock" must fit in behind the directory.
@@ -109,17 +109,11 @@ pub(super) fn check_labels(key: &str, labels: &BTreeMap<String, String>) -> Resu
         return Err(Error::value(key, format!("{} labels", labels.len()), format!("at most {MOST_LABELS} labels")));
     }
     for (name, value) in labels {
-        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-        let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-        let long = name.len() > 128;
-        if long || !name.bytes().all(word) || !ends(name.bytes().next()) || !ends(name.bytes().last()) {
-            let right = "a label's name: letters, digits, '-', '_', '.' and '/', beginning and ending with a letter or \
-                         digit, at most 128 characters";
-            return Err(Error::value(key, name, right));
+        if !label::is_name(name) {
+            return Err(Error::value(key, name, format!("a label's name: {}", label::NAME)));
         }
-        if value.len() > 256 || !value.bytes().all(|b| matches!(b, b' '..=b'~')) {
-            let right = "a label's value: at most 256 printable ASCII characters";
-            return Err(Error::value(format!("{key}.{name}"), value, right));
+        if !label::is_value(value) {
+            return Err(Error::value(format!("{key}.{name}"), value, format!("a label's value: {}", label::VALUE)));
         }
     }
     let sum: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();

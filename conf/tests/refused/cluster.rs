@@ -123,11 +123,11 @@ const POOLS: &[(&str, &str)] = &[
     ),
     (
         "cidr = '10.42.0.0/16'\nblok = 26",
-        r#"pool[0].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade"#,
+        r#"pool[0].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
     ),
     (
         "cidr = '10.42.0.0/16'\ngateway = '10.42.0.1'",
-        "pool[0].gateway: unknown key; known here are name, cidr, block, masquerade",
+        "pool[0].gateway: unknown key; known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved",
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.42.3.0/24'",
@@ -147,7 +147,7 @@ const POOLS: &[(&str, &str)] = &[
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.43.0.0/16'\nblok = 26",
-        r#"pool[1].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade"#,
+        r#"pool[1].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
     ),
 ];
 
@@ -203,6 +203,51 @@ const BACKENDS: &[(&str, &str)] = &[
     ("VNI = 7", r#"backend.VNI: unknown key; did you mean "vni"? Known here are type, vni, port"#),
     ("type = 'vxlan'\nmtu = 1400", "backend.mtu: unknown key; known here are type, vni, port"),
 ];
+
+/// What stands in a pool of 10.42.0.0/24.
+const CHOICES: &[(&str, &str)] = &[
+    ("nodes = ['n1']", r#"pool[0].nodes: a list is not valid: a selector over node labels, as in "zone == 'a'""#),
+    (
+        "nodes = 'zone = a'",
+        r#"pool[0].nodes: "zone = a" is not valid: a selector over node labels, as in "zone == 'a' && disk != 'slow'": '==', '!=', 'in' or 'not in' is wanted at character 6, "= a""#,
+    ),
+    ("disabled = 'yes'", r#"pool[0].disabled: the string "yes" is not valid: true or false, without quotes"#),
+    ("announce = 1", "pool[0].announce: the integer 1 is not valid: true or false, without quotes"),
+    (
+        "reserved = '10.42.0.1'",
+        r#"pool[0].reserved: the string "10.42.0.1" is not valid: a list of ranges of addresses"#,
+    ),
+    (
+        "reserved = ['10.42.0.1', '10.42.0.9-10.42.0.3']",
+        r#"pool[0].reserved[1]: "10.42.0.9-10.42.0.3" is not valid: addresses of one family: a prefix without host bits, the first and the last with a '-' between, or a single one, as in "10.42.0.0/28", "10.42.9.1-10.42.9.20" or "10.42.0.77""#,
+    ),
+    (
+        "reserved = ['10.42.0.240-10.42.1.3']",
+        r#"pool[0].reserved[0]: "10.42.0.240-10.42.1.3" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
+    ),
+    (
+        "reserved = ['fd42::1']",
+        r#"pool[0].reserved[0]: "fd42::1" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
+    ),
+    (
+        "reserved = ['10.42.0.100-10.42.0.255', '10.42.0.0-10.42.0.127']",
+        r#"pool[0].reserved: "all of 10.42.0.0/24" is not valid: leave at least one address, or have "disabled = true" in its place"#,
+    ),
+    ("reserved = ['10.42.0.0-10.42.0.99', '10.42.0.101-10.42.0.255']", "accepted"),
+];
+
+#[test]
+fn whom_a_pool_is_for_and_what_of_it_is_refused_with_key_value_and_what_would_be_right() {
+    compare(CHOICES.iter().map(|(rest, wanted)| {
+        (*rest, refusal(&format!("[[pool]]\nname = 'a'\ncidr = '10.42.0.0/24'\n{rest}")), *wanted)
+    }));
+    let many = |count: u8| {
+        let ranges = (0..count).map(|n| format!("'10.42.0.{n}'")).collect::<Vec<_>>().join(",");
+        refusal(&format!("[[pool]]\nname = 'a'\ncidr = '10.42.0.0/24'\nreserved = [{ranges}]"))
+    };
+    assert_eq!(many(16), "accepted");
+    assert_eq!(many(17), r#"pool[0].reserved: "17 ranges" is not valid: at most 16 ranges"#);
+}
 
 #[test]
 fn a_back_end_is_refused_with_key_value_and_what_would_be_right() {

@@ -2,7 +2,7 @@
 
 use twill_conf::cluster::Pool;
 
-use super::table::{count, table};
+use super::table::{count, list, table};
 use crate::report::config::{Applied, Change, Made, Shown, Valid};
 
 pub(super) fn made(made: &Made) -> String {
@@ -20,8 +20,12 @@ pub(super) fn valid(valid: &Valid) -> String {
         let longest = if pool.cidr.is_ipv4() { 32 } else { 128 };
         let blocks = count(pool.block - pool.cidr.prefix());
         let text = format!("{blocks} blocks of {} addresses", count(longest - pool.block));
-        let masquerade = if pool.masquerade { "masqueraded" } else { "not masqueraded" };
-        [format!("  {}", pool.name), pool.cidr.to_string(), text, masquerade.to_owned()]
+        let mut more = vec![if pool.masquerade { "masqueraded" } else { "not masqueraded" }.to_owned()];
+        more.extend(pool.disabled.then(|| "disabled".to_owned()));
+        more.extend(pool.announce.then(|| "announced".to_owned()));
+        more.extend(pool.nodes.as_ref().map(|nodes| format!("for nodes with {nodes}")));
+        more.extend((!pool.reserved.is_empty()).then(|| format!("reserved {}", list(&pool.reserved))));
+        [format!("  {}", pool.name), pool.cidr.to_string(), text, more.join(", ")]
     };
     let heading = format!("{} is valid: back end {}, pools:\n", valid.document, valid.backend);
     let rows = table(["", "", "", ""], valid.pools.iter().map(row));

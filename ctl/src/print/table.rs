@@ -43,12 +43,32 @@ pub(super) fn pools(pools: &[PoolUse]) -> String {
             pool.name.to_string(),
             pool.cidr.to_string(),
             format!("/{}", pool.block),
-            format!("{} of {}", pool.used, count(pool.block - pool.cidr.prefix())),
+            format!("{} of {}", pool.used, blocks(pool)),
             pool.nodes.to_string(),
             if pool.masquerade { "yes" } else { "no" }.to_owned(),
+            remarks(pool),
         ]
     };
-    table(["POOL", "CIDR", "BLOCK", "BLOCKS", "NODES", "MASQUERADE"], pools.iter().map(row))
+    table(["POOL", "CIDR", "BLOCK", "BLOCKS", "NODES", "MASQUERADE", "REMARKS"], pools.iter().map(row))
+}
+
+/// What few pools have.
+fn remarks(pool: &PoolUse) -> String {
+    let selector = pool.selector.as_ref().map(|selector| format!("for nodes with {selector}"));
+    let reserved = (!pool.reserved.is_empty()).then(|| format!("reserved {}", list(&pool.reserved)));
+    let words = [
+        pool.disabled.then(|| "DISABLED".to_owned()),
+        pool.announce.then(|| "announced".to_owned()),
+        selector,
+        reserved,
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// All its blocks, written out where that can be read.
+fn blocks(pool: &PoolUse) -> String {
+    let bits = pool.block - pool.cidr.prefix();
+    if bits <= 20 { pool.total.to_string() } else { count(bits) }
 }
 
 /// In the largest unit of which there are two.

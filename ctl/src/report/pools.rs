@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 use serde::Serialize;
-use twill_cluster::View;
+use twill_cluster::{NodeRecord, View};
 use twill_conf::PoolName;
-use twill_conf::cluster::Pool;
+use twill_conf::cluster::{Pool, Reserved, Selector};
 use twill_ipam::Block;
+use twill_ipam::block::Partition;
+use twill_ipam::pool::reserved_places;
 
 use super::problems::Problem;
 
@@ -19,9 +21,16 @@ pub(crate) struct PoolUse {
     /// The prefix length of a block.
     pub(crate) block: u8,
     pub(crate) masquerade: bool,
+    /// The selector; absent where it is for all nodes.
+    pub(crate) selector: Option<Selector>,
+    /// How many of the nodes that there are it selects.
+    pub(crate) selected: usize,
+    pub(crate) disabled: bool,
+    pub(crate) announce: bool,
+    pub(crate) reserved: Vec<Reserved>,
     /// Blocks that nodes own.
     pub(crate) used: u64,
-    /// All blocks; the greatest number of 64 bits where there are more.
+    /// All blocks but those that are reserved entirely; the greatest number of 64 bits where there are more.
     pub(crate) total: u64,
     /// Nodes that own one.
     pub(crate) nodes: usize,
@@ -42,18 +51,42 @@ impl PoolUse {
             cidr: pool.cidr,
             block: pool.block,
             masquerade: pool.masquerade,
+            selector: pool.nodes.clone(),
+            selected: view.nodes.values().filter(|record| selects(pool, &record.value)).count(),
+            disabled: pool.disabled,
+            announce: pool.announce,
+            reserved: pool.reserved.clone(),
             used: own().count() as u64,
-            total: pool.block_count(),
+            total: pool.block_count().saturating_sub(reserved_blocks(pool)),
             nodes: nodes.len(),
         }
     }
 
-    /// A pool of which every block has an owner.
+    /// A pool of which every block has an owner, or that is for nodes that there are not.
     pub(crate) fn problem(&self) -> Option<Problem> {
+        if self.disabled {
+            return None;
+        }
+        if let Some(selector) = self.selector.as_ref().filter(|_| self.selected == 0) {
+            let what = format!("no node has labels with {selector}: nothing is given of it");
+            let fix = "correct its \"nodes\", or the labels of the nodes in their twilld.toml";
+            return Some(Problem::new(format!("pool {}", self.name), what, fix));
+        }
         let what = format!("all of its blocks ({}) have owners: no node can claim another one", self.total);
         let fix = "add a pool of this family to the configuration, or delete nodes that are gone";
         (self.used >= self.total).then(|| Problem::new(format!("pool {}", self.name), what, fix))
     }
+}
+
+fn selects(pool: &Pool, node: &NodeRecord) -> bool {
+    pool.nodes.as_ref().is_none_or(|nodes| nodes.matches(&node.labels))
+}
+
+/// How many blocks of a pool can be no node's, since nothing of them may be given (saturating).
+fn reserved_blocks(pool: &Pool) -> u64 {
+    let places = Partition::new(pool.cidr, pool.block).into_iter();
+    let runs = places.flat_map(|places| reserved_places(places, &pool.reserved));
+    runs.map(|(first, last)| u64::try_from(last - first + 1).unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
 }
 
 /// The pool that a block is of.

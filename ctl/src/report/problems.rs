@@ -1,9 +1,12 @@
 //! What is wrong: each problem with its likely cause and what to do about it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use twill_cluster::key::{self, Key};
 use twill_cluster::{NodeRecord, Versioned, View};
 use twill_conf::NodeName;
+use twill_conf::cluster::Given;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -105,9 +108,19 @@ pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>,
         let fix = format!("look at the log of twilld on {name}: does the kernel have vxlan, is the port free?");
         problems.push(Problem::new(&subject, what, fix));
     }
+    let labels = &record.value.labels;
+    let mut given = config.value.pools.iter().filter(|pool| pool.given(labels) == Given::Default).peekable();
+    if given.peek().is_none() {
+        let what = "no pool is for it: each is disabled, or its \"nodes\" do not match the labels of the node";
+        let fix = "change \"nodes\" or \"disabled\" of a pool, or the labels of the node in its twilld.toml";
+        problems.push(Problem::new(&subject, what, fix));
+    }
+    let families: BTreeSet<bool> = given.map(|pool| pool.cidr.is_ipv6()).collect();
     for (family, ipv6) in [("IPv4", false), ("IPv6", true)] {
-        let wanted = config.value.pools.iter().any(|pool| pool.cidr.is_ipv6() == ipv6);
-        if wanted && record.value.drain.is_none() && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6) {
+        if families.contains(&ipv6)
+            && record.value.drain.is_none()
+            && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6)
+        {
             let what = format!("it has no {family} block: it can give no pod an {family} address");
             let fix = format!("look at the log of twilld on {name}; is a pool used up?");
             problems.push(Problem::new(&subject, what, fix));

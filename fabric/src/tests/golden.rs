@@ -86,6 +86,49 @@ fn one_ipv6_node_among_dual_ones_gets_a_device_and_changes_nothing_for_the_other
 }
 
 #[test]
+fn a_disabled_pool_and_one_for_other_nodes_are_the_clusters_as_any_other() {
+    let sample = || {
+        Sample::new(&["10.42.0.0/16", "10.43.0.0/16", "fd42::/64", "fd43::/64"])
+            .node(1, &["192.168.9.1/24", "fd09::1/64"])
+            .node(2, &["192.168.9.2/24", "fd09::2/64"])
+            .block(1, "10.42.1.0/26")
+            .block(1, "fd43::100/122")
+            .block(2, "10.43.2.0/26")
+            .block(2, "fd42::200/122")
+    };
+    let mut other = sample();
+    let pools = &mut other.view.config.as_mut().unwrap().value.pools;
+    (pools[1].disabled, pools[3].disabled) = (true, true);
+    pools[0].nodes = Some("zone == 'a'".parse().unwrap());
+    pools[2].reserved = vec!["fd42::200/122".parse().unwrap()];
+    let plain = sample();
+    let (before, after) = (
+        desired(&plain.view, &plain.local(1, &["10.42.1.1,fd43::101"])),
+        desired(&other.view, &other.local(1, &["10.42.1.1,fd43::101"])),
+    );
+    assert_eq!(before, after, "what stands goes on, whatever is given from now on");
+    let rules: Vec<String> = firewall(&after).iter().map(ToString::to_string).collect();
+    let set = |name: &str| rules.iter().find(|rule| rule.contains(&format!("\"{name}\""))).cloned().unwrap_or_default();
+    for (name, ranges) in [("inside4", ["10.42.0.0", "10.43.0.0"]), ("inside6", ["fd42::", "fd43::"])] {
+        assert!(ranges.iter().all(|range| set(name).contains(range)), "{name}: {}", set(name));
+    }
+}
+
+#[test]
+fn each_pool_says_for_itself_whether_it_is_masqueraded() {
+    let mut sample =
+        Sample::new(&["10.42.0.0/16", "10.43.0.0/16", "fd42::/64", "fd43::/64"]).node(1, &["192.168.9.1/24"]);
+    let pools = &mut sample.view.config.as_mut().unwrap().value.pools;
+    (pools[0].masquerade, pools[3].masquerade) = (false, false);
+    let rules: Vec<String> =
+        firewall(&desired(&sample.view, &sample.local(1, &[]))).iter().map(ToString::to_string).collect();
+    let set = |name: &str| rules.iter().find(|rule| rule.contains(&format!("\"{name}\""))).cloned().unwrap_or_default();
+    for (name, has, lacks) in [("masqueraded4", "10.43.0.0", "10.42.0.0"), ("masqueraded6", "fd42::", "fd43::")] {
+        assert!(set(name).contains(has) && !set(name).contains(lacks), "{name}: {}", set(name));
+    }
+}
+
+#[test]
 fn a_node_that_shares_no_family_is_named_and_the_others_work() {
     let sample = Sample::new(&POOLS)
         .node(1, &["192.168.9.1/24"])

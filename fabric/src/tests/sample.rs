@@ -19,7 +19,7 @@ impl Sample {
         let pool = |(number, cidr): (usize, &&str)| {
             let cidr: ipnetwork::IpNetwork = cidr.parse().unwrap();
             let block = if cidr.is_ipv6() { 122 } else { 26 };
-            Pool { name: format!("pool{number}").parse().unwrap(), cidr, block, masquerade: true }
+            Pool::new(format!("pool{number}").parse().unwrap(), cidr, block)
         };
         let pools = pools.iter().enumerate().map(pool).collect();
         let conf = ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni: 7777, port: 4789 }) };

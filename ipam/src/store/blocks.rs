@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use rusqlite::{Connection, OptionalExtension};
 use twill_conf::PoolName;
+use twill_conf::cluster::Reserved;
 
 use crate::error::sqlite;
 use crate::guard::{Guard, stands};
@@ -17,7 +18,7 @@ use crate::{Block, BootTime, Error, Family};
 use super::choosing::{self, Candidate, Choice};
 use super::rebuilding::history;
 use super::rows::{self, Ip, Time};
-use super::{BlockState, BlockUse, Origin};
+use super::{BlockState, BlockUse, Node, Origin, node};
 
 /// One block as the file has it.
 #[derive(Debug, Clone)]
@@ -254,8 +255,14 @@ pub(super) fn take_tunnel(
         return Ok(Some(taken));
     }
     choosing::purge(conn, now, cooling)?;
+    let node = node::node(conn)?;
     let open = all(conn)?.into_iter().filter(|row| row.state == BlockState::Open && row.origin == Origin::Cluster);
-    let candidates: Vec<_> = open.filter(|row| row.block.family() == family).map(Candidate::whole).collect();
+    let of_family = open.filter(|row| row.block.family() == family);
+    let mut candidates: Vec<_> =
+        of_family.map(|row| Candidate::whole(row.clone(), reserved(node.as_ref(), &row))).collect();
+    // One that is only for pods that ask for it is taken where there is no other: it is the first to go again.
+    candidates
+        .sort_by_key(|candidate| node.as_ref().is_some_and(|node| !node.serves(candidate.row.pool.as_ref(), &[])));
     if candidates.is_empty() {
         return Ok(None);
     }
@@ -265,8 +272,25 @@ pub(super) fn take_tunnel(
             Ok(Some(found.ip))
         }
         Choice::None { used, total } => {
-            Err(Error::NoFreeAddress { family: family.name(), used, total, exhausted: false })
+            Err(Error::NoFreeAddress { family: family.name(), used, total, exhausted: Vec::new() })
         }
+    }
+}
+
+/// Takes another tunnel address of the family in the place of the one that was taken, out of an open block. Where there is
+/// none to be had the old one stays, unless `give_up`.
+pub(super) fn move_tunnel(
+    conn: &Connection,
+    family: Family,
+    give_up: bool,
+    now: BootTime,
+    cooling: Duration,
+) -> Result<Option<IpAddr>, Error> {
+    let Some(old) = tunnel_address(conn, family)? else { return Ok(None) };
+    release_tunnel(conn, old, now)?;
+    match take_tunnel(conn, family, now, cooling)? {
+        None if !give_up => Err(Error::NotReady),
+        taken => Ok(taken),
     }
 }
 
@@ -280,14 +304,18 @@ pub(super) fn release_tunnel(conn: &Connection, ip: IpAddr, now: BootTime) -> Re
 /// All blocks with what is in use.
 pub(super) fn usage(conn: &Connection, now: BootTime, cooling: Duration) -> Result<Vec<BlockUse>, Error> {
     let counted = counts(conn, now, cooling).map_err(sqlite("counting addresses"))?;
+    let node = node::node(conn)?;
+    let cool_since = rows::cool_since(now, cooling).map_or(-1, rows::nanoseconds);
     let uses = all(conn)?.into_iter().map(|row| {
+        let candidate = Candidate::whole(row.clone(), reserved(node.as_ref(), &row));
+        let reserved = candidate.reserved(conn, cool_since).map_err(sqlite("counting reserved addresses"))?;
         let Counts { assigned, cooling, own, tunnel } = counted.get(&row.id).cloned().unwrap_or_default();
         let total = row.block.size();
         // Further local addresses of the node are not free either, though nobody's.
         let others = cooling + own - tunnel.iter().len() as u64;
-        let rest = total.saturating_sub(assigned).saturating_sub(tunnel.iter().len() as u64);
+        let rest = total.saturating_sub(assigned).saturating_sub(tunnel.iter().len() as u64).saturating_sub(reserved);
         let cooling = if row.is_cool(now) { others } else { rest };
-        BlockUse {
+        Ok(BlockUse {
             block: row.block,
             pool: row.pool,
             state: row.state,
@@ -296,9 +324,16 @@ pub(super) fn usage(conn: &Connection, now: BootTime, cooling: Duration) -> Resu
             total,
             assigned,
             cooling,
-        }
+            reserved,
+        })
     });
-    Ok(uses.collect())
+    uses.collect()
+}
+
+/// What the pool of a block reserves.
+pub(super) fn reserved<'a>(node: Option<&'a Node>, row: &BlockRow) -> &'a [Reserved] {
+    let pool = row.pool.as_ref().and_then(|pool| node?.pool(pool));
+    pool.map_or(&[], |pool| &pool.reserved)
 }
 
 /// The rows of addresses in one block by kind.

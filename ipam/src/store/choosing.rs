@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use twill_conf::cluster::Reserved;
 
 use crate::address::{Range, first_gap};
 use crate::error::sqlite;
 use crate::family::number;
+use crate::pool::reserved_in;
 use crate::{AttachmentId, Block, BootTime, Error, Family, KeyHash};
 
 use super::blocks::BlockRow;
@@ -20,17 +22,20 @@ pub(super) struct Candidate {
     pub(super) row: BlockRow,
     part: Block,
     range: Range,
+    /// What of the block is never given.
+    reserved: Vec<Range>,
 }
 
 impl Candidate {
-    /// All of a block.
-    pub(super) fn whole(row: BlockRow) -> Self {
-        Self { range: row.block.into(), part: row.block, row }
+    /// All of a block, but for what its pool reserves.
+    pub(super) fn whole(row: BlockRow, reserved: &[Reserved]) -> Self {
+        let reserved = reserved_in(row.block, reserved);
+        Self { range: row.block.into(), part: row.block, row, reserved }
     }
 
     /// The part of a block that `subnet` covers, which lies in it.
     pub(super) fn part(row: BlockRow, subnet: Block) -> Self {
-        Self { row, range: subnet.into(), part: subnet }
+        Self { row, range: subnet.into(), part: subnet, reserved: Vec::new() }
     }
 
     /// What may be chosen from, as a range.
@@ -42,7 +47,25 @@ impl Candidate {
         self.family() == Family::of(ip) && self.range.contains(number(ip))
     }
 
-    /// How many addresses may be chosen from; `u64::MAX` where there are more.
+    /// Whether `ip`, which it contains, is never given.
+    pub(super) fn reserves(&self, ip: IpAddr) -> bool {
+        self.reserved.iter().any(|range| range.contains(number(ip)))
+    }
+
+    /// How many reserved addresses are nobody's now.
+    pub(super) fn reserved(&self, conn: &Connection, cool_since: i64) -> rusqlite::Result<u64> {
+        let mut sum: u64 = 0;
+        for range in &self.reserved {
+            let ends = [range.first, range.last].map(|end| Ip(self.family().address(end)));
+            let rows: u32 = conn
+                .prepare_cached("SELECT count(*) FROM address WHERE ip BETWEEN ?1 AND ?2 AND ifnull(cooling > ?3, 1)")?
+                .query_row((ends[0], ends[1], cool_since), |row| row.get(0))?;
+            sum = sum.saturating_add(range.size().saturating_sub(rows.into()));
+        }
+        Ok(sum)
+    }
+
+    /// How many addresses there are, given, free or reserved; `u64::MAX` where there are more.
     pub(super) fn size(&self) -> u64 {
         self.range.size()
     }
@@ -176,7 +199,11 @@ fn own<'a>(conn: &Connection, candidates: &'a [Candidate], owner: KeyHash) -> Re
     };
     let ips = read().map_err(sqlite("looking for a cooling address"))?;
     Ok(ips.into_iter().find_map(|Ip(ip)| {
-        candidates.iter().find(|c| c.contains(ip)).map(|candidate| Found { ip, candidate, how: How::Back })
+        candidates.iter().find(|c| c.contains(ip) && !c.reserves(ip)).map(|candidate| Found {
+            ip,
+            candidate,
+            how: How::Back,
+        })
     }))
 }
 
@@ -187,7 +214,8 @@ fn next_free(conn: &Connection, candidate: &Candidate) -> Result<Option<IpAddr>,
     let (rest, before) = candidate.range.round_from(number(candidate.row.cursor));
     let read = || {
         let mut select = conn.prepare_cached("SELECT ip FROM address WHERE ip BETWEEN ?1 AND ?2 ORDER BY ip")?;
-        for range in [Some(rest), before].into_iter().flatten() {
+        let ranges = [Some(rest), before].into_iter().flatten();
+        for range in ranges.flat_map(|range| range.without(&candidate.reserved)) {
             let ends = [Ip(family.address(range.first)), Ip(family.address(range.last))];
             let taken = select.query_map(ends, |row| row.get(0))?;
             if let Some(found) = first_gap(range, taken.map(|ip| ip.map(|Ip(ip)| number(ip))))? {

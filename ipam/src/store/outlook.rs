@@ -7,11 +7,12 @@ use rusqlite::Connection;
 use twill_conf::PoolName;
 
 use crate::error::sqlite;
-use crate::{BootTime, Error, Family};
+use crate::{BootTime, Error};
 
 use super::choosing::Candidate;
+use super::reserving::Supply;
 use super::rows::{self, Ip};
-use super::{Outlook, rebuilding, reserving};
+use super::{Outlook, cluster, rebuilding, reserving};
 
 /// Looks at what an ADD would choose from.
 pub(super) fn outlook(
@@ -26,12 +27,13 @@ pub(super) fn outlook(
         return Err(Error::NotRebuilt);
     }
     let supplies =
-        if subnets.is_empty() { reserving::of_cluster(conn, pools)? } else { reserving::as_if_made(conn, subnets)? };
+        if subnets.is_empty() { cluster::supplies(conn, pools)? } else { reserving::as_if_made(conn, subnets)? };
     supplies
         .into_iter()
         .map(|supply| {
-            let mut outlook = Outlook { family: supply.family, exhausted: supply.exhausted, ..Outlook::NOTHING };
-            for candidate in &supply.candidates {
+            let Supply { family, candidates, exhausted, on_demand } = supply;
+            let mut outlook = Outlook { family, total: 0, assigned: 0, cooling: 0, free: 0, exhausted, on_demand };
+            for candidate in &candidates {
                 count(conn, candidate, now, cooling, &mut outlook).map_err(sqlite("counting addresses"))?;
             }
             Ok(outlook)
@@ -56,16 +58,13 @@ fn count(
         )?
         .query_row((Ip(ends.0), Ip(ends.1), cool_since), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let (assigned, cools, own) = (u64::from(assigned), u64::from(cools), u64::from(own));
-    let total = candidate.size();
-    let without_row = total.saturating_sub(assigned).saturating_sub(cools).saturating_sub(own);
+    let (total, reserved) = (candidate.size(), candidate.reserved(conn, cool_since)?);
+    let unreserved = total.saturating_sub(reserved);
+    let without_row = unreserved.saturating_sub(assigned).saturating_sub(cools).saturating_sub(own);
     let (free, cools) = if candidate.row.is_cool(now) { (without_row, cools) } else { (0, cools + without_row) };
     sum.total = sum.total.saturating_add(total);
     sum.assigned = sum.assigned.saturating_add(assigned);
     sum.cooling = sum.cooling.saturating_add(cools);
     sum.free = sum.free.saturating_add(free);
     Ok(())
-}
-
-impl Outlook {
-    const NOTHING: Self = Self { family: Family::V4, total: 0, assigned: 0, cooling: 0, free: 0, exhausted: false };
 }

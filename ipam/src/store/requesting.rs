@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
+use twill_conf::PoolName;
+use twill_conf::cluster::Given;
 
 use crate::error::{Unavailable, sqlite};
 use crate::{BootTime, Error, KeyHash};
 
 use super::choosing::{Candidate, Found, How};
 use super::rows::{Ip, Time};
-use super::{BlockState, blocks};
+use super::{BlockState, blocks, node};
 
 /// What the file has of one address.
 struct Row {
@@ -43,6 +45,10 @@ pub(super) fn ask<'a>(
     let Some(candidate) = candidates.iter().find(|candidate| candidate.contains(ip)) else {
         return refuse(elsewhere(conn, candidates, ip)?);
     };
+    if candidate.reserves(ip) {
+        let pool = candidate.row.pool.clone();
+        return refuse(pool.map_or(Unavailable::Node, Unavailable::Reserved));
+    }
     let cools = |since: BootTime| cooling.saturating_sub(now.since(since));
     match row(conn, ip)? {
         None if !candidate.row.is_cool(now) => refuse(Unavailable::Cooling(candidate.row.cools_until.since(now))),
@@ -56,9 +62,16 @@ pub(super) fn ask<'a>(
 
 /// Why an address that is in no candidate is not.
 fn elsewhere(conn: &Connection, candidates: &[Candidate], ip: IpAddr) -> Result<Unavailable, Error> {
-    let there = blocks::all(conn)?;
+    let (there, node) = (blocks::all(conn)?, node::node(conn)?);
+    let given = |pool: &PoolName| node.as_ref().and_then(|node| node.pool(pool)).map(|pool| pool.given);
     Ok(match there.iter().find(|row| row.block.contains(ip)) {
+        Some(blocks::BlockRow { pool: Some(pool), .. }) if given(pool) == Some(Given::Nobody) => {
+            Unavailable::Disabled(pool.clone())
+        }
         Some(row) if row.state == BlockState::Closing => Unavailable::Closing(row.block),
+        Some(blocks::BlockRow { pool: Some(pool), .. }) if given(pool) == Some(Given::Named) => {
+            Unavailable::OtherNodes(pool.clone())
+        }
         Some(blocks::BlockRow { pool: Some(pool), .. }) => Unavailable::Pool(pool.clone()),
         _ => Unavailable::Elsewhere(candidates.iter().map(Candidate::part_of_block).collect()),
     })

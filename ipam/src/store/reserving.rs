@@ -13,7 +13,7 @@ use crate::{Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, Ke
 use super::blocks::{self, BlockRow};
 use super::choosing::{self, Candidate, Choice, Found};
 use super::rows::{OsPath, Time};
-use super::{BlockState, Node, Origin, Reservation, attachments, node, rebuilding, requesting};
+use super::{Reservation, attachments, cluster, rebuilding, requesting};
 
 /// free → reserved.
 pub(super) fn reserve(
@@ -49,7 +49,7 @@ pub(super) fn reserve(
     }
     choosing::purge(conn, now, cooling)?;
     let supply = if wanted.subnets.is_empty() {
-        of_cluster(conn, wanted.pools)?
+        cluster::supplies(conn, wanted.pools)?
     } else {
         of_configuration(conn, wanted.subnets)?
     };
@@ -66,7 +66,7 @@ pub(super) fn reserve(
             Choice::Found(address) => found.push(address),
             Choice::None { used, total } => {
                 let family = supply.family.name();
-                return Err(Error::NoFreeAddress { family, used, total, exhausted: supply.exhausted });
+                return Err(Error::NoFreeAddress { family, used, total, exhausted: supply.exhausted.clone() });
             }
         }
     }
@@ -97,46 +97,10 @@ fn refuse_taken(conn: &Connection, hash: KeyHash, extras: &Extras) -> Result<(),
 pub(super) struct Supply {
     pub(super) family: Family,
     pub(super) candidates: Vec<Candidate>,
-    pub(super) exhausted: bool,
-}
-
-/// The open blocks of the wanted pools, for each family that the node has.
-pub(super) fn of_cluster(conn: &Connection, pools: &[PoolName]) -> Result<Vec<Supply>, Error> {
-    let node = node::node(conn)?.ok_or(Error::NotReady)?;
-    if node.drain.is_some() {
-        return Err(Error::Draining { node: node.name });
-    }
-    let blocks = blocks::all(conn)?;
-    let families = [(Family::V4, node.ipv4), (Family::V6, node.ipv6)];
-    let families: Vec<_> = families.into_iter().filter_map(|(family, has)| has.then_some(family)).collect();
-    if families.is_empty() {
-        return Err(Error::NotReady);
-    }
-    families.into_iter().map(|family| of_pools(family, &blocks, &node, pools)).collect()
-}
-
-fn of_pools(family: Family, blocks: &[BlockRow], node: &Node, pools: &[PoolName]) -> Result<Supply, Error> {
-    let of_family = || blocks.iter().filter(|row| row.block.family() == family && row.origin == Origin::Cluster);
-    let open: Vec<_> = of_family().filter(|row| row.state == BlockState::Open).collect();
-    let wanted = |row: &&&BlockRow| pools.is_empty() || row.pool.as_ref().is_some_and(|pool| pools.contains(pool));
-    let candidates: Vec<_> = open.iter().filter(wanted).map(|row| Candidate::whole((*row).clone())).collect();
-    // The pools that could help here: those that are wanted, but for such as are known to be of the other family.
-    let other =
-        |pool: &PoolName| blocks.iter().any(|row| row.pool.as_ref() == Some(pool) && row.block.family() != family);
-    let mut helpful: Vec<_> = if pools.is_empty() {
-        of_family().filter_map(|row| row.pool.as_ref()).collect()
-    } else {
-        pools.iter().collect()
-    };
-    if helpful.is_empty() {
-        helpful = node.exhausted.iter().collect();
-    }
-    helpful.retain(|pool| !other(pool));
-    let exhausted = !helpful.is_empty() && helpful.iter().all(|pool| node.exhausted.contains(pool));
-    if open.is_empty() && !exhausted {
-        return Err(Error::NotReady);
-    }
-    Ok(Supply { family, candidates, exhausted })
+    /// The pools that could help, where none of them has a further block.
+    pub(super) exhausted: Vec<PoolName>,
+    /// Whether a block is claimed only when an ADD needs it.
+    pub(super) on_demand: bool,
 }
 
 /// The subnets of the configuration, as blocks that are made where they are missing.
@@ -166,7 +130,7 @@ fn of_subnets(subnets: &[Block], block_of: impl Fn(Block) -> Option<BlockRow>) -
         let candidates: Vec<_> =
             of_family.filter_map(|subnet| Some(Candidate::part(block_of(*subnet)?, *subnet))).collect();
         // No block is to be had beyond the subnets, but an address may be given back: never final.
-        (!candidates.is_empty()).then_some(Supply { family, candidates, exhausted: false })
+        (!candidates.is_empty()).then_some(Supply { family, candidates, exhausted: Vec::new(), on_demand: false })
     };
     [Family::V4, Family::V6].into_iter().filter_map(supply).collect()
 }

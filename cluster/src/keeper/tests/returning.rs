@@ -59,6 +59,8 @@ fn a_block_is_kept_if_less_than_twice_the_low_mark_stayed_free() {
     assert_eq!(blocks(&etcd).len(), 2, "31 would be free, and the mark is 16");
     node.local.values_mut().next().unwrap().assigned = 32;
     node.look();
+    wait(&mut node, REST - MINUTE);
+    assert_eq!(blocks(&etcd).len(), 2, "it has not been so for long");
     wait(&mut node, MINUTE);
     assert_eq!(blocks(&etcd).len(), 1);
 }

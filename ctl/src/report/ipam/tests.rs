@@ -27,6 +27,7 @@ fn block(cidr: &str, origin: Origin) -> BlockUse {
         total: 64,
         assigned: 2,
         cooling: 1,
+        reserved: 0,
     }
 }
 
@@ -59,7 +60,15 @@ fn local(blocks: Vec<BlockUse>) -> LocalState {
     LocalState {
         now: BootTime(Duration::from_secs(160)),
         inventory: Inventory {
-            node: Some(Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted: vec![], drain: None }),
+            node: Some(Node {
+                name: "n1".into(),
+                mtu: 1450,
+                ipv4: true,
+                ipv6: false,
+                exhausted: vec![],
+                pools: Vec::new(),
+                drain: None,
+            }),
             blocks,
             attachments: vec![
                 attachment(1, None, None, State::Attached),
@@ -81,7 +90,7 @@ fn both_halves_are_shown_side_by_side() {
     let hosts: Vec<_> = text.split_whitespace().filter(|word| word.starts_with("tw") && word.len() == 15).collect();
     assert_eq!(hosts.len(), 3, "{text}");
     let wanted = "\
-POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE
+POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE  REMARKS
 default  10.42.0.0/16  /26    1 of 1024  1      yes
 
 BLOCK         POOL     NODE

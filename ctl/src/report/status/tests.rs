@@ -39,7 +39,7 @@ revision 20, configuration 1, back end vxlan
 NODE  ALIVE  UNDERLAY   TUNNEL     VTEP               BLOCKS  VERSION
 n1    yes    192.0.2.1  10.42.0.1  02:00:00:00:00:01  2       0.1.0
 
-POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE
+POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE  REMARKS
 default  10.42.0.0/16  /26    1 of 1024  1      yes
 six      fd42::/48     /122   1 of 2^74  1      yes
 
@@ -139,4 +139,33 @@ fn a_pool_of_which_every_block_is_owned_is_a_problem() {
     entries[0].1 = r#"{"pool":[{"name":"default","cidr":"10.42.0.0/26","block":26}]}"#;
     let found = problems(&entries[..3], &["n1"]);
     assert_eq!(found, ["pool default: all of its blocks (1) have owners: no node can claim another one"]);
+}
+
+#[test]
+fn a_pool_is_shown_with_what_few_have_and_reserved_blocks_do_not_count() {
+    let mut entries = HEALTHY;
+    entries[0].1 = r#"{"pool":[
+        {"name":"default","cidr":"10.42.0.0/24","block":26,"nodes":"zone == 'a'","reserved":["10.42.0.64/26","10.42.0.1"]},
+        {"name":"six","cidr":"fd42::/48","block":122,"disabled":true,"announce":true}]}"#;
+    let status = status(&entries, &["n1"]);
+    assert_eq!(status.problems, []);
+    let text = print::render(&Report::Status(status), crate::arguments::Output::Text);
+    let wanted = "\
+POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE  REMARKS
+default  10.42.0.0/24  /26    1 of 3     1      yes         for nodes with zone == 'a'; reserved 10.42.0.64/26 10.42.0.1
+six      fd42::/48     /122   1 of 2^74  1      yes         DISABLED; announced
+";
+    assert!(text.contains(wanted), "{text}");
+}
+
+#[test]
+fn a_selector_that_matches_no_node_and_a_node_that_no_pool_is_for_are_problems() {
+    let mut entries = HEALTHY;
+    entries[0].1 = r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26,"nodes":"zone == 'b'"},
+                                {"name":"six","cidr":"fd42::/48","block":122,"disabled":true}]}"#;
+    let wanted = [
+        "node n1: no pool is for it: each is disabled, or its \"nodes\" do not match the labels of the node",
+        "pool default: no node has labels with zone == 'b': nothing is given of it",
+    ];
+    assert_eq!(problems(&entries, &["n1"]), wanted);
 }
