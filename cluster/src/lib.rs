@@ -6,11 +6,13 @@
 //! I/O begins: [`etcd`] implements it on the network, [`simulated`] in memory, for tests of the rules. [`reconfigure`] and
 //! [`removal`] plan what an operator asks for. [`mirror`] tells what a node gave out, for reports, [`inquiry`] asks it, and
 //! a [`census`] is all that etcd knows at one revision. [`saved`] keeps the last view on disk for a start without etcd.
-//! [`continuity`] tells a history that goes on from one that was restored from a backup.
+//! [`continuity`] tells a history that goes on from one that was restored from a backup, and [`former`] keeps what that one
+//! has lost.
 
 pub mod census;
 pub mod continuity;
 pub mod etcd;
+pub mod former;
 pub mod inquiry;
 pub mod keeper;
 pub mod key;

@@ -203,11 +203,8 @@ fn underlay(view: &View, current: Option<&ClusterConf>, new: &ClusterConf) -> Re
 fn strays(view: &View, new: &ClusterConf) -> Vec<Holding> {
     let known = |block: IpNetwork| new.pools.iter().any(|p| p.block == block.prefix() && contains(p.cidr, block));
     let strays = view.blocks.iter().filter(|(block, _)| !known(block.cidr()));
-    let holding = |(block, record): (&Block, &crate::Versioned<crate::BlockRecord>)| Holding {
-        what: block.to_string(),
-        owner: Some(record.value.node.clone()),
-    };
-    strays.map(holding).collect()
+    let holding = |(block, owner): (&Block, &NodeName)| Holding { what: block.to_string(), owner: Some(owner.clone()) };
+    strays.map(|(block, record)| (block, &record.value.node)).map(holding).collect()
 }
 
 impl fmt::Display for Held {

@@ -3,6 +3,7 @@
 mod decode;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use twill_conf::{NodeName, cluster::ClusterConf};
@@ -19,6 +20,9 @@ use crate::store::Event;
 /// A record that cannot be decoded is left out and kept in `faults`, so that one bad record harms nobody but its writer.
 /// Each record is looked at by itself: one that can be decoded but contradicts another (a tunnel address outside of the
 /// node's blocks, a block across an older one) stands in its map, and whoever acts by it is to judge.
+///
+/// A record never changes in its place: a copy of the view, as is made for the daemon's tasks at every change, shares all of
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     /// The revision up to which it is complete.
@@ -29,9 +33,9 @@ pub struct View {
     /// The cluster configuration, if there is one.
     pub config: Option<Versioned<ClusterConf>>,
     /// Nodes by name, this one among them.
-    pub nodes: BTreeMap<NodeName, Versioned<NodeRecord>>,
+    pub nodes: BTreeMap<NodeName, Arc<Versioned<NodeRecord>>>,
     /// Blocks with their owners, ordered by address.
-    pub blocks: BTreeMap<Block, Versioned<BlockRecord>>,
+    pub blocks: BTreeMap<Block, Arc<Versioned<BlockRecord>>>,
     /// Keys that could not be read or whose values could not, with the reason.
     pub faults: BTreeMap<String, String>,
 }
@@ -169,11 +173,11 @@ impl View {
 }
 
 /// Leaves an equal value where it is: what did not change is not moved or allocated again.
-fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) {
+fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, key: K, value: V) {
     match map.get_mut(&key) {
-        Some(old) if *old == value => {}
-        Some(old) => *old = value,
-        None => drop(map.insert(key, value)),
+        Some(old) if **old == value => {}
+        Some(old) => *old = Arc::new(value),
+        None => drop(map.insert(key, Arc::new(value))),
     }
 }
 

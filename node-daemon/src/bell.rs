@@ -62,6 +62,11 @@ impl Bell {
         std::mem::take(&mut *causes)
     }
 
+    /// Lets so much time pass, whoever rings, but for the daemon's end.
+    pub fn rest(&self, time: Duration) {
+        drop(self.wait_while(self.lock(), time, |causes| !causes.stop));
+    }
+
     fn wait_while<'a>(
         &self,
         mut causes: MutexGuard<'a, Causes>,
@@ -97,6 +102,16 @@ mod tests {
         bell.ring(NETWORK);
         assert_eq!(bell.wait(LONG, LONG), Causes { view: true, network: true, ..Causes::default() });
         assert!(bell.wait(Duration::ZERO, LONG).is_empty(), "what was taken is not given again");
+    }
+
+    #[test]
+    fn a_rest_is_cut_short_by_the_end_alone_and_loses_no_ring() {
+        let bell = Bell::default();
+        bell.ring(VIEW);
+        bell.rest(Duration::from_millis(1));
+        bell.ring(Causes { stop: true, ..Causes::default() });
+        bell.rest(LONG);
+        assert_eq!(bell.wait(LONG, LONG), Causes { view: true, stop: true, ..Causes::default() });
     }
 
     #[test]

@@ -138,7 +138,13 @@ impl Blocks {
             match output {
                 Output::Request(request) => {
                     let etcd = etcd.clone();
-                    requests.spawn(async move { (request.id, request.perform(&etcd).await) });
+                    requests.spawn(async move {
+                        let answer = request.perform(&etcd).await;
+                        if let (Some(block), Answer::Refused(_)) = (request.claims(), &answer) {
+                            tracing::debug!("{block} was not to be had: what it was chosen by is not so any more");
+                        }
+                        (request.id, answer)
+                    });
                 }
                 Output::Open { block, pool, fresh } => {
                     // One that was this node's before may have been lost with the store: its addresses cool first.

@@ -11,6 +11,8 @@ use twill_fabric::Underlay;
 pub struct Picture {
     /// The view.
     pub view: Arc<View>,
+    /// The view as the data path follows it: with what a restored etcd has lost.
+    pub reach: Arc<View>,
     /// Whether etcd itself told it in this run. A view from the disk programs routes, but proves no ownership.
     pub proven: bool,
 }

@@ -2,17 +2,18 @@
 //!
 //! A thread of its own, since netlink and `nft` block. Each pass observes the underlay, reads the node store, lets `fabric`
 //! say what shall stand, and lets `linux` apply the difference. A pass is due when the [`Bell`] rings, and every
-//! [`RESYNC`] without a ring. Nothing is written before there is a view, and nothing is ever flushed: a restart finds
+//! [`RESYNC`] without a ring; where it rings all the time, they keep a [`Pace`]. Nothing is written before there is a view, and nothing is ever flushed: a restart finds
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
 mod macs;
+mod pace;
 mod ports;
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use twill_fabric::{Underlay, desired};
@@ -26,6 +27,7 @@ use crate::store::NodeStore;
 use crate::underlay::{self, NoUnderlay};
 pub use local::Me;
 use macs::Macs;
+use pace::Pace;
 use ports::Ports;
 use report::Report;
 
@@ -91,7 +93,9 @@ impl Reconciler {
     /// Reconciles until the bell says stop. The data path is left as it is.
     pub fn run(mut self) {
         let mut causes = Causes { view: true, network: true, firewall: true, stop: false };
+        let mut pace = Pace::new(Instant::now());
         while !causes.stop {
+            let begin = Instant::now();
             match self.pass(causes) {
                 Ok(()) => self.report.clear(),
                 Err(obstacle) => {
@@ -103,6 +107,7 @@ impl Reconciler {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 self.report.ports(self.ports.keep(&self.store));
             }
+            self.bell.rest(pace.rest(begin, Instant::now()));
             causes = self.bell.wait(RESYNC, CALM);
             if causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
@@ -126,7 +131,7 @@ impl Reconciler {
         let Some(picture) = known else { return Ok(()) };
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let desired = desired(&picture.view, &local);
+        let desired = desired(&picture.reach, &local);
         self.report.problems(&desired.problems);
 
         let drifted = self.last.as_ref() == Some(&desired.state);

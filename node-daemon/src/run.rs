@@ -124,7 +124,7 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         tracing::error!("the reconciler had failed");
     }
     let last = seen.borrow().clone();
-    if let Some(Picture { view, proven: true }) = last
+    if let Some(Picture { view, proven: true, .. }) = last
         && let Err(error) = saved::write(&saved_path(&conf), &conf.prefix, &view)
     {
         tracing::warn!("the view cannot be saved for a start without etcd: {error}");
@@ -146,7 +146,8 @@ fn saved_picture(conf: &NodeConf) -> Option<Picture> {
     match saved::read(&saved_path(conf), &conf.prefix) {
         Ok(Some(view)) => {
             tracing::info!("starting with the saved view of revision {}", view.revision);
-            Some(Picture { view: Arc::new(view), proven: false })
+            let view = Arc::new(view);
+            Some(Picture { reach: Arc::clone(&view), view, proven: false })
         }
         Ok(None) => None,
         Err(error) => {

@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use twill_cluster::former::Former;
+use twill_cluster::key::Key;
 use twill_cluster::store::{Event, Range, Store};
+use twill_cluster::view::{Change, Entry};
 use twill_cluster::{View, saved};
 use twill_conf::NodeName;
 
@@ -39,6 +42,7 @@ impl Watch {
         let mut events = store.watch(Range::watched());
         // What an earlier run saw tells whether etcd has lost history since.
         let mut view = self.pictures.borrow().as_ref().map(|picture| View::clone(&picture.view)).unwrap_or_default();
+        let mut former = Former::default();
         let mut proven = false;
         let mut lost = false;
         let mut save_at: Option<Instant> = None;
@@ -61,9 +65,10 @@ impl Watch {
             };
             match event {
                 Some(event @ (Event::Snapshot(_) | Event::Restored(_))) => {
-                    let before = view.history;
+                    let before = view.clone();
                     view.follow(&event);
-                    if view.history > before {
+                    if view.history > before.history {
+                        former.find(&before, &view);
                         tracing::error!(
                             "etcd has lost history: it was restored from a backup since it was last seen here"
                         );
@@ -86,9 +91,10 @@ impl Watch {
                     if std::mem::take(&mut lost) {
                         tracing::info!("etcd is back, in step at revision {}", delta.revision);
                     }
-                    let before: BTreeSet<NodeName> = view.nodes.keys().cloned().collect();
+                    let touched: BTreeSet<NodeName> = delta.changes.iter().filter_map(node_of).collect();
+                    let known = touched.into_iter().map(|name| (view.nodes.contains_key(&name), name)).collect();
                     view.apply(&delta);
-                    tell_nodes(&before, &view);
+                    tell_nodes(known, &view);
                 }
                 Some(Event::Lost(cause)) => {
                     tracing::warn!("etcd is out of reach, the data path stays as it is: {cause}");
@@ -97,7 +103,9 @@ impl Watch {
                 }
                 None => return,
             }
-            self.pictures.send_replace(Some(Picture { view: Arc::new(view.clone()), proven }));
+            former.see(&view);
+            let told = Arc::new(view.clone());
+            self.pictures.send_replace(Some(Picture { reach: former.with(&told), view: told, proven }));
             self.bell.ring(Causes { view: true, ..Causes::default() });
             save_at = save_at.or_else(|| Some(Instant::now() + SAVE_AFTER));
         }
@@ -126,12 +134,25 @@ fn tell_snapshot(view: &View, again: bool) {
     }
 }
 
-fn tell_nodes(before: &BTreeSet<NodeName>, view: &View) {
-    for (name, node) in view.nodes.iter().filter(|(name, _)| !before.contains(*name)) {
-        let address = node.value.underlay.address(false).or(node.value.underlay.address(true));
-        tracing::info!("{name} joined{}", address.map(|ip| format!(" at {ip}")).unwrap_or_default());
+/// The node whose record a change is about, if it is one.
+fn node_of(change: &Change) -> Option<NodeName> {
+    let (Change::Put(Entry { key, .. }) | Change::Delete(key)) = change;
+    match Key::parse(key) {
+        Ok(Some(Key::Node(name))) => Some(name),
+        _ => None,
     }
-    for name in before.iter().filter(|name| !view.nodes.contains_key(*name)) {
-        tracing::info!("{name} left");
+}
+
+/// Whether each of these nodes was known before, and what has become of that.
+fn tell_nodes(known: Vec<(bool, NodeName)>, view: &View) {
+    for (was, name) in known {
+        match view.nodes.get(&name) {
+            Some(node) if !was => {
+                let address = node.value.underlay.address(false).or(node.value.underlay.address(true));
+                tracing::info!("{name} joined{}", address.map(|ip| format!(" at {ip}")).unwrap_or_default());
+            }
+            None if was => tracing::info!("{name} left"),
+            _ => {}
+        }
     }
 }

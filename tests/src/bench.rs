@@ -4,5 +4,6 @@
 //! should. Nothing here is a test: a benchmark tells, it does not fail a build.
 
 pub mod cni;
+pub mod ipam;
 pub mod measure;
 pub mod pairs;

@@ -1,34 +1,54 @@
-//! A real etcd in a namespace of its own on the wire: it can be stopped, killed, paused and cut off, and what stands in it
-//! can be read and changed behind the back of the nodes.
+//! A real etcd of one member or several, each in a namespace of its own on the wire: they can be stopped, killed, paused and
+//! cut off, alone or together, put back to a backup, and what stands in them can be read and changed behind the back of the
+//! nodes.
+
+mod member;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::process::Command;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use nix::sys::signal::Signal;
 use serde_json::Value;
+use twill_testkit::commands_of;
 
 use crate::deadline::{self, PATIENCE};
 use crate::namespace::Namespace;
-use crate::process::{self, Process};
-use crate::security::{CA, Security};
+use crate::process;
+use crate::security::Security;
 use crate::{LabError, Result};
+
+pub use member::{DEFAULT_TOKEN, Member};
 
 /// The prefix of Twill's keys.
 pub const PREFIX: &str = "/twill/v1/";
+/// Longer values are not put on a command line, in bytes.
+const LONGEST_WORD: usize = 64 << 10;
 
-/// An etcd of one member.
+/// What kind of etcd is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// TLS, certificates and users.
+    pub secured: bool,
+    /// More words for the members' command lines.
+    pub words: Vec<String>,
+}
+
+/// An etcd.
 #[derive(Debug)]
 pub struct Etcd {
-    namespace: Namespace,
-    endpoints: Vec<String>,
+    /// From where the operator asks it: a place that no member's fate touches.
+    operator: Namespace,
+    members: Vec<Member>,
     /// Its addresses, as a certificate has them.
     names: Vec<String>,
     directory: PathBuf,
     security: Option<Arc<Security>>,
-    process: Mutex<Option<Process>>,
 }
+
+/// A member's name, its namespace and its addresses on the wire.
+pub type Seat = (String, Namespace, Vec<IpAddr>);
 
 /// A block as it stands in etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,22 +62,21 @@ pub struct BlockEntry {
 }
 
 impl Etcd {
-    /// Starts an etcd in `namespace`, with its data and log in `directory`, reached by `addresses`, and waits until it
-    /// answers. A secured one has TLS, wants certificates and has users: root, and the operator of `docs/etcd.md`.
-    pub fn start_in(namespace: Namespace, addresses: &[IpAddr], directory: &Path, secured: bool) -> Result<Self> {
-        let scheme = if secured { "https" } else { "http" };
-        let endpoint = |address: &IpAddr| match address {
-            IpAddr::V4(a) => format!("{scheme}://{a}:2379"),
-            IpAddr::V6(a) => format!("{scheme}://[{a}]:2379"),
+    /// Starts an etcd with a member on each seat, its data and logs in `directory`, and waits until it answers. A secured
+    /// one has TLS, wants certificates and has users: root, and the operator of `docs/etcd.md`.
+    pub fn start_in(operator: Namespace, seats: &[Seat], directory: &Path, wanted: &Wanted) -> Result<Self> {
+        let scheme = if wanted.secured { "https" } else { "http" };
+        let member = |(name, namespace, addresses): &Seat| {
+            Member::new((name, namespace.clone()), addresses, scheme, directory, &wanted.words)
         };
-        let endpoints = addresses.iter().map(endpoint).collect();
-        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let security = secured.then(|| Security::create(directory.join("tls"), &names).map(Arc::new)).transpose()?;
-        let process = Mutex::new(None);
-        let etcd = Self { namespace, endpoints, names, directory: directory.into(), security, process };
+        let names: Vec<String> = seats.iter().flat_map(|seat| &seat.2).map(ToString::to_string).collect();
+        let tls = || Security::create(directory.join("tls"), &names).map(Arc::new);
+        let security = wanted.secured.then(tls).transpose()?;
+        let members = seats.iter().map(member).collect();
+        let etcd = Self { operator, members, names, directory: directory.into(), security };
         etcd.start()?;
         if let Some(security) = &etcd.security {
-            security.run_document(&etcd.namespace, &etcd.endpoints(), "users by certificates", "")?;
+            security.run_document(&etcd.operator, &etcd.endpoints(), "users by certificates", "")?;
         }
         Ok(etcd)
     }
@@ -71,7 +90,7 @@ impl Etcd {
     pub fn admit(&self, node: &str, directory: &Path) -> Result<()> {
         let Some(security) = &self.security else { return Ok(()) };
         security.renew(directory, node);
-        security.run_document(&self.namespace, &self.endpoints(), "a node by certificate", node)
+        security.run_document(&self.operator, &self.endpoints(), "a node by certificate", node)
     }
 
     /// Has etcd go over to another CA, for itself and for whoever comes. It is started again, since it reads the CA at its
@@ -83,79 +102,86 @@ impl Etcd {
         self.start()
     }
 
-    /// Its URLs, separated by commas, as `--etcd` has them.
+    /// The URLs of all members, separated by commas, as `--etcd` has them.
     pub fn endpoints(&self) -> String {
-        self.endpoints.join(",")
+        self.members.iter().flat_map(Member::clients).map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
-    /// Its namespace.
+    /// The namespace from which it is asked.
     pub fn namespace(&self) -> &Namespace {
-        &self.namespace
+        &self.operator
     }
 
-    /// Starts it where it does not run, and waits until it answers. Its data are those of before.
+    /// The members.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Starts those members that do not run, and waits until etcd answers. Their data are those of before.
     pub fn start(&self) -> Result<()> {
-        let mut running = self.lock();
-        if running.is_none() {
-            let urls = self.endpoints();
-            let data = self.directory.join("etcd");
-            let mut command = process::command(&[
-                "etcd",
-                "--name=lab",
-                &format!("--data-dir={}", data.display()),
-                &format!("--listen-client-urls={urls}"),
-                &format!("--advertise-client-urls={urls}"),
-                "--listen-peer-urls=http://127.0.0.1:2380",
-                "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-                "--initial-cluster=lab=http://127.0.0.1:2380",
-            ]);
-            if let Some(security) = &self.security {
-                let file = |name: &str| security.directory().join(name);
-                command.arg("--cert-file").arg(file("etcd.crt")).arg("--key-file").arg(file("etcd.key"));
-                command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(file(CA));
-            }
-            *running = Some(self.namespace.start_process("etcd", command, &self.directory.join("etcd.log"))?);
-        }
-        drop(running);
-        deadline::until("etcd answers", PATIENCE, || Ok(self.etcdctl(&["endpoint", "health"]).is_ok()))
+        self.members.iter().try_for_each(|member| self.start_member(member))?;
+        deadline::until("etcd answers", PATIENCE, || Ok(self.etcdctl(&["get", "anything"]).is_ok()))
     }
 
-    /// Stops it, as a service manager would.
+    /// Starts one member where it does not run. It does not wait until it answers.
+    pub fn start_member(&self, member: &Member) -> Result<()> {
+        member.start(&member::Common { cluster: &self.cluster(), security: self.security.as_deref() })
+    }
+
+    fn cluster(&self) -> String {
+        self.members.iter().map(Member::introduction).collect::<Vec<_>>().join(",")
+    }
+
+    /// Stops all members, as a service manager would.
     pub fn stop(&self) -> Result<()> {
-        self.end(Signal::SIGTERM)
+        self.members.iter().try_for_each(Member::stop)
     }
 
-    /// Kills it.
+    /// Kills all members.
     pub fn kill(&self) -> Result<()> {
-        self.end(Signal::SIGKILL)
+        self.members.iter().try_for_each(Member::kill)
     }
 
-    fn end(&self, signal: Signal) -> Result<()> {
-        if let Some(mut process) = self.lock().take() {
-            process.end(signal)?;
-        }
-        Ok(())
-    }
-
-    /// Freezes it: connections stand, and nothing is answered.
+    /// Freezes all members: connections stand, and nothing is answered.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.members.iter().try_for_each(Member::pause)
     }
 
-    /// Lets it go on.
+    /// Lets all members go on.
     pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.members.iter().try_for_each(Member::resume)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
-        match &*self.lock() {
-            Some(process) => process.signal(signal),
-            None => Err(LabError::wrong("etcd does not run")),
+    /// Makes a backup, by the commands of `docs/etcd.md`. There is one at a time.
+    pub fn back_up(&self) -> Result<()> {
+        let endpoint = &self.members[0].clients()[0];
+        self.run_document("backup", &[("ETCDCTL_ENDPOINTS", endpoint.clone())])
+    }
+
+    /// Puts all members back to the backup, by the commands of `docs/etcd.md`, and starts them. With
+    /// [`DEFAULT_TOKEN`] the cluster has the identity of before.
+    pub fn restore(&self, token: &str) -> Result<()> {
+        self.kill()?;
+        for member in &self.members {
+            let data = member.data();
+            std::fs::remove_dir_all(&data).map_err(LabError::io(format!("removing {}", data.display())))?;
+            let mut variables = member.variables().to_vec();
+            variables.extend([("CLUSTER", self.cluster()), ("TOKEN", token.to_owned())]);
+            self.run_document("restore", &variables)?;
+            member.set_token(token);
         }
+        self.start()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn run_document(&self, what: &str, variables: &[(&str, String)]) -> Result<()> {
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", &commands_of("etcd.md", what)]);
+        command.current_dir(&self.directory).env("ETCDCTL_API", "3");
+        command.envs(variables.iter().map(|(name, value)| (*name, value)));
+        if let Some(security) = &self.security {
+            security.tell(&mut command, "ETCDCTL");
+        }
+        self.operator.execute(command).map(drop)
     }
 
     /// Runs `etcdctl`.
@@ -165,7 +191,7 @@ impl Etcd {
         if let Some(security) = &self.security {
             security.tell(&mut command, "ETCDCTL");
         }
-        self.namespace.execute(command)
+        self.operator.execute(command)
     }
 
     /// Keys below `prefix` with their values. Both are without Twill's prefix.
@@ -183,6 +209,24 @@ impl Etcd {
             entries.push((key.trim_start_matches(PREFIX).to_owned(), value));
         }
         Ok(entries)
+    }
+
+    /// Writes one key.
+    pub fn put(&self, key: &str, value: &str) -> Result<()> {
+        let name = format!("{PREFIX}{key}");
+        // A word of a command line has at most 128 KiB (execve(2)); longer ones go by standard input, which must not be empty.
+        if value.len() < LONGEST_WORD {
+            return self.etcdctl(&["put", "--", &name, value]).map(drop);
+        }
+        let file = self.directory.join("value");
+        std::fs::write(&file, value).map_err(LabError::io(format!("writing {}", file.display())))?;
+        let mut command = process::command(&["bash", "-c", "etcdctl put \"$1\" <\"$2\"", "put"]);
+        command.arg(name).arg(&file);
+        command.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", self.endpoints());
+        if let Some(security) = &self.security {
+            security.tell(&mut command, "ETCDCTL");
+        }
+        self.operator.execute(command).map(drop)
     }
 
     /// Removes one key. Whether it was there.

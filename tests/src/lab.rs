@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use crate::binaries::Binaries;
 use crate::cleanup::{self, Guard};
 use crate::deadline::{self, PATIENCE};
-use crate::etcd::Etcd;
+use crate::etcd::{self, Etcd};
 use crate::namespace::Namespace;
 use crate::node::{Node, Site};
 use crate::wire::{SEAT_ETCD, SEAT_NODES, Underlay, Wire};
@@ -64,7 +64,9 @@ pub struct LabBuilder {
     underlay: Underlay,
     pools: Vec<PoolSpec>,
     subnets: Vec<IpNetwork>,
-    secured: bool,
+    members: u8,
+    etcd: etcd::Wanted,
+    asleep: bool,
 }
 
 /// A lab. It is removed when it is dropped, and when its process ends in any other way, unless it is [kept](Lab::keep).
@@ -107,7 +109,25 @@ impl LabBuilder {
 
     /// etcd has TLS and wants certificates, and each node has a role that allows what a node does, and no more.
     pub fn secured(mut self) -> Self {
-        self.secured = true;
+        self.etcd.secured = true;
+        self
+    }
+
+    /// How many members etcd has: one unless told otherwise. They are called etcd, etcd2 and so on.
+    pub fn members(mut self, members: u8) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// More words for the command lines of etcd's members.
+    pub fn etcd_words(mut self, words: &[&str]) -> Self {
+        self.etcd.words = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// The nodes are there, and no daemon runs on them yet.
+    pub fn asleep(mut self) -> Self {
+        self.asleep = true;
         self
     }
 
@@ -129,7 +149,8 @@ impl LabBuilder {
         let made = (|| {
             let wire = Wire::create(format!("{prefix}-wire"), self.underlay)?;
             let outside = wire.create_outside(format!("{prefix}-out"))?;
-            let etcd = if stand_alone { None } else { Some(start_etcd(&prefix, &directory, &wire, self.secured)?) };
+            let place = Place { prefix: &prefix, directory: &directory, wire: &wire, outside: &outside };
+            let etcd = (!stand_alone).then(|| start_etcd(place, self.members, &self.etcd)).transpose()?;
             Ok((wire, outside, etcd))
         })();
         let (wire, outside, etcd) = match made {
@@ -150,9 +171,14 @@ impl LabBuilder {
             lab.apply_config(&lab.cluster_config())?;
         }
         for _ in 0..self.nodes {
-            lab.join()?;
+            lab.add_node()?;
+            if !stand_alone && !self.asleep {
+                lab.nodes.last().expect("one was just added").start_daemon()?;
+            }
         }
-        lab.converged()?;
+        if !self.asleep {
+            lab.converged()?;
+        }
         Ok(lab)
     }
 }
@@ -162,11 +188,24 @@ fn fresh_prefix() -> String {
     format!("tw{:x}x{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-fn start_etcd(prefix: &str, directory: &Path, wire: &Wire, secured: bool) -> Result<Etcd> {
-    let namespace = Namespace::create(format!("{prefix}-etcd"))?;
-    let addresses = wire.connect("etcd", &namespace, SEAT_ETCD)?;
-    let etcd = Etcd::start_in(namespace, &addresses, directory, secured)?;
-    let file = directory.join("endpoints");
+/// Where etcd is to stand.
+struct Place<'a> {
+    prefix: &'a str,
+    directory: &'a Path,
+    wire: &'a Wire,
+    outside: &'a Namespace,
+}
+
+fn start_etcd(place: Place<'_>, members: u8, wanted: &etcd::Wanted) -> Result<Etcd> {
+    let seat = |number: u8| {
+        let name = if number == 0 { "etcd".to_owned() } else { format!("etcd{}", number + 1) };
+        let namespace = Namespace::create(format!("{}-{name}", place.prefix))?;
+        let addresses = place.wire.connect(&name, &namespace, SEAT_ETCD + number)?;
+        Ok((name, namespace, addresses))
+    };
+    let seats = (0..members).map(seat).collect::<Result<Vec<etcd::Seat>>>()?;
+    let etcd = Etcd::start_in(place.outside.clone(), &seats, place.directory, wanted)?;
+    let file = place.directory.join("endpoints");
     std::fs::write(&file, etcd.endpoints()).map_err(LabError::io(format!("writing {}", file.display())))?;
     Ok(etcd)
 }
@@ -175,7 +214,16 @@ impl Lab {
     /// A lab of three nodes, with both families everywhere.
     pub fn builder() -> LabBuilder {
         let pools = vec![PoolSpec::v4(), PoolSpec::v6()];
-        LabBuilder { prefix: None, nodes: 3, underlay: Underlay::Dual, pools, subnets: Vec::new(), secured: false }
+        LabBuilder {
+            prefix: None,
+            nodes: 3,
+            underlay: Underlay::Dual,
+            pools,
+            subnets: Vec::new(),
+            members: 1,
+            etcd: etcd::Wanted::default(),
+            asleep: false,
+        }
     }
 
     /// What all its names begin with.
@@ -220,6 +268,15 @@ impl Lab {
 
     /// Adds a node, and starts its daemon. It does not wait until the others know it: see [`converged`](Self::converged).
     pub fn join(&mut self) -> Result<&Node> {
+        self.add_node()?;
+        let node = self.nodes.last().expect("one was just added");
+        if self.etcd.is_some() {
+            node.start_daemon()?;
+        }
+        Ok(node)
+    }
+
+    fn add_node(&mut self) -> Result<()> {
         let number = u8::try_from(self.nodes.len() + 1).expect("a lab has few nodes");
         let name = format!("n{number}");
         let namespace = Namespace::create(format!("{}-{name}", self.prefix()))?;
@@ -227,10 +284,9 @@ impl Lab {
         let node = Node::install(Arc::clone(&self.site), &name, namespace, addresses)?;
         if let Some(etcd) = &self.etcd {
             etcd.admit(&name, node.directory())?;
-            node.start_daemon()?;
         }
         self.nodes.push(node);
-        Ok(self.nodes.last().expect("one was just added"))
+        Ok(())
     }
 
     /// The cluster configuration of the lab's pools, as TOML.

@@ -3,7 +3,8 @@
 //!
 //! The end-to-end tests, `hack/lab`, `hack/demo` and the benchmarks stand on it. It promises that labs live side by side,
 //! since every name carries the lab's own prefix, and that nothing of a lab is left when its owner ends, in whatever way:
-//! see [`cleanup`]. It treats the programs as an operator does, from outside: by their flags, their files, etcd and `ip`.
+//! see [`cleanup`]. It treats the programs as an operator does, from outside: by their flags, their files, etcd and `ip`. Only
+//! the benchmark of the address manager, [`bench::ipam`], uses our other crates.
 
 pub mod bench;
 pub mod binaries;
@@ -18,6 +19,7 @@ pub mod etcd;
 pub mod iperf;
 pub mod kill;
 pub mod lab;
+pub mod load;
 pub mod namespace;
 pub mod needs;
 pub mod node;

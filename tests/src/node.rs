@@ -13,11 +13,15 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::cni::Network;
+use crate::deadline::{self, PATIENCE};
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::process::Process;
 use crate::security::{CA, Security};
 use crate::{LabError, Result, cleanup};
+
+/// What the daemons log: the tests count the claims that were refused.
+const LOG: &str = "info,twilld::blocks=debug";
 
 /// What all nodes of a lab have in common.
 #[derive(Debug)]
@@ -141,6 +145,11 @@ impl Node {
         write(&self.directory().join("machine-id"), format!("{id}\n").as_bytes())
     }
 
+    /// The identity that it was installed with.
+    pub fn machine_id(&self) -> String {
+        machine_id(&self.seat.site.prefix, self.name())
+    }
+
     /// The programs that it runs.
     pub fn binaries(&self) -> &Binaries {
         &self.seat.site.binaries
@@ -150,20 +159,25 @@ impl Node {
 
     /// Starts the daemon where it does not run. It does not wait for anything.
     pub fn start_daemon(&self) -> Result<()> {
-        self.start_daemon_as(|command| command)
+        self.start_daemon_as(self.name(), |command| command)
     }
 
     /// The same where the sweep frees after this grace period.
     pub fn start_sweeping_daemon(&self, grace: Duration) -> Result<()> {
-        self.start_daemon_as(|mut command| {
+        self.start_daemon_as(self.name(), |mut command| {
             command.args(["--sweep-grace-ms", &grace.as_millis().to_string()]);
             command
         })
     }
 
+    /// The same under the name of another node, as where a machine was copied, or its name mistaken.
+    pub fn start_daemon_named(&self, name: &str) -> Result<()> {
+        self.start_daemon_as(name, |command| command)
+    }
+
     /// The same in a mount namespace where no pod's namespace has a path.
     pub fn start_blind_daemon(&self, grace: Duration) -> Result<()> {
-        self.start_daemon_as(|command| {
+        self.start_daemon_as(self.name(), |command| {
             let hidden = format!("mount -t tmpfs none {} && exec \"$0\" \"$@\"", crate::namespace::DIRECTORY);
             let mut blind = Command::new("unshare");
             blind.args(["--mount", "--propagation", "private", "sh", "-c", &hidden]);
@@ -173,13 +187,13 @@ impl Node {
         })
     }
 
-    fn start_daemon_as(&self, change: impl FnOnce(Command) -> Command) -> Result<()> {
+    fn start_daemon_as(&self, name: &str, change: impl FnOnce(Command) -> Command) -> Result<()> {
         let mut daemon = self.lock();
         if daemon.is_none() {
             let etcd = self.seat.site.etcd.as_ref();
             let etcd = etcd.ok_or_else(|| LabError::wrong("a stand-alone lab has no etcd for a daemon"))?;
             let mut command = Command::new(self.seat.site.binaries.daemon());
-            command.args(["--node-name", self.name(), "--etcd", etcd, "--log", "info"]);
+            command.args(["--node-name", name, "--etcd", etcd, "--log", LOG]);
             command.arg("--run-dir").arg(self.run_dir());
             command.arg("--state-dir").arg(self.directory().join("state"));
             command.arg("--config").arg(self.directory().join("twilld.toml"));
@@ -223,6 +237,13 @@ impl Node {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Waits until the daemon has logged these words.
+    pub fn says(&self, words: &str) -> Result<()> {
+        deadline::until_some(&format!("{} says {words:?}", self.name()), PATIENCE, || {
+            Ok(if self.daemon_log().contains(words) { Ok(()) } else { Err(self.last_words(5)) })
+        })
+    }
+
     /// The last lines of the daemon's log.
     pub fn last_words(&self, lines: usize) -> String {
         let log = self.daemon_log();
@@ -249,6 +270,15 @@ impl Node {
     pub fn add_pod(&self, name: &str) -> Result<Pod> {
         let pod = self.create_pod(name)?;
         pod.add()?;
+        Ok(pod)
+    }
+
+    /// Makes a pod and attaches it, again until that succeeds: the node may still be waiting for a block.
+    pub fn attach(&self, name: &str) -> Result<Pod> {
+        let pod = self.create_pod(name)?;
+        deadline::until_some(&format!("{name} is attached to {}", self.name()), PATIENCE, || {
+            Ok(pod.add().map(drop).map_err(|error| error.to_string()))
+        })?;
         Ok(pod)
     }
 
@@ -322,7 +352,8 @@ impl Node {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// All that an attachment leaves on a node: interfaces, routes to pods, neighbours, and rows of the store.
+    /// All that an attachment leaves on a node: interfaces, routes to pods, neighbours, and rows of the store; in an order
+    /// that tells nothing, since the kernel's is none.
     pub fn attachments(&self) -> Result<String> {
         let mut parts = vec![self.interfaces()?.join("\n")];
         for family in ["-4", "-6"] {
@@ -333,7 +364,10 @@ impl Node {
             parts.push(self.query_store("SELECT hash, state FROM attachment ORDER BY hash")?);
             parts.push(self.query_store("SELECT text FROM address WHERE attachment IS NOT NULL ORDER BY text")?);
         }
-        Ok(parts.join("\n").lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"))
+        let mut lines: Vec<_> = parts.iter().flat_map(|part| part.lines()).map(str::trim).collect();
+        lines.retain(|line| !line.is_empty());
+        lines.sort_unstable();
+        Ok(lines.join("\n"))
     }
 
     /// The last address of the node's block of a family, which nobody gets by himself for a long time.

@@ -212,7 +212,8 @@ impl Pod {
     }
 }
 
-fn addresses_of(result: &Value) -> Result<Vec<IpNetwork>, String> {
+/// The addresses of a CNI result, with their prefix lengths; the error says what is not as CNI has it.
+pub(crate) fn addresses_of(result: &Value) -> Result<Vec<IpNetwork>, String> {
     let ips = result["ips"].as_array().ok_or("the result has no `ips`")?;
     let parse = |ip: &Value| {
         let text = ip["address"].as_str().ok_or("an entry of `ips` has no `address`")?;

@@ -208,7 +208,7 @@ fn add_with_an_exhausted_subnet_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn add_with_an_exhausted_pool_is_refused_and_leaves_nothing() {
+fn add_with_an_exhausted_pool_is_refused_with_what_to_do_and_serves_again_after_a_del() {
     let pool = PoolSpec::new("small", "10.44.0.0/28", Some(29));
     with_lab(Lab::builder().nodes(1).pools([pool]), |lab| {
         let node = lab.node(1);
@@ -233,8 +233,27 @@ fn add_with_an_exhausted_pool_is_refused_and_leaves_nothing() {
         assert_eq!(lab.etcd().blocks()?.len(), 2, "both blocks are used");
         assert!(pods.len() >= 10, "only {} of 16 addresses were given", pods.len());
         let before = node.attachments()?;
-        pod.call(Verb::Add)?.expect_code(code::NO_ADDRESS)?;
+        let answer = pod.call(Verb::Add)?;
+        answer.expect_code(code::NO_ADDRESS)?;
+        let told = answer.output.to_string();
+        assert!(told.contains("16 of 16") && told.contains("add a pool"), "use, and what to do: {told}");
         assert_eq!(node.attachments()?, before, "something was left behind");
+        pods.iter().try_for_each(is_in_order)?;
+
+        let unready = of_network(lab, Verb::Status, serde_json::Value::Null)?;
+        unready.expect_code(code::UNAVAILABLE)?;
+        assert!(unready.output.to_string().contains("add a pool"), "{}", unready.output);
+        let told = node.twillctl(&["status"]).unwrap_err().to_string();
+        assert!(told.contains("pool small") && told.contains("add a pool of this family"), "{told}");
+
+        // One goes; when its address has cooled, the one that waits has it.
+        pods.pop().map(|gone| gone.call(Verb::Del)?.expect_success()).transpose()?;
+        of_network(lab, Verb::Status, serde_json::Value::Null)?.expect_success()?;
+        deadline::until_some("an ADD succeeds again", 3 * PATIENCE, || {
+            let answer = pod.call(Verb::Add)?;
+            Ok(if answer.success { Ok(()) } else { Err(answer.output) })
+        })?;
+        pods.push(pod);
         pods.iter().try_for_each(is_in_order)
     });
 }

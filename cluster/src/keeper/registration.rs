@@ -1,5 +1,7 @@
 //! The node's own record: written by this node alone, never over another machine's.
 
+use std::sync::Arc;
+
 use super::flight::{Fate, Flight};
 use super::{Facts, Identity, Problem};
 use twill_ipam::Block;
@@ -85,7 +87,7 @@ impl Registration {
 
     /// Judges what the view shows under our name. `true`: the record of this run was deleted, and the epoch is over.
     pub(super) fn see(&mut self, view: &View, me: &Identity) -> bool {
-        let seen = view.nodes.get(&me.node);
+        let seen = view.nodes.get(&me.node).map(Arc::as_ref);
         if self.known.as_ref().is_some_and(|known| view.revision < known.modified) {
             return false; // The answer to our write came before the view of it.
         }

@@ -22,7 +22,10 @@ fn view(config: Option<ClusterConf>, blocks: &[(&str, &str)]) -> View {
     View {
         revision: 9,
         config: config.map(|value| Versioned { value, created: 3, modified: 5 }),
-        blocks: blocks.iter().map(|(block, node)| (block.parse().expect("a block"), versioned(record(node)))).collect(),
+        blocks: blocks
+            .iter()
+            .map(|(block, node)| (block.parse().expect("a block"), versioned(record(node)).into()))
+            .collect(),
         ..View::default()
     }
 }
@@ -168,7 +171,7 @@ fn a_range_in_which_a_node_lives_is_not_given_to_pods() {
     let record = r#"{"machine_id":"m","nonce":"n","underlay":{"ipv4":"10.42.7.1/8","ipv6":"fd42::1/64"}}"#;
     let value = serde_json::from_str(record).unwrap();
     let mut view = view(Some(conf(&[("a", "10.43.0.0/16", 26)])), &[]);
-    view.nodes.insert("n1".parse().unwrap(), Versioned { value, created: 2, modified: 2 });
+    view.nodes.insert("n1".parse().unwrap(), Versioned { value, created: 2, modified: 2 }.into());
     let refused = plan(&view, &conf(&[("a", "10.43.0.0/16", 26), ("b", "10.42.0.0/16", 26)])).unwrap_err();
     let words = "pool \"b\" (10.42.0.0/16) cannot have this range: node n1 has the underlay address 10.42.7.1 in it";
     assert_eq!(refused.to_string(), words);

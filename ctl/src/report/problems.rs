@@ -1,6 +1,7 @@
 //! What is wrong: each problem with its likely cause and what to do about it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 use twill_cluster::key::{self, Key};
@@ -68,7 +69,7 @@ fn fault(key: &str, cause: &str) -> Problem {
 
 /// Blocks whose owner does not have them as its record stands.
 pub(crate) fn owners(view: &View) -> Vec<Problem> {
-    let judge = |(block, record): (&twill_ipam::Block, &Versioned<twill_cluster::BlockRecord>)| {
+    let judge = |(block, record): (&twill_ipam::Block, &Arc<Versioned<twill_cluster::BlockRecord>>)| {
         let (node, epoch) = (&record.value.node, record.value.epoch);
         let what = match view.nodes.get(node) {
             None => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use twill_cluster::{NodeRecord, Versioned};
@@ -56,7 +57,7 @@ impl Status {
         for record in view.blocks.values() {
             *counts.entry(&record.value.node).or_default() += 1;
         }
-        let node = |(name, record): (&NodeName, &Versioned<NodeRecord>)| {
+        let node = |(name, record): (&NodeName, &Arc<Versioned<NodeRecord>>)| {
             Node::new(name, record, alive.contains(name), counts.get(name).copied().unwrap_or(0))
         };
         let pools = PoolUse::all(view);

@@ -1,5 +1,7 @@
 //! Small clusters for tests. Node 3 is named `n3`, its VTEP's MAC is 02:00:00:00:00:03, it registered at revision 30.
 
+use std::sync::Arc;
+
 use twill_cluster::View;
 use twill_cluster::record::{self, BlockRecord, NodeRecord, Versioned, VxlanEnd};
 use twill_conf::NodeName;
@@ -46,14 +48,15 @@ impl Sample {
             other: Default::default(),
         };
         let created = i64::from(number) * 10;
-        self.view.nodes.insert(name(number), Versioned { value: record, created, modified: created + 5 });
+        let record = Versioned { value: record, created, modified: created + 5 };
+        self.view.nodes.insert(name(number), record.into());
         self
     }
 
     /// With a block of that node; its first of a family gives the tunnel address.
     pub(super) fn block(mut self, number: u16, block: &str) -> Self {
         let block: twill_ipam::Block = block.parse().unwrap();
-        if let Some(record) = self.view.nodes.get_mut(&name(number)) {
+        if let Some(record) = self.view.nodes.get_mut(&name(number)).map(Arc::make_mut) {
             match block.first() {
                 std::net::IpAddr::V4(v4) => _ = record.value.tunnel.ipv4.get_or_insert(v4),
                 std::net::IpAddr::V6(v6) => _ = record.value.tunnel.ipv6.get_or_insert(v6),
@@ -66,13 +69,13 @@ impl Sample {
             nonce: String::new(),
             other: Default::default(),
         };
-        self.view.blocks.insert(block, versioned(record, i64::from(number) * 10 + 1));
+        self.view.blocks.insert(block, versioned(record, i64::from(number) * 10 + 1).into());
         self
     }
 
     /// With a change to a node's record.
     pub(super) fn but(mut self, number: u16, change: impl FnOnce(&mut Versioned<NodeRecord>)) -> Self {
-        change(self.view.nodes.get_mut(&name(number)).unwrap());
+        change(Arc::make_mut(self.view.nodes.get_mut(&name(number)).unwrap()));
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use twill_tests::bench::cni::{self, Contender};
+use twill_tests::bench::ipam::{assignments, cluster, view};
 use twill_tests::bench::pairs::{self, CALLERS};
 use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
 
@@ -29,15 +30,49 @@ enum What {
         #[arg(long, default_value_t = 5)]
         slices: usize,
     },
+    /// The address manager: assignments a second, the time of a claim, many nodes that join one etcd, and the view of them
+    Ipam {
+        /// How many alternating slices of two seconds, for each number of processes.
+        #[arg(long, default_value_t = 5)]
+        slices: usize,
+        /// How many claims.
+        #[arg(long, default_value_t = 200)]
+        claims: usize,
+        /// How many nodes join.
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// How many of them at once.
+        #[arg(long, default_value_t = 100)]
+        batch: usize,
+    },
+    /// One of the processes that assign addresses for `ipam`; prints how many it assigned.
+    #[command(hide = true)]
+    Assign {
+        /// Who assigns.
+        contender: assignments::Contender,
+        /// Where its state is.
+        directory: PathBuf,
+        /// Which of the processes this is.
+        worker: usize,
+        /// For how long.
+        milliseconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
-    let What::Cni { rounds, slices } = Arguments::parse().what;
     if let Some(why) = needs::unmet() {
         eprintln!("hack/bench: no lab can be made here: {why}");
         return ExitCode::FAILURE;
     }
-    match bench_cni(rounds, slices) {
+    let done = match Arguments::parse().what {
+        What::Cni { rounds, slices } => bench_cni(rounds, slices),
+        What::Ipam { slices, claims, nodes, batch } => bench_ipam(slices, cluster::Plan { claims, nodes, batch }),
+        What::Assign { contender, directory, worker, milliseconds } => {
+            let time = Duration::from_millis(milliseconds);
+            assignments::work(contender, &directory, worker, time).map(|count| count.to_string())
+        }
+    };
+    match done {
         Ok(table) => {
             println!("{table}");
             ExitCode::SUCCESS
@@ -74,6 +109,15 @@ fn bench_cni(rounds: usize, slices: usize) -> Result<String> {
         let pairs = pairs::measure(&contenders, &pods, slices, SLICE)?.markdown();
         Ok(format!("{single}\n{pairs}"))
     })?
+}
+
+fn bench_ipam(slices: usize, plan: cluster::Plan) -> Result<String> {
+    let lab = Lab::builder().nodes(0).build()?;
+    let program = std::env::current_exe().map_err(LabError::io("looking for the running program"))?;
+    let assigned = assignments::measure(&program, lab.directory(), slices, SLICE)?;
+    let place = lab.etcd().members()[0].namespace();
+    let (clustered, seen) = place.enter(|| cluster::measure(lab.etcd(), plan))??;
+    Ok(format!("{assigned}\n{clustered}\n{}", view::measure(&seen)?))
 }
 
 /// Compiles a static program that does nothing: what any process costs.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use twill_cluster::{Census, View, key};
+use twill_cluster::{BlockRecord, Census, Versioned, View, key};
 use twill_conf::NodeName;
 use twill_ipam::Block;
 
@@ -63,7 +64,7 @@ fn shortened(blocks: &[String]) -> String {
 
 fn outside(view: &View) -> Vec<Problem> {
     let lost = view.blocks.iter().filter(|(block, _)| view.config.is_some() && pool_of(view, **block).is_none());
-    let problem = |(block, record): (&Block, &twill_cluster::Versioned<twill_cluster::BlockRecord>)| {
+    let problem = |(block, record): (&Block, &Arc<Versioned<BlockRecord>>)| {
         let node = &record.value.node;
         let what = format!("it is {node}'s and lies in no pool: nothing is assigned from it, and no route leads to it");
         let fix = format!("add a pool that holds it, or drain {node} and delete it ('twillctl node delete {node}')");

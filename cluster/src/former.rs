@@ -1,0 +1,124 @@
+//! What was known before etcd was restored from a backup, and nobody has written since: for the data path.
+//!
+//! A block that was claimed after the backup is gone from etcd until its node puts it back, and a node's record says what was
+//! so on the day of the backup. The pods are where they were all the same, also where the daemon that should write is not
+//! running. So routes follow what was known, until etcd's new history has a word of its own about it. Nothing is claimed or
+//! opened by this; the [keeper](crate::keeper) goes by what etcd says. Used by the daemon's watch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use twill_conf::NodeName;
+use twill_ipam::Block;
+
+use crate::View;
+use crate::record::{BlockRecord, NodeRecord, Versioned};
+
+/// Records of a history that etcd has lost.
+#[derive(Debug, Clone, Default)]
+pub struct Former {
+    /// The revision of the new history at which the loss was found.
+    found: i64,
+    nodes: BTreeMap<NodeName, Arc<Versioned<NodeRecord>>>,
+    blocks: BTreeMap<Block, Arc<Versioned<BlockRecord>>>,
+}
+
+impl Former {
+    /// A rupture lies between two views. What an earlier one has left is known still, unless the view before this one has it.
+    pub fn find(&mut self, before: &View, after: &View) {
+        self.found = after.revision;
+        let nodes = before.nodes.iter().filter(|(name, record)| after.nodes.get(*name) != Some(record));
+        self.nodes.extend(nodes.map(|(name, record)| (name.clone(), Arc::clone(record))));
+        let blocks = before.blocks.iter().filter(|(block, record)| after.blocks.get(*block) != Some(record));
+        self.blocks.extend(blocks.map(|(block, record)| (*block, Arc::clone(record))));
+    }
+
+    /// A view of the history that goes on: what it says anew is not former any more.
+    pub fn see(&mut self, view: &View) {
+        let found = self.found;
+        self.nodes.retain(|name, _| view.nodes.get(name).is_none_or(|record| record.modified <= found));
+        let anew =
+            |block: &Block| view.blocks.iter().any(|(there, record)| record.modified > found && there.overlaps(*block));
+        self.blocks.retain(|block, _| !anew(block));
+    }
+
+    /// The view as routes follow it.
+    pub fn with(&self, view: &Arc<View>) -> Arc<View> {
+        if self.nodes.is_empty() && self.blocks.is_empty() {
+            return Arc::clone(view);
+        }
+        let mut reach = View::clone(view);
+        reach.nodes.extend(self.nodes.iter().map(|(name, record)| (name.clone(), Arc::clone(record))));
+        reach.blocks.extend(self.blocks.iter().map(|(block, record)| (*block, Arc::clone(record))));
+        Arc::new(reach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::simulated::SimulatedStore;
+    use crate::store::{Event, Range};
+    use crate::txn::{Op, Txn};
+
+    fn put(store: &SimulatedStore, key: &str, node: &str, nonce: &str) {
+        let value = json!({ "node": node, "machine_id": "m", "epoch": 1, "nonce": nonce }).to_string().into_bytes();
+        store.apply(&Txn { when: Vec::new(), then: vec![Op::Put { key: key.into(), value, lease: None }] });
+    }
+
+    /// Owners by block, and the nodes with their nonces.
+    fn told(view: &View) -> (Vec<(String, String)>, Vec<(String, String)>) {
+        let blocks = view.blocks.iter().map(|(block, record)| (block.to_string(), record.value.node.to_string()));
+        let nodes = view.nodes.iter().map(|(name, record)| (name.to_string(), record.value.nonce.clone()));
+        (blocks.collect(), nodes.collect())
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned())).collect()
+    }
+
+    /// What a view and what the data path make of the store now.
+    fn look(store: &SimulatedStore, view: &mut View, former: &mut Former) -> Arc<View> {
+        let before = view.clone();
+        view.follow(&Event::Snapshot(store.look(&Range::watched())));
+        if view.history > before.history {
+            former.find(&before, view);
+        }
+        former.see(view);
+        former.with(&Arc::new(view.clone()))
+    }
+
+    #[test]
+    fn what_a_restored_etcd_has_lost_is_known_until_somebody_writes_it() {
+        let store = SimulatedStore::new();
+        let (mut view, mut former) = (View::default(), Former::default());
+        let first = "blocks/4/0a2a0000-26";
+        let second = "blocks/4/0a2a0040-26";
+        put(&store, "nodes/a", "a", "old");
+        put(&store, first, "a", "1");
+        let backup = store.backup();
+        put(&store, "nodes/a", "a", "new");
+        put(&store, "nodes/b", "b", "1");
+        put(&store, second, "b", "1");
+        let reach = look(&store, &mut view, &mut former);
+        assert_eq!(*reach, view, "without a rupture it is the view");
+        let known = told(&view);
+
+        store.restore(&backup);
+        let reach = look(&store, &mut view, &mut former);
+        assert_eq!(told(&view).1, pairs(&[("a", "old")]));
+        assert_eq!(told(&reach), known);
+
+        // One writes its record, another takes a part of the other's block.
+        put(&store, "nodes/a", "a", "again");
+        put(&store, "nodes/c", "c", "1");
+        put(&store, "blocks/4/0a2a0050-28", "c", "1");
+        let reach = look(&store, &mut view, &mut former);
+        let blocks = pairs(&[("10.42.0.0/26", "a"), ("10.42.0.80/28", "c")]);
+        assert_eq!(told(&reach), (blocks, pairs(&[("a", "again"), ("b", "1"), ("c", "1")])));
+        put(&store, "nodes/b", "b", "2");
+        assert_eq!(*look(&store, &mut view, &mut former), view, "nothing is left of it");
+    }
+}

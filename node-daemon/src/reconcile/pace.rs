@@ -1,0 +1,79 @@
+//! How densely passes follow each other. Where many nodes join, the view changes all the time, and each pass costs the more
+//! the larger the cluster is: on every node of it a processor would do nothing else.
+//!
+//! So passes may take [`BURST`] without a rest, which is what a few nodes that come or go call for; beyond that they take
+//! one part in [`SHARE`] of the time. No rest is longer than [`LONGEST`], within which everything that happened is one pass.
+
+use std::time::{Duration, Instant};
+
+/// What passes may take at once.
+const BURST: Duration = Duration::from_millis(150);
+/// Beyond that they rest so many times as long as they took.
+const SHARE: u32 = 4;
+/// Also in the largest cluster what is removed from the kernel is put back within a few seconds.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// The time that passes have taken and not rested for yet.
+#[derive(Debug)]
+pub(super) struct Pace {
+    debt: Duration,
+    at: Instant,
+}
+
+impl Pace {
+    /// Nothing has been taken yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { debt: Duration::ZERO, at: now }
+    }
+
+    /// A pass from `begin` to `end` is over. How long to rest before the next one.
+    pub(super) fn rest(&mut self, begin: Instant, end: Instant) -> Duration {
+        let idle = begin.saturating_duration_since(self.at);
+        self.debt = self.debt.saturating_sub(idle / SHARE) + end.saturating_duration_since(begin);
+        self.at = end;
+        let rest = (self.debt.saturating_sub(BURST) * SHARE).min(LONGEST);
+        // One pass may take longer than any rest makes up for: no more is owed than that.
+        self.debt = self.debt.min(BURST + LONGEST / SHARE);
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Passes of this length as densely as they may be, for ten seconds; those of the first tenth of a second, and what
+    /// all of them took.
+    fn dense(pass: Duration) -> (usize, Duration) {
+        let begin = Instant::now();
+        let (mut pace, mut now, mut early, mut taken) = (Pace::new(begin), begin, 0, Duration::ZERO);
+        while now.duration_since(begin) < 10_000 * MILLISECOND {
+            early += usize::from(now.duration_since(begin) < 100 * MILLISECOND);
+            let rest = pace.rest(now, now + pass);
+            assert!(rest <= LONGEST);
+            taken += pass;
+            now += pass + rest;
+        }
+        (early, taken)
+    }
+
+    #[test]
+    fn a_few_passes_follow_each_other_at_once_and_many_take_a_fifth_of_the_time() {
+        for (pass, first) in [(10, 10), (20, 5), (50, 2)] {
+            let (early, taken) = dense(pass * MILLISECOND);
+            assert_eq!(early, first, "passes of {pass} ms");
+            assert!(taken < 2_300 * MILLISECOND, "passes of {pass} ms took {taken:?} of 10 s");
+        }
+    }
+
+    #[test]
+    fn a_pass_after_a_long_quiet_is_followed_by_another_at_once() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        assert_eq!(pace.rest(begin, begin + 3_000 * MILLISECOND), LONGEST, "a cold start in a large cluster");
+        let later = begin + 20_000 * MILLISECOND;
+        assert_eq!(pace.rest(later, later + 20 * MILLISECOND), Duration::ZERO);
+    }
+}
