@@ -84,8 +84,9 @@ impl Builder for Building {
     }
 
     fn pod_has_interface(&mut self) -> Result<bool, Error> {
-        let ifname = self.ifname;
-        Ok(link::by_name(self.pod()?, &ifname).map_err(Error::kernel(PAIR))?.is_some())
+        let namespace = NetNs::open(self.namespace.path()).map_err(Error::Namespace)?;
+        let mut pod = Netlink::open_in(&namespace).map_err(Error::Namespace)?;
+        Ok(link::by_name(&mut pod, &self.ifname).map_err(Error::kernel(PAIR))?.is_some())
     }
 
     fn forward(&mut self, addresses: &[IpAddr]) -> Result<(), twill_linux::Error> {

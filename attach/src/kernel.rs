@@ -100,7 +100,8 @@ pub trait Builder {
     type Pair;
     /// The node's kernel.
     fn kernel(&mut self) -> &mut Self::Kernel;
-    /// Whether the pod has an interface of the name that is wanted.
+    /// Whether an interface of the name that is wanted is in the namespace that the pod's path leads to now: an ADD may have
+    /// waited since it opened the one that it has.
     fn pod_has_interface(&mut self) -> Result<bool, Error>;
     /// Lets the node route for pods with these addresses: where a daemon runs, it sees to that.
     fn forward(&mut self, addresses: &[IpAddr]) -> Result<(), twill_linux::Error>;

@@ -20,8 +20,25 @@ pub struct Mark {
     pub key: String,
     /// What it held then; `None`: it was deleted.
     pub value: Option<Vec<u8>>,
-    /// The key that was written last, and when.
-    pub written: Option<(String, i64)>,
+    /// What was written last: this, or before it.
+    pub written: Option<Written>,
+}
+
+/// A key that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Which.
+    pub key: String,
+    /// At which revision.
+    pub revision: i64,
+    /// What it held then.
+    pub value: Vec<u8>,
+}
+
+impl Written {
+    fn is(&self, entry: &Entry) -> bool {
+        (entry.modified, &entry.value) == (self.revision, &self.value)
+    }
 }
 
 /// What a key was at a revision.
@@ -65,45 +82,53 @@ impl Mark {
     }
 
     fn of_entry(entry: &Entry) -> Self {
-        let written = Some((entry.key.clone(), entry.modified));
-        Self { revision: entry.modified, key: entry.key.clone(), value: Some(entry.value.clone()), written }
+        let (key, revision, value) = (entry.key.clone(), entry.modified, entry.value.clone());
+        let written = Some(Written { key: key.clone(), revision, value: value.clone() });
+        Self { revision, key, value: Some(value), written }
     }
 
     /// Whether a snapshot can be of the same history, where the past was compacted away: what was written last is there,
     /// or was written again. (It may have been deleted in the time of which nothing is known; then the snapshot is taken
     /// for one of another history, which costs a pause in claiming and is safe.)
     pub fn is_in(&self, snapshot: &Snapshot) -> bool {
-        let Some((key, revision)) = &self.written else { return true };
+        let Some(Written { key, revision, .. }) = &self.written else { return true };
         snapshot.entries.iter().any(|entry| entry.key == *key && entry.modified >= *revision)
     }
 
-    /// At which revisions the key is to be read, the first one first. A deletion is proved only by the two: that it is
-    /// gone could have many reasons.
-    pub fn revisions(&self) -> impl Iterator<Item = i64> + use<> {
-        let before = self.value.is_none().then_some(self.revision - 1);
-        before.into_iter().chain([self.revision])
+    /// What is to be read, a key at a revision each, in this order. A deletion is proved by two: that a key is gone could
+    /// have many reasons. And since it bears no nonce, what was written before it is read too: another history may have
+    /// deleted the same key at the same revision.
+    pub fn readings(&self) -> impl Iterator<Item = (&str, i64)> {
+        let before = self.value.is_none().then_some((self.key.as_str(), self.revision - 1));
+        let written = self.earlier().map(|written| (written.key.as_str(), written.revision));
+        before.into_iter().chain([(self.key.as_str(), self.revision)]).chain(written)
     }
 
-    /// Judges what the key was at one of these revisions.
-    pub fn judge(&self, revision: i64, past: &Past) -> Verdict {
-        match past {
-            Past::Compacted => Verdict::Unknown,
-            Past::Future => Verdict::Another,
-            Past::Found(entry) if revision < self.revision => {
-                if entry.is_some() {
-                    Verdict::Same
-                } else {
-                    Verdict::Another
-                }
-            }
-            Past::Found(None) if self.value.is_none() => Verdict::Same,
-            Past::Found(Some(entry))
-                if Some(&entry.value) == self.value.as_ref() && entry.modified == self.revision =>
-            {
-                Verdict::Same
-            }
-            Past::Found(_) => Verdict::Another,
-        }
+    /// What was written before a deletion, unless that is what was deleted.
+    fn earlier(&self) -> Option<&Written> {
+        let is_before = |written: &&Written| (&written.key, written.revision) != (&self.key, self.revision - 1);
+        self.written.as_ref().filter(|_| self.value.is_none()).filter(is_before)
+    }
+
+    /// Judges what one of these readings gave.
+    pub fn judge(&self, (key, revision): (&str, i64), past: &Past) -> Verdict {
+        let is_earlier =
+            self.earlier().is_some_and(|written| (written.key.as_str(), written.revision) == (key, revision));
+        let is_written = |entry: &Entry| self.written.as_ref().is_some_and(|written| written.is(entry));
+        let same = match past {
+            // The deletion itself was found, or this would not be asked.
+            Past::Compacted if is_earlier => return Verdict::Same,
+            Past::Compacted => return Verdict::Unknown,
+            Past::Future => false,
+            Past::Found(entry) if is_earlier => entry.as_ref().is_some_and(is_written),
+            Past::Found(entry) if revision < self.revision => entry.is_some(),
+            Past::Found(entry) => match (entry, &self.value) {
+                (Some(entry), Some(_)) => is_written(entry),
+                (None, None) => true,
+                _ => false,
+            },
+        };
+        if same { Verdict::Same } else { Verdict::Another }
     }
 }
 
@@ -138,7 +163,7 @@ fn known(view: &View, key: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::simulated::SimulatedStore;
-    use crate::store::Range;
+    use crate::store::{Event, Range};
     use crate::txn::{Op, Txn};
 
     fn put(store: &SimulatedStore, key: &str, word: &str) {
@@ -154,7 +179,8 @@ mod tests {
     }
 
     fn verdict(store: &SimulatedStore, mark: &Mark) -> Verdict {
-        mark.judge(mark.revision, &store.past(&mark.key, mark.revision))
+        let readings = mark.readings().map(|(key, revision)| mark.judge((key, revision), &store.past(key, revision)));
+        readings.into_iter().find(|verdict| *verdict != Verdict::Same).unwrap_or(Verdict::Same)
     }
 
     #[test]
@@ -202,5 +228,25 @@ mod tests {
         }
         assert_eq!(verdict(&store, &mark), Verdict::Another, "it has overtaken");
         assert!(!follows(&view, &store.look(&Range::watched())), "its record of a is older");
+    }
+
+    #[test]
+    fn the_same_deletion_at_the_same_revision_of_another_history_proves_nothing() {
+        let delete = |store: &SimulatedStore| {
+            store.apply(&Txn { when: Vec::new(), then: vec![Op::Delete { key: "nodes/b".into() }] });
+        };
+        let store = SimulatedStore::new();
+        put(&store, "nodes/b", "1");
+        let (before, _) = look(&store);
+        let backup = store.backup();
+        put(&store, "nodes/a", "2");
+        delete(&store);
+        let Some(Event::Delta(delta)) = store.news(&Range::watched(), Some(before.revision)) else { panic!("a delta") };
+        let mark = Mark::after(None, &delta).unwrap();
+        assert_eq!(verdict(&store, &mark), Verdict::Same);
+        store.restore(&backup);
+        put(&store, "nodes/c", "3");
+        delete(&store);
+        assert_eq!(verdict(&store, &mark), Verdict::Another);
     }
 }

@@ -27,8 +27,17 @@ pub(crate) struct Hands {
     pub(crate) board: Shared,
     /// The locks that it keeps to its end.
     held: Vec<Liveness>,
-    /// The instance of the pod's namespace that it has open.
-    instance: Option<u64>,
+    /// The pod's namespace.
+    pod: Option<Pod>,
+}
+
+/// A pod's namespace, as an ADD has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pod {
+    /// Its path.
+    pub(crate) path: (u8, bool),
+    /// The instance that was opened there.
+    pub(crate) instance: u64,
 }
 
 fn refused(attempt: &str, errno: Errno) -> twill_linux::Error {
@@ -36,8 +45,8 @@ fn refused(attempt: &str, errno: Errno) -> twill_linux::Error {
 }
 
 impl Hands {
-    pub(crate) fn new(strings: &Rc<Strings>, board: &Shared, instance: Option<u64>) -> Self {
-        Self { strings: strings.clone(), board: board.clone(), held: Vec::new(), instance }
+    pub(crate) fn new(strings: &Rc<Strings>, board: &Shared, pod: Option<Pod>) -> Self {
+        Self { strings: strings.clone(), board: board.clone(), held: Vec::new(), pod }
     }
 
     /// The same process's, for what else it does.
@@ -148,8 +157,12 @@ impl Builder for Hands {
     }
 
     fn pod_has_interface(&mut self) -> Result<bool, Error> {
-        let instance = self.instance;
-        Ok(instance.is_some_and(|instance| self.look().has_interface(instance)))
+        let path = self.pod.expect("an ADD has a namespace").path;
+        let board = self.look();
+        match board.namespaces.get(&path) {
+            Some(instance) => Ok(board.has_interface(*instance)),
+            None => Err(Error::Namespace(refused("open", Errno::ENOENT))),
+        }
     }
 
     fn forward(&mut self, _: &[IpAddr]) -> Result<(), twill_linux::Error> {
@@ -158,7 +171,7 @@ impl Builder for Hands {
 
     fn make_pair(&mut self, plan: &Plan) -> Result<Option<u64>, Error> {
         let step = "making the veth pair";
-        let instance = self.instance.expect("an ADD has a namespace");
+        let instance = self.pod.expect("an ADD has a namespace").instance;
         self.board.lock().processes[self.strings.process].building = true;
         let stale = self.look().sees(plan.hash, false);
         if stale {

@@ -9,6 +9,7 @@
 mod action;
 mod board;
 mod daemon;
+mod found;
 mod hands;
 mod oracle;
 mod search;

@@ -22,7 +22,7 @@ use twill_testkit::histories::Counts;
 use crate::action::{ALL, Action, CONTAINERS};
 use crate::board::{Course, Kind, Shared};
 use crate::daemon::{self, Place};
-use crate::hands::Hands;
+use crate::hands::{Hands, Pod};
 use crate::stage::{End, Process};
 
 /// So many processes of the plugin are under way at once.
@@ -228,7 +228,7 @@ impl World {
         &mut self,
         kind: Kind,
         hash: Option<KeyHash>,
-        instance: Option<u64>,
+        pod: Option<Pod>,
         steps: u32,
         course: impl FnOnce(&mut Hands) -> Answer + Send + 'static,
     ) {
@@ -245,8 +245,7 @@ impl World {
             number
         };
         let board = self.board.clone();
-        let process =
-            Process::start(&self.board, number, move |strings| course(&mut Hands::new(strings, &board, instance)));
+        let process = Process::start(&self.board, number, move |strings| course(&mut Hands::new(strings, &board, pod)));
         self.running.push(Running { number, kind, process });
         self.go(self.running.len() - 1, steps);
     }
@@ -328,10 +327,11 @@ impl World {
             let serial = board.serial();
             *board.namespaces.entry((container, other)).or_insert(serial)
         };
+        let pod = Pod { path: (container, other), instance };
         let (run_dir, key, netns, extras) =
             (self.run_dir(), key(container), netns(container, other), extras(container));
         let (board, alone) = (self.board.clone(), self.alone);
-        self.begin(Kind::Add, Some(key.hash()), Some(instance), steps, move |hands| {
+        self.begin(Kind::Add, Some(key.hash()), Some(pod), steps, move |hands| {
             let subnets: Vec<IpNetwork> = if alone { vec![SUBNET.parse().unwrap()] } else { Vec::new() };
             let (began, hash) = (board.lock().now, key.hash());
             let wanted = Wanted {

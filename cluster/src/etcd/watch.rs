@@ -145,10 +145,10 @@ impl Follower {
             return Ok(if past == Past::Future { Verdict::Another } else { Verdict::Same });
         };
         let mut verdict = Verdict::Same;
-        for revision in mark.revisions().filter(|revision| *revision > 0) {
+        for (key, revision) in mark.readings().filter(|(_, revision)| *revision > 0) {
             if verdict == Verdict::Same {
-                let past = self.store.past(&mark.key, revision, next - 1).await?;
-                verdict = mark.judge(revision, &past);
+                let past = self.store.past(key, revision, next - 1).await?;
+                verdict = mark.judge((key, revision), &past);
             }
         }
         if verdict == Verdict::Same {

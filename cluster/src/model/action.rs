@@ -109,7 +109,7 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             actions.push(action);
         }
     };
-    match dice.below(11) {
+    match dice.below(12) {
         0 => {
             actions.extend([Off(node), Expire, Judge(node)]);
             maybe(dice, Deliver, actions);
@@ -188,20 +188,14 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
         9 => {
             actions.extend([Fill(0), On(3), Run(3), Fill(3), Run(0), Off(3)]);
         }
+        // A daemon starts, and what it remembers is not so any more when it hears of it.
+        10 => {
+            let fate = [Fate::AnswerLost, Fate::Late, Fate::Unavailable][dice.below(3) as usize];
+            actions.extend([Run(node), Next(fate), Crash(node), Step(node), Meddle(node), Run(node), Add(node)]);
+        }
         _ => {
-            actions.extend([
-                On(node),
-                Heal(node),
-                Run(node),
-                Off(node),
-                Expire,
-                Judge(node),
-                Delete,
-                Cut(node),
-                On(node),
-            ]);
-            actions.extend([Step(node); 5]);
-            actions.extend([Add(node), Heal(node)]);
+            actions.extend([Off(node), Expire, Judge(node), Delete, Cut(node), On(node), Step(node), Step(node)]);
+            actions.extend([Step(node), Add(node), Heal(node)]);
         }
     }
 }

@@ -69,8 +69,8 @@ impl Daemon {
                 _ if !stands(Guard::HistoryProof) => Verdict::Same,
                 _ if etcd.look(&Range::key(crate::key::CONFIG)).revision < self.seen.unwrap_or(0) => Verdict::Another,
                 Some(mark) => mark
-                    .revisions()
-                    .map(|revision| mark.judge(revision, &etcd.past(&mark.key, revision)))
+                    .readings()
+                    .map(|(key, revision)| mark.judge((key, revision), &etcd.past(key, revision)))
                     .find(|verdict| *verdict != Verdict::Same)
                     .unwrap_or(Verdict::Same),
                 None => Verdict::Unknown,
