@@ -350,7 +350,8 @@ impl Keeper {
     /// What ADDs that wait want claimed; those that will wait in vain are told so.
     fn judge(&mut self, view: &View, outputs: &mut Vec<Output>) -> Vec<(Family, Claim)> {
         let ground = Ground::new(view, self.facts.as_ref(), &self.holdings, &self.identity);
-        let Some(ground) = ground.filter(|_| !self.rupture.holds(self.now)) else { return Vec::new() };
+        let claims = !self.rupture.holds(self.now) && self.registration.drained_by().is_none();
+        let Some(ground) = ground.filter(|_| claims) else { return Vec::new() };
         let verdict = wants::judge(&self.wants, ground, &mut self.claims);
         outputs.extend(verdict.refused.into_iter().map(|(key, why)| Output::Refuse { key, why }));
         verdict.claims

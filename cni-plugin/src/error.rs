@@ -217,7 +217,7 @@ fn code_of_attachment(error: &twill_attach::Error) -> u32 {
             Ipam::PortTaken { .. } => 107,
             Ipam::Requested { why: Unavailable::Untold, .. } => 11,
             Ipam::Requested { .. } => 103,
-            Ipam::NoPool(_) | Ipam::Refused(_) | Ipam::Draining { .. } => 100,
+            Ipam::Draining { .. } | Ipam::NoPool(_) | Ipam::Refused(_) => 100,
             temporary if temporary.is_temporary() => 11,
             _ => 5,
         },

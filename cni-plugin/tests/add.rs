@@ -394,15 +394,7 @@ fn an_add_waits_for_the_block_that_the_daemon_claims_when_the_bell_rings() {
     std::fs::create_dir_all(room.run_dir()).unwrap();
     let bell = UnixDatagram::bind(room.run_dir().join("doorbell")).unwrap();
     let mut store = Store::open(&room.run_dir(), Role::Daemon).unwrap();
-    let node = Node {
-        name: "n1".to_owned(),
-        mtu: 1450,
-        ipv4: true,
-        ipv6: false,
-        exhausted: vec![],
-        pools: Vec::new(),
-        drain: None,
-    };
+    let node = Node { name: "n1".to_owned(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() };
     store.set_node(&node).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| room.add("p1", &room.conf(json!({}))));
@@ -429,8 +421,7 @@ fn a_cluster_without_a_further_block_is_100_at_once() {
     let pool = "main".parse().unwrap();
     let mut store = Store::open(&room.run_dir(), Role::Daemon).unwrap();
     let exhausted = vec!["main".parse().unwrap()];
-    let node =
-        Node { name: "n1".to_owned(), mtu: 1450, ipv4: true, ipv6: false, exhausted, pools: Vec::new(), drain: None };
+    let node = Node { name: "n1".to_owned(), mtu: 1450, ipv4: true, ipv6: false, exhausted, ..Node::default() };
     store.set_node(&node).unwrap();
     store.put_block("10.42.7.9/32".parse().unwrap(), &pool, BlockState::Open).unwrap();
     drop(store);

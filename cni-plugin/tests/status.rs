@@ -19,15 +19,7 @@ fn cluster(room: &Room, blocks: &[&str], exhausted: &[&str]) -> Store {
     let mut store = Store::open(&room.run_dir(), Role::Daemon).unwrap();
     let exhausted: Vec<PoolName> = exhausted.iter().map(|pool| pool.parse().unwrap()).collect();
     store
-        .set_node(&Node {
-            name: "n1".into(),
-            mtu: 1450,
-            ipv4: true,
-            ipv6: false,
-            exhausted,
-            pools: Vec::new(),
-            drain: None,
-        })
+        .set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, exhausted, ..Node::default() })
         .unwrap();
     for block in blocks {
         store.put_block(block.parse().unwrap(), &"main".parse().unwrap(), BlockState::Open).unwrap();

@@ -163,15 +163,7 @@ fn the_status_shows_nodes_pools_and_problems() {
 fn node_store(run_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(run_dir)?;
     let mut store = Store::open(run_dir, Role::Daemon)?;
-    store.set_node(&Node {
-        name: "n1".into(),
-        mtu: 1450,
-        ipv4: true,
-        ipv6: false,
-        exhausted: vec![],
-        pools: Vec::new(),
-        drain: None,
-    })?;
+    store.set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() })?;
     store.put_block("10.42.0.0/26".parse()?, &"default".parse()?, BlockState::Open)?;
     let now = BootTime::now();
     for (container, pod) in [("c1", None), ("c2", Some(Pod { namespace: "shop".into(), name: "cart".into() }))] {

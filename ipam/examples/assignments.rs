@@ -27,15 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The time of each assignment.
 fn measure(run_dir: &Path, count: usize, daemon: bool) -> Result<Vec<Duration>, Box<dyn Error>> {
     let mut store = Store::open(run_dir, Role::Daemon)?;
-    store.set_node(&Node {
-        name: "n1".into(),
-        mtu: 1450,
-        ipv4: true,
-        ipv6: true,
-        exhausted: Vec::new(),
-        pools: Vec::new(),
-        drain: None,
-    })?;
+    store.set_node(&Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: true, ..Node::default() })?;
     for (block, pool) in [("10.42.0.0/16", "v4"), ("fd42::/112", "v6")] {
         store.put_block(block.parse()?, &pool.parse()?, BlockState::Open)?;
     }

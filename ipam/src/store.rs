@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// What the plugin must know of its node, written by the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
     /// The node's name.
     pub name: String,
@@ -56,10 +56,10 @@ pub struct Node {
     pub ipv6: bool,
     /// The pools that have neither a free address here nor a block to be had.
     pub exhausted: Vec<PoolName>,
-    /// The pools of the cluster. Empty where a daemon of an older version wrote the row: then every open block serves all.
-    pub pools: Vec<NodePool>,
     /// The node is being drained: no new pod gets an address of its blocks. A word that is fresh for each drain.
     pub drain: Option<String>,
+    /// The pools of the cluster. Empty where a daemon of an older version wrote the row: then every open block serves all.
+    pub pools: Vec<NodePool>,
 }
 
 /// Whether addresses may be taken from a block.

@@ -270,8 +270,8 @@ impl Blocks {
             ipv4: has(Family::V4),
             ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),
-            pools,
             drain: None,
+            pools,
         };
         // Before etcd has told anything in this run, what the store knows goes on; a new store knows nothing.
         let drain = self.keeper.drain().map(|drain| drain.map(str::to_owned));

@@ -32,17 +32,7 @@ impl Fixture {
         let inside = NetNs::open(&namespaces.path("node")).unwrap();
         let store = inside.run(|| NodeStore::open(run.path()).unwrap()).unwrap();
         store.with(|store| {
-            store
-                .set_node(&Node {
-                    name: "n1".into(),
-                    mtu: 1500,
-                    ipv4: true,
-                    ipv6: false,
-                    exhausted: vec![],
-                    pools: Vec::new(),
-                    drain: None,
-                })
-                .unwrap();
+            store.set_node(&Node { name: "n1".into(), mtu: 1500, ipv4: true, ipv6: false, ..Node::default() }).unwrap();
             store.put_block("10.42.0.0/26".parse().unwrap(), &"default".parse().unwrap(), BlockState::Open).unwrap();
         });
         Some(Self { namespaces, run, store })

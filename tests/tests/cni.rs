@@ -236,7 +236,9 @@ fn add_with_an_exhausted_pool_is_refused_with_what_to_do_and_serves_again_after_
         let answer = pod.call(Verb::Add)?;
         answer.expect_code(code::NO_ADDRESS)?;
         let told = answer.output.to_string();
-        assert!(told.contains("16 of 16") && told.contains("add a pool"), "use, and what to do: {told}");
+        for word in ["small", "16 of 16", "add a pool"] {
+            assert!(told.contains(word), "pool, use, and what to do: {told}");
+        }
         assert_eq!(node.attachments()?, before, "something was left behind");
         pods.iter().try_for_each(is_in_order)?;
 

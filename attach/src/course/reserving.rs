@@ -1,7 +1,9 @@
 //! The first step of an ADD: addresses are set aside, as soon as there are some and the key is free.
 
+use std::time::Duration;
+
 use twill_ipam::alias::Proof;
-use twill_ipam::{Attachment, BootTime, State};
+use twill_ipam::{Attachment, BootTime, Error as Ipam, State};
 
 use super::add::{Add, RESERVE};
 use super::take_out;
@@ -9,12 +11,15 @@ use super::waiting::Waiting;
 use crate::error::Error;
 use crate::kernel::{Builder, Kernel, Remains};
 
+/// How often it looks meanwhile: a claim takes a few milliseconds.
+const BLOCK_POLL: Duration = Duration::from_millis(10);
+
 impl<B: Builder> Add<'_, B> {
     /// free → reserved. Waits for a block where the daemon may bring one.
     pub(super) fn reserve(&mut self) -> Result<Attachment, Error> {
         let mut waiting = Waiting::default();
         let reserved = self.try_reserve(&mut waiting);
-        self.wait_no_more(&waiting);
+        waiting.end(self.wanted, &mut self.store);
         reserved
     }
 
@@ -24,28 +29,28 @@ impl<B: Builder> Add<'_, B> {
             let now = self.builder.kernel().now();
             match self.store.reserve_with(&wanted.reservation, wanted.extras, now) {
                 Ok(row) => return Ok(row),
-                Err(twill_ipam::Error::Exists { .. }) => self.make_way()?,
-                Err(error @ twill_ipam::Error::PortTaken { .. }) => {
+                Err(Ipam::Exists { .. }) => self.make_way()?,
+                Err(error @ Ipam::PortTaken { .. }) => {
                     if !self.free_dead()? {
                         return Err(Error::store(RESERVE)(error));
                     }
                 }
-                Err(error) if wanted.is_standalone() && !matches!(error, twill_ipam::Error::NotRebuilt) => {
-                    return Err(self.no_address(error, now)?);
+                Err(error @ Ipam::NoFreeAddress { family, .. }) if wanted.is_standalone() => {
+                    let remedy = "add a prefix to \"subnets\", or remove pods";
+                    return Err(match self.is_cooling(family, now)? {
+                        true => Error::store(RESERVE)(error),
+                        false => Error::Exhausted { source: error, remedy },
+                    });
                 }
-                Err(error) => self.wait(waiting, error)?,
+                Err(error @ Ipam::Requested { .. }) if wanted.is_standalone() => {
+                    return Err(Error::store(RESERVE)(error));
+                }
+                Err(error) => {
+                    waiting.after(error, wanted, &mut self.store, (now, self.deadline))?;
+                    self.builder.kernel().sleep(BLOCK_POLL);
+                }
             }
         }
-    }
-
-    /// Stand-alone nobody brings a block: an address may be given back, or never.
-    fn no_address(&self, error: twill_ipam::Error, now: BootTime) -> Result<Error, Error> {
-        let twill_ipam::Error::NoFreeAddress { family, .. } = error else { return Ok(Error::store(RESERVE)(error)) };
-        let remedy = "add a prefix to \"subnets\", or remove pods";
-        Ok(match self.is_cooling(family, now)? {
-            true => Error::store(RESERVE)(error),
-            false => Error::Exhausted { source: error, remedy },
-        })
     }
 
     /// Whether some address of `subnets` of the family will be free without anybody's doing. STATUS asks the same.

@@ -50,15 +50,7 @@ impl Shared {
     pub(crate) fn look(&mut self, owns: &[(Block, bool)]) -> Result<(), Error> {
         let now = self.hands.now();
         let pool = POOL.parse().unwrap();
-        let node = Node {
-            name: "n1".into(),
-            mtu: 1450,
-            ipv4: true,
-            ipv6: false,
-            exhausted: Vec::new(),
-            pools: Vec::new(),
-            drain: None,
-        };
+        let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() };
         if self.with(|store| store.node())?.as_ref() != Some(&node) {
             self.with(|store| store.set_node(&node))?;
         }

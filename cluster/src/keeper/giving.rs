@@ -201,6 +201,6 @@ pub(super) fn tunnel(ground: Ground<'_>) -> Option<(Family, bool)> {
 /// The block of a node that is drained that may be given back, with its pool: any that is empty. The tunnel's is not, and
 /// goes with the node.
 pub(super) fn vacated(ground: Ground<'_>, now: BootTime) -> Option<(Block, PoolName)> {
-    let Ground { config, holdings, .. } = ground;
-    config.pools.iter().find_map(|pool| Some((holdings.spare(pool, now, Duration::ZERO)?, pool.name.clone())))
+    let pools = &ground.config.pools;
+    pools.iter().find_map(|pool| Some((ground.holdings.spare(pool, now, Duration::ZERO)?, pool.name.clone())))
 }

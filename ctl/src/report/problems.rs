@@ -118,10 +118,8 @@ pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>,
     }
     let families: BTreeSet<bool> = given.map(|pool| pool.cidr.is_ipv6()).collect();
     for (family, ipv6) in [("IPv4", false), ("IPv6", true)] {
-        if families.contains(&ipv6)
-            && record.value.drain.is_none()
-            && !view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6)
-        {
+        let has = |ipv6: bool| view.blocks_of(name).any(|block| block.cidr().is_ipv6() == ipv6);
+        if families.contains(&ipv6) && record.value.drain.is_none() && !has(ipv6) {
             let what = format!("it has no {family} block: it can give no pod an {family} address");
             let fix = format!("look at the log of twilld on {name}; is a pool used up?");
             problems.push(Problem::new(&subject, what, fix));

@@ -9,49 +9,55 @@ use crate::error::sqlite;
 use crate::pool::NodePool;
 use crate::{Error, Family};
 
-use super::Node;
+use super::{Node, schema};
 
-/// The places of the columns that minor version 2 added. A file of an older version lacks them.
-const POOLS: usize = 6;
-const DRAIN: usize = 7;
+/// The minor version that added the columns `drain` and `pools`.
+const CLUSTER: i64 = 2;
 
-/// What the daemon last wrote.
+/// What the daemon last wrote. A file of an older minor version lacks some columns.
 pub(super) fn node(conn: &Connection) -> Result<Option<Node>, Error> {
     let read = || conn.prepare_cached("SELECT * FROM node")?.query_row([], decode).optional();
     read().map_err(sqlite("reading the node"))
 }
 
 fn decode(row: &Row<'_>) -> rusqlite::Result<Node> {
-    let exhausted: Vec<PoolName> = json(row, 5)?;
-    let is_upgraded = matches!(row.as_ref().column_name(POOLS), Ok("pools"));
-    let pools: Option<String> = if is_upgraded { row.get(POOLS)? } else { None };
-    let pools: Vec<Value> = if pools.is_some() { json(row, POOLS)? } else { Vec::new() };
-    let drain = if is_upgraded { row.get(DRAIN)? } else { None };
-    // One of a kind that only a newer daemon knows is nobody's to take from.
-    let pools = pools.iter().filter_map(NodePool::from_json).collect();
-    Ok(Node { name: row.get(1)?, mtu: row.get(2)?, ipv4: row.get(3)?, ipv6: row.get(4)?, exhausted, pools, drain })
+    let newer = |column: &str| match row.as_ref().column_index(column) {
+        Ok(place) => row.get::<_, Option<String>>(place),
+        Err(_) => Ok(None),
+    };
+    let exhausted: String = row.get("exhausted")?;
+    let pools: Vec<Value> = newer("pools")?.map_or(Ok(Vec::new()), |text| json(&text))?;
+    Ok(Node {
+        name: row.get("name")?,
+        mtu: row.get("mtu")?,
+        ipv4: row.get("ipv4")?,
+        ipv6: row.get("ipv6")?,
+        exhausted: json(&exhausted)?,
+        drain: newer("drain")?,
+        // One of a kind that only a newer daemon knows is nobody's to take from.
+        pools: pools.iter().filter_map(NodePool::from_json).collect(),
+    })
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(at)?;
-    serde_json::from_str(&text).map_err(|cause| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, cause.into()))
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|cause| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into()))
 }
 
 /// Writes the row.
 pub(super) fn set(conn: &Connection, node: &Node) -> Result<(), Error> {
     let exhausted: Vec<_> = node.exhausted.iter().map(PoolName::as_str).collect();
     let pools: Vec<_> = node.pools.iter().map(NodePool::to_json).collect();
-    let write = || {
-        conn.execute(
-            "INSERT OR REPLACE INTO node (id, name, mtu, ipv4, ipv6, exhausted) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-            (&node.name, node.mtu, node.ipv4, node.ipv6, Value::from(exhausted).to_string()),
-        )?;
-        if !pools.is_empty() || node.drain.is_some() {
-            conn.execute("UPDATE node SET pools = ?1, drain = ?2", (Value::from(pools).to_string(), &node.drain))?;
-        }
-        Ok(())
-    };
-    write().map_err(sqlite("writing the node"))
+    let pools = (!pools.is_empty()).then(|| Value::from(pools).to_string());
+    conn.execute(
+        "INSERT OR REPLACE INTO node (id, name, mtu, ipv4, ipv6, exhausted) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+        (&node.name, node.mtu, node.ipv4, node.ipv6, Value::from(exhausted).to_string()),
+    )
+    .map_err(sqlite("writing the node"))?;
+    if schema::version(conn)? % 1000 >= CLUSTER {
+        conn.execute("UPDATE node SET drain = ?1, pools = ?2", (&node.drain, pools))
+            .map_err(sqlite("writing the node"))?;
+    }
+    Ok(())
 }
 
 impl Node {

@@ -23,7 +23,7 @@ pub struct Schema {
 
 impl Schema {
     /// What this program makes.
-    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE, EXTRAS, POOLS] };
+    pub const CURRENT: Self = Self { major: 1, steps: &[MAKE, EXTRAS, NODE] };
 
     /// The version of a file that all steps have made.
     pub fn version(self) -> i64 {
@@ -148,13 +148,13 @@ CREATE VIEW assignment AS
 /// reads more of the schema than before; and what has none of it costs nothing.
 const EXTRAS: &str = "ALTER TABLE attachment ADD COLUMN extras TEXT";
 
-/// Minor version 2: the pools of the cluster as [`crate::pool`] has them, as JSON in the node's row, and what ADDs want of
-/// the daemon; and the word of the drain, while the node is drained. A plugin of an older version goes by blocks alone: it
-/// gives nothing of a disabled pool, whose blocks are closing, but knows neither reserved ranges, nor pools that are for
-/// others, nor the drain.
-const POOLS: &str = "
-ALTER TABLE node ADD COLUMN pools TEXT;
+/// Minor version 2: what the plugin must know of the cluster, in the node's row: the word of the drain, where the node is being
+/// drained, and the pools as [`crate::pool`] has them, as JSON; and what ADDs want of the daemon. A plugin of an older version
+/// goes by blocks alone: it gives nothing of a disabled pool, whose blocks are closing, but knows neither drains nor reserved
+/// ranges nor pools that are for others.
+const NODE: &str = "
 ALTER TABLE node ADD COLUMN drain TEXT;
+ALTER TABLE node ADD COLUMN pools TEXT;
 CREATE TABLE want (
     hash TEXT PRIMARY KEY,
     pools TEXT NOT NULL,

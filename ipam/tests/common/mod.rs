@@ -30,7 +30,7 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 }
 
 pub(crate) fn node(ipv4: bool, ipv6: bool) -> Node {
-    Node { name: "n1".into(), mtu: 1450, ipv4, ipv6, exhausted: Vec::new(), pools: Vec::new(), drain: None }
+    Node { name: "n1".into(), mtu: 1450, ipv4, ipv6, ..Node::default() }
 }
 
 /// A store of a node with these open blocks, all of the pool "default"; its families are those of the blocks.

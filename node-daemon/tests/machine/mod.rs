@@ -83,15 +83,7 @@ impl Machine {
     pub fn serve(&self) -> Store {
         let mut store = Store::open(&self.path("run"), Role::Daemon).unwrap();
         store.put_block("10.42.7.0/26".parse().unwrap(), &"default".parse().unwrap(), BlockState::Open).unwrap();
-        let node = Node {
-            name: "n1".into(),
-            mtu: 1450,
-            ipv4: true,
-            ipv6: false,
-            exhausted: Vec::new(),
-            pools: Vec::new(),
-            drain: None,
-        };
+        let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() };
         store.set_node(&node).unwrap();
         store
     }

@@ -33,15 +33,8 @@ impl Daemon {
     fn new(etcd: &SimulatedStore) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path(), Role::Daemon).unwrap();
-        let node = twill_ipam::store::Node {
-            name: "n1".into(),
-            mtu: 1450,
-            ipv4: true,
-            ipv6: true,
-            exhausted: Vec::new(),
-            pools: Vec::new(),
-            drain: None,
-        };
+        let node =
+            twill_ipam::store::Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: true, ..Default::default() };
         store.set_node(&node).unwrap();
         let identity = Identity { node: "n1".parse().unwrap(), machine_id: "m1".into(), run: "run".into() };
         let mut daemon = Self {

@@ -131,15 +131,7 @@ fn store(origin: Origin) -> Inventory {
     let at = |seconds| BootTime(Duration::from_secs(seconds));
     let by = Occupant::Cooling { since: at(90), until: at(120), owner: Some(KeyHash(1)) };
     Inventory {
-        node: Some(Node {
-            name: "n1".into(),
-            mtu: 1450,
-            ipv4: true,
-            ipv6: false,
-            exhausted: vec![],
-            pools: Vec::new(),
-            drain: None,
-        }),
+        node: Some(Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() }),
         blocks: vec![has],
         addresses: vec![Occupied { ip: "10.42.0.5".parse().unwrap(), block: Some(block), by }],
         ..Inventory::default()

@@ -60,15 +60,7 @@ fn local(blocks: Vec<BlockUse>) -> LocalState {
     LocalState {
         now: BootTime(Duration::from_secs(160)),
         inventory: Inventory {
-            node: Some(Node {
-                name: "n1".into(),
-                mtu: 1450,
-                ipv4: true,
-                ipv6: false,
-                exhausted: vec![],
-                pools: Vec::new(),
-                drain: None,
-            }),
+            node: Some(Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() }),
             blocks,
             attachments: vec![
                 attachment(1, None, None, State::Attached),
