@@ -68,14 +68,16 @@ mod tests {
         store.apply(&Txn { when: Vec::new(), then: vec![Op::Put { key: key.into(), value, lease: None }] });
     }
 
+    type Pairs = Vec<(String, String)>;
+
     /// Owners by block, and the nodes with their nonces.
-    fn told(view: &View) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    fn told(view: &View) -> (Pairs, Pairs) {
         let blocks = view.blocks.iter().map(|(block, record)| (block.to_string(), record.value.node.to_string()));
         let nodes = view.nodes.iter().map(|(name, record)| (name.to_string(), record.value.nonce.clone()));
         (blocks.collect(), nodes.collect())
     }
 
-    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn pairs(list: &[(&str, &str)]) -> Pairs {
         list.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned())).collect()
     }
 

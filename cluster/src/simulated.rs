@@ -82,6 +82,11 @@ impl SimulatedStore {
         }
     }
 
+    /// Whether something is still to be done late.
+    pub fn has_late(&self) -> bool {
+        !self.lock().late.is_empty()
+    }
+
     /// What was [`Fate::Late`] or to come [`Fate::Twice`] never comes: the members that had it are gone.
     pub fn forget(&self) {
         self.lock().late.clear();

@@ -39,19 +39,22 @@ impl Heap {
 // SAFETY: dlmalloc keeps the promises of an allocator, and the lock lets one caller in at a time.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise; so below.
+        // SAFETY: the caller's promise.
         unsafe { self.lock().malloc(layout.size(), layout.align()) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
         unsafe { self.lock().calloc(layout.size(), layout.align()) }
     }
 
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
         unsafe { self.lock().free(piece, layout.size(), layout.align()) }
     }
 
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
         unsafe { self.lock().realloc(piece, layout.size(), layout.align(), size) }
     }
 }
@@ -108,14 +111,16 @@ fn told(piece: *mut u8) -> *mut c_void {
 /// C's `malloc` (C17, 7.22.3.4).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn malloc(size: usize) -> *mut c_void {
-    // SAFETY: it asks for nothing; so below.
+    // SAFETY: it asks for nothing.
     told(unsafe { ALLOCATOR.lock().c_malloc(size) })
 }
 
 /// C's `calloc` (C17, 7.22.3.2).
 #[cfg_attr(target_env = "musl", unsafe(no_mangle))]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    told(count.checked_mul(size).map_or(ptr::null_mut(), |bytes| unsafe { ALLOCATOR.lock().calloc(bytes, ALIGN) }))
+    // SAFETY: it asks for nothing.
+    let zeroed = |bytes| unsafe { ALLOCATOR.lock().calloc(bytes, ALIGN) };
+    told(count.checked_mul(size).map_or(ptr::null_mut(), zeroed))
 }
 
 /// C's `free` (C17, 7.22.3.3).

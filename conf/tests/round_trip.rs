@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use twill_conf::cluster::{Backend, ClusterConf, Pool, Reserved, Vxlan};
 
 /// A pool in a range of its own: the third byte of 10/8, the second group of fd42::/16.
-fn pool(i: u8, v6: bool, length: u8, block: u8, masquerade: bool, name: String, more: &More) -> Pool {
+fn pool(i: u8, v6: bool, (length, block): (u8, u8), masquerade: bool, name: String, more: &More) -> Pool {
     let cidr = if v6 {
         IpNetwork::new(IpAddr::V6(Ipv6Addr::new(0xfd42, u16::from(i), 0, 0, 0, 0, 0, 0)), 32 + length % 97)
     } else {
@@ -54,7 +54,7 @@ fn confs() -> impl Strategy<Value = ClusterConf> {
         let pools = pools
             .into_iter()
             .zip(0u8..)
-            .map(|((v6, l, b, m, name, more), i)| pool(i, v6, l, b, m, name, &more))
+            .map(|((v6, (l, b), m, name, more), i)| pool(i, v6, l, b, m, name, &more))
             .collect();
         ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni, port }) }
     })

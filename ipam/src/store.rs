@@ -307,7 +307,9 @@ impl Store {
     }
     /// As [`release`](Self::release), where the container must not get `ip` again at once: the kernel refused it. It cools
     /// in nobody's name.
-    pub fn abandon(&mut self, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<(), Error> {
+    ///
+    /// `false` where the row was not reserved any more: a DEL has marked it, and nothing of its key may come up.
+    pub fn abandon(&mut self, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<bool, Error> {
         self.write("abandoning", |tx| attachments::abandon(tx, id, ip, now))
     }
     /// As [`release`](Self::release), for a row that [`sweep::judge`](crate::sweep::judge) condemned, under its lock:

@@ -70,7 +70,7 @@ fn a_cooling_address_goes_to_its_last_holder_at_once_and_to_others_when_it_is_co
 fn an_address_that_the_kernel_refused_cools_for_all_and_its_sibling_only_for_others() {
     let (_dir, mut store) = store_with(&["10.0.0.0/29", "fd00::/125"]);
     let row = ask(&mut store, "a", &[ip("10.0.0.2"), ip("fd00::2")], at(0)).unwrap();
-    store.abandon(row.id, ip("10.0.0.2"), at(0)).unwrap();
+    assert!(store.abandon(row.id, ip("10.0.0.2"), at(0)).unwrap());
     assert!(refusal(&mut store, "a", "10.0.0.2", 0).contains("it cools"));
     assert_eq!(ips(&ask(&mut store, "a", &[ip("fd00::2")], at(0)).unwrap()), [ip("10.0.0.0"), ip("fd00::2")]);
 }
@@ -140,4 +140,14 @@ fn stand_alone_an_address_lies_in_the_subnets_of_the_call() {
     assert_eq!(reserve("a", &["fd00::abcd:1234"]).unwrap(), [ip("10.0.0.0"), ip("fd00::abcd:1234")]);
     assert!(reserve("b", &["10.0.0.8"]).unwrap_err().ends_with("which are 10.0.0.0/29"));
     assert_eq!(reserve("b", &[]).unwrap(), [ip("10.0.0.1"), ip("fd00::")]);
+}
+
+#[test]
+fn who_abandons_an_address_is_told_that_a_del_came_in_between() {
+    let (_dir, mut store) = store_with(&["10.0.0.0/29"]);
+    let row = reserve(&mut store, "a", at(0)).unwrap();
+    let ip = row.addresses[0].0;
+    store.mark_deleting(row.hash, at(0)).unwrap();
+    assert!(!store.abandon(row.id, ip, at(0)).unwrap());
+    assert_eq!(store.attachment(row.hash).unwrap(), None);
 }

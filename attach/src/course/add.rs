@@ -230,12 +230,14 @@ impl<B: Builder> Add<'_, B> {
             let now = kernel.now();
             match &error {
                 Error::AddressTaken { address, .. } => self.store.abandon(row.id, *address, now),
-                _ => self.store.release(row.id, now),
+                _ => self.store.release(row.id, now).map(|()| true),
             }
             .map_err(Error::store(UNDO))
         });
         match released {
-            Ok(()) => error,
+            Ok(true) => error,
+            // With the row went the mark of a DEL: another try would bring up what that has promised to be gone.
+            Ok(false) => Error::store(UNDO)(twill_ipam::Error::Overtaken),
             Err(left) => Error::NotUndone { source: Box::new(error), left: Box::new(left) },
         }
     }

@@ -75,37 +75,38 @@ pub(crate) fn history(seed: u64) -> Vec<Action> {
     let mut dice = Dice(seed);
     let length = 30 + dice.below(61) as usize;
     let mut actions = Vec::with_capacity(length + 12);
-    actions.push(if dice.below(4) == 0 { Alone } else { Look(ALL) });
+    actions.push(if dice.below(3) == 0 { Alone } else { Look(ALL) });
     while actions.len() < length {
         let container = dice.below(CONTAINERS) as u8;
         let place = dice.below(4) as u8;
         let few = dice.below(24) as u32;
         match dice.below(100) {
-            0..15 => actions.push(Add(container, dice.below(8) == 0, steps(&mut dice))),
-            15..23 => actions.push(Del(container, steps(&mut dice))),
-            23..25 => actions.push(Gc(steps(&mut dice))),
-            25..28 => actions.push(Sweep(steps(&mut dice))),
-            28..32 => actions.push(Look(steps(&mut dice))),
-            32..34 => actions.push(Claim),
-            34..37 => actions.push(GiveBack(place, steps(&mut dice))),
-            37..43 => actions.push(Go(place, few / 2)),
-            43..45 => actions.push(Finish),
-            45..51 => actions.push(Wait([1, 5, 14, 16, 31, 61][dice.below(6) as usize])),
-            51..54 => actions.extend([Add(container, false, few), Kill(Kind::Add)]),
-            54..57 => actions.extend([Del(container, few / 2), Kill(Kind::Del)]),
-            57..60 => actions.extend([Gc(few / 8), Kill(Kind::Gc)]),
-            60..64 => actions.extend([Start(ALL), Sweep(few / 6), Kill(Kind::Sweep), Start(ALL)]),
-            64..66 => actions.extend([Look(few / 8), Kill(Kind::Daemon), Start(ALL)]),
-            66..70 => actions.extend([KillDaemon, Start(steps(&mut dice))]),
-            70..73 => actions.extend([Add(container, false, ALL), Forget(container)]),
-            73..75 => actions.extend([Add(container, false, ALL), Unlink(container)]),
-            75 => actions.extend([Add(container, false, ALL), Stray(container)]),
-            76 => actions.push(Squat(dice.below(8) as u8)),
-            77..79 => actions.push(Refuse(1 + dice.below(2) as u32)),
-            79..82 => actions.extend([Full(few / 8), Add(container, false, ALL), Del(container, ALL), Room]),
-            82 => actions.push(Lose),
-            83 => actions.push(Wipe),
-            84 | 85 => actions.push(Reboot),
+            0..14 => actions.push(Add(container, dice.below(8) == 0, steps(&mut dice))),
+            14..21 => actions.push(Del(container, steps(&mut dice))),
+            21..23 => actions.push(Gc(steps(&mut dice))),
+            23..25 => actions.push(Sweep(steps(&mut dice))),
+            25..28 => actions.push(Look(steps(&mut dice))),
+            28..30 => actions.push(Claim),
+            30..33 => actions.push(GiveBack(place, steps(&mut dice))),
+            33..39 => actions.push(Go(place, few / 2)),
+            39..41 => actions.push(Finish),
+            41..46 => actions.push(Wait([1, 5, 14, 16, 31, 61][dice.below(6) as usize])),
+            46..49 => actions.extend([Add(container, false, few), Kill(Kind::Add)]),
+            49..52 => actions.extend([Del(container, few / 2), Kill(Kind::Del)]),
+            52..55 => actions.extend([Gc(few / 8), Kill(Kind::Gc)]),
+            55..59 => actions.extend([Start(ALL), Sweep(few / 6), Kill(Kind::Sweep), Start(ALL)]),
+            59..63 => actions.extend([Start(ALL), Look(few / 8), Kill(Kind::Daemon), Start(ALL)]),
+            63..66 => actions.extend([KillDaemon, Start(steps(&mut dice))]),
+            66..68 => actions.extend([Add(container, false, ALL), Forget(container)]),
+            68..72 => actions.extend([Finish, Add(container, false, ALL), Unlink(container)]),
+            72..75 => actions.extend([Finish, Add(container, false, ALL), Stray(container)]),
+            75..78 => actions.extend([Add(container, false, ALL), Wait(1), Rename(container), Sweep(ALL)]),
+            78..82 => actions.push(Squat(dice.below(8) as u8)),
+            82..84 => actions.push(Refuse(1 + dice.below(2) as u32)),
+            84..86 => actions.extend([Full(few / 8), Add(container, false, ALL), Del(container, ALL), Room]),
+            86 => actions.push(Lose),
+            87 => actions.push(Wipe),
+            88 => actions.push(Reboot),
             _ => scene(&mut dice, container, &mut actions),
         }
     }

@@ -219,7 +219,7 @@ impl Board {
         if !sweep {
             self.renamed = None;
         }
-        self.links.contains_key(&hash) && !self.renamed.is_some_and(|(renamed, _)| renamed == hash)
+        self.links.contains_key(&hash) && self.renamed.is_none_or(|(renamed, _)| renamed != hash)
     }
 
     /// Somebody from outside takes a link away.

@@ -140,7 +140,7 @@ impl World {
                 if young {
                     self.kill_daemon();
                     (self.alone, self.owns) = (true, BTreeMap::new());
-                    self.count("alone");
+                    self.count("→ a node that stands alone");
                 }
             }
             Action::Add(container, other, steps) => self.add(container, other, steps),

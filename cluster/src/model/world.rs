@@ -225,7 +225,9 @@ impl World {
         if !in_step && !self.machines[n].cut {
             self.fail(format!("{name} has seen all and does not know what etcd holds"));
         }
-        if let Some(restored) = self.restored.as_mut().filter(|_| must)
+        // What was sent before may come through after it: nobody can call that back.
+        let called_back = !self.etcd.has_late();
+        if let Some(restored) = self.restored.as_mut().filter(|_| must && called_back)
             && Some(history) > before
             && restored.known.contains_key(&run)
         {

@@ -58,11 +58,14 @@ pub(super) fn release(conn: &Connection, id: AttachmentId, now: BootTime) -> Res
 }
 
 /// any → cooling, `ip` in nobody's name.
-pub(super) fn abandon(conn: &Connection, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<(), Error> {
+///
+/// Says whether the row was still reserved: a DEL that marked it is not forgotten with it.
+pub(super) fn abandon(conn: &Connection, id: AttachmentId, ip: IpAddr, now: BootTime) -> Result<bool, Error> {
+    let reserved = still_reserved(conn, id)?;
     conn.prepare_cached("UPDATE address SET attachment = NULL, cooling = ?3 WHERE attachment = ?1 AND ip = ?2")
         .and_then(|mut update| update.execute((id.0, Ip(ip), Time(now))))
         .map_err(sqlite("abandoning an address"))?;
-    release(conn, id, now)
+    release(conn, id, now).map(|()| reserved)
 }
 
 /// As [`release`], only where nothing happened to the row since `seen`.
