@@ -54,7 +54,7 @@ fn confs() -> impl Strategy<Value = ClusterConf> {
         let pools = pools
             .into_iter()
             .zip(0u8..)
-            .map(|((v6, (l, b), m, name, more), i)| pool(i, v6, l, b, m, name, &more))
+            .map(|((v6, l, b, m, name, more), i)| pool(i, v6, (l, b), m, name, &more))
             .collect();
         ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni, port }) }
     })

@@ -1,3 +1,5 @@
+//! What a selector may say, what it means, and that it is printed as it is read.
+
 use proptest::prelude::*;
 
 use super::*;
