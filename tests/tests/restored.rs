@@ -100,11 +100,13 @@ fn a_restored_snapshot(token: &str, then: impl FnOnce(&Lab, &Pod, Instant) -> Re
 }
 
 #[test]
+#[ignore = "takes long"]
 fn a_snapshot_restored_as_another_cluster_is_found_out_and_every_block_comes_back() {
     a_restored_snapshot("another", |_, _, _| Ok(()));
 }
 
 #[test]
+#[ignore = "takes long"]
 fn a_snapshot_restored_as_the_same_cluster_is_found_out_and_every_block_comes_back() {
     a_restored_snapshot(DEFAULT_TOKEN, |_, _, _| Ok(()));
 }
@@ -127,6 +129,7 @@ fn ten_minutes_after_a_snapshot_was_restored_blocks_are_claimed_again() {
 }
 
 #[test]
+#[ignore = "takes long"]
 fn who_took_a_block_that_a_restored_etcd_had_lost_gives_no_address_of_it() {
     // Two blocks: the second is n2's, and once etcd has lost that, the only one that is free.
     with_lab(small_blocks("10.42.0.0/29", 1), |lab| {
