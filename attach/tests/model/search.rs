@@ -9,9 +9,9 @@ use crate::play;
 const MODEL: Model<Action> = Model { history, play, imports: &["crate::action::Action::*", "crate::board::Kind"] };
 
 /// So many in CI.
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 4_400;
 /// So often everything happens in them.
-const OFTEN: u64 = 500;
+const OFTEN: u64 = 1_000;
 /// A guard that is missing is found within so many.
 const WITHOUT: u64 = 2_000;
 /// The guards of an attachment's course. Those of the block protocol the model of `twill-cluster` finds.
