@@ -135,7 +135,7 @@ impl Builder for Building {
     }
 
     /// Up, addresses, neighbours, routes. The default routes are made exclusively: the kernel's refusal tells that the pod
-    /// has one by another interface, and that this one is a further one ([`further`](crate::further)).
+    /// has one by another interface, and that this one is a further one.
     fn configure_pod(&mut self, plan: &Plan, ends: &Ends) -> Result<Vec<IpAddr>, Error> {
         let (parts, requests): (Vec<_>, Vec<_>) = message::configure_pod(plan, ends.pod).into_iter().unzip();
         let outcomes = self.ask_pod(&requests, ends.pod)?;

@@ -46,6 +46,8 @@ pub(crate) struct Link {
     pub(crate) addresses: Vec<IpAddr>,
     /// Whether the pod's end has them.
     pub(crate) configured: bool,
+    /// Whether somebody has renamed it once for a moment.
+    pub(crate) hidden: bool,
 }
 
 /// What a process may know, and what is known of it.
@@ -245,6 +247,17 @@ impl Board {
         }
         self.oracle.went(hash, &link, self.now);
         Some(link)
+    }
+
+    /// Somebody renames the link of a live pod for a moment, shorter than the grace period. Nobody does it twice to the
+    /// same link: one that two looks and the removal each miss anew cannot be told from one that is gone.
+    pub(crate) fn rename(&mut self, hash: KeyHash) {
+        let Some(link) = self.links.get_mut(&hash).filter(|link| !link.hidden) else { return };
+        if self.oracle.lives.contains_key(&hash) {
+            link.hidden = true;
+            self.renamed = Some((hash, BootTime(self.now.0 + Duration::from_secs(20))));
+            self.count("fault: link renamed for a moment");
+        }
     }
 
     /// Somebody renames a link for good. Its pod lives on, and its routes stand.

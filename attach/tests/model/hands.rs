@@ -187,7 +187,7 @@ impl Builder for Hands {
             return Ok(None);
         }
         let serial = board.serial();
-        let link = Link { serial, instance, addresses: plan.addresses.clone(), configured: false };
+        let link = Link { serial, instance, addresses: plan.addresses.clone(), configured: false, hidden: false };
         board.links.insert(plan.hash, link);
         Ok(Some(serial))
     }

@@ -184,15 +184,7 @@ impl World {
                     board.count("fault: link removed by somebody");
                 }
             }
-            Action::Rename(container) => {
-                let mut board = self.board.lock();
-                let (hash, until) =
-                    (key(container).hash(), twill_ipam::BootTime(board.now.0 + Duration::from_secs(20)));
-                if board.oracle.lives.contains_key(&hash) {
-                    board.renamed = Some((hash, until));
-                    board.count("fault: link renamed for a moment");
-                }
-            }
+            Action::Rename(container) => self.board.lock().rename(key(container).hash()),
             Action::Stray(container) => {
                 let mut board = self.board.lock();
                 if board.stray(key(container).hash()) {

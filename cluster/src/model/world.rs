@@ -356,6 +356,10 @@ impl World {
                 }
             }
             let name = self.machines[n].name.clone();
+            // What it had before a restore, nobody has to leave to it any more: the operator says that it is off.
+            if let Some(restored) = &mut self.restored {
+                restored.lost.retain(|_, owner| owner.as_str() != name);
+            }
             // Of a machine that runs the assertion was a lie.
             for n in 0..self.machines.len() {
                 if self.machines[n].name == name && self.machines[n].daemon.is_some() {
