@@ -1,7 +1,7 @@
 //! By what a model test holds the store and its locks, like a puppet: it learns of each transaction before and after it,
 //! may refuse it as a full file system does, and says what time it is and how it passes while somebody waits for a lock.
 //!
-//! With the feature `model`, which only tests ask for, a thread may have a [`Puppeteer`]. In a program there is none of
+//! With the feature `model`, which only tests ask for, a thread may have a `Puppeteer`. In a program there is none of
 //! this: every function here is empty there.
 
 #[cfg(feature = "model")]

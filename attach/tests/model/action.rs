@@ -101,12 +101,12 @@ pub(crate) fn history(seed: u64) -> Vec<Action> {
             68..72 => actions.extend([Finish, Add(container, false, ALL), Unlink(container)]),
             72..75 => actions.extend([Finish, Add(container, false, ALL), Stray(container)]),
             75..78 => actions.extend([Add(container, false, ALL), Wait(1), Rename(container), Sweep(ALL)]),
-            78..82 => actions.push(Squat(dice.below(8) as u8)),
-            82..84 => actions.push(Refuse(1 + dice.below(2) as u32)),
-            84..86 => actions.extend([Full(few / 8), Add(container, false, ALL), Del(container, ALL), Room]),
-            86 => actions.push(Lose),
-            87 => actions.push(Wipe),
-            88 => actions.push(Reboot),
+            78..81 => actions.push(Squat(dice.below(8) as u8)),
+            81..83 => actions.push(Refuse(1 + dice.below(2) as u32)),
+            83..85 => actions.extend([Full(few / 8), Add(container, false, ALL), Del(container, ALL), Room]),
+            85 => actions.push(Lose),
+            86 => actions.push(Wipe),
+            87..89 => actions.push(Reboot),
             _ => scene(&mut dice, container, &mut actions),
         }
     }
@@ -118,7 +118,7 @@ fn scene(dice: &mut Dice, container: u8, actions: &mut Vec<Action>) {
     use Action::*;
     let other = (container + 1) % CONTAINERS as u8;
     let some = dice.below(24) as u32;
-    match dice.below(10) {
+    match dice.below(11) {
         // A pod whose link cannot be seen while the sweep looks.
         0 | 1 => {
             actions.extend([Add(container, false, ALL), Wait(1), Rename(container), Sweep(ALL), Wait(31), Sweep(ALL)])
@@ -160,7 +160,7 @@ fn scene(dice: &mut Dice, container: u8, actions: &mut Vec<Action>) {
             actions.extend((0..CONTAINERS as u8).map(|one| Add(one, false, ALL)));
         }
         // A block that is given back when its last pod has just gone.
-        8 => actions.extend([
+        8 | 9 => actions.extend([
             Finish,
             Claim,
             Look(ALL),

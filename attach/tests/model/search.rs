@@ -9,7 +9,7 @@ use crate::play;
 const MODEL: Model<Action> = Model { history, play, imports: &["crate::action::Action::*", "crate::board::Kind"] };
 
 /// So many in CI.
-const HISTORIES: u64 = 4_400;
+const HISTORIES: u64 = 2_400;
 /// So often everything happens in them.
 const OFTEN: u64 = 1_000;
 /// A guard that is missing is found within so many.

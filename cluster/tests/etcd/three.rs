@@ -140,7 +140,7 @@ async fn an_etcd_out_of_space_is_told_and_goes_on_when_there_is_room_again() {
     // The alarm is raised by the write that crosses the quota.
     while raw.put("/twill/v1/nodes/x", vec![b'x'; 200_000], None).await.is_ok() {}
     let told = store.commit(&puts(&["nodes/a"])).await.unwrap_err();
-    assert!(matches!(told, StoreError::Unknown { .. }), "etcd may have done it all the same: {told:?}");
+    assert!(matches!(told, StoreError::Full { .. }), "{told:?}");
     assert!(told.to_string().contains("alarm NOSPACE") && told.to_string().contains("docs/etcd.md"), "{told}");
     store.read(&Range::watched()).await.expect("it is read all the same");
     server.run_document("space", std::env::temp_dir().as_path(), &[]);
