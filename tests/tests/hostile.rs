@@ -88,7 +88,6 @@ fn all_serve(lab: &Lab, numbers: &[usize], name: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes long"]
 fn garbage_and_lies_in_etcd_are_named_and_left_out_and_the_nodes_serve_on() {
     with_lab(Lab::builder(), |lab| {
         let old = lab.node(2).attach("old")?;

@@ -11,6 +11,9 @@ use twill_tests::etcd::{BlockEntry, DEFAULT_TOKEN};
 use twill_tests::probe::Probe;
 use twill_tests::{Lab, LabBuilder, LabError, Pod, PoolSpec, Result, with_lab};
 
+/// So long an address is nobody's after a DEL.
+const COOLING: Duration = Duration::from_secs(30);
+
 /// Blocks of four addresses: three pods and the tunnel fill a node's first one.
 fn small_blocks(pool: &str, nodes: u8) -> LabBuilder {
     Lab::builder().nodes(nodes).pools([PoolSpec::new("v4", pool, Some(30))])
@@ -100,13 +103,11 @@ fn a_restored_snapshot(token: &str, then: impl FnOnce(&Lab, &Pod, Instant) -> Re
 }
 
 #[test]
-#[ignore = "takes long"]
 fn a_snapshot_restored_as_another_cluster_is_found_out_and_every_block_comes_back() {
     a_restored_snapshot("another", |_, _, _| Ok(()));
 }
 
 #[test]
-#[ignore = "takes long"]
 fn a_snapshot_restored_as_the_same_cluster_is_found_out_and_every_block_comes_back() {
     a_restored_snapshot(DEFAULT_TOKEN, |_, _, _| Ok(()));
 }
@@ -116,12 +117,16 @@ fn a_snapshot_restored_as_the_same_cluster_is_found_out_and_every_block_comes_ba
 fn ten_minutes_after_a_snapshot_was_restored_blocks_are_claimed_again() {
     a_restored_snapshot("another", |lab, waiting, found| {
         // The address of the pod that went away is cool by then; it has to be somebody's.
-        lab.node(1).attach("next").map(drop)?;
+        let next = lab.node(1).create_pod("next")?;
+        let succeeds = |pod: &Pod, within| {
+            deadline::until_some("an ADD succeeds", within, || {
+                let answer = pod.call(Verb::Add)?;
+                Ok(if answer.success { Ok(()) } else { Err(answer.output) })
+            })
+        };
+        succeeds(&next, COOLING + PATIENCE)?;
         let hold = Duration::from_secs(600);
-        deadline::until_some("an ADD succeeds again", hold + 2 * PATIENCE, || {
-            let answer = waiting.call(Verb::Add)?;
-            Ok(if answer.success { Ok(()) } else { Err(answer.output) })
-        })?;
+        succeeds(waiting, hold + 2 * PATIENCE)?;
         // By the daemon's clock the hold began a little later than by ours, never earlier.
         assert!(found.elapsed() >= hold, "it claimed after {:?}", found.elapsed());
         Ok(())
@@ -129,7 +134,6 @@ fn ten_minutes_after_a_snapshot_was_restored_blocks_are_claimed_again() {
 }
 
 #[test]
-#[ignore = "takes long"]
 fn who_took_a_block_that_a_restored_etcd_had_lost_gives_no_address_of_it() {
     // Two blocks: the second is n2's, and once etcd has lost that, the only one that is free.
     with_lab(small_blocks("10.42.0.0/29", 1), |lab| {

@@ -81,7 +81,6 @@ fn is_as_before(node: &Node, before: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes long"]
 fn on_a_file_system_that_fills_up_under_load_adds_fail_dels_work_and_all_is_freed_in_the_end() {
     with_lab(Lab::builder().nodes(1), |lab| {
         let node = lab.node(1);
@@ -124,7 +123,6 @@ fn fill(directory: &std::path::Path) -> Result<PathBuf> {
 }
 
 #[test]
-#[ignore = "takes long"]
 fn a_store_that_is_deleted_again_and_again_under_load_gives_no_address_twice() {
     // Of a store that was lost all addresses cool but those of living pods: each time another block is claimed.
     let pools = [PoolSpec::new("v4", "10.42.0.0/18", Some(24)), PoolSpec::new("v6", "fd42::/110", Some(120))];

@@ -191,7 +191,6 @@ fn cluster() -> twill_tests::LabBuilder {
 }
 
 #[test]
-#[ignore = "takes long"]
 fn a_minute_of_coming_and_going_on_an_etcd_that_suffers_gives_nothing_twice_and_leaves_nothing() {
     with_lab(cluster(), |lab| churn(lab, Duration::from_secs(60)));
 }
