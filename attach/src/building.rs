@@ -14,15 +14,12 @@ use twill_linux::table::link::{self, Device, Pair};
 use twill_linux::table::route;
 use twill_linux::{IfName, NetNs, Netlink};
 
-use crate::error::Error;
+use crate::error::{Error, PAIR, POD, ROUTES};
 use crate::kernel::Builder;
 use crate::linux::{HostEnd, Linux};
 use crate::plan::{Plan, host_ifname};
 use crate::{limit, message, publish, sysctl};
 
-const PAIR: &str = "making the veth pair";
-const ROUTES: &str = "leading the node to the pod";
-pub(crate) const POD: &str = "configuring the pod's interface";
 const SETTLE: &str = "waiting for the veth to carry packets";
 
 /// The node, and the namespace of a pod that is being attached. Connections are made when they are first needed.

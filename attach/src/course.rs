@@ -2,7 +2,13 @@
 //!
 //! Who takes an attachment away holds its lock, takes everything out of the kernel first, and frees the row after it, so
 //! that an address cools from the moment on when nothing has it. Whoever is killed in between leaves what the next one
-//! finds by the key. Every file here is played by the model test as it is, with a crash at every step.
+//! finds by the key.
+//!
+//! The model test (`attach/tests/model`) plays these files as they are, and crashes at every step: [`add`] with `reserving` and,
+//! of `waiting`, the waiting for any block; [`del`], [`gc`], [`removal`], [`sweep`] with `leftover` for limits, and
+//! [`rebuild`]. Not played are published ports (`ports`, and `leftover` of them), the want of the block of an address, and
+//! [`adopt`]. Those are tested one by one and without crashes, in `cni-plugin/tests` (`ports.rs`, `wants.rs`), and for the last
+//! in `ipam/tests/inventory.rs` and `tests/tests/addresses.rs`.
 
 pub mod add;
 pub mod adopt;

@@ -5,6 +5,16 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use twill_linux::IfName;
 
+/// The steps of which some errors have a kind of their own.
+pub(crate) const RESERVE: &str = "reserving an address";
+pub(crate) const PAIR: &str = "making the veth pair";
+pub(crate) const ROUTES: &str = "leading the node to the pod";
+pub(crate) const POD: &str = "configuring the pod's interface";
+pub(crate) const PUBLISH: &str = "publishing ports of the node";
+
+/// What an operator can do about [`Error::Exhausted`] on a node that stands alone.
+pub const MORE_SUBNETS: &str = "add a prefix to \"subnets\", or remove pods";
+
 /// Why an attachment did not come, or did not go.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,9 +51,7 @@ pub enum Error {
         source: twill_linux::Error,
     },
     /// The kernel has a route to the address that the store gave.
-    #[error(
-        "leading the node to the pod: {address} has an owner already: this node has a route to it that is not this pod's"
-    )]
+    #[error("{}: {address} has an owner already: this node has a route to it that is not this pod's", ROUTES)]
     AddressTaken {
         /// The address.
         address: IpAddr,
@@ -51,7 +59,7 @@ pub enum Error {
         source: twill_linux::Error,
     },
     /// A port of the node is published already, as the kernel has it.
-    #[error("publishing ports of the node: the port {port} is published for {holder} already")]
+    #[error("{}: the port {port} is published for {holder} already", PUBLISH)]
     PortTaken {
         /// Port and protocol.
         port: String,
@@ -90,7 +98,7 @@ pub enum Error {
         name: IfName,
     },
     /// No address is left, and no block is to be had.
-    #[error("reserving an address: {source}")]
+    #[error("{}: {source}", RESERVE)]
     Exhausted {
         /// The store's own words.
         source: twill_ipam::Error,
@@ -127,12 +135,12 @@ impl Error {
             Self::Store { step, .. } | Self::Kernel { step, .. } => step,
             Self::ForeignDevice { step, .. } | Self::LinkVanished { step, .. } | Self::TooLate(step) => step,
             Self::Configuration(_) => "reading the request",
-            Self::Exhausted { .. } => "reserving an address",
+            Self::Exhausted { .. } => RESERVE,
             Self::Namespace(_) => "opening the namespace",
-            Self::InterfaceExists { .. } => "making the veth pair",
-            Self::PortTaken { .. } => "publishing ports of the node",
-            Self::AddressTaken { .. } => "leading the node to the pod",
-            Self::RouteExists { .. } => "configuring the pod's interface",
+            Self::InterfaceExists { .. } => PAIR,
+            Self::PortTaken { .. } => PUBLISH,
+            Self::AddressTaken { .. } => ROUTES,
+            Self::RouteExists { .. } => POD,
             Self::NotUndone { source, .. } => source.step(),
         }
     }

@@ -12,16 +12,16 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use twill_conf::network::{self, gateway};
+use twill_conf::network::{self, everything, gateway};
 use twill_ipam::alias::Alias;
 use twill_linux::state::{PRIORITY_POD, PROTOCOL_POD, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device};
 use twill_linux::table::route::{self, DetailedRoute, SeenDetail};
 use twill_linux::table::rule::{self, Rule, SeenRule};
 
-use crate::building::{Building, Ends, POD};
-use crate::error::Error;
-use crate::message::{PROTOCOL_BOOT, configured_route, everything};
+use crate::building::{Building, Ends};
+use crate::error::{Error, POD};
+use crate::message::{PROTOCOL_BOOT, configured_route};
 use crate::plan::Plan;
 
 /// The table of the interface with number n is this plus n: a number is one interface's as long as that lives, and

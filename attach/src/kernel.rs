@@ -81,6 +81,8 @@ pub trait Kernel {
     fn stands(&mut self, hash: KeyHash, proof: Proof) -> Result<bool, twill_linux::Error>;
     /// The attachments whose host ends stand.
     fn standing(&mut self) -> Result<BTreeSet<KeyHash>, twill_linux::Error>;
+    /// Whether a pod route to one of these addresses stands, whatever the name of the device is that it leads to.
+    fn leads_to_any(&mut self, addresses: &[IpAddr]) -> Result<bool, twill_linux::Error>;
     /// Who has published ports or limiting devices.
     fn owners(&mut self) -> Result<BTreeSet<KeyHash>, twill_linux::Error>;
     /// What stands that a store should know of.

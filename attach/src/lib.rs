@@ -6,7 +6,9 @@
 //! [`observe`] reads it back for CHECK. So the same courses are played by a model test (`tests/model`), whose kernel is a
 //! map and whose processes can be killed anywhere.
 //!
-//! It knows nothing of CNI's documents, of the cluster and of other nodes.
+//! Of CNI it reads and writes no document: what it takes from one, as ports, limits and routes, comes parsed, in the types of
+//! [`twill_conf::network`], and its errors name the keys that were given there. It knows nothing of the cluster and of other
+//! nodes.
 
 pub mod building;
 pub mod course;
@@ -15,7 +17,7 @@ mod further;
 pub mod kernel;
 pub mod limit;
 pub mod linux;
-pub mod message;
+mod message;
 pub mod observe;
 pub mod plan;
 pub mod ports;
@@ -24,7 +26,7 @@ mod standing;
 pub mod sysctl;
 
 pub use building::Building;
-pub use error::Error;
+pub use error::{Error, MORE_SUBNETS};
 pub use kernel::{Builder, Kernel};
 pub use linux::Linux;
 pub use plan::Plan;

@@ -1,6 +1,7 @@
 //! The hands of every course, by netlink and nft in the namespace of the calling thread.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use twill_ipam::alias::{self, Proof};
 use twill_ipam::store::Observed;
 use twill_ipam::{BootTime, KeyHash, Liveness};
 use twill_linux::table::link::{self, Device, SeenLink};
-use twill_linux::table::rule;
+use twill_linux::table::{route, rule};
 use twill_linux::{Error, Netlink};
 
 use crate::kernel::{Beyond, Kernel, Remains};
@@ -136,6 +137,11 @@ impl Kernel for Linux {
 
     fn standing(&mut self) -> Result<BTreeSet<KeyHash>, Error> {
         standing::host_ends(self.host()?)
+    }
+
+    fn leads_to_any(&mut self, addresses: &[IpAddr]) -> Result<bool, Error> {
+        let routes = route::of_pods(self.host()?)?;
+        Ok(routes.iter().any(|route| addresses.contains(&route.key.destination.ip())))
     }
 
     fn owners(&mut self) -> Result<BTreeSet<KeyHash>, Error> {

@@ -1,11 +1,11 @@
 //! The netlink requests that make an attachment. Pure: a plan in, requests out.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
-use twill_conf::network::{GATEWAY_V6, gateway};
+use twill_conf::network::{GATEWAY_V6, everything, gateway};
 use twill_linux::netlink::Request;
 use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device, Ipv4Setting, Veth, VethEnd};
@@ -13,8 +13,7 @@ use twill_linux::table::route::DetailedRoute;
 use twill_linux::table::{address, neighbour, route};
 use twill_linux::{IfName, MacAddr};
 
-use crate::building::POD;
-use crate::error::Error;
+use crate::error::{Error, POD};
 use crate::plan::{HOST_MAC, Plan, host_ifname};
 
 /// The protocol of routes that no daemon made (RTPROT_BOOT): what `ip route` itself uses, for the pod is not ours.
@@ -153,15 +152,6 @@ pub(super) fn configured_route(wanted: &twill_conf::network::Route, device: IfNa
         mtu: wanted.mtu,
         advmss: wanted.advmss,
     }
-}
-
-/// The destination of a default route of a family.
-pub fn everything(ipv6: bool) -> IpNetwork {
-    let unspecified = match ipv6 {
-        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    IpNetwork::new(unspecified, 0).expect("0 is a prefix length of both families")
 }
 
 fn set_neighbour(ip: IpAddr, mac: MacAddr, device: Device) -> Request {

@@ -1,5 +1,6 @@
 //! All that etcd knows at one revision: configuration, nodes, blocks, what nodes gave out of them, and who is alive. For
-//! reports and checks; the daemons watch a part of it only.
+//! reports and checks; the daemons watch a part of it only. A node may write what it likes below its own keys, as much as it
+//! likes: so who asks for one node reads no other node's mirrors ([`Census::watched`], [`Census::look_at`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use crate::key;
 use crate::record::{Content, MirrorRecord, Versioned};
 use crate::removal::Found;
 use crate::store::{Range, Store, StoreError};
-use crate::view::Snapshot;
+use crate::view::{Entry, Snapshot};
 
 /// A longer mirror is not read, in bytes: what this version writes has a quarter of it.
 const LONGEST: usize = 1 << 20;
@@ -41,26 +42,45 @@ impl Census {
         store.read(&Self::range()).await.map(Self::of)
     }
 
+    /// Reads what the daemons watch alone: no mirrors, nor who is alive.
+    pub async fn watched<S: Store>(store: &S) -> Result<Self, StoreError> {
+        store.read(&Range::watched()).await.map(Self::of)
+    }
+
+    /// Reads the mirrors and the sign of life of one node, a little later than the rest.
+    pub async fn look_at<S: Store>(&mut self, store: &S, node: &NodeName) -> Result<(), StoreError> {
+        for range in [key::mirror(node), Range::key(&key::alive(node))] {
+            self.add(store.read(&range).await?.entries);
+        }
+        Ok(())
+    }
+
     /// What a snapshot of the [`range`](Self::range) says.
     pub fn of(snapshot: Snapshot) -> Self {
         let mut census = Self::default();
         census.view.replace(&snapshot);
-        for entry in &snapshot.entries {
+        census.snapshot.revision = snapshot.revision;
+        census.add(snapshot.entries);
+        census
+    }
+
+    /// Takes in mirrors and signs of life.
+    fn add(&mut self, entries: Vec<Entry>) {
+        for entry in &entries {
             if let Some(name) = entry.key.strip_prefix("alive/") {
-                census.alive.extend(name.parse::<NodeName>());
+                self.alive.extend(name.parse::<NodeName>());
             } else if entry.key.starts_with("addresses/") {
                 match mirror(&entry.key, &entry.value) {
                     Ok((node, block, value)) => {
                         let (created, modified) = (entry.created, entry.modified);
                         let record = Versioned { value, created, modified };
-                        census.mirrors.entry(node).or_default().insert(block, record);
+                        self.mirrors.entry(node).or_default().insert(block, record);
                     }
-                    Err(cause) => drop(census.faults.insert(entry.key.clone(), cause)),
+                    Err(cause) => drop(self.faults.insert(entry.key.clone(), cause)),
                 }
             }
         }
-        census.snapshot = snapshot;
-        census
+        self.snapshot.entries.extend(entries);
     }
 
     /// What the owner of a block says to have given out of it, in its present epoch.
@@ -101,7 +121,8 @@ fn mirror(key: &str, value: &[u8]) -> Result<(NodeName, Block, MirrorRecord), St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Entry;
+    use crate::simulated::SimulatedStore;
+    use crate::txn::{Op, Txn};
 
     fn census(entries: &[(&str, &str)]) -> Census {
         let entry = |(i, (key, value)): (i64, &(&str, &str))| Entry {
@@ -146,5 +167,28 @@ mod tests {
         assert_eq!(census.ghosts(), BTreeSet::from(["n2".parse().unwrap()]));
         assert!(census.alive.contains(&"n1".parse().unwrap()));
         assert_eq!(census.found(&"n1".parse().unwrap(), 0).blocks.len(), 3);
+    }
+    #[tokio::test]
+    async fn who_asks_for_one_node_reads_no_other_nodes_mirrors() {
+        let store = SimulatedStore::new();
+        let mirror = r#"{"epoch":1,"nonce":"x"}"#;
+        for (key, value) in [
+            ("addresses/n1/4/0a2a0000-26", mirror),
+            ("addresses/n10/4/0a2a0040-26", mirror),
+            ("alive/n1", "{}"),
+            ("alive/n10", "{}"),
+            ("answers/n10/x", "{}"),
+            ("nodes/n1", r#"{"machine_id":"m","nonce":"x"}"#),
+        ] {
+            let put = Op::Put { key: key.into(), value: value.as_bytes().to_vec(), lease: None };
+            store.apply(&Txn { when: Vec::new(), then: vec![put] });
+        }
+        let n1: NodeName = "n1".parse().unwrap();
+        let mut census = Census::watched(&store).await.unwrap();
+        assert_eq!((census.mirrors.len(), census.alive.len(), census.view.nodes.len()), (0, 0, 1));
+        census.look_at(&store, &n1).await.unwrap();
+        assert_eq!(census.mirrors.keys().collect::<Vec<_>>(), [&n1]);
+        assert_eq!(census.alive, BTreeSet::from([n1.clone()]));
+        assert_eq!(census.found(&n1, 0), Found::read(&store, &n1, 0).await.unwrap());
     }
 }

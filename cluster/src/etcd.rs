@@ -40,8 +40,9 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a read may take, all its pages and beginnings together.
 pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Keys in one page of a read.
+/// Keys in one page of a read, and of one of mirrors, which are long: none is longer than what is read as one answer.
 const PAGE: i64 = 1000;
+const PAGE_OF_MIRRORS: i64 = 200;
 /// A read whose revision was compacted away between two pages begins again, so many times.
 const READS: u32 = 3;
 /// What a read may bring, in bytes of memory. The longest records of 5,000 nodes and 10,000 blocks are less; more is
@@ -121,8 +122,9 @@ impl EtcdStore {
         // Bytes, as etcd orders them: somebody may have written a key that is no text.
         let mut start = self.full_key(&range.start).into_bytes();
         let mut size = 0;
+        let limit = if range.start.starts_with("addresses/") { PAGE_OF_MIRRORS } else { PAGE };
         loop {
-            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(snapshot.revision);
+            let options = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(snapshot.revision);
             let page = self
                 .call_until(deadline.min(Instant::now() + DEADLINE), Effect::None, Asked::Read(range), |client| {
                     let (start, options) = (start.clone(), options.clone());

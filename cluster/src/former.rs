@@ -5,7 +5,7 @@
 //! running. So routes follow what was known, until etcd's new history has a word of its own about it. Nothing is claimed or
 //! opened by this; the [keeper](crate::keeper) goes by what etcd says. Used by the daemon's watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use twill_conf::NodeName;
@@ -19,6 +19,8 @@ use crate::record::{BlockRecord, NodeRecord, Versioned};
 pub struct Former {
     /// The revision of the new history at which the loss was found.
     found: i64,
+    /// The nodes that the new history has shown.
+    seen: BTreeSet<NodeName>,
     nodes: BTreeMap<NodeName, Arc<Versioned<NodeRecord>>>,
     blocks: BTreeMap<Block, Arc<Versioned<BlockRecord>>>,
 }
@@ -27,19 +29,31 @@ impl Former {
     /// A rupture lies between two views. What an earlier one has left is known still, unless the view before this one has it.
     pub fn find(&mut self, before: &View, after: &View) {
         self.found = after.revision;
+        self.seen.clear();
         let nodes = before.nodes.iter().filter(|(name, record)| after.nodes.get(*name) != Some(record));
         self.nodes.extend(nodes.map(|(name, record)| (name.clone(), Arc::clone(record))));
         let blocks = before.blocks.iter().filter(|(block, record)| after.blocks.get(*block) != Some(record));
         self.blocks.extend(blocks.map(|(block, record)| (*block, Arc::clone(record))));
     }
 
-    /// A view of the history that goes on: what it says anew is not former any more.
+    /// A view of the history that goes on: what it says anew is not former any more, and neither is a node that it has shown
+    /// and that is gone: somebody deleted it.
     pub fn see(&mut self, view: &View) {
+        if self.nodes.is_empty() && self.blocks.is_empty() {
+            return;
+        }
         let found = self.found;
+        let deleted: Vec<_> = self.seen.iter().filter(|name| !view.nodes.contains_key(*name)).cloned().collect();
+        for name in deleted {
+            self.nodes.remove(&name);
+            self.blocks.retain(|_, record| record.value.node != name);
+            self.seen.remove(&name);
+        }
+        self.seen.extend(view.nodes.keys().cloned());
         self.nodes.retain(|name, _| view.nodes.get(name).is_none_or(|record| record.modified <= found));
-        let anew =
-            |block: &Block| view.blocks.iter().any(|(there, record)| record.modified > found && there.overlaps(*block));
-        self.blocks.retain(|block, _| !anew(block));
+        let anew: Vec<Block> =
+            view.blocks.iter().filter(|(_, record)| record.modified > found).map(|(block, _)| *block).collect();
+        self.blocks.retain(|block, _| !anew.iter().any(|there| there.overlaps(*block)));
     }
 
     /// The view as routes follow it.
@@ -122,5 +136,23 @@ mod tests {
         assert_eq!(told(&reach), (blocks, pairs(&[("a", "again"), ("b", "1"), ("c", "1")])));
         put(&store, "nodes/b", "b", "2");
         assert_eq!(*look(&store, &mut view, &mut former), view, "nothing is left of it");
+    }
+
+    #[test]
+    fn what_a_restored_etcd_has_lost_of_a_node_goes_when_the_node_is_deleted() {
+        let store = SimulatedStore::new();
+        let (mut view, mut former) = (View::default(), Former::default());
+        put(&store, "nodes/a", "a", "old");
+        let backup = store.backup();
+        put(&store, "nodes/a", "a", "new");
+        put(&store, "blocks/4/0a2a0000-26", "a", "1");
+        put(&store, "nodes/b", "b", "1");
+        look(&store, &mut view, &mut former);
+        store.restore(&backup);
+        let reach = look(&store, &mut view, &mut former);
+        assert_eq!(told(&reach).1, pairs(&[("a", "new"), ("b", "1")]));
+        store.apply(&Txn { when: Vec::new(), then: vec![Op::Delete { key: "nodes/a".into() }] });
+        let reach = look(&store, &mut view, &mut former);
+        assert_eq!(told(&reach), (Vec::new(), pairs(&[("b", "1")])), "of b nothing was said yet");
     }
 }

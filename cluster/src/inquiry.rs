@@ -118,6 +118,11 @@ pub fn requests_to(node: &NodeName) -> Range {
     Range::prefix(&format!("requests/{node}/"))
 }
 
+/// All answers of a node.
+pub fn answers_of(node: &NodeName) -> Range {
+    Range::prefix(&format!("answers/{node}/"))
+}
+
 /// Reads what was asked, or says what is to be answered instead.
 pub fn read_ask(value: &[u8]) -> Result<RequestRecord, Reply> {
     if value.len() > LONGEST_REQUEST {

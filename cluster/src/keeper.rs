@@ -33,6 +33,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use twill_conf::PoolName;
+use twill_ipam::guard::{Guard, stands};
 use twill_ipam::{Block, BootTime, Family, Want};
 
 use crate::View;
@@ -159,9 +160,19 @@ impl Keeper {
         }
     }
 
-    /// The word of the drain, where the node is being drained, for `Node::drain` in the store; `None` before that is known.
+    /// The word of the drain, where the node is being drained, for `Node::drain` in the store; `None` where that is not known,
+    /// and what the store says goes on.
+    ///
+    /// That there is none is known only when this run has written its record and nothing is open that is not its own: the
+    /// node may have been deleted for its emptiness, and its blocks be others'; and a write of an earlier run, with the word in
+    /// it, may be on its way.
     pub fn drain(&self) -> Option<Option<&str>> {
-        self.view.as_ref().map(|_| self.registration.drained_by())
+        let serves = || self.registration.epoch().is_some_and(|epoch| self.holdings.is_in_order(epoch));
+        match self.registration.drained_by() {
+            Some(word) => Some(Some(word)),
+            None if !stands(Guard::DrainUntilWritten) => self.view.as_ref().map(|_| None),
+            None => serves().then_some(None),
+        }
     }
 
     /// All that is wrong now.

@@ -111,13 +111,14 @@ impl Mirror {
     }
 
     /// The daemon ends: what is due may be written at once, whatever the pace, if etcd took the last write. What was on its
-    /// way is forgotten, and looked for. `false` where the mirror rests.
-    pub fn hurry(&mut self) -> bool {
+    /// way is forgotten, and looked for. `false` while the mirror rests.
+    pub fn hurry(&mut self, now: BootTime) -> bool {
         if self.flight.take().is_some() {
             self.known = None;
         }
+        let rests = self.rests && self.due.is_some_and(|due| now < due);
         self.due = Some(BootTime::default());
-        self.epoch.is_some() && !self.rests
+        self.epoch.is_some() && !rests
     }
 
     /// Learns something at a time, and says what is to be done.

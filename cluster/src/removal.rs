@@ -3,10 +3,14 @@
 //! A node that is alive is not deleted. One that does not look alive may be cut off from etcd only, and its pods may
 //! run: so one that has blocks is deleted only where the operator asserts that its machine is off, or where it was drained
 //! and its mirror proves that it has no pods. The proof: the mirror was taken while the plugin refused new pods for the drain
-//! that the record names; and that ends only when the node has seen in etcd that its record names it no more. A node that is back finds its record gone, and
-//! opens no block before it has registered anew. The transaction
-//! compares all that it was planned by; a node that comes back meanwhile makes it fail. A claim that comes in between does
-//! not; so after the deletion the node is read once more, and what is left deleted ([`Found::rest`]). Called by `twillctl node delete`.
+//! that the record names; and the plugin goes on refusing until the node has written, in the run that says otherwise, a
+//! record without it. Of pods in blocks that are others' by now the mirror knows nothing: a node whose record disputes any
+//! proves nothing. A node that is back finds its record gone, and its plugin refuses pods until it has registered anew and
+//! closed what is not its own.
+//!
+//! The transaction compares all that it was planned by; a node that comes back meanwhile makes it fail. A claim that comes in
+//! between does not; so after the deletion the node is read once more, and what is left deleted ([`Found::rest`]). Called by
+//! `twillctl node delete`.
 
 use twill_conf::NodeName;
 use twill_ipam::Block;
@@ -34,6 +38,8 @@ pub struct Found {
     pub mirror: Vec<(String, i64)>,
     /// It is drained, and each of its blocks was mirrored as empty during this drain.
     pub vacated: bool,
+    /// Its record says that it has pods in blocks that are others' now, or cannot be read.
+    pub disputes: bool,
     /// Its daemon has said within a minute that it is alive.
     pub alive: bool,
 }
@@ -62,6 +68,13 @@ pub enum Refusal {
         /// How many.
         blocks: usize,
     },
+    /// It may have pods in blocks of others, who give no address of them as long as its record says so.
+    #[error(
+        "node {0} has pods in blocks that are other nodes' by now, or a record that cannot be read ('twillctl node show {0}'): \
+         those nodes would give the pods' addresses again; switch the machine off and say so with --machine-is-off, or bring \
+         it back and remove these pods first"
+    )]
+    Disputes(NodeName),
 }
 
 impl Found {
@@ -91,6 +104,7 @@ impl Found {
             })
         };
         let own = view.nodes.get(node);
+        let disputes = own.map_or(record != 0, |record| !record.value.disputes.is_empty());
         let drain = own.and_then(|record| Some((record.created, record.value.drain.as_deref()?)));
         Self {
             node: node.clone(),
@@ -98,6 +112,7 @@ impl Found {
             vacated: drain.is_some_and(is_vacated),
             blocks: of_node().map(|(block, record)| (*block, record.modified)).collect(),
             mirror: mirror.entries.iter().map(|entry| (entry.key.clone(), entry.modified)).collect(),
+            disputes,
             alive: !alive.entries.is_empty(),
         }
     }
@@ -120,6 +135,9 @@ impl Found {
         }
         if self.alive {
             return Err(Refusal::Alive(node()));
+        }
+        if !machine_is_off && self.disputes {
+            return Err(Refusal::Disputes(node()));
         }
         if !machine_is_off && !self.vacated && !self.blocks.is_empty() {
             return Err(Refusal::MayRun { node: node(), blocks: self.blocks.len() });

@@ -272,6 +272,11 @@ fn a_dead_pod_whose_link_is_gone_gives_way_with_all_it_had_and_a_living_one_does
     let asked = with_ports(&room.dual(), json!([{"hostPort": 8080, "containerPort": 81}]));
     room.add("b", &asked).error(107);
     room.ip("node", &format!("link del {}", host_ifname(&dead)));
+    // As of a link that somebody has renamed for a moment: its routes stand.
+    let route = format!("{}/32 dev lo proto 117 metric 7777", address(&dead, false));
+    room.ip("node", &format!("route add {route}"));
+    room.add("b", &asked).error(107);
+    room.ip("node", &format!("route del {route}"));
     // Somebody works on him.
     let owner = twill_ipam::KeyHash::parse(host_ifname(&dead).strip_prefix("tw").unwrap()).unwrap();
     let working = twill_ipam::Liveness::try_acquire(room.run_dir().as_ref(), owner).unwrap().unwrap();

@@ -23,7 +23,7 @@ fn cluster(room: &Room) -> Store {
         pool("off", "10.44.0.0/16", Given::Nobody),
     ];
     let mut store = Store::open(&room.run_dir(), Role::Daemon).unwrap();
-    let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, pools, ..Node::default() };
+    let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, pools: Some(pools), ..Node::default() };
     store.set_node(&node).unwrap();
     store.put_block("10.42.7.0/26".parse().unwrap(), &"main".parse().unwrap(), BlockState::Open).unwrap();
     store
@@ -42,9 +42,15 @@ fn add(room: &Room, conf: &Value, daemon: impl FnOnce(&mut Store, Want)) -> room
         let want = store.wants(BootTime::now()).unwrap().remove(0);
         daemon(&mut store, want);
         let answer = adding.join().unwrap();
-        assert_eq!(store.wants(BootTime::now()).unwrap(), [], "it is taken back");
+        assert_eq!(wants(room), 0, "it is taken back");
         answer
     })
+}
+
+/// How many stand in the store, those that are refused or too old among them.
+fn wants(room: &Room) -> u32 {
+    let plain = rusqlite::Connection::open(room.run_dir().join("node.db")).unwrap();
+    plain.query_row("SELECT count(*) FROM want", [], |row| row.get(0)).unwrap()
 }
 
 fn open(store: &mut Store, block: &str, pool: &str) {
@@ -77,12 +83,15 @@ fn what_the_daemon_refuses_is_told_at_once_in_its_words() {
     let asked = json!({ "runtimeConfig": { "ips": ["10.42.9.9"] } });
     for (extra, code) in [(json!({ "pools": ["off"] }), 100), (asked, 103)] {
         let Some(room) = room() else { return };
-        let begin = Instant::now();
+        let mut refused = None;
         let answer = add(&room, &room.conf(extra), |store, want| {
-            store.refuse_want(want.key, "it is so because I say so").unwrap();
+            store.refuse_want(&want, "it is so because I say so").unwrap();
+            refused = Some(Instant::now());
         });
+        let took = refused.unwrap().elapsed();
         assert!(answer.error(code).contains("it is so because I say so"), "{}", answer.stdout);
-        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is waited for");
+        // An ADD that did not hear of it would wait for three seconds.
+        assert!(took < Duration::from_secs(2), "{took:?}");
         room.assert_empty();
     }
 }
@@ -100,13 +109,13 @@ fn an_address_of_which_the_daemon_says_nothing_is_to_be_tried_again() {
 fn without_a_daemon_nothing_is_wanted_of_it() {
     let Some(room) = room() else { return };
     room.pod("p1");
-    let mut store = cluster(&room);
+    cluster(&room);
     assert!(
         room.add("p1", &room.conf(json!({ "pools": ["other"] }))).error(11).contains("it has no block for this pod")
     );
     let asked = room.conf(json!({ "runtimeConfig": { "ips": ["10.42.9.9"] } }));
     assert!(room.add("p1", &asked).error(103).contains("in none of the ranges of this node"));
-    assert_eq!(store.wants(BootTime::now()).unwrap(), []);
+    assert_eq!(wants(&room), 0);
     room.assert_empty();
 }
 
@@ -115,12 +124,29 @@ fn a_daemon_that_tells_of_no_pools_is_not_asked_for_the_block_of_an_address() {
     let Some(room) = room() else { return };
     room.pod("p1");
     let mut store = cluster(&room);
-    let node = Node { pools: Vec::new(), ..store.node().unwrap().unwrap() };
+    let node = Node { pools: None, ..store.node().unwrap().unwrap() };
     store.set_node(&node).unwrap();
     let _bell = UnixDatagram::bind(room.run_dir().join("doorbell")).unwrap();
     let asked = room.conf(json!({ "runtimeConfig": { "ips": ["10.42.9.9"] } }));
     room.add("p1", &asked).error(103);
     room.assert_empty();
+}
+
+#[test]
+fn a_daemon_that_tells_of_no_pools_is_rung_and_finds_no_want() {
+    let Some(room) = room() else { return };
+    room.pod("p1");
+    let mut store = cluster(&room);
+    let node = Node { pools: None, ..store.node().unwrap().unwrap() };
+    store.set_node(&node).unwrap();
+    let bell = UnixDatagram::bind(room.run_dir().join("doorbell")).unwrap();
+    std::thread::scope(|scope| {
+        let adding = scope.spawn(|| room.add("p1", &room.conf(json!({ "pools": ["other"] }))));
+        bell.recv(&mut [0; 256]).unwrap();
+        assert_eq!(wants(&room), 0);
+        open(&mut store, "10.43.1.0/26", "other");
+        assert_eq!(address(&adding.join().unwrap().result(), false), "10.43.1.0");
+    });
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub use attachments::ValidAttachment;
 pub use capabilities::parse_address;
 pub use requested::{
     Bandwidth, Dns, GATEWAY_V4, GATEWAY_V6, InvalidMac, Mac, PortMapping, Protocol, Requested, Route, Shape, ask_for,
-    gateway,
+    everything, gateway,
 };
 
 use crate::section::{Dialect, Section, parse_json};

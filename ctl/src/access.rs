@@ -44,6 +44,18 @@ pub(crate) async fn census(store: &impl Store) -> Result<Census, Error> {
     Census::read(store).await.map_err(Error::Etcd)
 }
 
+/// Reads what nodes watch, and what one node says: of the others no more, since each may write as much as it likes.
+pub(crate) async fn census_of(store: &impl Store, node: &NodeName) -> Result<Census, Error> {
+    let mut census = watched(store).await?;
+    census.look_at(store, node).await.map_err(Error::Etcd)?;
+    Ok(census)
+}
+
+/// Reads what nodes watch: no mirrors.
+pub(crate) async fn watched(store: &impl Store) -> Result<Census, Error> {
+    Census::watched(store).await.map_err(Error::Etcd)
+}
+
 /// Whoever asks nodes, for so long each time.
 pub(crate) fn client(patience: Duration) -> Result<Client, Error> {
     let path = std::path::PathBuf::from("/proc/sys/kernel/random/uuid");

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod ipam;
 mod node;
+mod removal;
 mod status;
 
 use twill_conf::node::NodeLayer;

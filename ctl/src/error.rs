@@ -6,6 +6,7 @@ use twill_cluster::etcd::InvalidEndpoint;
 use twill_cluster::inquiry::client::Silence;
 use twill_cluster::reconfigure::Refusal;
 use twill_cluster::store::StoreError;
+use twill_conf::NodeName;
 
 use crate::report::Verdict;
 
@@ -36,23 +37,28 @@ pub(crate) enum Error {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
-    /// A node was asked, and did not do it.
-    #[error(
-        "node {node}: {cause}; nothing is known to have changed: look at twilld on {node}, and at etcd's roles if it \
-             never answers (docs/etcd.md)"
-    )]
-    NotAnswered { node: twill_conf::NodeName, cause: Silence },
+    /// A node was asked to drain, or to end that, and did not say that it does.
+    #[error("node {node}: {cause}; {remedy}", remedy = what_may_be(node, *on, cause))]
+    NotDrained { node: NodeName, on: bool, cause: Silence },
     /// A node is not deleted.
     #[error("nothing was deleted: {0}")]
     NotDeleted(twill_cluster::removal::Refusal),
     /// A node is not what it was when it was looked at.
     #[error(
-        "node {node} changed while it was being deleted; it may be coming back: look at 'twillctl status' and try again"
+        "node {node} changed while it was being deleted, so nothing was deleted; it may be coming back: look at 'twillctl \
+         status' and try again"
     )]
-    NodeChanged { node: twill_conf::NodeName },
+    NodeChanged { node: NodeName },
+    /// Only the first of several transactions are known to be done.
+    #[error(
+        "node {node}: its record and {blocks} of its blocks are deleted, and something may be left: {cause}; 'twillctl ipam \
+         check' shows what; if its machine is off, 'twillctl node delete {node} --machine-is-off' deletes the rest; if it \
+         runs, twilld on {node} registers it anew"
+    )]
+    PartlyDeleted { node: NodeName, blocks: usize, cause: String },
     /// The answer to a deletion was lost.
-    #[error("{0}; the node may or may not have been deleted: run the same command again")]
-    Unsure(StoreError),
+    #[error("node {node}: {cause}; it may or may not have been deleted: run the same command again")]
+    Unsure { node: NodeName, cause: StoreError },
     /// Somebody else wrote it in between.
     #[error(
         "somebody else changed the configuration at the same time (it was at revision {read}, now it is at {now}): nothing \
@@ -90,12 +96,13 @@ impl Error {
             | Self::NotFound(_)
             | Self::NotDeleted(_)
             | Self::NodeChanged { .. }
+            | Self::PartlyDeleted { .. }
             | Self::Conflict { .. }
             | Self::Busy => Verdict::Problems,
             Self::Usage(_)
             | Self::Unclear(_)
-            | Self::NotAnswered { .. }
-            | Self::Unsure(_)
+            | Self::NotDrained { .. }
+            | Self::Unsure { .. }
             | Self::Etcd(_)
             | Self::Endpoint(_)
             | Self::NodeStore { .. }
@@ -112,5 +119,23 @@ fn how_to_drain(refusal: &Refusal) -> &'static str {
              until 'twillctl ipam show' has no block of it"
         }
         _ => "",
+    }
+}
+
+/// What a node may be doing that did not say that it does what it was asked for. A request that is being done as the time
+/// ends is done all the same.
+fn what_may_be(node: &NodeName, drains: bool, silence: &Silence) -> String {
+    match silence {
+        Silence::Unsupported { .. } => format!("nothing was changed: update twilld on {node}"),
+        _ => {
+            let (may, remedy) = match drains {
+                true => ("be draining", "end that with --undo"),
+                false => ("serve new pods", "try again"),
+            };
+            format!(
+                "it may {may} already: look at 'twillctl node show {node}', or {remedy}; if it never answers, look at twilld on \
+                 {node}, and at etcd's roles (docs/etcd.md)"
+            )
+        }
     }
 }

@@ -148,7 +148,10 @@ fn the_status_shows_nodes_pools_and_problems() {
 
     populate(&etcd);
     let good = etcd.run(&["status"]).ends_with(0);
-    assert!(good.stdout.contains("\nn1    yes    192.0.2.1  -       02:00:00:00:00:01  1       0.1.0\n"), "{good:?}");
+    assert!(
+        good.stdout.contains("\nn1    yes    no        192.0.2.1  -       02:00:00:00:00:01  1       0.1.0\n"),
+        "{good:?}"
+    );
     assert!(good.stdout.contains("\ndefault  10.42.0.0/16  /26    2 of 1024  2      yes\n"), "{good:?}");
     assert!(good.stdout.ends_with("\nno problems\n"), "{good:?}");
 
@@ -250,8 +253,16 @@ fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
     let unknown = etcd.run(&["node", "show", "n9"]).ends_with(1).stderr;
     assert!(unknown.contains("there is no node n9: 'twillctl node list' shows"), "{unknown}");
     etcd.run(&["node", "drain", "n9"]).ends_with(1);
+    etcd.put(&[("nodes/n8", "rubbish")]);
+    let unreadable = etcd.run(&["node", "show", "n8"]).ends_with(1).stderr;
+    assert!(unreadable.contains(&format!("{PREFIX}nodes/n8 cannot be read: expected value")), "{unreadable}");
     let silent = etcd.run(&["node", "drain", "n1", "--timeout", "1"]).ends_with(2).stderr;
-    assert!(silent.contains("node n1: no answer within 1 s; nothing is known to have changed"), "{silent}");
+    assert!(silent.contains("node n1: no answer within 1 s; it may be draining already: look at"), "{silent}");
+    let silent = etcd.run(&["node", "drain", "n1", "--undo", "--timeout", "1"]).ends_with(2).stderr;
+    assert!(
+        silent.contains("it may serve new pods already: look at 'twillctl node show n1', or try again"),
+        "{silent}"
+    );
 }
 
 #[test]

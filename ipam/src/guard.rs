@@ -1,8 +1,10 @@
 //! The rules that keep addresses unique, by name, so that a test can take one out and see that it is missed.
 //!
-//! In a program every guard stands: [`stands`] is `true`, and the compiler leaves nothing of it. With the feature `model`,
-//! which only tests ask for, a thread may take one out. The model tests of the block protocol (`cluster/src/model`) and of
-//! attachments (`attach/tests/model`) do so with each, and fail if no history finds it missing.
+//! In the programs that are shipped, and in those of the lab, every guard stands: [`stands`] is `true`, and the compiler leaves
+//! nothing of it. They are built without the feature `model` (`tests/tests/structure.rs` holds that, and the crate does not
+//! compile with it but in debug builds). With it, for which only tests ask, a thread may take one out; a build of the whole
+//! workspace's tests has it in every crate, and takes none out by itself. The model tests of the block protocol
+//! (`cluster/src/model`) and of attachments (`attach/tests/model`) do so with each, and fail if no history finds it missing.
 
 /// Makes the type, and the list of all its values.
 macro_rules! guards {
@@ -39,6 +41,10 @@ guards! {
     NonceBeforeReopen,
     /// The deletion of a node compares the revisions of its blocks.
     RevisionsInDelete,
+    /// A mirror proves a node empty only if it was taken during the drain that the node's record names.
+    DrainWord,
+    /// A drain holds until the run that ends it has written a record without it.
+    DrainUntilWritten,
     /// A node whose record somebody else wrote stops.
     OwnRecordCompare,
     /// A record of another machine is not taken over.
@@ -63,7 +69,8 @@ guards! {
     TwoObservations,
     /// A GC leaves rows that are younger than itself.
     GcAge,
-    /// The kernel refuses a second route to an address.
+    /// The kernel refuses a second route to an address. A switch of the model's kernel: in the product `linux/src/table/route.rs`
+    /// makes routes exclusively, and the kernel itself refuses.
     ExclusiveRoute,
     /// A rebuilt store knows the tunnel's address.
     TunnelInRebuild,

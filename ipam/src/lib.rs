@@ -26,7 +26,7 @@ pub mod want;
 
 #[cfg(all(feature = "model", not(debug_assertions)))]
 compile_error!(
-    "the feature `model` takes the guards of addresses out: it is for tests, and no program is built with it"
+    "the feature `model` takes the guards of addresses out: it is for tests, and what is shipped is built without it"
 );
 
 pub use alias::Alias;

@@ -55,11 +55,12 @@ pub struct Store {
 /// Who opens the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A plugin process: reads and writes what is there, makes the file where it is missing, never upgrades it.
+    /// A plugin process: reads and writes what is there, makes the file where it is missing. Opening upgrades nothing; one
+    /// write does, where it must ([`Store::reserve_with`]).
     Plugin,
     /// A DEL, or the record of what failed: reads and writes what is there, and makes nothing.
     Guest,
-    /// The daemon, which alone upgrades the schema.
+    /// The daemon, which upgrades the schema when it opens the file.
     Daemon,
     /// `twillctl`: reads only, makes nothing.
     Reader,
@@ -175,14 +176,10 @@ impl Store {
         let cooling = self.cooling;
         self.read("looking for addresses", |tx| outlook::outlook(tx, subnets, pools, now, cooling))
     }
-    /// Leaves what an ADD wants of the daemon, in the place of what the attachment wanted before. The file is upgraded, if
-    /// need be, as by [`reserve_with`](Self::reserve_with).
+    /// Leaves what an ADD wants of the daemon, in the place of what the attachment wanted before. Only where the daemon tells
+    /// of pools ([`Node::pools`]): one that does not knows no wants, and its file may have no place for them.
     pub fn leave_want(&mut self, want: &Want) -> Result<(), Error> {
-        let schema = self.schema;
-        self.write("leaving a want", |tx| {
-            schema.upgrade(tx, schema::version(tx)?)?;
-            wants::leave(tx, want)
-        })
+        self.write("leaving a want", |tx| wants::leave(tx, want))
     }
     /// Why the daemon will not do what an attachment wants, if it said so. Only after [`leave_want`](Self::leave_want).
     pub fn want_refusal(&self, key: KeyHash) -> Result<Option<String>, Error> {
@@ -218,9 +215,10 @@ impl Store {
         }
         wants::waiting(&self.conn, now)
     }
-    /// Tells an ADD that waits why its want is not done. Nothing happens where it does not wait any more.
-    pub fn refuse_want(&mut self, key: KeyHash, why: &str) -> Result<(), Error> {
-        self.write("refusing a want", |tx| wants::refuse(tx, key, why))
+    /// Tells an ADD that waits why its want is not done. Nothing happens where it does not wait any more, or wants something
+    /// else by now.
+    pub fn refuse_want(&mut self, want: &Want, why: &str) -> Result<(), Error> {
+        self.write("refusing a want", |tx| wants::refuse(tx, want, why))
     }
     /// All blocks with their use, IPv4 first, in order of address.
     pub fn blocks(&self, now: BootTime) -> Result<Vec<BlockUse>, Error> {
@@ -321,7 +319,8 @@ impl Store {
         self.write("bringing back a block", |tx| blocks::bring_back(tx, block, pool))
     }
     /// Takes over an attachment that was seen in the kernel and has no row, under its lock: what [`rebuild`](Self::rebuild)
-    /// does for all. `false`, and nothing is changed, where it has a row, or somebody else has one of the addresses.
+    /// does for all. `false`, and no row is changed, where it has one, or somebody else has one of the addresses. The schema is
+    /// upgraded in any case, if need be.
     pub fn adopt(&mut self, seen: &Observed, held: &Liveness, now: BootTime) -> Result<bool, Error> {
         let (hash, schema) = (held.key(), self.schema);
         self.write("taking over an attachment", |tx| {

@@ -1,8 +1,8 @@
 //! By what a model test holds the store and its locks, like a puppet: it learns of each transaction before and after it,
 //! may refuse it as a full file system does, and says what time it is and how it passes while somebody waits for a lock.
 //!
-//! With the feature `model`, which only tests ask for, a thread may have a `Puppeteer`. In a program there is none of
-//! this: every function here is empty there.
+//! With the feature `model`, for which only tests ask, a thread may have a `Puppeteer`. Without it, as the programs are built
+//! that are shipped and those of the lab ([`guard`](crate::guard)), there is none of this: every function here is empty there.
 
 #[cfg(feature = "model")]
 pub use held::{Puppeteer, Transaction, hold};

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{at, attach, block, delete, ip, key, node, reserve, store_with};
-use twill_ipam::store::{BlockState, Node, Observed, Occupant, Occupied};
+use twill_ipam::store::{Node, Observed, Occupant, Occupied};
 use twill_ipam::{Error, Liveness, State};
 
 #[test]
@@ -98,5 +98,4 @@ fn a_pod_whose_address_is_anothers_or_who_was_not_seen_is_not_taken_over() {
     assert!(!store.adopt(&Observed { attachments: twice, ..Observed::default() }, &held, at(2)).unwrap());
     assert!(!store.adopt(&Observed::default(), &held, at(2)).unwrap());
     assert_eq!(store.attachments().unwrap().len(), 1);
-    store.put_block(block("10.0.0.0/28"), &"default".parse().unwrap(), BlockState::Open).unwrap();
 }

@@ -26,7 +26,7 @@ fn pool(name: &str, cidr: &str, given: Given, reserved: &[&str]) -> NodePool {
 fn tell(store: &mut Store, pools: Vec<NodePool>) {
     let has = |family| pools.iter().any(|pool| pool.family == family && pool.given == Given::Default);
     let (ipv4, ipv6) = (has(twill_ipam::Family::V4), has(twill_ipam::Family::V6));
-    store.set_node(&Node { pools, ..node(ipv4, ipv6) }).unwrap();
+    store.set_node(&Node { pools: Some(pools), ..node(ipv4, ipv6) }).unwrap();
 }
 
 fn open(store: &mut Store, text: &str, pool: &str) {
@@ -155,9 +155,33 @@ fn what_the_daemon_tells_of_its_node_reads_back() {
         vec![pool("a", "10.42.0.0/24", Given::Default, &["10.42.0.9"]), pool("b", "fd42::/64", Given::Nobody, &[])],
     );
     let told = store.node().unwrap().unwrap();
-    assert_eq!((told.pools.len(), told.ipv4, told.ipv6), (2, true, false));
+    assert_eq!((told.pools.as_ref().map(Vec::len), told.ipv4, told.ipv6), (Some(2), true, false));
     store.set_node(&told).unwrap();
     assert_eq!(store.node().unwrap(), Some(told));
+}
+
+#[test]
+fn of_pools_that_cannot_be_read_nothing_is_given_also_where_there_are_no_others() {
+    let (dir, mut store) = store_with(&[]);
+    tell(&mut store, vec![pool("a", "10.42.0.0/24", Given::Default, &[])]);
+    open(&mut store, "10.42.0.0/30", "a");
+    let plain = rusqlite::Connection::open(dir.path().join("node.db")).unwrap();
+    // Of a kind, and with a range, that only a newer daemon knows.
+    let newer = [r#""given": "sometimes", "reserved": []"#, r#""given": "default", "reserved": ["every other"]"#];
+    let rows = newer.map(|rest| format!(r#"[{{"name": "a", "family": 4, {rest}}}]"#));
+    for row in rows.iter().map(String::as_str).chain(["[]"]) {
+        plain.execute("UPDATE node SET pools = ?1", [row]).unwrap();
+        assert_eq!(store.node().unwrap().unwrap().pools, Some(Vec::new()), "{row}");
+        for pools in [&[][..], &["a"]] {
+            let refused = reserve_of(&mut store, "c", pools).unwrap_err();
+            assert!(matches!(refused, Error::NoFreeAddress { total: 0, .. }), "{row}: {refused}");
+            assert_eq!((outlook(&store, pools)[0].total, outlook(&store, pools)[0].free), (0, 0), "{row}");
+        }
+        ask(&mut store, "c", &[ip("10.42.0.1")], at(0)).unwrap_err();
+    }
+    plain.execute("UPDATE node SET pools = NULL", []).unwrap();
+    assert_eq!(store.node().unwrap().unwrap().pools, None);
+    reserve(&mut store, "c", at(0)).unwrap();
 }
 
 #[test]
@@ -171,13 +195,26 @@ fn a_want_waits_until_it_is_taken_back_refused_or_too_old() {
     assert_eq!(store.wants(at(3)).unwrap(), [asked, want("b", at(2)), want("c", at(3))], "an attachment has one");
     store.take_want_back(key("a").hash()).unwrap();
     assert_eq!(store.want_refusal(key("b").hash()).unwrap(), None);
-    store.refuse_want(key("b").hash(), "for a reason").unwrap();
-    store.refuse_want(key("a").hash(), "too late").unwrap();
+    store.refuse_want(&want("b", at(2)), "for a reason").unwrap();
+    store.refuse_want(&want("a", at(0)), "too late").unwrap();
     assert_eq!(store.want_refusal(key("b").hash()).unwrap().as_deref(), Some("for a reason"));
     assert_eq!(store.want_refusal(key("a").hash()).unwrap(), None);
     assert_eq!(store.wants(at(12)).unwrap(), [want("c", at(3))]);
     assert_eq!(store.want_refusal(key("b").hash()).unwrap(), None, "it was forgotten");
     assert_eq!(store.wants(at(13)).unwrap(), []);
+}
+
+#[test]
+fn a_refusal_is_of_the_want_that_was_judged_and_of_none_that_came_after_it() {
+    let (_dir, mut store) = store_with(&[]);
+    let want = |seconds| Want { key: key("a").hash(), pools: Vec::new(), address: None, at: at(seconds) };
+    store.leave_want(&want(0)).unwrap();
+    store.leave_want(&want(1)).unwrap();
+    store.refuse_want(&want(0), "for a reason").unwrap();
+    assert_eq!(store.want_refusal(key("a").hash()).unwrap(), None);
+    assert_eq!(store.wants(at(1)).unwrap(), [want(1)]);
+    store.refuse_want(&want(1), "for a reason").unwrap();
+    assert_eq!(store.want_refusal(key("a").hash()).unwrap().as_deref(), Some("for a reason"));
 }
 
 /// As the version before made it.
@@ -186,7 +223,7 @@ fn before() -> Environment {
 }
 
 #[test]
-fn a_file_of_the_version_before_serves_and_a_want_brings_it_up_to_date() {
+fn a_file_of_the_version_before_serves_and_has_no_place_for_a_want_until_the_daemon_opens_it() {
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open_in(dir.path(), Role::Daemon, &before()).unwrap());
     let plain = rusqlite::Connection::open(dir.path().join("node.db")).unwrap();
@@ -198,8 +235,10 @@ fn a_file_of_the_version_before_serves_and_a_want_brings_it_up_to_date() {
     reserve(&mut store, "a", at(0)).unwrap();
     reserve_of(&mut store, "b", &["a"]).unwrap();
     let want = Want { key: key("c").hash(), pools: Vec::new(), address: None, at: at(0) };
+    store.leave_want(&want).unwrap_err();
+    let mut daemon = Store::open(dir.path(), Role::Daemon).unwrap();
     store.leave_want(&want).unwrap();
-    assert_eq!(Store::open(dir.path(), Role::Daemon).unwrap().wants(at(1)).unwrap(), [want]);
+    assert_eq!(daemon.wants(at(1)).unwrap(), [want]);
 }
 
 #[test]
@@ -219,7 +258,7 @@ fn a_plugin_of_the_version_before_goes_on_and_a_daemon_of_it_leaves_what_is_newe
         .unwrap();
     drop(plain);
     let told = store.node().unwrap().unwrap();
-    assert_eq!((told.mtu, told.pools.len()), (1400, 0), "an older daemon tells of no pools");
+    assert_eq!((told.mtu, told.pools), (1400, None), "an older daemon tells of no pools");
     assert_eq!(ip_of(&reserve(&mut store, "a", at(0)).unwrap()), ip("10.43.0.0"), "by the blocks alone");
 }
 

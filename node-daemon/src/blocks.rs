@@ -121,6 +121,9 @@ impl Blocks {
             }
             let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
             for input in self.look(picture.as_ref(), underlay.as_ref()).await {
+                if let Input::Wants(wants) = &input {
+                    self.wants.clone_from(wants);
+                }
                 let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }
@@ -178,8 +181,10 @@ impl Blocks {
                     self.teller.store(moved.map(drop));
                 }
                 Output::Refuse { key, why } => {
+                    // The one that was judged: the same ADD may have left another in its place since.
+                    let Some(want) = self.wants.iter().find(|want| want.key == key).cloned() else { continue };
                     let why = why.to_string();
-                    let done = self.store.run(move |store| store.refuse_want(key, &why)).await;
+                    let done = self.store.run(move |store| store.refuse_want(&want, &why)).await;
                     self.teller.store(done);
                 }
                 Output::GaveBack { block } => {
@@ -240,7 +245,6 @@ impl Blocks {
             news.push(Input::Local(local));
         }
         if wants != self.wants {
-            self.wants.clone_from(&wants);
             news.push(Input::Wants(wants));
         }
         if let Some(underlay) = underlay {
@@ -271,7 +275,7 @@ impl Blocks {
             ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),
             drain: None,
-            pools,
+            pools: Some(pools),
         };
         // Before etcd has told anything in this run, what the store knows goes on; a new store knows nothing.
         let drain = self.keeper.drain().map(|drain| drain.map(str::to_owned));

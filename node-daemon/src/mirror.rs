@@ -91,7 +91,7 @@ pub async fn finish<S: Store>(mirror: &mut Mirror, etcd: &S, store: &NodeStore) 
     let now = BootTime::now();
     let write = async {
         let Ok(inventory) = store.run(move |store| store.inventory(now)).await else { return };
-        let mut next = mirror.hurry().then(|| Input::Contents(contents(&inventory)));
+        let mut next = mirror.hurry(now).then(|| Input::Contents(contents(&inventory)));
         while let Some(input) = next.take() {
             let outputs = mirror.step(input, now);
             let order = outputs

@@ -41,7 +41,7 @@ fn lies(lab: &Lab) -> Result<Vec<Lie>> {
         std::net::IpAddr::V6(_) => unreachable!("an IPv4 block was looked for"),
     };
     Ok(vec![
-        lie("nodes/broken", "{", &["node broken", "EOF", "delete its key nodes/broken"]),
+        lie("nodes/broken", "{", &["node broken", "EOF", "twillctl node delete broken"]),
         lie("nodes/NOT A NAME", "{}", &["nodes/NOT A NAME", "find out who wrote this key, and delete it"]),
         lie("nodes/empty", "", &["node empty"]),
         lie("nodes/list", "[1, 2]", &["node list"]),

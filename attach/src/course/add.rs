@@ -15,7 +15,7 @@ use twill_ipam::{Attachment, AttachmentId, BootTime, Extras, KeyHash, Liveness, 
 use twill_linux::{IfName, MacAddr};
 
 use super::{rebuild, take_out};
-use crate::error::Error;
+use crate::error::{Error, RESERVE, ROUTES};
 use crate::kernel::{Beyond, Builder, Kernel, Remains};
 use crate::limit;
 use crate::plan::{HOST_MAC, Plan};
@@ -28,8 +28,6 @@ const TRIES: usize = 3;
 /// How often a link that does not run yet is looked at: a fraction of what the kernel takes.
 const POLL: Duration = Duration::from_micros(100);
 
-pub(super) const RESERVE: &str = "reserving an address";
-const LEAD: &str = "leading the node to the pod";
 const SETTLE: &str = "waiting for the veth to carry packets";
 const CONFIRM: &str = "confirming the attachment";
 const UNDO: &str = "undoing the ADD";
@@ -189,7 +187,7 @@ impl<B: Builder> Add<'_, B> {
     fn refused(&self, error: Error) -> Error {
         match error {
             Error::AddressTaken { address, .. } if self.wanted.reservation.requested.contains(&address) => {
-                Error::store(LEAD)(twill_ipam::Error::Requested { address, why: Unavailable::Led })
+                Error::store(ROUTES)(twill_ipam::Error::Requested { address, why: Unavailable::Led })
             }
             error => error,
         }
@@ -215,7 +213,8 @@ impl<B: Builder> Add<'_, B> {
         }
     }
 
-    fn in_time(&mut self, step: &'static str) -> Result<(), Error> {
+    /// Whether the ADD may go on.
+    pub(super) fn in_time(&mut self, step: &'static str) -> Result<(), Error> {
         if self.builder.kernel().now() < self.deadline { Ok(()) } else { Err(Error::TooLate(step)) }
     }
 

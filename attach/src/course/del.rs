@@ -75,19 +75,51 @@ fn is_whole(store: Option<&Store>) -> bool {
     store.is_some_and(|store| matches!(store.needs_rebuild(), Ok(false)))
 }
 
-/// Waits for whoever works on the attachment, and keeps others out. Where no lock can be had
-/// at all (no run directory, or a read-only one), no ADD can have one either.
+/// Waits for whoever works on the attachment, and keeps others out. `None` where nobody can have a lock.
 fn lock(run_dir: &Path, hash: KeyHash) -> Result<Option<Liveness>, Error> {
-    if !run_dir.exists() {
+    if matches!(run_dir.try_exists(), Ok(false)) {
         return Ok(None);
     }
     match Liveness::acquire(run_dir, hash, PATIENCE) {
-        Err(error @ twill_ipam::Error::Busy) => Err(Error::store("waiting for another call on this attachment")(error)),
-        lock => Ok(lock.ok()),
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if keeps_out_everybody(&error) => Ok(None),
+        Err(error) => Err(Error::store("waiting for another call on this attachment")(error)),
     }
+}
+
+/// Whether an ADD cannot have its lock either: the run directory is no place for one. What else fails (no descriptor, no memory,
+/// no lock of the kernel's to be had) fails for this process, and an ADD may be under way.
+fn keeps_out_everybody(error: &twill_ipam::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    let twill_ipam::Error::Io { cause, .. } = error else { return false };
+    matches!(cause.kind(), NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem | StorageFull)
 }
 
 /// A failure of the store: the row is left to the sweep, which asks the kernel.
 fn ignore<T, E>(outcome: Result<T, E>) {
     drop(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_del_goes_on_without_a_lock_only_where_nobody_can_have_one() {
+        let keeps_out = |errno: Errno| {
+            let (what, path, cause) = ("opening", "ops.lock".into(), io::Error::from(errno));
+            keeps_out_everybody(&twill_ipam::Error::Io { what, path, cause })
+        };
+        for errno in [Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES, Errno::EROFS, Errno::ENOSPC] {
+            assert!(keeps_out(errno), "{errno}");
+        }
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOLCK, Errno::EIO] {
+            assert!(!keeps_out(errno), "{errno}");
+        }
+        assert!(!keeps_out_everybody(&twill_ipam::Error::Busy));
+    }
 }

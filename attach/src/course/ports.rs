@@ -10,15 +10,14 @@ use twill_linux::ports::Port;
 
 use super::add::Add;
 use super::take_out;
-use crate::error::Error;
+use crate::error::{Error, PUBLISH};
 use crate::kernel::{Builder, Kernel, Remains};
 use crate::ports::of;
 
-/// How long somebody who works on the owner of a port that is taken is waited for.
+/// How long somebody who works on the owner of a port that is taken is waited for, if the ADD itself may live so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const FREE: &str = "freeing a dead pod's ports of the node";
-const PUBLISH: &str = "publishing ports of the node";
 
 impl<B: Builder> Add<'_, B> {
     /// Publishes the ports of `row`.
@@ -42,10 +41,11 @@ impl<B: Builder> Add<'_, B> {
     fn evict(&mut self, port: &Port) -> Result<(), Error> {
         let taken = |holder| Error::PortTaken { port: format!("{}/{}", port.host_port, port.protocol), holder };
         let Some(owner) = KeyHash::parse(&port.owner) else { return Err(taken(port.owner.clone())) };
+        self.in_time(PUBLISH)?;
         let mut _lock = None;
         if owner != self.wanted.hash {
             // Whoever works on him may be about to end: a DEL, the daemon's repair.
-            _lock = match Liveness::acquire(self.wanted.run_dir, owner, PATIENCE) {
+            _lock = match Liveness::acquire(self.wanted.run_dir, owner, self.patience()) {
                 Err(twill_ipam::Error::Busy) => None,
                 lock => Some(lock.map_err(Error::store(PUBLISH))?),
             };
@@ -59,8 +59,15 @@ impl<B: Builder> Add<'_, B> {
         self.builder.withdraw(owner).map_err(Error::kernel(PUBLISH))
     }
 
+    fn patience(&mut self) -> Duration {
+        PATIENCE.min(self.deadline.since(self.builder.kernel().now()))
+    }
+
     /// Frees the dead pods whose rows have a port that is wanted: their links are gone, and nobody works on them. Whether
     /// there was one.
+    ///
+    /// The sweep looks twice, since somebody may have renamed a link for a moment. Here one look is enough: with a link that is
+    /// gone its routes are, and with one that was renamed they are not.
     pub(super) fn free_dead(&mut self) -> Result<bool, Error> {
         let wanted = self.wanted;
         let in_the_way = |row: &Attachment| {
@@ -69,7 +76,8 @@ impl<B: Builder> Add<'_, B> {
         };
         let mut freed = false;
         for row in self.store.attachments().map_err(Error::store(FREE))?.into_iter().filter(in_the_way) {
-            let _lock = match Liveness::acquire(wanted.run_dir, row.hash, PATIENCE) {
+            self.in_time(FREE)?;
+            let _lock = match Liveness::acquire(wanted.run_dir, row.hash, self.patience()) {
                 Err(twill_ipam::Error::Busy) => continue,
                 lock => lock.map_err(Error::store(FREE))?,
             };
@@ -80,7 +88,10 @@ impl<B: Builder> Add<'_, B> {
                 continue;
             };
             let kernel = self.builder.kernel();
-            if kernel.stands(row.hash, Proof::Name).map_err(Error::kernel(FREE))? {
+            let addresses: Vec<_> = row.addresses.iter().map(|(ip, _)| *ip).collect();
+            if kernel.stands(row.hash, Proof::Name).map_err(Error::kernel(FREE))?
+                || kernel.leads_to_any(&addresses).map_err(Error::kernel(FREE))?
+            {
                 continue;
             }
             take_out(kernel, &Remains::of(&row)).map_err(Error::kernel(FREE))?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use twill_ipam::alias::Proof;
 use twill_ipam::{Attachment, BootTime, Error as Ipam, State};
 
-use super::add::{Add, RESERVE};
+use super::add::Add;
 use super::take_out;
 use super::waiting::Waiting;
-use crate::error::Error;
+use crate::error::{Error, MORE_SUBNETS, RESERVE};
 use crate::kernel::{Builder, Kernel, Remains};
 
 /// How often it looks meanwhile: a claim takes a few milliseconds.
@@ -36,10 +36,9 @@ impl<B: Builder> Add<'_, B> {
                     }
                 }
                 Err(error @ Ipam::NoFreeAddress { family, .. }) if wanted.is_standalone() => {
-                    let remedy = "add a prefix to \"subnets\", or remove pods";
                     return Err(match self.is_cooling(family, now)? {
                         true => Error::store(RESERVE)(error),
-                        false => Error::Exhausted { source: error, remedy },
+                        false => Error::Exhausted { source: error, remedy: MORE_SUBNETS },
                     });
                 }
                 Err(error @ Ipam::Requested { .. }) if wanted.is_standalone() => {

@@ -1,15 +1,16 @@
 //! Waiting for the daemon, where the node's own blocks have no address for an ADD.
 //!
 //! The ADD leaves in the store what it wants, rings, and tries again every few milliseconds. The daemon claims a block, or
-//! writes down why it will not. Where nobody hears the ring nobody is waited for.
+//! writes down why it will not. One of a version that knows no wants gets the ring alone, and goes by the use of its blocks.
+//! Where nobody hears the ring nobody is waited for.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use twill_ipam::{BootTime, Error as Ipam, Store, Unavailable, Want};
 
-use super::add::{RESERVE, Wanted};
-use crate::error::Error;
+use super::add::Wanted;
+use crate::error::{Error, RESERVE};
 
 /// How long an ADD waits for the daemon to claim a block.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -33,8 +34,8 @@ enum Wish {
 pub(super) struct Waiting {
     until: Option<BootTime>,
     wish: Option<Wish>,
-    /// A want of this ADD stands in the store.
-    left: bool,
+    /// What was left in the store.
+    left: Option<Wish>,
 }
 
 impl Waiting {
@@ -53,21 +54,22 @@ impl Waiting {
             }
             Ipam::NotRebuilt => Wish::Look,
             Ipam::NoFreeAddress { .. } | Ipam::NotReady | Ipam::NoPool(_) => Wish::Block,
-            // A daemon of an older version tells of no pools, and knows no wants.
+            // Only a claim can help, and a daemon of an older version is not asked for it.
             Ipam::Requested { address, why: Unavailable::Elsewhere(_) } if tells_of_pools(store)? => {
                 Wish::BlockOf(*address)
             }
             _ => return Err(Error::store(RESERVE)(error)),
         };
-        if self.wish != Some(wish) {
-            self.wish = Some(wish);
-            self.leave(wish, wanted, store, now)?;
-            if !(wanted.ring)() {
-                return Err(Error::store(RESERVE)(error));
-            }
+        // A daemon that has just started may tell of pools only later.
+        let left = self.left != Some(wish) && self.leave(wish, wanted, store, now)?;
+        if (self.wish.replace(wish) != Some(wish) || left) && !(wanted.ring)() {
+            return Err(Error::store(RESERVE)(error));
         }
         let until = *self.until.get_or_insert_with(|| deadline.min(BootTime(now.0 + PATIENCE)));
-        let why = if self.left { store.want_refusal(wanted.hash).map_err(Error::store(RESERVE))? } else { None };
+        let why = match self.left {
+            Some(left) if left == wish => store.want_refusal(wanted.hash).map_err(Error::store(RESERVE))?,
+            Some(_) | None => None,
+        };
         let refused = |why: Unavailable| match wish {
             Wish::BlockOf(address) => Some(Ipam::Requested { address, why }),
             Wish::Block | Wish::Look => None,
@@ -82,28 +84,31 @@ impl Waiting {
         Ok(())
     }
 
-    fn leave(&mut self, wish: Wish, wanted: &Wanted<'_>, store: &mut Store, now: BootTime) -> Result<(), Error> {
+    /// Leaves the want, where the daemon knows of wants. Whether it did.
+    fn leave(&mut self, wish: Wish, wanted: &Wanted<'_>, store: &mut Store, now: BootTime) -> Result<bool, Error> {
         let address = match wish {
-            Wish::Look => return Ok(()),
+            Wish::Look => return Ok(false),
+            Wish::Block if !tells_of_pools(store)? => return Ok(false),
             Wish::Block => None,
             Wish::BlockOf(address) => Some(address),
         };
         let want = Want { key: wanted.hash, pools: wanted.reservation.pools.to_vec(), address, at: now };
         store.leave_want(&want).map_err(Error::store(RESERVE))?;
-        self.left = true;
-        Ok(())
+        self.left = Some(wish);
+        Ok(true)
     }
 
     /// The waiting is over, well or not.
     pub(super) fn end(&self, wanted: &Wanted<'_>, store: &mut Store) {
-        if self.left {
+        if self.left.is_some() {
             // The daemon forgets one that stays after ten seconds.
             drop(store.take_want_back(wanted.hash));
         }
     }
 }
 
+/// Whether the daemon, if there is one, is of a version that tells of pools and knows wants.
 fn tells_of_pools(store: &Store) -> Result<bool, Error> {
     let node = store.node().map_err(Error::store(RESERVE))?;
-    Ok(node.is_some_and(|node| !node.pools.is_empty()))
+    Ok(node.is_some_and(|node| node.pools.is_some()))
 }

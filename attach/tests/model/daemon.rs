@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use twill_attach::Kernel as _;
 use twill_attach::course::{Rows, rebuild};
+use twill_conf::PoolName;
+use twill_conf::cluster::{Given, Pool};
 use twill_ipam::store::{BlockState, BlockUse, Node};
-use twill_ipam::{Block, Error, Store};
+use twill_ipam::{Block, Error, NodePool, Store};
 
 use crate::hands::Hands;
 
@@ -49,8 +51,10 @@ impl Shared {
     /// claimed or not, forgets what it does not, and takes the tunnel's address.
     pub(crate) fn look(&mut self, owns: &[(Block, bool)]) -> Result<(), Error> {
         let now = self.hands.now();
-        let pool = POOL.parse().unwrap();
-        let node = Node { name: "n1".into(), mtu: 1450, ipv4: true, ipv6: false, ..Node::default() };
+        let pool: PoolName = POOL.parse().unwrap();
+        let told = NodePool::new(&Pool::new(pool.clone(), "10.42.0.0/16".parse().unwrap(), 30), Given::Default);
+        let (name, pools) = ("n1".into(), Some(vec![told]));
+        let node = Node { name, mtu: 1450, ipv4: true, ipv6: false, pools, ..Node::default() };
         if self.with(|store| store.node())?.as_ref() != Some(&node) {
             self.with(|store| store.set_node(&node))?;
         }

@@ -106,6 +106,10 @@ impl Kernel for Hands {
         Ok(all.into_iter().filter(|hash| board.sees(*hash, sweep)).collect())
     }
 
+    fn leads_to_any(&mut self, addresses: &[IpAddr]) -> Result<bool, twill_linux::Error> {
+        Ok(self.look().routes.iter().any(|(ip, _)| addresses.contains(ip)))
+    }
+
     fn owners(&mut self) -> Result<BTreeSet<KeyHash>, twill_linux::Error> {
         Ok(self.look().ifbs.clone())
     }

@@ -6,7 +6,38 @@ use twill_testkit::histories::Model;
 use crate::action::{Action, history};
 use crate::play;
 
-const MODEL: Model<Action> = Model { history, play, imports: &["crate::action::Action::*", "crate::board::Kind"] };
+const MODEL: Model<Action> =
+    Model { history, play, imports: &["crate::action::Action::*", "crate::board::Kind"], words: &WORDS };
+
+/// All that can happen.
+const WORDS: [&str; 26] = [
+    "ADD",
+    "DEL",
+    "GC",
+    "daemon's look",
+    "sweep",
+    "claim",
+    "go",
+    "finish",
+    "wait",
+    "kill daemon",
+    "room again",
+    "fault: ADD killed",
+    "fault: DEL killed",
+    "fault: GC killed",
+    "fault: daemon killed at a look",
+    "fault: daemon killed in a sweep",
+    "fault: link removed by somebody",
+    "fault: link renamed for a moment",
+    "fault: link renamed for good",
+    "fault: namespace gone without a DEL",
+    "fault: no room",
+    "fault: reboot",
+    "fault: refused by the kernel",
+    "fault: run directory deleted",
+    "fault: somebody's route",
+    "fault: store deleted",
+];
 
 /// So many in CI.
 const HISTORIES: u64 = 2_400;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 use twill_conf::NodeName;
 
-use super::{AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord, answer_key, request_key};
+use super::{AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord, answer_key, answers_of, request_key};
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Op, Txn};
 use crate::view::{Change, Entry};
@@ -19,6 +19,10 @@ const AT_ONCE: usize = 128;
 const IN_ONE: usize = 100;
 /// A request stands for so long after the time that is waited for.
 const LINGERS: Duration = Duration::from_secs(10);
+/// A node is asked for no more pages. 65,536 addresses, a node's largest block, are about a hundred.
+const MOST_PAGES: usize = 512;
+/// After so many failures in a row etcd is away: every further try would cost its deadline, too.
+const OUTAGE: usize = 2;
 
 /// Whoever asks.
 #[derive(Debug, Clone)]
@@ -53,6 +57,9 @@ pub enum Silence {
     /// The node could not do it.
     #[error("it could not: {0}")]
     Failed(String),
+    /// etcd failed: it is not known whether the question has reached the node.
+    #[error("it could not be asked: {0}")]
+    Unasked(String),
 }
 
 /// What became of requests, a node each.
@@ -64,14 +71,15 @@ impl Client {
         Self { word, from, patience, rounds: 0 }
     }
 
-    /// What is in use on these nodes, all pages.
-    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: &[NodeName]) -> Result<Answers<Page>, StoreError> {
+    /// What is in use on these nodes, all pages. They are asked in this order, [`AT_ONCE`] at a time: those of which no answer
+    /// is expected come best last, so that few others wait with them.
+    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: &[NodeName]) -> Answers<Page> {
         let mut found: Answers<Page> = BTreeMap::new();
         let mut asks: Vec<(NodeName, Ask)> =
             nodes.iter().map(|node| (node.clone(), Ask::Addresses { after: None })).collect();
-        while !asks.is_empty() {
+        for _ in 0..MOST_PAGES {
             let asked: BTreeMap<NodeName, Ask> = asks.iter().cloned().collect();
-            for (node, reply) in self.ask(store, std::mem::take(&mut asks)).await? {
+            for (node, reply) in self.ask(store, std::mem::take(&mut asks)).await {
                 match reply {
                     Ok(Reply::Addresses(page)) => match Self::gather(&mut found, &node, page, &asked) {
                         Ok(Some(after)) => asks.push((node, Ask::Addresses { after: Some(after) })),
@@ -82,8 +90,13 @@ impl Client {
                     Err(silence) => drop(found.insert(node, Err(silence))),
                 }
             }
+            if asks.is_empty() {
+                break;
+            }
         }
-        Ok(found)
+        let endless = || Silence::Garbage(format!("it has more than {MOST_PAGES} pages"));
+        found.extend(asks.into_iter().map(|(node, _)| (node, Err(endless()))));
+        found
     }
 
     /// Adds a page to those before it, and says from where on the next is to be asked for.
@@ -111,24 +124,39 @@ impl Client {
     }
 
     /// Asks one node.
-    pub async fn ask_one<S: Store>(
-        &mut self,
-        store: &S,
-        node: &NodeName,
-        ask: Ask,
-    ) -> Result<Result<Reply, Silence>, StoreError> {
-        let mut answers = self.ask(store, vec![(node.clone(), ask)]).await?;
-        Ok(answers.remove(node).unwrap_or(Err(Silence::Timeout(self.patience))))
+    pub async fn ask_one<S: Store>(&mut self, store: &S, node: &NodeName, ask: Ask) -> Result<Reply, Silence> {
+        let mut answers = self.ask(store, vec![(node.clone(), ask)]).await;
+        answers.remove(node).unwrap_or(Err(Silence::Timeout(self.patience)))
     }
 
-    /// Asks each node something, and waits for all. One answer for each node that was asked.
-    pub async fn ask<S: Store>(&mut self, store: &S, asks: Vec<(NodeName, Ask)>) -> Result<Answers<Reply>, StoreError> {
-        let mut answers = BTreeMap::new();
-        let mut events = store.watch(Range::prefix("answers/"));
-        for some in asks.chunks(AT_ONCE) {
-            answers.extend(self.round(store, &mut events, some).await?);
+    /// Asks each node something, once each, and waits for all. One answer for each node that was asked.
+    pub async fn ask<S: Store>(&mut self, store: &S, asks: Vec<(NodeName, Ask)>) -> Answers<Reply> {
+        // What other nodes write below their own keys is no matter where one is asked alone.
+        let mut events = store.watch(match asks.as_slice() {
+            [] => return Answers::new(),
+            [(node, _)] => answers_of(node),
+            _ => Range::prefix("answers/"),
+        });
+        let (mut answers, mut rest, mut failures) = (Answers::new(), asks.as_slice(), 0);
+        while !rest.is_empty() {
+            let some = &rest[..rest.len().min(AT_ONCE)];
+            let over = match self.round(store, &mut events, some).await {
+                Ok(told) => {
+                    answers.extend(told);
+                    failures = 0;
+                    some
+                }
+                Err(error) => {
+                    failures += 1;
+                    let lost = if failures < OUTAGE { some } else { rest };
+                    let unasked = || Err(Silence::Unasked(error.to_string()));
+                    answers.extend(lost.iter().map(|(node, _)| (node.clone(), unasked())));
+                    lost
+                }
+            };
+            rest = &rest[over.len()..];
         }
-        Ok(answers)
+        answers
     }
 
     async fn round<S: Store>(

@@ -1,16 +1,17 @@
 //! The desk by itself, and both sides over the simulated store.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
 use twill_conf::NodeName;
 use twill_ipam::BootTime;
 
-use super::client::{Client, Silence};
+use super::client::{Answers, Client, Silence};
 use super::desk::Desk;
 use super::*;
 use crate::record::{Holder, Use};
-use crate::simulated::SimulatedStore;
+use crate::simulated::{Fate, SimulatedStore};
 use crate::store::{Event, Store};
 use crate::txn::{Op, Txn};
 use crate::view::{Change, Delta, Entry, Snapshot};
@@ -132,9 +133,12 @@ fn serve(store: &SimulatedStore, name: &str, answer: impl Fn(RequestRecord) -> s
     tokio::spawn(async move {
         let mut desk = Desk::new(&me);
         let mut events = store.watch(requests_to(&me));
+        let mut now = 0;
         while let Some(event) = events.recv().await {
             desk.hear(event);
-            while let Some(letter) = desk.next(at(0)) {
+            while let Some(letter) = desk.next(at(now)) {
+                // As slowly as a daemon may.
+                now += 100;
                 let record = read_ask(&letter.value).unwrap();
                 apply(&store, answer_key(&me, &letter.id), answer(record));
             }
@@ -156,7 +160,7 @@ async fn each_node_is_asked_and_those_that_do_not_answer_are_told_apart() {
     serve(&store, "n4", |_| json!("rubbish"));
     let names = ["n1", "n2", "n3", "n4", "n5"].map(node);
     let asks = names.iter().map(|name| (name.clone(), Ask::Drain { on: true })).collect();
-    let answers = client(300).ask(&store, asks).await.unwrap();
+    let answers = client(300).ask(&store, asks).await;
     assert_eq!(answers[&names[0]], Ok(Reply::Drain { on: true }));
     assert_eq!(answers[&names[1]], Err(Silence::Unsupported { version: "7".into(), cause: "c".into() }));
     assert_eq!(answers[&names[2]], Err(Silence::Failed("c".into())));
@@ -181,7 +185,42 @@ async fn all_pages_are_asked_for_and_a_node_that_goes_in_circles_is_found_out() 
         _ => json!({}),
     });
     serve(&store, "n2", move |_| page(&["10.0.0.1"], true));
-    let found = client(2000).addresses(&store, &[node("n1"), node("n2")]).await.unwrap();
+    let found = client(2000).addresses(&store, &[node("n1"), node("n2")]).await;
     assert_eq!(found[&node("n1")].as_ref().unwrap().addresses.len(), 3);
     assert!(matches!(found[&node("n2")], Err(Silence::Garbage(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_node_whose_pages_have_no_end_is_not_asked_for_ever() {
+    let store = SimulatedStore::new();
+    serve(&store, "n1", |request| {
+        let Ask::Addresses { after } = request.ask else { return json!({}) };
+        let next = after.map_or(0, |after| u32::from(after.to_string().parse::<Ipv4Addr>().unwrap()) + 1);
+        let addresses = [json!({ "ip": Ipv4Addr::from(next), "state": "attached" })];
+        json!({ "version": "1", "reply": { "kind": "addresses", "addresses": addresses, "more": true } })
+    });
+    let found = client(20_000).addresses(&store, &[node("n1")]).await;
+    assert_eq!(found[&node("n1")], Err(Silence::Garbage("it has more than 512 pages".into())));
+}
+
+#[tokio::test]
+async fn what_etcd_fails_to_carry_is_told_of_those_nodes_alone() {
+    let store = SimulatedStore::new();
+    let name = |number: usize| node(&format!("n{number:03}"));
+    for number in [0, 128, 256] {
+        serve(&store, name(number).as_str(), |_| json!({ "version": "1", "reply": { "kind": "drain", "on": true } }));
+    }
+    let asks = || (0..384).map(|number| (name(number), Ask::Drain { on: true })).collect();
+    let told = |answers: &Answers<Reply>| -> Vec<bool> {
+        [0, 128, 256].into_iter().map(|number| answers[&name(number)] == Ok(Reply::Drain { on: true })).collect()
+    };
+    store.destine([Fate::Unavailable]);
+    let answers = client(300).ask(&store, asks()).await;
+    assert_eq!((answers.len(), told(&answers)), (384, vec![false, true, true]));
+    assert!(matches!(&answers[&name(127)], Err(Silence::Unasked(cause)) if cause.contains("not sent")));
+    // Twice in a row: the rest is not asked.
+    store.destine([Fate::Unavailable, Fate::Unavailable]);
+    let answers = client(300).ask(&store, asks()).await;
+    assert_eq!((answers.len(), told(&answers)), (384, vec![false, false, false]));
+    assert!(matches!(answers[&name(383)], Err(Silence::Unasked(_))));
 }

@@ -177,6 +177,11 @@ impl Claims {
         room
     }
 
+    /// Whether every block of a pool has an owner by the view: one that is avoided for a while may be had later.
+    pub(super) fn is_full(&self, pool: &Pool, view: &View) -> bool {
+        Occupancy::of(pool, view, &BTreeSet::new()).is_none_or(|places| places.free() == 0)
+    }
+
     fn places(&self, pool: &Pool, view: &View) -> Option<Occupancy> {
         let avoid: BTreeSet<Block> = self.refused.union(&self.withheld).copied().collect();
         Occupancy::of(pool, view, &avoid)

@@ -145,6 +145,16 @@ impl Holdings {
         self.local.is_some()
     }
 
+    /// Whether all that is open here is ours, in this epoch.
+    pub(super) fn is_in_order(&self, epoch: i64) -> bool {
+        let is_ours = |block: &Block| {
+            !self.gone.contains_key(block)
+                && (self.ahead.contains_key(block) || self.shown.get(block).is_some_and(|shown| shown.epoch == epoch))
+        };
+        let mut local = self.local.iter().flat_map(BTreeMap::values);
+        self.is_known() && local.all(|has| has.state != BlockState::Open || is_ours(&has.block))
+    }
+
     /// Whether a block is closed here, and nobody has an address of it.
     pub(super) fn is_closed_and_empty(&self, block: Block) -> bool {
         let closed = |has: &BlockUse| has.state == BlockState::Closing && is_empty(has);

@@ -127,7 +127,9 @@ fn block(
                 found.extend(claims.place(pool, ground.view, ground.me).map(|claim| (family, claim)));
             }
             // What is free goes to some of them; a block that is on its way to others.
-            None if free == 0 && !pools.iter().any(|pool| claims.flies_to(pool)) => {
+            None if free == 0
+                && pools.iter().all(|pool| claims.is_full(pool, ground.view) && !claims.flies_to(pool)) =>
+            {
                 return Err(Refusal::Exhausted(pools.into_iter().map(Full::new).collect()));
             }
             None => {}

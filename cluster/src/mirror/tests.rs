@@ -227,6 +227,7 @@ fn a_late_write_recreates_no_mirror_of_a_block_that_is_not_this_nodes_any_more()
             _ => {}
         }
         let before = node.etcd.look(&Range::prefix("addresses/"));
+        assert!(node.etcd.has_late(), "{what}: nothing is on its way");
         node.etcd.deliver();
         assert_eq!(node.etcd.look(&Range::prefix("addresses/")).entries, before.entries, "{what}");
     }
@@ -345,10 +346,13 @@ fn at_the_end_of_the_daemon_what_is_due_is_written_at_once_unless_the_mirror_res
     let mut node = Node::new(5000);
     node.has(BLOCK, content(&[("10.42.0.1", Use::Attached)]));
     assert_eq!(node.mirrored(&own()).unwrap().content, Content::default(), "its turn has not come");
-    assert!(node.mirror.hurry());
+    assert!(node.mirror.hurry(node.now));
     node.feed(Input::Tick);
     while node.act(Duration::ZERO).is_some() {}
     assert_eq!(node.mirrored(&own()).unwrap().content.addresses.len(), 1);
-    node.mirror.rests = true;
-    assert!(!node.mirror.hurry());
+    let later = now_and(node.now, SECOND);
+    (node.mirror.rests, node.mirror.due) = (true, Some(later));
+    assert!(!node.mirror.hurry(node.now));
+    (node.mirror.rests, node.mirror.due) = (true, Some(later));
+    assert!(node.mirror.hurry(later), "a rest ends by itself, also where nothing was to be written since");
 }

@@ -49,8 +49,14 @@ pub(super) enum Action {
     Configure(u8),
     /// The operator reads a node, to delete it.
     Judge(usize),
-    /// The operator deletes the node that was read.
+    /// The operator deletes the node that was read, and asserts that its machine is off.
     Delete,
+    /// The operator deletes the node that was read, if it is proved empty.
+    DeleteEmpty,
+    /// The operator has a node drained, or ends that.
+    Drain(usize, bool),
+    /// A daemon brings its mirror up to date.
+    Mirror(usize),
     /// etcd is backed up.
     Backup,
     /// etcd is restored.
@@ -74,7 +80,8 @@ pub(super) fn history(seed: u64) -> Vec<Action> {
             27..32 => actions.push(Action::See(node)),
             32..36 => actions.push(Action::Look(node)),
             36..44 => actions.push(Action::Add(node)),
-            44..47 => actions.push(Action::Fill(node)),
+            44..46 => actions.push(Action::Fill(node)),
+            46 => actions.extend([Action::Mirror(node), Action::Drain(node, dice.below(3) == 0)]),
             47..52 => actions.push(Action::Del(node, dice.below(4) as usize)),
             52..56 => actions.push(Action::Empty(node)),
             56..63 => actions.push(Action::Wait([1, 5, 20, 31, 61, 601][dice.below(6) as usize])),
@@ -109,7 +116,7 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             actions.push(action);
         }
     };
-    match dice.below(12) {
+    match dice.below(15) {
         0 => {
             actions.extend([Off(node), Expire, Judge(node)]);
             maybe(dice, Deliver, actions);
@@ -187,6 +194,47 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
         }
         9 => {
             actions.extend([Fill(0), On(3), Run(3), Fill(3), Run(0), Off(3)]);
+        }
+        // A node that was proved empty once has served since.
+        11 => {
+            actions.extend([Empty(node), Wait(31), Look(node), Drain(node, true), Run(node), Mirror(node)]);
+            actions.push(Drain(node, dice.below(4) == 0));
+            actions.extend([Run(node), Add(node), Drain(node, true), Run(node)]);
+            if dice.below(4) == 0 {
+                actions.push(Mirror(node));
+            }
+            actions.extend([
+                Cut(node),
+                Expire,
+                Judge(node),
+                DeleteEmpty,
+                Run(other),
+                Fill(other),
+                Run(other),
+                Fill(other),
+            ]);
+        }
+        // A node is deleted for its emptiness, and its daemon starts again, in the same boot.
+        12 | 13 => {
+            actions.extend([Run(node), Empty(node), Wait(31), Look(node)]);
+            maybe(dice, Next(Fate::Late), actions);
+            actions.extend([Drain(node, true), Run(node), Look(node), Mirror(node)]);
+            maybe(dice, Deliver, actions);
+            actions.extend([
+                Cut(node),
+                Expire,
+                Judge(node),
+                DeleteEmpty,
+                Run(other),
+                Fill(other),
+                Run(other),
+                Fill(other),
+            ]);
+            actions.extend([Heal(node), Crash(node), See(node), Look(node), Add(node)]);
+            for _ in 0..3 {
+                actions.extend([Step(node), Look(node), Add(node)]);
+            }
+            actions.push(Run(node));
         }
         // A daemon starts, and what it remembers is not so any more when it hears of it.
         10 => {

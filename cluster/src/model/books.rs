@@ -9,7 +9,10 @@ use twill_ipam::address::{COOLING, is_cool};
 use twill_ipam::store::{BlockState, BlockUse, Origin};
 use twill_ipam::{Block, BootTime};
 
+use serde_json::json;
 use twill_ipam::guard::{Guard, stands};
+
+use crate::record::{Content, Holder, Use};
 
 /// All that it holds.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +23,8 @@ pub(super) struct Books {
     /// Addresses that were given back, and when.
     cooling: BTreeMap<IpAddr, BootTime>,
     tunnel: Option<IpAddr>,
+    /// The word of the drain for which no pod gets an address.
+    pub(super) drain: Option<String>,
 }
 
 impl Books {
@@ -77,7 +82,7 @@ impl Books {
 
     /// An address for a container.
     pub(super) fn reserve(&mut self, container: u64, now: BootTime) -> Option<IpAddr> {
-        let ip = self.free(now)?;
+        let ip = self.free(now).filter(|_| self.drain.is_none())?;
         self.cooling.remove(&ip);
         self.given.insert(ip, container);
         Some(ip)
@@ -95,6 +100,26 @@ impl Books {
         let cool = |ip: &IpAddr| self.cooling.get(ip).is_none_or(|since| now.since(*since) >= Duration::from_secs(30));
         let mut all = open.flat_map(|block| (0..block.size()).filter_map(|n| block.nth(n.into())));
         all.find(|ip| !self.given.contains_key(ip) && cool(ip) && self.tunnel != Some(*ip))
+    }
+
+    /// What the mirror is to say of each block.
+    pub(super) fn contents(&self, now: BootTime) -> BTreeMap<Block, Content> {
+        let is_hot = |since: &BootTime| !is_cool(*since, now, COOLING);
+        let holder = |state: Use, since: BootTime, until: Option<u64>| Holder {
+            until,
+            ..serde_json::from_value(json!({ "state": state.word(), "since": since.0.as_secs() })).expect("a holder")
+        };
+        let given = self.given.keys().map(|ip| (*ip, holder(Use::Attached, BootTime::default(), None)));
+        let cooling = self.cooling.iter().filter(|(_, since)| is_hot(since));
+        let cooling =
+            cooling.map(|(ip, since)| (*ip, holder(Use::Cooling, *since, Some((since.0 + COOLING).as_secs()))));
+        let tunnel = self.tunnel.map(|ip| (ip, holder(Use::Tunnel, BootTime::default(), None)));
+        let all: Vec<(IpAddr, Holder)> = given.chain(cooling).chain(tunnel).collect();
+        let content = |block: &Block| {
+            let addresses = all.iter().filter(|(ip, _)| block.contains(*ip)).cloned().collect();
+            Content { addresses, drain: self.drain.clone(), ..Content::default() }
+        };
+        self.blocks.keys().map(|block| (*block, content(block))).collect()
     }
 
     /// The open blocks.

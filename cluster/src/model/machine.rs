@@ -1,8 +1,13 @@
 //! A machine: its power, its cable, its store, and a daemon that is run by hand.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use twill_conf::NodeName;
 use twill_ipam::BootTime;
 use twill_ipam::store::BlockState;
 
@@ -10,6 +15,7 @@ use super::books::Books;
 use crate::View;
 use crate::continuity::{Mark, Verdict};
 use crate::keeper::{Facts, Identity, Input, Keeper, Output, Standing};
+use crate::mirror::{self, Mirror};
 use crate::request::Answer;
 use crate::simulated::SimulatedStore;
 use crate::store::{Event, Range};
@@ -31,6 +37,7 @@ pub(super) struct Daemon {
     pub(super) queue: VecDeque<Output>,
     paused: bool,
     pub(super) run: String,
+    mirror: Mirror,
 }
 
 /// A machine.
@@ -46,6 +53,8 @@ pub(super) struct Machine {
     pub(super) saved: Option<View>,
     /// Something happened behind its back, at this time of the model, that it has not heard of.
     pub(super) unaware: bool,
+    /// When the operator last said something of a drain.
+    pub(super) told_of_drain: Option<BootTime>,
     /// Somebody wrote its record since its daemon started.
     pub(super) meddled: bool,
 }
@@ -119,6 +128,7 @@ impl Machine {
             runs: 0,
             saved: None,
             unaware: false,
+            told_of_drain: None,
             meddled: false,
         }
     }
@@ -128,7 +138,9 @@ impl Machine {
         self.runs += 1;
         self.meddled = false;
         if boot {
+            let record = self.saved.as_ref().and_then(|view| view.nodes.get(&self.name.parse::<NodeName>().unwrap()));
             self.books = Books::default();
+            self.books.drain = record.and_then(|record| record.value.drain.clone());
             self.unaware = false;
         }
         let run = format!("{}r{}", self.machine_id, self.runs);
@@ -143,6 +155,7 @@ impl Machine {
             lagging: false,
             queue: VecDeque::new(),
             paused: false,
+            mirror: Mirror::new(self.name.parse().unwrap(), run.clone()),
             run,
         };
         daemon.feed(Input::Facts(Facts::default()), now);
@@ -173,6 +186,38 @@ impl Machine {
         let uses = self.books.uses(now);
         daemon.feed(Input::Local(uses), now);
         daemon.feed(Input::Tick, now);
+        if let Some(drain) = daemon.keeper.drain() {
+            self.books.drain = drain.map(str::to_owned);
+        }
+    }
+
+    /// The operator asks that it be drained, or that this end.
+    pub(super) fn drain(&mut self, on: bool, now: BootTime) -> bool {
+        let Some(daemon) = self.daemon.as_mut().filter(|daemon| !self.cut && daemon.is_registered()) else {
+            return false;
+        };
+        daemon.feed(Input::Drain(on), now);
+        self.told_of_drain = Some(now);
+        self.look(now);
+        true
+    }
+
+    /// The daemon brings its mirror up to date. `false` where it cannot.
+    pub(super) fn mirror(&mut self, etcd: &SimulatedStore, now: BootTime) -> bool {
+        let Some(daemon) = self.daemon.as_mut().filter(|_| !self.cut) else { return false };
+        let Standing::Registered { epoch } = daemon.keeper.standing() else { return false };
+        let contents = self.books.contents(now);
+        daemon.mirror.hurry(now);
+        let view = Arc::new(daemon.view.clone());
+        let news = [mirror::Input::View(view), mirror::Input::Epoch(Some(epoch)), mirror::Input::Contents(contents)];
+        let mut outputs: Vec<_> = news.into_iter().flat_map(|input| daemon.mirror.step(input, now)).collect();
+        while let Some(output) = outputs.pop() {
+            if let mirror::Output::Order(order) = output {
+                let answer = at_once(order.perform(etcd));
+                outputs.extend(daemon.mirror.step(mirror::Input::Answer(answer, Duration::ZERO), now));
+            }
+        }
+        true
     }
 
     /// Takes what the watch brings.
@@ -197,7 +242,7 @@ impl Machine {
         let Some(output) = daemon.queue.pop_front() else { return false };
         match output {
             Output::Request(request) => {
-                let answer = if self.cut { Answer::Unavailable } else { perform(&request, etcd) };
+                let answer = if self.cut { Answer::Unavailable } else { at_once(request.perform(etcd)) };
                 daemon.feed(Input::Answer(request.id, answer), now);
             }
             Output::Open { block, pool, .. } => {
@@ -228,11 +273,9 @@ impl Machine {
     }
 }
 
-fn perform(request: &crate::request::Request, etcd: &SimulatedStore) -> Answer {
-    use std::future::Future;
-    use std::task::{Context, Poll, Waker};
-    let future = std::pin::pin!(request.perform(etcd));
-    match future.poll(&mut Context::from_waker(Waker::noop())) {
+/// What the simulated store answers, which never waits.
+fn at_once<T>(asked: impl Future<Output = T>) -> T {
+    match pin!(asked).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => panic!("the simulated store waits"),
     }

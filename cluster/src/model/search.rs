@@ -13,7 +13,45 @@ const MODEL: Model<Action> = Model {
         (world.counts, failure)
     },
     imports: &["Action::*", "crate::simulated::Fate::*"],
+    words: &WORDS,
 };
+
+/// All that can happen.
+const WORDS: [&str; 33] = [
+    "see",
+    "step",
+    "run",
+    "wait",
+    "add",
+    "del",
+    "claim",
+    "crash",
+    "off",
+    "on",
+    "twin",
+    "cut",
+    "heal",
+    "expire",
+    "lost",
+    "late",
+    "twice",
+    "unavailable",
+    "deliver",
+    "compact",
+    "lag",
+    "drain",
+    "mirror",
+    "backup",
+    "restore",
+    "configure",
+    "meddle",
+    "give back",
+    "answer lost",
+    "end of a drain",
+    "delete node",
+    "delete empty node",
+    "delete node that runs",
+];
 
 /// So many in CI.
 const HISTORIES: u64 = 10_000;

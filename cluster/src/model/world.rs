@@ -185,7 +185,18 @@ impl World {
             }
             Action::Configure(second) => self.configure(second),
             Action::Judge(n) => self.judge(n),
-            Action::Delete => self.delete_node(),
+            Action::Delete => self.delete_node(true),
+            Action::DeleteEmpty => self.delete_node(false),
+            Action::Drain(n, on) => {
+                if self.machines[n].drain(on, now) {
+                    self.count(if on { "drain" } else { "end of a drain" });
+                }
+            }
+            Action::Mirror(n) => {
+                if self.machines[n].mirror(&etcd, now) {
+                    self.count("mirror");
+                }
+            }
             Action::Backup => {
                 self.backup = Some(etcd.backup());
                 self.count("backup");
@@ -339,16 +350,16 @@ impl World {
         let name: NodeName = self.machines[n].name.parse().expect("a name");
         let mirror = self.etcd.look(&Range::prefix(&format!("addresses/{name}/")));
         let alive = self.etcd.look(&Range::key(&key::alive(&name)));
-        Found::of(&name, &self.look(), &mirror, &alive, 0)
+        Found::of(&name, &self.look(), &mirror, &alive, self.now.0.as_secs())
     }
 
-    fn delete_node(&mut self) {
+    fn delete_node(&mut self, is_off: bool) {
         self.renew();
         let Some((n, found)) = self.found.take() else { return };
-        let Ok(plan) = found.plan(true) else { return };
+        let Ok(plan) = found.plan(is_off) else { return };
         self.operated = true;
         if plan.iter().all(|txn| matches!(self.etcd.apply(txn), Outcome::Done(_))) {
-            self.count("delete node");
+            self.count(if is_off { "delete node" } else { "delete empty node" });
             // What it claimed since it was read goes too, as `twillctl` sees to.
             if let Ok(rest) = self.find(n).rest() {
                 for txn in &rest {
@@ -362,7 +373,7 @@ impl World {
             }
             // Of a machine that runs the assertion was a lie.
             for n in 0..self.machines.len() {
-                if self.machines[n].name == name && self.machines[n].daemon.is_some() {
+                if is_off && self.machines[n].name == name && self.machines[n].daemon.is_some() {
                     self.machines[n].meddled = false;
                     self.count("delete node that runs");
                     self.excuse(n, |_| true);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use twill_ipam::guard::{Guard, stands};
 use twill_ipam::store::{Inventory, Occupant};
 use twill_ipam::{Attachment, Block, BootTime, State};
 
@@ -204,11 +205,12 @@ impl Content {
     }
 
     /// Whether it proves that no pod has an address of the block, and that none gets one during this drain: taken while the
-    /// node refused new pods for it, and nothing in it but what is the node's own.
+    /// node refused new pods for it, and nothing in it but the tunnel's address. One that is withheld may be a pod's: two links claim it.
     pub fn is_vacated(&self, drain: &str, now: u64) -> bool {
-        let node_s = |holder: &Holder| matches!(holder.state, Use::Tunnel | Use::Withheld) || !holder.holds(now);
+        let node_s = |holder: &Holder| holder.state == Use::Tunnel || !holder.holds(now);
         let cools = self.cools_until.is_some_and(|until| now < until);
-        self.drain.as_deref() == Some(drain) && self.left_out == 0 && !cools && self.addresses.values().all(node_s)
+        let in_this_drain = self.drain.as_deref() == Some(drain) || !stands(Guard::DrainWord);
+        in_this_drain && self.left_out == 0 && !cools && self.addresses.values().all(node_s)
     }
 }
 

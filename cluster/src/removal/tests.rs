@@ -115,6 +115,8 @@ fn a_drained_node_is_not_deleted_where_its_mirror_proves_nothing() {
         serde_json::json!({ "left_out": 1 }),
         serde_json::json!({ "cools_until": NOW + 1 }),
         serde_json::json!({ "addresses": { "10.42.0.1": attached } }),
+        // Two links may claim it.
+        serde_json::json!({ "addresses": { "10.42.0.1": { "state": "withheld" } } }),
         serde_json::json!({ "addresses": { "10.42.0.1": cooling } }),
         serde_json::json!({ "addresses": { "10.42.0.1": { "state": "teleported" } } }),
         serde_json::json!({ "addresses": "rubbish" }),
@@ -126,6 +128,23 @@ fn a_drained_node_is_not_deleted_where_its_mirror_proves_nothing() {
     let delete = Op::Delete { key: "addresses/n1/4/0a2a0001-32".into() };
     without_a_mirror.apply(&Txn { when: Vec::new(), then: vec![delete] });
     assert!(found(&without_a_mirror).plan(false).is_err());
+}
+
+#[test]
+fn a_node_with_pods_in_blocks_of_others_or_an_unreadable_record_is_deleted_by_assertion_only() {
+    let drained_with = |more: serde_json::Value| {
+        let store = drained(serde_json::json!({}));
+        put(&store, "nodes/n1", more);
+        store
+    };
+    let nothing_of_its_own = with_blocks(0);
+    let disputing =
+        || serde_json::json!({ "machine_id": "n1", "nonce": "x", "drain": "w2", "disputes": ["10.42.9.0/24"] });
+    put(&nothing_of_its_own, "nodes/n1", disputing());
+    for store in [drained_with(disputing()), nothing_of_its_own, drained_with(serde_json::json!("rubbish"))] {
+        assert_eq!(found(&store).plan(false), Err(Refusal::Disputes(node())));
+        assert!(found(&store).plan(true).is_ok());
+    }
 }
 
 #[test]

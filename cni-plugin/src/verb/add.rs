@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 use twill_attach::course::add::{Attached as Made, Wanted, add as attach};
-use twill_attach::message::everything;
 use twill_attach::plan::{HOST_MAC, host_ifname};
 use twill_attach::{Building, Linux};
-use twill_conf::network::{Route, gateway};
+use twill_conf::network::{Route, everything, gateway};
 use twill_ipam::store::Reservation;
 use twill_ipam::{BootTime, Extras};
 use twill_linux::IfName;

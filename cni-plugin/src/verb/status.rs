@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
-use twill_attach::sysctl;
+use twill_attach::{MORE_SUBNETS, sysctl};
 use twill_ipam::store::{BlockUse, Environment, Outlook, Role};
 use twill_ipam::{BootTime, Error as Ipam, Family, Store};
 
@@ -139,7 +139,7 @@ fn shortage(outlook: &Outlook, standalone: bool) -> Option<Trouble> {
         false => format!(", and no further block is to be had of {}", names.join(", ")),
     };
     let remedy = match (standalone, !names.is_empty()) {
-        (true, _) => "add a prefix to \"subnets\", or remove pods",
+        (true, _) => MORE_SUBNETS,
         (false, true) => "add a pool, or remove pods",
         (false, false) => DAEMON,
     };

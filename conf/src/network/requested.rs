@@ -186,6 +186,12 @@ pub fn gateway(ip: IpAddr) -> IpAddr {
     if ip.is_ipv4() { GATEWAY_V4.into() } else { GATEWAY_V6.into() }
 }
 
+/// The destination of a default route of a family.
+pub fn everything(ipv6: bool) -> IpNetwork {
+    let unspecified: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    IpNetwork::new(unspecified, 0).expect("0 is a prefix length of both families")
+}
+
 /// `RT_TABLE_MAIN` (include/uapi/linux/rtnetlink.h).
 const TABLE_MAIN: u32 = 254;
 

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use twill_cluster::inquiry::client::Client;
+use twill_cluster::Census;
+use twill_cluster::inquiry::client::{Client, other_answer};
 use twill_cluster::inquiry::{Ask, MOST_MENDED, Reply};
 use twill_cluster::store::Store;
-use twill_cluster::txn::Outcome;
 use twill_conf::NodeName;
 
+use super::removal::remove;
 use crate::access;
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::check::{Check, Evidence, Remedies, judge};
+use crate::report::check::{Check, Evidence, Mending, Own, Remedies, judge};
 
 pub(super) async fn check(fix: bool, patience: Duration, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
@@ -22,17 +23,26 @@ pub(super) async fn check(fix: bool, patience: Duration, place: &Place) -> Resul
     if !fix {
         return Ok(Report::Check(check));
     }
-    let fixed = mend(&store, &mut client, &evidence, &remedies).await?;
-    let check = if remedies == Remedies::default() { check } else { again(&store, &mut client).await? };
-    Ok(Report::Check(Check { fixed: Some(fixed), ..check }))
+    let mending = mend(&store, &mut client, &evidence, &remedies).await;
+    let check = match remedies == Remedies::default() {
+        true => check,
+        false => again(&store, &mut client).await.unwrap_or_else(|error| stale(check, &error)),
+    };
+    Ok(Report::Check(Check { mending: Some(mending), ..check }))
 }
 
 async fn gather(store: &impl Store, client: &mut Client) -> Result<Evidence, Error> {
     let census = access::census(store).await?;
-    let nodes: Vec<NodeName> = census.view.nodes.keys().cloned().collect();
-    let live = client.addresses(store, &nodes).await.map_err(Error::Etcd)?;
+    let live = client.addresses(store, &in_order(&census)).await;
     let after = access::picture(store).await?.view;
     Ok(Evidence { census, live, after, now: access::now() })
+}
+
+/// Those that are alive first: one that is dead holds up those that are asked together with it.
+fn in_order(census: &Census) -> Vec<NodeName> {
+    let is_alive = |node: &&NodeName| census.alive.contains(*node);
+    let (alive, dead): (Vec<_>, Vec<_>) = census.view.nodes.keys().partition(is_alive);
+    alive.into_iter().chain(dead).cloned().collect()
 }
 
 /// How often a second look is taken: the nodes write their mirrors at their own pace.
@@ -52,43 +62,51 @@ async fn again(store: &impl Store, client: &mut Client) -> Result<Check, Error> 
     }
 }
 
-/// What was done, a sentence each; what was not, and why, too.
-async fn mend(
-    store: &impl Store,
-    client: &mut Client,
-    evidence: &Evidence,
-    remedies: &Remedies,
-) -> Result<Vec<String>, Error> {
-    let mut fixed = Vec::new();
-    for ghost in &remedies.ghosts {
-        fixed.push(exorcise(store, evidence, ghost).await?);
-    }
-    let asks = remedies.own.iter().map(|(node, own)| {
-        let rows = own.rows.iter().copied().take(MOST_MENDED).collect();
-        (node.clone(), Ask::Mend { rows, links: own.links.iter().take(MOST_MENDED).cloned().collect() })
-    });
-    for (node, reply) in client.ask(store, asks.collect()).await.map_err(Error::Etcd)? {
-        match reply {
-            Ok(Reply::Mend { done, left }) => {
-                fixed.extend(done.into_iter().map(|what| format!("{node}: {what}")));
-                fixed.extend(left.into_iter().map(|what| format!("{node}: not mended: {what}")));
-            }
-            Ok(_) => fixed.push(format!("{node}: not mended: it answers another question")),
-            Err(silence) => fixed.push(format!("{node}: not mended: {silence}")),
-        }
-    }
-    Ok(fixed)
+/// What was found before mending, where it cannot be looked again: what was mended is told all the same.
+fn stale(mut check: Check, error: &Error) -> Check {
+    check.unknown.push(format!("what is wrong after mending, the problems are those from before: {error}"));
+    check
 }
 
-/// Deletes what is left of a node that does not exist, by compares of all that was read.
-async fn exorcise(store: &impl Store, evidence: &Evidence, ghost: &NodeName) -> Result<String, Error> {
-    let found = evidence.census.found(ghost, evidence.now);
-    for txn in found.plan(true).map_err(Error::NotDeleted)? {
-        match store.commit(&txn).await.map_err(Error::Unsure)? {
-            Outcome::Done(_) => {}
-            Outcome::Refused(_) => return Ok(format!("node {ghost}: left alone, since it changed meanwhile")),
+/// Does what can be done. What fails leaves the rest as it was.
+async fn mend(store: &impl Store, client: &mut Client, evidence: &Evidence, remedies: &Remedies) -> Mending {
+    let mut mending = Mending::default();
+    for ghost in &remedies.ghosts {
+        match remove(store, &evidence.census.found(ghost, evidence.now), true).await {
+            Ok(removed) => mending.fixed.push(format!(
+                "node {ghost}: deleted {} blocks and {} mirrors that were left of it",
+                removed.blocks, removed.mirrors
+            )),
+            Err(error) => mending.left.push(error.to_string()),
         }
     }
-    let (blocks, mirrors) = (found.blocks.len(), found.mirror.len());
-    Ok(format!("node {ghost}: deleted {blocks} blocks and {mirrors} mirrors that were left of it"))
+    let asks = remedies.own.iter().map(|(node, own)| (node.clone(), ask(own))).collect();
+    for (node, reply) in client.ask(store, asks).await {
+        let (done, left) = match reply {
+            Ok(Reply::Mend { done, left }) => (done, left),
+            Ok(_) => (Vec::new(), vec![other_answer().to_string()]),
+            Err(silence) => (Vec::new(), vec![silence.to_string()]),
+        };
+        mending.fixed.extend(done.iter().map(|what| format!("{node}: {what}")));
+        mending.left.extend(left.iter().map(|what| format!("{node}: {what}")));
+    }
+    mending.left.extend(remedies.own.iter().filter_map(|(node, own)| Some(format!("{node}: {}", too_many(own)?))));
+    mending
 }
+
+/// As much as one request takes.
+fn ask(own: &Own) -> Ask {
+    Ask::Mend {
+        rows: own.rows.iter().copied().take(MOST_MENDED).collect(),
+        links: own.links.iter().take(MOST_MENDED).cloned().collect(),
+    }
+}
+
+/// What did not fit into the request, if anything.
+fn too_many(own: &Own) -> Option<String> {
+    let more = own.rows.len().saturating_sub(MOST_MENDED) + own.links.len().saturating_sub(MOST_MENDED);
+    (more > 0).then(|| format!("{more} more have to be mended: run the same command again"))
+}
+
+#[cfg(test)]
+mod tests;

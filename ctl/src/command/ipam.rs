@@ -10,7 +10,7 @@ use crate::arguments::ShowFlags;
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::addresses::{Addresses, Sources};
+use crate::report::addresses::{Addresses, Sources, narrowest};
 use crate::report::attempts::Attempts;
 use crate::report::ipam::{Ipam, LocalState};
 
@@ -55,9 +55,26 @@ async fn read(flags: &ShowFlags, place: &Place, is_node: bool) -> Result<Cluster
     }
     let store = access::connect(place)?;
     if flags.asks() {
-        return Ok(Cluster { census: Some(access::census(&store).await?), picture: None });
+        return Ok(Cluster { census: Some(census(flags, &store).await?), picture: None });
     }
     Ok(Cluster { picture: Some(access::picture(&store).await?), census: None })
+}
+
+/// No more mirrors than the answer needs.
+async fn census(flags: &ShowFlags, store: &impl twill_cluster::Store) -> Result<Census, Error> {
+    if let Some(name) = &flags.node {
+        access::census_of(store, name).await
+    } else if let Some(ip) = flags.ip {
+        let mut census = access::watched(store).await?;
+        if let Some(owner) = narrowest(&census.view.blocks, ip).map(|(_, record)| record.value.node.clone()) {
+            census.look_at(store, &owner).await.map_err(Error::Etcd)?;
+        }
+        Ok(census)
+    } else if flags.pools {
+        access::watched(store).await
+    } else {
+        access::census(store).await
+    }
 }
 
 fn find(flags: &ShowFlags, sources: &Sources, unknown: Vec<String>) -> Result<Addresses, Error> {

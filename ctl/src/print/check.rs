@@ -4,7 +4,11 @@ use super::table::{number, parts, problems};
 use crate::report::check::Check;
 
 pub(super) fn check(check: &Check) -> String {
-    let fixed = check.fixed.iter().flatten().map(|what| format!("FIXED {what}\n")).collect();
+    let line = |word: &'static str| move |what: &String| format!("{word} {what}\n");
+    let mended = check
+        .mending
+        .iter()
+        .flat_map(|mending| mending.fixed.iter().map(line("FIXED")).chain(mending.left.iter().map(line("NOT FIXED"))));
     let unknown = check.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
     let summary = format!(
         "revision {}: {} of {} answered, with {} in use; {} in etcd\n",
@@ -16,7 +20,7 @@ pub(super) fn check(check: &Check) -> String {
     );
     let good = check.problems.is_empty() && check.unknown.is_empty();
     let verdict = if good { "no problems\n".to_owned() } else { problems(&check.problems) };
-    parts([fixed, summary, verdict, unknown])
+    parts([mended.collect(), summary, verdict, unknown])
 }
 
 fn addresses(count: usize) -> String {

@@ -45,12 +45,17 @@ pub(super) fn shown(shown: &NodeShown) -> String {
 }
 
 pub(super) fn drained(drained: &Drained) -> String {
-    let Drained { node, draining, used, blocks } = drained;
+    let Drained { node, draining, used, blocks, unknown } = drained;
     if !draining {
         return format!("node {node} serves new pods again\n");
     }
-    let has = format!("it has {} and {used} addresses in use", number(*blocks, "block"));
-    format!("node {node} is being drained: no new pod gets an address there; {has}\n")
+    let has = used.zip(*blocks).map(|(used, blocks)| {
+        let blocks = number(blocks, "block");
+        format!("; it has {blocks} and {used} addresses in use")
+    });
+    let has = has.unwrap_or_default();
+    let done = format!("node {node} is being drained: no new pod gets an address there{has}\n");
+    parts([done, unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()])
 }
 
 pub(super) fn deleted(deleted: &Deleted) -> String {

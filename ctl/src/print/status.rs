@@ -12,6 +12,7 @@ pub(super) fn status(status: &Status) -> String {
         [
             node.name.to_string(),
             if node.alive { "yes" } else { "NO" }.to_owned(),
+            if node.draining { "YES" } else { "no" }.to_owned(),
             list(&node.underlay),
             list(&node.tunnel),
             or_dash(node.vtep.as_ref()),
@@ -19,7 +20,7 @@ pub(super) fn status(status: &Status) -> String {
             or_dash(Some(&node.version).filter(|version| !version.is_empty())),
         ]
     };
-    let heading = ["NODE", "ALIVE", "UNDERLAY", "TUNNEL", "VTEP", "BLOCKS", "VERSION"];
+    let heading = ["NODE", "ALIVE", "DRAINING", "UNDERLAY", "TUNNEL", "VTEP", "BLOCKS", "VERSION"];
     parts([
         format!("revision {}, {config}\n", status.revision),
         if status.nodes.is_empty() { "no nodes\n".to_owned() } else { table(heading, status.nodes.iter().map(row)) },

@@ -244,10 +244,7 @@ impl Sources {
     /// `--ip`.
     pub(crate) fn of_ip(&self, ip: IpAddr, mut unknown: Vec<String>) -> Addresses {
         let blocks = self.blocks();
-        // Of blocks that overlap, the narrowest.
-        let around =
-            blocks.iter().filter(|(block, _)| block.contains(ip)).max_by_key(|(block, _)| block.cidr().prefix());
-        let row = match around {
+        let row = match narrowest(blocks.iter().map(|(block, owner)| (block, owner)), ip) {
             Some((block, owner)) => self.one(ip, *block, owner.as_ref(), &mut unknown),
             None => {
                 let pool = self.census.as_ref().and_then(|census| pool_at(&census.view, ip));
@@ -299,6 +296,14 @@ impl AddressRow {
             source: None,
         }
     }
+}
+
+/// The block that an address lies in: of those that overlap, the narrowest.
+pub(crate) fn narrowest<'a, T: 'a>(
+    blocks: impl IntoIterator<Item = (&'a Block, &'a T)>,
+    ip: IpAddr,
+) -> Option<(&'a Block, &'a T)> {
+    blocks.into_iter().filter(|(block, _)| block.contains(ip)).max_by_key(|(block, _)| block.cidr().prefix())
 }
 
 fn name(owner: Option<&NodeName>) -> &str {

@@ -30,10 +30,19 @@ pub(crate) struct Check {
     pub(crate) addresses: usize,
     pub(crate) problems: Vec<Problem>,
     /// What `--fix` has done; absent where it was not asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fixed: Option<Vec<String>>,
+    #[serde(flatten)]
+    pub(crate) mending: Option<Mending>,
     /// What could not be looked at, and why.
     pub(crate) unknown: Vec<String>,
+}
+
+/// What became of mending, a sentence each.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Mending {
+    /// What was mended.
+    pub(crate) fixed: Vec<String>,
+    /// What was not, and why.
+    pub(crate) left: Vec<String>,
 }
 
 /// What the judgement rests on.
@@ -82,7 +91,7 @@ pub(crate) fn judge(evidence: &Evidence) -> (Check, Remedies) {
         blocks: evidence.census.view.blocks.len(),
         addresses: pages.flat_map(|page| &page.addresses).filter(|at| at.holder.state.is_attachments()).count(),
         problems,
-        fixed: None,
+        mending: None,
         unknown,
     };
     (check, remedies)

@@ -97,7 +97,8 @@ impl Ipam {
         let mut problems = Vec::new();
         if let Some(Picture { view, .. }) = picture {
             problems = problems::faults(view);
-            problems.extend(problems::owners(view));
+            problems.extend(problems::ownerless(view));
+            problems.extend(problems::outlived(view));
             problems.extend(PoolUse::all(view).iter().filter_map(PoolUse::problem));
             problems.extend(local.iter().flat_map(|local| disputes(view, local)));
         }

@@ -62,10 +62,12 @@ pub(crate) struct Node {
 pub(crate) struct Drained {
     pub(crate) node: NodeName,
     pub(crate) draining: bool,
-    /// Addresses that pods have there still, as far as it has told.
-    pub(crate) used: u64,
+    /// Addresses that pods have there still, as far as it has told; absent where that could not be read, as the next.
+    pub(crate) used: Option<u64>,
     /// Blocks that it owns still.
-    pub(crate) blocks: usize,
+    pub(crate) blocks: Option<usize>,
+    /// What could not be looked at, and why.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// A node was deleted.
@@ -108,11 +110,8 @@ fn of_node(census: &Census, name: &NodeName, record: &Versioned<NodeRecord>) -> 
         let owner = Block::new(*cidr).and_then(|block| census.view.blocks.get(&block));
         let whose = owner.map_or("another node".to_owned(), |record| record.value.node.to_string());
         let what = format!("it has pods in {cidr}, which is {whose}'s now: nobody assigns more of that");
-        Problem::new(
-            format!("node {name}"),
-            what,
-            format!("restart those pods of {name}, or delete it if it is gone for good"),
-        )
+        let fix = format!("restart those pods of {name}; {}", problems::delete(name));
+        Problem::new(format!("node {name}"), what, fix)
     }));
     problems
 }
@@ -146,11 +145,11 @@ impl Node {
 }
 
 impl Drained {
-    /// How far it is.
-    pub(crate) fn new(sources: &Sources, name: &NodeName, draining: bool) -> Self {
-        let node = Node::new(sources, name).map(|(node, _)| (node.used, node.blocks));
-        let (used, blocks) = node.unwrap_or_default();
-        Self { node: name.clone(), draining, used, blocks }
+    /// How far it is, by what could be read.
+    pub(crate) fn new(sources: Option<&Sources>, name: &NodeName, draining: bool, unknown: Vec<String>) -> Self {
+        let node = sources.and_then(|sources| Node::new(sources, name)).map(|(node, _)| (node.used, node.blocks));
+        let (used, blocks) = node.unzip();
+        Self { node: name.clone(), draining, used, blocks, unknown }
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use twill_cluster::key::{self, Key};
-use twill_cluster::{NodeRecord, Versioned, View};
+use twill_cluster::{BlockRecord, NodeRecord, Versioned, View};
 use twill_conf::NodeName;
 use twill_conf::cluster::Given;
+use twill_ipam::Block;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,9 +55,7 @@ fn fault(key: &str, cause: &str) -> Problem {
             Problem::new("configuration", cause, "write a good one with 'twillctl config apply FILE'")
         }
         Ok(Some(Key::Node(name))) => {
-            let fix = format!(
-                "look at twilld on {name}; if the node is gone for good, delete its key {key}, below the prefix"
-            );
+            let fix = format!("look at twilld on {name}; {}", delete(&name));
             Problem::new(format!("node {name}"), cause, fix)
         }
         Ok(Some(Key::Block(block))) => {
@@ -67,24 +66,35 @@ fn fault(key: &str, cause: &str) -> Problem {
     }
 }
 
-/// Blocks whose owner does not have them as its record stands.
-pub(crate) fn owners(view: &View) -> Vec<Problem> {
-    let judge = |(block, record): (&twill_ipam::Block, &Arc<Versioned<twill_cluster::BlockRecord>>)| {
-        let (node, epoch) = (&record.value.node, record.value.epoch);
-        let what = match view.nodes.get(node) {
-            None => {
-                format!("its owner {node} has no record: the node was deleted without its blocks, or never came up")
-            }
-            Some(owner) if owner.created != epoch => {
-                format!("it was claimed by an earlier registration of {node} (epoch {epoch}, now {})", owner.created)
-            }
-            Some(_) => return None,
-        };
-        let key = twill_cluster::key::block(*block);
-        let fix = format!(
-            "start twilld on {node}, which puts its blocks right; if it is gone for good, delete the key {key}, below the prefix"
-        );
-        Some(Problem::new(format!("block {block}"), what, fix))
+/// How a node is deleted with all that there is of it. (By hand its record would go, and its blocks would stay.)
+pub(crate) fn delete(node: &NodeName) -> String {
+    format!("if its machine is off for good, delete it: 'twillctl node delete {node} --machine-is-off'")
+}
+
+/// Blocks of nodes that have no record.
+pub(crate) fn ownerless(view: &View) -> Vec<Problem> {
+    of_blocks(view, |node, _| {
+        (!view.nodes.contains_key(node)).then(|| {
+            format!("its owner {node} has no record: the node was deleted without its blocks, or never came up")
+        })
+    })
+}
+
+/// Blocks that nodes claimed before they were registered as they are.
+pub(crate) fn outlived(view: &View) -> Vec<Problem> {
+    of_blocks(view, |node, epoch| {
+        let now = view.nodes.get(node)?.created;
+        (now != epoch)
+            .then(|| format!("it was claimed by an earlier registration of {node} (epoch {epoch}, now {now})"))
+    })
+}
+
+/// Blocks with what is wrong with their owners, by name and epoch.
+fn of_blocks(view: &View, wrong: impl Fn(&NodeName, i64) -> Option<String>) -> Vec<Problem> {
+    let judge = |(block, record): (&Block, &Arc<Versioned<BlockRecord>>)| {
+        let node = &record.value.node;
+        let fix = format!("start twilld on {node}, which puts its blocks right; {}", delete(node));
+        Some(Problem::new(format!("block {block}"), wrong(node, record.value.epoch)?, fix))
     };
     view.blocks.iter().filter_map(judge).collect()
 }

@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) name: NodeName,
     /// Whether its daemon renewed its lease within the last minute.
     pub(crate) alive: bool,
+    /// Whether it gives no new pod an address.
+    pub(crate) draining: bool,
     pub(crate) underlay: Vec<IpAddr>,
     pub(crate) tunnel: Vec<IpAddr>,
     /// The VTEP's MAC.
@@ -65,7 +67,8 @@ impl Status {
         problems.extend(
             view.nodes.iter().flat_map(|(name, record)| problems::node(view, name, record, alive.contains(name))),
         );
-        problems.extend(problems::owners(view));
+        problems.extend(problems::ownerless(view));
+        problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));
         Self {
             revision: view.revision,
@@ -82,12 +85,13 @@ impl Status {
 
 impl Node {
     fn new(name: &NodeName, record: &Versioned<NodeRecord>, alive: bool, blocks: usize) -> Self {
-        let NodeRecord { underlay, tunnel, vxlan, version, labels, .. } = &record.value;
+        let NodeRecord { underlay, tunnel, vxlan, version, labels, drain, .. } = &record.value;
         let families = [underlay.address(false), underlay.address(true)];
         let tunnels = [tunnel.ipv4.map(IpAddr::V4), tunnel.ipv6.map(IpAddr::V6)];
         Self {
             name: name.clone(),
             alive,
+            draining: drain.is_some(),
             underlay: families.into_iter().flatten().collect(),
             tunnel: tunnels.into_iter().flatten().collect(),
             vtep: vxlan.as_ref().map(|end| end.mac.clone()),

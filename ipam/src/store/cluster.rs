@@ -23,7 +23,7 @@ pub(super) fn supplies(conn: &Connection, wanted: &[PoolName]) -> Result<Vec<Sup
     let blocks = blocks::all(conn)?;
     let families = node.families(wanted);
     if families.is_empty() {
-        return Err(if node.pools.is_empty() { Error::NotReady } else { Error::NoPool(for_nobody(&node)) });
+        return Err(if node.told().is_empty() { Error::NotReady } else { Error::NoPool(for_nobody(&node)) });
     }
     families.into_iter().map(|family| of_family(family, &blocks, &node, wanted)).collect()
 }
@@ -36,7 +36,7 @@ fn of_family(family: Family, blocks: &[BlockRow], node: &Node, wanted: &[PoolNam
         serving.map(|row| Candidate::whole(row.clone(), blocks::reserved(Some(node), row))).collect();
     let helpful = helpful(family, blocks, node, wanted);
     let is_exhausted = !helpful.is_empty() && helpful.iter().all(|pool| node.exhausted.contains(pool));
-    let on_demand = !wanted.is_empty() && node.pools.iter().any(|pool| pool.family == family && pool.serves(wanted));
+    let on_demand = !wanted.is_empty() && node.told().iter().any(|pool| pool.family == family && pool.serves(wanted));
     if !is_exhausted && !on_demand && open().next().is_none() {
         return Err(Error::NotReady);
     }
@@ -46,8 +46,8 @@ fn of_family(family: Family, blocks: &[BlockRow], node: &Node, wanted: &[PoolNam
 
 /// The pools of a family that a further block could be of.
 fn helpful(family: Family, blocks: &[BlockRow], node: &Node, wanted: &[PoolName]) -> Vec<PoolName> {
-    if !node.pools.is_empty() {
-        let serving = node.pools.iter().filter(|pool| pool.family == family && pool.serves(wanted));
+    if let Some(pools) = &node.pools {
+        let serving = pools.iter().filter(|pool| pool.family == family && pool.serves(wanted));
         return serving.map(|pool| pool.name.clone()).collect();
     }
     // A daemon of an older version has not told: those that are wanted, but for such as are known to be of the other family.
@@ -73,5 +73,5 @@ fn for_nobody(node: &Node) -> String {
         Given::Nobody => format!("pool {} is disabled", pool.name),
         Given::Named | Given::Default => format!("pool {} is for other nodes", pool.name),
     };
-    node.pools.iter().map(why).collect::<Vec<_>>().join(", ")
+    node.told().iter().map(why).collect::<Vec<_>>().join(", ")
 }

@@ -26,7 +26,7 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Node> {
         Err(_) => Ok(None),
     };
     let exhausted: String = row.get("exhausted")?;
-    let pools: Vec<Value> = newer("pools")?.map_or(Ok(Vec::new()), |text| json(&text))?;
+    let pools: Option<Vec<Value>> = newer("pools")?.map(|text| json(&text)).transpose()?;
     Ok(Node {
         name: row.get("name")?,
         mtu: row.get("mtu")?,
@@ -34,8 +34,9 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<Node> {
         ipv6: row.get("ipv6")?,
         exhausted: json(&exhausted)?,
         drain: newer("drain")?,
-        // One of a kind that only a newer daemon knows is nobody's to take from.
-        pools: pools.iter().filter_map(NodePool::from_json).collect(),
+        // One of a kind that only a newer daemon knows is nobody's to take from. That none can be read says no less: only a
+        // daemon that tells of none at all lets every open block serve.
+        pools: pools.map(|pools| pools.iter().filter_map(NodePool::from_json).collect()),
     })
 }
 
@@ -46,8 +47,8 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 /// Writes the row.
 pub(super) fn set(conn: &Connection, node: &Node) -> Result<(), Error> {
     let exhausted: Vec<_> = node.exhausted.iter().map(PoolName::as_str).collect();
-    let pools: Vec<_> = node.pools.iter().map(NodePool::to_json).collect();
-    let pools = (!pools.is_empty()).then(|| Value::from(pools).to_string());
+    let list = |pools: &Vec<NodePool>| Value::from_iter(pools.iter().map(NodePool::to_json)).to_string();
+    let pools = node.pools.as_ref().map(list);
     conn.execute(
         "INSERT OR REPLACE INTO node (id, name, mtu, ipv4, ipv6, exhausted) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
         (&node.name, node.mtu, node.ipv4, node.ipv6, Value::from(exhausted).to_string()),
@@ -61,25 +62,30 @@ pub(super) fn set(conn: &Connection, node: &Node) -> Result<(), Error> {
 }
 
 impl Node {
+    /// The pools that the daemon has told of, as far as they can be read.
+    pub(super) fn told(&self) -> &[NodePool] {
+        self.pools.as_deref().unwrap_or_default()
+    }
+
     /// A pool as the daemon has told of it.
     pub(super) fn pool(&self, name: &PoolName) -> Option<&NodePool> {
-        self.pools.iter().find(|pool| pool.name == *name)
+        self.told().iter().find(|pool| pool.name == *name)
     }
 
     /// Whether an ADD that names `wanted` (or none) may have addresses of a block of `pool`. A daemon of an older version
     /// does not tell of pools: then all that are not named apart serve everybody.
     pub(super) fn serves(&self, pool: Option<&PoolName>, wanted: &[PoolName]) -> bool {
         let Some(name) = pool else { return false };
-        if self.pools.is_empty() {
-            return wanted.is_empty() || wanted.contains(name);
+        match self.pools {
+            None => wanted.is_empty() || wanted.contains(name),
+            Some(_) => self.pool(name).is_some_and(|pool| pool.serves(wanted)),
         }
-        self.pool(name).is_some_and(|pool| pool.serves(wanted))
     }
 
     /// The families of an ADD that names `wanted`, or none. Who names pools gets the families that they have.
     pub(super) fn families(&self, wanted: &[PoolName]) -> Vec<Family> {
         let named =
-            |family: &Family| self.pools.iter().any(|pool| pool.family == *family && wanted.contains(&pool.name));
+            |family: &Family| self.told().iter().any(|pool| pool.family == *family && wanted.contains(&pool.name));
         let has = |family: &Family| if *family == Family::V4 { self.ipv4 } else { self.ipv6 };
         let of_pools: Vec<_> = [Family::V4, Family::V6].into_iter().filter(named).collect();
         if of_pools.is_empty() { [Family::V4, Family::V6].into_iter().filter(has).collect() } else { of_pools }

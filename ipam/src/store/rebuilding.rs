@@ -90,13 +90,13 @@ pub(super) fn adopt(conn: &Connection, hash: KeyHash, seen: &Observed, now: Boot
     if seen.attachments.iter().any(is_its) {
         return Ok(false);
     }
-    let is_anybodys = |ip: &IpAddr| {
+    let is_somebodys = |ip: &IpAddr| {
         conn.query_row("SELECT EXISTS (SELECT 1 FROM address WHERE ip = ?1 AND cooling IS NULL)", [Ip(*ip)], |row| {
             row.get(0)
         })
     };
     for ip in addresses {
-        if is_anybodys(ip).map_err(sqlite("looking for an address"))? {
+        if is_somebodys(ip).map_err(sqlite("looking for an address"))? {
             return Ok(false);
         }
     }

@@ -37,9 +37,9 @@ pub(super) fn waiting(conn: &Connection, now: BootTime) -> Result<Vec<Want>, Err
     read().map_err(sqlite("reading wants"))
 }
 
-/// Writes down why a want is not done. Nothing happens where it was taken back.
-pub(super) fn refuse(conn: &Connection, key: KeyHash, why: &str) -> Result<(), Error> {
-    conn.execute("UPDATE want SET refusal = ?2 WHERE hash = ?1", (key, why))
+/// Writes down why a want is not done. Nothing happens where it was taken back, or another stands in its place.
+pub(super) fn refuse(conn: &Connection, want: &Want, why: &str) -> Result<(), Error> {
+    conn.execute("UPDATE want SET refusal = ?3 WHERE hash = ?1 AND at = ?2", (want.key, Time(want.at), why))
         .map_err(sqlite("refusing a want"))
         .map(drop)
 }

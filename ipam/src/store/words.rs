@@ -26,8 +26,9 @@ pub struct Node {
     pub exhausted: Vec<PoolName>,
     /// The node is being drained: no new pod gets an address of its blocks. A word that is fresh for each drain.
     pub drain: Option<String>,
-    /// The pools of the cluster. Empty where a daemon of an older version wrote the row: then every open block serves all.
-    pub pools: Vec<NodePool>,
+    /// The pools of the cluster that can be read. `None` where a daemon of an older version wrote the row, which tells of
+    /// none: then every open block serves all.
+    pub pools: Option<Vec<NodePool>>,
 }
 
 /// Whether addresses may be taken from a block.

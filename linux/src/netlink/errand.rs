@@ -16,11 +16,9 @@
 //! a process, until the container ends. A parent that lives on reaps what has ended whenever it starts another.
 #![allow(unsafe_code)]
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +39,8 @@ use super::{Attempt, Error};
 const ANSWER: usize = 4096;
 /// Room for that, and several times what a few calls need, also without optimisation.
 const STACK: usize = 32 * 1024;
+/// Below the stack: whole pages, of whichever size the machine has.
+const GUARD: usize = 64 * 1024;
 
 /// The children that were not reaped yet: as many as end within the 20 ms before the last one began.
 static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
@@ -48,16 +48,50 @@ static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 /// A child, with the memory that is its own until it has ended.
 struct Child {
     process: Pid,
-    _order: Box<Order>,
-    _stack: Box<Stack>,
+    /// Of [`Box::into_raw`]: the child reads it, so nobody here has it in a box that may move.
+    order: *mut Order,
+    _stack: Stack,
 }
 
-/// Where the child's calls are. Aligned as both processors want it.
-#[repr(C, align(16))]
-struct Stack(UnsafeCell<MaybeUninit<[u8; STACK]>>);
+// SAFETY: only the child looks inside; whoever reaps it takes its memory away, one thread.
+unsafe impl Send for Child {}
 
-// SAFETY: only the child looks inside, and it has ended before its memory goes.
-unsafe impl Send for Stack {}
+/// Where the child's calls are: memory of its own, below which nobody may write. A child that needed more than it has would be
+/// killed there, and not spoil what its parent has. That costs two calls of a microsecond, a hundredth of all.
+struct Stack(*mut c_void);
+
+impl Stack {
+    fn map() -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: a new mapping, wherever there is room.
+        let guard = unsafe { libc::mmap(ptr::null_mut(), GUARD + STACK, libc::PROT_NONE, flags, -1, 0) };
+        if guard == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = Self(guard);
+        // SAFETY: that part of the mapping, which nobody uses yet.
+        match unsafe { libc::mprotect(stack.bottom(), STACK, libc::PROT_READ | libc::PROT_WRITE) } {
+            0 => Ok(stack),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn bottom(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(GUARD)
+    }
+
+    /// Where the first call is. Aligned to a page, and so as both processors want it.
+    fn top(&self) -> *mut c_void {
+        self.bottom().wrapping_byte_add(STACK)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped here, and its child has ended or was never started.
+        unsafe { libc::munmap(self.0, GUARD + STACK) };
+    }
+}
 
 /// What the child is to do. Nobody writes it.
 struct Order {
@@ -80,7 +114,12 @@ impl Order {
 
 /// Reaps the children that have ended, and waits for none. They are asked for by number: a caller may have others.
 fn reap(children: &mut Vec<Child>) {
-    children.retain(|child| matches!(waitpid(child.process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
+    let lives =
+        |child: &Child| matches!(waitpid(child.process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+    for ended in children.extract_if(.., |child| !lives(child)) {
+        // SAFETY: it is of `Box::into_raw`, and who read it has ended.
+        drop(unsafe { Box::from_raw(ended.order) });
+    }
 }
 
 /// Starts a child that carries out `order`.
@@ -88,20 +127,23 @@ fn start(order: Order) -> Result<(), Error> {
     let what = "start a process that waits for the kernel";
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     reap(&mut children);
-    let order = Box::new(order);
-    let stack = Box::new(Stack(UnsafeCell::new(MaybeUninit::uninit())));
-    let top = stack.0.get().cast::<c_void>().wrapping_byte_add(STACK);
-    let argument = ptr::from_ref::<Order>(&order).cast_mut().cast();
+    let stack = Stack::map().map_err(|cause| Error::Transport { what, cause })?;
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(transport_errno(what))?;
+    let order = Box::into_raw(Box::new(order));
     // SAFETY: `run` calls nothing but the system, and never returns; order and stack stay until the child was reaped.
-    let process = unsafe { libc::clone(run, top, libc::CLONE_VM | libc::SIGCHLD, argument) };
-    let cause = io::Error::last_os_error();
+    let process = unsafe { libc::clone(run, stack.top(), libc::CLONE_VM | libc::SIGCHLD, order.cast()) };
+    let started = if process == -1 {
+        let cause = io::Error::last_os_error();
+        // SAFETY: it is of `Box::into_raw`, and nobody else has got it.
+        drop(unsafe { Box::from_raw(order) });
+        Err(Error::Transport { what, cause })
+    } else {
+        // Before all that may fail: the child's memory must outlive it.
+        children.push(Child { process: Pid::from_raw(process), order, _stack: stack });
+        Ok(())
+    };
     mask.thread_set_mask().map_err(transport_errno(what))?;
-    if process == -1 {
-        return Err(Error::Transport { what, cause });
-    }
-    children.push(Child { process: Pid::from_raw(process), _order: order, _stack: stack });
-    Ok(())
+    started
 }
 
 /// A request under way.
@@ -173,5 +215,29 @@ extern "C" fn run(order: *mut c_void) -> c_int {
         loop {
             let _never = syscall!(Sysno::exit_group, 0);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_the_stack_of_a_child_nobody_may_write() {
+        let stack = Stack::map().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let allowed = |at: usize| {
+            let range = |line: &str| {
+                let (range, rest) = line.split_once(' ')?;
+                let (first, end) = range.split_once('-')?;
+                let [first, end] = [first, end].map(|end| usize::from_str_radix(end, 16).unwrap());
+                (first..end).contains(&at).then(|| rest[..4].to_owned())
+            };
+            maps.lines().find_map(range).unwrap()
+        };
+        assert_eq!(allowed(stack.top().addr() - 1), "rw-p");
+        assert_eq!(allowed(stack.bottom().addr()), "rw-p");
+        assert_eq!(allowed(stack.bottom().addr() - 1), "---p");
     }
 }

@@ -39,11 +39,14 @@ pub struct Model<A> {
     pub play: fn(&[A]) -> (Counts, Option<String>),
     /// What a program that plays one again has to import.
     pub imports: &'static [&'static str],
+    /// All that can happen, but for what comes of it ([`OUTCOME`]). What never happens nobody counts, so it has to be named here.
+    pub words: &'static [&'static str],
 }
 
 impl<A: Clone + fmt::Debug> Model<A> {
     /// Plays so many histories, and prints how often what happened. Panics with the first that fails, shrunk, as a program
-    /// that plays it again; and where something happened less than `often`, if all were played that are meant to be.
+    /// that plays it again; where something happened that is none of the words; and where one of them happened less than
+    /// `often`, if all were played that are meant to be.
     pub fn holds(&self, histories: u64, often: u64) {
         let (began, count) = (std::time::Instant::now(), count(histories));
         let Played { failed, counts } = search(count, |seed| self.outcome(seed));
@@ -52,8 +55,9 @@ impl<A: Clone + fmt::Debug> Model<A> {
             let actions = shrink((self.history)(seed(n)), |actions| (self.play)(actions).1.is_some());
             panic!("history {n} fails:\n{}", self.program(&actions));
         }
-        let is_seldom = |(what, times): &(&&str, &u64)| !what.starts_with(OUTCOME) && **times < often;
-        let seldom: Vec<_> = counts.iter().filter(is_seldom).collect();
+        let unnamed = unnamed(&counts, self.words);
+        assert!(unnamed.is_empty(), "none of the model's words: {unnamed:?}");
+        let seldom = seldom(&counts, self.words, often);
         assert!(count < histories || seldom.is_empty(), "too seldom: {seldom:?}");
     }
 
@@ -93,6 +97,17 @@ impl<A: Clone + fmt::Debug> Model<A> {
 
 /// How often what happened. What begins with [`OUTCOME`] is no action and no fault, but what came of one: it may be seldom.
 pub type Counts = BTreeMap<&'static str, u64>;
+
+/// What happened and is neither one of the words nor an outcome.
+fn unnamed<'a>(counts: &'a Counts, words: &[&str]) -> Vec<&'a str> {
+    counts.keys().copied().filter(|what| !what.starts_with(OUTCOME) && !words.contains(what)).collect()
+}
+
+/// The words that happened less than `often`, or never.
+fn seldom<'a>(counts: &Counts, words: &[&'a str], often: u64) -> Vec<(&'a str, u64)> {
+    let times = words.iter().map(|word| (*word, counts.get(word).copied().unwrap_or(0)));
+    times.filter(|(_, times)| *times < often).collect()
+}
 
 /// What playing many histories gave.
 struct Played {
@@ -176,6 +191,13 @@ mod tests {
         assert!(played.counts["played"] >= 71);
         let played = search(100, |_| (false, Counts::from([("played", 1)])));
         assert_eq!((played.failed, played.counts["played"]), (None, 100));
+    }
+
+    #[test]
+    fn what_never_happens_is_too_seldom_and_what_has_no_name_is_found() {
+        let counts = Counts::from([("add", 5), ("del", 2), ("→ refused", 1)]);
+        assert_eq!(seldom(&counts, &["add", "del", "crash"], 5), [("del", 2), ("crash", 0)]);
+        assert_eq!(unnamed(&counts, &["add", "crash"]), ["del"]);
     }
 
     #[test]

@@ -98,6 +98,50 @@ fn a_node_that_was_drained_and_deleted_serves_when_it_is_back() {
 }
 
 #[test]
+fn a_node_that_was_deleted_for_its_emptiness_refuses_pods_until_what_is_not_its_own_is_closed() {
+    let etcd = cluster(&POOLS);
+    let mut node = node(&etcd);
+    node.feed(Input::Drain(true));
+    node.settle();
+    let block = node.open()[0];
+    let local = node.local.clone();
+    node.remove();
+    node.local = local;
+    let mut other = Node::new(&etcd, "n2");
+    other.settle();
+    let mut again = node.restart();
+    assert_eq!(again.open(), [block], "by the store, in the same boot");
+    again.see();
+    while !again.queue.is_empty() {
+        if again.open().contains(&block) {
+            assert_eq!(refuses(&again), None, "what the store says goes on");
+        }
+        again.act();
+    }
+    again.settle();
+    assert_eq!(refuses(&again), Some(false));
+}
+
+#[test]
+fn a_drain_whose_record_comes_late_is_taken_up_by_the_next_run_without_a_pause() {
+    let etcd = cluster(&POOLS);
+    let mut node = node(&etcd);
+    etcd.destine([Fate::Late]);
+    node.feed(Input::Drain(true));
+    node.act();
+    let mut again = node.restart();
+    again.see();
+    assert_eq!((record(&etcd), refuses(&again)), (None, None), "the store has the word, and etcd has not");
+    etcd.deliver();
+    assert!(record(&etcd).is_some());
+    while again.act() {
+        assert_ne!(refuses(&again), Some(false));
+    }
+    again.settle();
+    assert_eq!((record(&etcd).is_some(), refuses(&again)), (true, Some(true)));
+}
+
+#[test]
 fn a_drained_node_puts_back_what_etcd_has_lost_where_it_has_pods() {
     let etcd = cluster(&POOLS);
     let backup = etcd.backup();

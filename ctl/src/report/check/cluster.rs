@@ -17,11 +17,9 @@ const FIX: &str = "'twillctl ipam check --fix' has the node write it anew";
 pub(super) fn judge(census: &Census, now: u64, remedies: &mut Remedies) -> Vec<Problem> {
     let view = &census.view;
     let mut problems = problems::unreadable(view);
+    // With the blocks of nodes that have no record.
     problems.extend(ghosts(census, remedies));
-    let owned = problems::owners(view);
-    // Those of nodes without a record are told with the node.
-    let has_owner = |problem: &Problem| !problem.what.contains("has no record");
-    problems.extend(owned.into_iter().filter(has_owner));
+    problems.extend(problems::outlived(view));
     problems.extend(outside(view));
     problems.extend(overlaps(view));
     problems.extend(tunnels(view));

@@ -256,3 +256,23 @@ fn a_node_that_does_not_answer_means_could_not_tell_unless_there_is_a_problem() 
     silent.live.insert("n1".parse().unwrap(), Ok(of_n1(json!({ "strays": strays }))));
     assert_eq!(Report::Check(judge(&silent).0).verdict(), Verdict::Problems);
 }
+
+#[test]
+fn what_was_fixed_and_what_was_not_are_printed_apart() {
+    let judged = || judge(&evidence(&sound(), of_n1(json!({})))).0;
+    let json = print::render(&Report::Check(judged()), Output::Json);
+    assert!(!json.contains("\"fixed\""), "nothing was to be mended");
+    let left = vec!["n2: no answer within 5 s".to_owned()];
+    let mending = Mending { fixed: vec!["n1: interface tw1: taken over".to_owned()], left };
+    let report = Report::Check(Check { mending: Some(mending), ..judged() });
+    let text = print::render(&report, Output::Text);
+    assert!(
+        text.starts_with("FIXED n1: interface tw1: taken over\nNOT FIXED n2: no answer within 5 s\n\nrevision"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
+    assert_eq!(
+        (json["fixed"].as_array().map(Vec::len), &json["left"][0]),
+        (Some(1), &json!("n2: no answer within 5 s"))
+    );
+}

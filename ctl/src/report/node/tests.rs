@@ -55,7 +55,7 @@ n1    yes    no        0.1.0    192.0.2.1  1       1     1        61    -
 n2    yes    YES       0.1.0    192.0.2.2  0       0     0        0     10.42.0.0/26
 
 PROBLEM node n2: it has pods in 10.42.0.0/26, which is n1's now: nobody assigns more of that
-    fix: restart those pods of n2, or delete it if it is gone for good
+    fix: restart those pods of n2; if its machine is off for good, delete it: 'twillctl node delete n2 --machine-is-off'
 ";
     assert_eq!(print::render(&report, Output::Text), wanted, "that a drained node has no block is none");
 }
@@ -83,4 +83,16 @@ BLOCK         POOL     NODE  USED  COOLING  FREE  OF  TUNNEL
     let json: serde_json::Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
     assert_eq!((&json["name"], &json["used"], &json["own_blocks"][0]["free"]), (&json!("n1"), &json!(1), &json!(61)));
     assert!(NodeShown::new(&sources(), &"n9".parse().unwrap()).is_none());
+}
+
+#[test]
+fn a_drain_is_told_with_what_is_in_use_yet_as_far_as_that_could_be_read() {
+    let text = |sources: Option<&Sources>, on: bool, unknown: &[&str]| {
+        let unknown = unknown.iter().map(|what| (*what).to_owned()).collect();
+        print::render(&Report::Drained(Drained::new(sources, &"n1".parse().unwrap(), on, unknown)), Output::Text)
+    };
+    let begun = "node n1 is being drained: no new pod gets an address there";
+    assert_eq!(text(Some(&sources()), true, &[]), format!("{begun}; it has 1 block and 1 addresses in use\n"));
+    assert_eq!(text(None, true, &["what"]), format!("{begun}\n\nCOULD NOT TELL: what\n"));
+    assert_eq!(text(Some(&sources()), false, &[]), "node n1 serves new pods again\n");
 }

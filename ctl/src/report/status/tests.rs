@@ -36,8 +36,8 @@ fn a_healthy_cluster_has_no_problems() {
     let wanted = "\
 revision 20, configuration 1, back end vxlan
 
-NODE  ALIVE  UNDERLAY   TUNNEL     VTEP               BLOCKS  VERSION
-n1    yes    192.0.2.1  10.42.0.1  02:00:00:00:00:01  2       0.1.0
+NODE  ALIVE  DRAINING  UNDERLAY   TUNNEL     VTEP               BLOCKS  VERSION
+n1    yes    no        192.0.2.1  10.42.0.1  02:00:00:00:00:01  2       0.1.0
 
 POOL     CIDR          BLOCK  BLOCKS     NODES  MASQUERADE  REMARKS
 default  10.42.0.0/16  /26    1 of 1024  1      yes
@@ -65,6 +65,17 @@ fn an_empty_cluster_lacks_its_configuration() {
 fn a_node_that_is_not_alive_is_a_problem() {
     let found = problems(&HEALTHY, &[]);
     assert_eq!(found, ["node n1: its daemon has not been heard of for a minute; its pods keep what they have"]);
+}
+
+#[test]
+fn a_node_that_is_being_drained_is_shown_so_and_is_no_problem() {
+    let mut entries = HEALTHY;
+    let drained = NODE.replacen('{', r#"{"drain":"w","#, 1);
+    entries[1].1 = &drained;
+    let status = status(&entries[..3], &["n1"]);
+    assert_eq!((status.problems.as_slice(), status.nodes[0].draining), (&[][..], true));
+    let text = print::render(&Report::Status(status), crate::arguments::Output::Text);
+    assert!(text.contains("\nn1    yes    YES       192.0.2.1  "), "{text}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn prepare_store(directory: &Path) -> std::result::Result<Store, twill_ipam::Err
         ipv4: true,
         ipv6: false,
         exhausted: Vec::new(),
-        pools: Vec::new(),
+        pools: None,
         drain: None,
     })?;
     let (block, pool) = ("10.64.0.0/10", "bench");
