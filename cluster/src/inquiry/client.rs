@@ -71,7 +71,7 @@ impl Client {
         Self { word, from, patience, rounds: 0 }
     }
 
-    /// What is in use on these nodes, all pages. They are asked in this order, [`AT_ONCE`] at a time: those of which no answer
+    /// What is in use on these nodes, all pages. They are asked in this order, 128 at a time: those of which no answer
     /// is expected come best last, so that few others wait with them.
     pub async fn addresses<S: Store>(&mut self, store: &S, nodes: &[NodeName]) -> Answers<Page> {
         let mut found: Answers<Page> = BTreeMap::new();
