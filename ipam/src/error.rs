@@ -194,7 +194,8 @@ impl fmt::Display for Unavailable {
             Self::Reserved(pool) => write!(f, "it is reserved in the pool {pool}"),
             Self::Told(why) => f.write_str(why),
             Self::Untold => f.write_str(
-                "it is in none of the ranges of this node, and twilld has not said yet whether its block can be claimed",
+                "it is in none of the ranges of this node, and twilld has not said yet whether its block can be claimed: it may be \
+                 down, or etcd out of its reach ('twillctl status')",
             ),
             Self::Closing(block) => write!(f, "its block {block} is being given back"),
             Self::InUse(holder) => write!(f, "{holder} has it"),

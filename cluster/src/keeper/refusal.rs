@@ -40,6 +40,8 @@ pub enum Refusal {
         /// This node's labels.
         labels: BTreeMap<String, String>,
     },
+    /// It lies in a pool that is disabled.
+    InDisabled(PoolName),
     /// It is reserved in its pool.
     Reserved(PoolName),
     /// It lies in a block that another node has.
@@ -132,6 +134,7 @@ impl fmt::Display for Refusal {
                 "of what the network configuration names in \"pools\" ({}) all is disabled: name another pool",
                 names(pools, "and")
             ),
+            Self::InDisabled(pool) => write!(f, "it is in the pool {pool}, which is disabled"),
             Self::Exhausted(pools) => {
                 let pools: Vec<_> = pools.iter().map(ToString::to_string).collect();
                 f.write_str(&pools.join("; "))

@@ -88,7 +88,7 @@ fn address(
         return Err(Refusal::NotNamed(pool.name.clone()));
     }
     match Reason::of(pool, ground.labels) {
-        Some(Reason::Disabled) => return Err(Refusal::Disabled(vec![pool.name.clone()])),
+        Some(Reason::Disabled) => return Err(Refusal::InDisabled(pool.name.clone())),
         Some(reason) if wanted.is_empty() => {
             return Err(Refusal::OtherNodes { pool: (pool.name.clone(), reason), labels: ground.labels.clone() });
         }

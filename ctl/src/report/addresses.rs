@@ -50,7 +50,8 @@ pub(crate) struct BlockRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct AddressRow {
     pub(crate) ip: IpAddr,
-    /// "attached", "reserved", "deleting", "cooling", "tunnel", "withheld", "free", "not told", "in no block" or "in no pool".
+    /// "attached", "reserved", "deleting", "cooling", "tunnel", "withheld", "free", "kept by its pool", "pool disabled",
+    /// "node draining", "not told", "in no block" or "in no pool".
     pub(crate) state: &'static str,
     /// In seconds since 1970; absent for what nobody has.
     pub(crate) since: Option<u64>,
@@ -224,7 +225,7 @@ impl Sources {
             node: owner.cloned(),
             block: Some(block.to_string()),
             pool: self.pool_of(block),
-            ..AddressRow::bare(ip, "free", self.now)
+            ..AddressRow::bare(ip, self.word_of_nobodys(ip, owner), self.now)
         };
         let Some((holder, source)) = held else { return bare };
         AddressRow {
@@ -238,6 +239,23 @@ impl Sources {
             host_interface: holder.interface.clone(),
             source: Some(source),
             ..bare
+        }
+    }
+
+    /// What an address is that nobody has: free, unless it cannot be given.
+    fn word_of_nobodys(&self, ip: IpAddr, owner: Option<&NodeName>) -> &'static str {
+        let view = self.census.as_ref().map(|census| &census.view);
+        let pools = view.and_then(|view| view.config.as_ref()).map_or(&[][..], |config| &config.value.pools);
+        let pool = pools.iter().find(|pool| pool.cidr.contains(ip));
+        let record = view.zip(owner).and_then(|(view, owner)| view.nodes.get(owner));
+        if pool.is_some_and(|pool| pool.reserved.iter().any(|range| range.contains(ip))) {
+            "kept by its pool"
+        } else if pool.is_some_and(|pool| pool.disabled) {
+            "pool disabled"
+        } else if record.is_some_and(|record| record.value.drain.is_some()) {
+            "node draining"
+        } else {
+            "free"
         }
     }
 

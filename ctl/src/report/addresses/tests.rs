@@ -12,6 +12,10 @@ use crate::report::Report;
 
 const NOW: u64 = 1000;
 
+fn entry((revision, (key, value)): (i64, (&str, serde_json::Value))) -> Entry {
+    Entry { key: key.into(), value: value.to_string().into_bytes(), created: revision, modified: revision }
+}
+
 fn census() -> Census {
     let block = |name: &str| json!({ "node": name, "machine_id": "m", "epoch": 2, "nonce": "x" });
     let attached = json!({
@@ -40,12 +44,6 @@ fn census() -> Census {
         ("addresses/n1/4/0a2a0010-28", mirror(json!({ "left_out": 3 }))),
         ("addresses/n1/4/0a2a0020-28", mirror(json!({ "cools_until": 1020 }))),
     ];
-    let entry = |(i, (key, value)): (i64, (&str, serde_json::Value))| Entry {
-        key: key.into(),
-        value: value.to_string().into_bytes(),
-        created: i,
-        modified: i,
-    };
     Census::of(Snapshot { revision: 20, entries: (1..).zip(entries).map(entry).collect() })
 }
 
@@ -58,6 +56,29 @@ fn told(sources: &Sources, ip: &str) -> (&'static str, Option<String>, usize, Ve
     let found = sources.of_ip(ip.parse().unwrap(), Vec::new());
     let row = &found.addresses.as_ref().unwrap()[0];
     (row.state, row.node.as_ref().map(ToString::to_string), found.unknown.len(), found.verdict())
+}
+
+#[test]
+fn of_an_address_that_nobody_has_and_that_cannot_be_given_it_is_told_why() {
+    let with = |pool: serde_json::Value, drain: serde_json::Value| {
+        let entries = [
+            ("config", json!({ "pool": [pool] })),
+            ("nodes/n1", json!({ "machine_id": "m", "nonce": "x", "drain": drain })),
+            ("blocks/4/0a2a0000-28", json!({ "node": "n1", "machine_id": "m", "epoch": 2, "nonce": "x" })),
+            ("addresses/n1/4/0a2a0000-28", json!({ "epoch": 2, "nonce": "x" })),
+        ];
+        let census = Some(Census::of(Snapshot { revision: 20, entries: (1..).zip(entries).map(entry).collect() }));
+        told(&Sources { census, ..sources() }, "10.42.0.5").0
+    };
+    let pool = |more: serde_json::Value| {
+        let mut pool = json!({ "name": "default", "cidr": "10.42.0.0/16", "block": 28 });
+        pool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pool
+    };
+    assert_eq!(with(pool(json!({})), json!(null)), "free");
+    assert_eq!(with(pool(json!({ "reserved": ["10.42.0.4/31"] })), json!(null)), "kept by its pool");
+    assert_eq!(with(pool(json!({ "disabled": true })), json!(null)), "pool disabled");
+    assert_eq!(with(pool(json!({})), json!("w1")), "node draining");
 }
 
 #[test]
