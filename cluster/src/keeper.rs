@@ -364,7 +364,7 @@ impl Keeper {
         let claims = !self.rupture.holds(self.now) && self.registration.drained_by().is_none();
         let Some(ground) = ground.filter(|_| claims) else { return Vec::new() };
         let verdict = wants::judge(&self.wants, ground, &mut self.claims);
-        outputs.extend(verdict.refused.into_iter().map(|(key, why)| Output::Refuse { key, why }));
+        outputs.extend(verdict.refused.into_iter().map(|(want, why)| Output::Refuse { want, why }));
         verdict.claims
     }
 

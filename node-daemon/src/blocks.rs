@@ -121,9 +121,6 @@ impl Blocks {
             }
             let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
             for input in self.look(picture.as_ref(), underlay.as_ref()).await {
-                if let Input::Wants(wants) = &input {
-                    self.wants.clone_from(wants);
-                }
                 let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }
@@ -180,9 +177,7 @@ impl Blocks {
                     self.local = None;
                     self.teller.store(moved.map(drop));
                 }
-                Output::Refuse { key, why } => {
-                    // The one that was judged: the same ADD may have left another in its place since.
-                    let Some(want) = self.wants.iter().find(|want| want.key == key).cloned() else { continue };
+                Output::Refuse { want, why } => {
                     let why = why.to_string();
                     let done = self.store.run(move |store| store.refuse_want(&want, &why)).await;
                     self.teller.store(done);
@@ -245,6 +240,7 @@ impl Blocks {
             news.push(Input::Local(local));
         }
         if wants != self.wants {
+            self.wants.clone_from(&wants);
             news.push(Input::Wants(wants));
         }
         if let Some(underlay) = underlay {

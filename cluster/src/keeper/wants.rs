@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use twill_conf::PoolName;
 use twill_conf::cluster::{ClusterConf, Given, Pool};
-use twill_ipam::{Family, KeyHash, Want};
+use twill_ipam::{Family, Want};
 
 use super::claims::{Claim, Claims};
 use super::holdings::Holdings;
@@ -51,7 +51,7 @@ pub(super) struct Verdict {
     /// To be claimed: the first want of a family first.
     pub(super) claims: Vec<(Family, Claim)>,
     /// Not to be done.
-    pub(super) refused: Vec<(KeyHash, Refusal)>,
+    pub(super) refused: Vec<(Want, Refusal)>,
 }
 
 /// Judges all of them.
@@ -67,7 +67,7 @@ pub(super) fn judge(wants: &[Want], ground: Ground<'_>, claims: &mut Claims) -> 
         };
         match done {
             Ok(claims) => verdict.claims.extend(claims),
-            Err(refusal) => verdict.refused.push((want.key, refusal)),
+            Err(refusal) => verdict.refused.push((want.clone(), refusal)),
         }
     }
     verdict

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use twill_conf::{NodeName, PoolName};
 use twill_ipam::store::BlockUse;
-use twill_ipam::{Block, Family, KeyHash, Want};
+use twill_ipam::{Block, Family, Want};
 
 use super::{Problem, Refusal};
 use crate::View;
@@ -104,8 +104,8 @@ pub enum Output {
     },
     /// Tell an ADD that waits why it gets no block (`Store::refuse_want`).
     Refuse {
-        /// Whose ADD.
-        key: KeyHash,
+        /// What it wanted when it was judged: it may want something else by now.
+        want: Want,
         /// Why.
         why: Refusal,
     },

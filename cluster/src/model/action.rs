@@ -203,16 +203,7 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             if dice.below(4) == 0 {
                 actions.push(Mirror(node));
             }
-            actions.extend([
-                Cut(node),
-                Expire,
-                Judge(node),
-                DeleteEmpty,
-                Run(other),
-                Fill(other),
-                Run(other),
-                Fill(other),
-            ]);
+            actions.extend(deleted_if_empty(node, other));
         }
         // A node is deleted for its emptiness, and its daemon starts again, in the same boot.
         12 | 13 => {
@@ -220,16 +211,7 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             maybe(dice, Next(Fate::Late), actions);
             actions.extend([Drain(node, true), Run(node), Look(node), Mirror(node)]);
             maybe(dice, Deliver, actions);
-            actions.extend([
-                Cut(node),
-                Expire,
-                Judge(node),
-                DeleteEmpty,
-                Run(other),
-                Fill(other),
-                Run(other),
-                Fill(other),
-            ]);
+            actions.extend(deleted_if_empty(node, other));
             actions.extend([Heal(node), Crash(node), See(node), Look(node), Add(node)]);
             for _ in 0..3 {
                 actions.extend([Step(node), Look(node), Add(node)]);
@@ -246,4 +228,10 @@ fn scene(dice: &mut Dice, node: usize, other: usize, actions: &mut Vec<Action>) 
             actions.extend([Step(node), Add(node), Heal(node)]);
         }
     }
+}
+
+/// A node is cut off and deleted, if it is proved empty; another one takes what that leaves.
+fn deleted_if_empty(node: usize, other: usize) -> [Action; 8] {
+    use Action::*;
+    [Cut(node), Expire, Judge(node), DeleteEmpty, Run(other), Fill(other), Run(other), Fill(other)]
 }
