@@ -119,13 +119,19 @@ fn without_a_daemon_nothing_is_wanted_of_it() {
     room.assert_empty();
 }
 
+/// A cluster whose daemon is of a version that knows no pools.
+fn with_an_older_daemon(room: &Room) -> Store {
+    let mut store = cluster(room);
+    let node = Node { pools: None, ..store.node().unwrap().unwrap() };
+    store.set_node(&node).unwrap();
+    store
+}
+
 #[test]
 fn a_daemon_that_tells_of_no_pools_is_not_asked_for_the_block_of_an_address() {
     let Some(room) = room() else { return };
     room.pod("p1");
-    let mut store = cluster(&room);
-    let node = Node { pools: None, ..store.node().unwrap().unwrap() };
-    store.set_node(&node).unwrap();
+    with_an_older_daemon(&room);
     let _bell = UnixDatagram::bind(room.run_dir().join("doorbell")).unwrap();
     let asked = room.conf(json!({ "runtimeConfig": { "ips": ["10.42.9.9"] } }));
     room.add("p1", &asked).error(103);
@@ -136,9 +142,7 @@ fn a_daemon_that_tells_of_no_pools_is_not_asked_for_the_block_of_an_address() {
 fn a_daemon_that_tells_of_no_pools_is_rung_and_finds_no_want() {
     let Some(room) = room() else { return };
     room.pod("p1");
-    let mut store = cluster(&room);
-    let node = Node { pools: None, ..store.node().unwrap().unwrap() };
-    store.set_node(&node).unwrap();
+    let mut store = with_an_older_daemon(&room);
     let bell = UnixDatagram::bind(room.run_dir().join("doorbell")).unwrap();
     std::thread::scope(|scope| {
         let adding = scope.spawn(|| room.add("p1", &room.conf(json!({ "pools": ["other"] }))));
