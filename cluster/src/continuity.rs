@@ -9,7 +9,7 @@
 
 use crate::View;
 use crate::key;
-use crate::view::{Change, Delta, Entry, Snapshot};
+use crate::view::{self, Change, Delta, Entry, Snapshot};
 
 /// The change that was seen last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,10 +144,10 @@ pub fn follows(view: &View, snapshot: &Snapshot) -> bool {
             .all(|entry| known(view, &entry.key).is_none_or(|modified| modified <= entry.modified))
 }
 
-/// Whether the view has the entry, at its revision; what it could not read is left aside.
+/// Whether the view has the entry, at its revision. What cannot be read proves nothing: no view has it, and one from the disk
+/// does not even name it.
 fn is_known(view: &View, entry: &Entry) -> bool {
-    let readable = matches!(key::Key::parse(&entry.key), Ok(Some(_)));
-    !readable || view.faults.contains_key(&entry.key) || known(view, &entry.key) == Some(entry.modified)
+    known(view, &entry.key) == Some(entry.modified) || !view::is_readable(entry)
 }
 
 /// The revision at which the view has a key.
@@ -195,6 +195,30 @@ mod tests {
         assert_eq!(verdict(&store, &mark), Verdict::Unknown);
         assert!(mark.is_in(&store.look(&Range::watched())));
         assert!(follows(&view, &store.look(&Range::watched())));
+    }
+
+    #[test]
+    fn a_view_from_the_disk_which_lacks_what_cannot_be_read_is_of_the_same_history() {
+        let store = SimulatedStore::new();
+        let write = |key: &str, value: &[u8]| {
+            store.apply(&Txn {
+                when: Vec::new(),
+                then: vec![Op::Put { key: key.into(), value: value.into(), lease: None }],
+            });
+        };
+        put(&store, "nodes/a", "1");
+        write("config", br#"{"pool":[{"name":"main","cidr":"10.42.0.0/16"}]}"#);
+        let (before, _) = look(&store);
+        write("config", b"{");
+        write("nodes/garbage", b"");
+        write("blocks/4/0a2a0000-26", b"[]");
+        put(&store, "nodes/b", "2");
+        let (mut view, _) = look(&store);
+        view.faults.clear();
+        view.config = before.config;
+        assert!(follows(&view, &store.look(&Range::watched())));
+        view.nodes.remove(&"b".parse().unwrap());
+        assert!(!follows(&view, &store.look(&Range::watched())), "it had not b at that time");
     }
 
     #[test]

@@ -1,20 +1,25 @@
-//! What was known before etcd was restored from a backup, and nobody has written since: for the data path.
+//! What was known and etcd does not say any more, though nobody took it back: for the data path.
 //!
-//! A block that was claimed after the backup is gone from etcd until its node puts it back, and a node's record says what was
+//! **A restored etcd.** A block that was claimed after the backup is gone from etcd until its node puts it back, and a node's record says what was
 //! so on the day of the backup. The pods are where they were all the same, also where the daemon that should write is not
-//! running. So routes follow what was known, until etcd's new history has a word of its own about it. Nothing is claimed or
-//! opened by this; the [keeper](crate::keeper) goes by what etcd says. Used by the daemon's watch.
+//! running. So routes follow what was known, until etcd's new history has a word of its own about it.
+//!
+//! **A configuration that cannot be read, or is gone.** Nodes still come, go and change their addresses, so routes go on by the last
+//! one that could be read.
+//!
+//! Nothing is claimed or opened by any of this; the [keeper](crate::keeper) goes by what etcd says. Used by the daemon's watch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use twill_conf::NodeName;
+use twill_conf::cluster::ClusterConf;
 use twill_ipam::Block;
 
 use crate::View;
 use crate::record::{BlockRecord, NodeRecord, Versioned};
 
-/// Records of a history that etcd has lost.
+/// Records of a history that etcd has lost, and the last configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Former {
     /// The revision of the new history at which the loss was found.
@@ -23,6 +28,7 @@ pub struct Former {
     seen: BTreeSet<NodeName>,
     nodes: BTreeMap<NodeName, Arc<Versioned<NodeRecord>>>,
     blocks: BTreeMap<Block, Arc<Versioned<BlockRecord>>>,
+    config: Option<Versioned<ClusterConf>>,
 }
 
 impl Former {
@@ -39,6 +45,9 @@ impl Former {
     /// A view of the history that goes on: what it says anew is not former any more, and neither is a node that it has shown
     /// and that is gone: somebody deleted it.
     pub fn see(&mut self, view: &View) {
+        if view.config.is_some() && view.config != self.config {
+            self.config.clone_from(&view.config);
+        }
         if self.nodes.is_empty() && self.blocks.is_empty() {
             return;
         }
@@ -58,10 +67,12 @@ impl Former {
 
     /// The view as routes follow it.
     pub fn with(&self, view: &Arc<View>) -> Arc<View> {
-        if self.nodes.is_empty() && self.blocks.is_empty() {
+        let lacks_config = view.config.is_none() && self.config.is_some();
+        if self.nodes.is_empty() && self.blocks.is_empty() && !lacks_config {
             return Arc::clone(view);
         }
         let mut reach = View::clone(view);
+        reach.config = reach.config.or_else(|| self.config.clone());
         reach.nodes.extend(self.nodes.iter().map(|(name, record)| (name.clone(), Arc::clone(record))));
         reach.blocks.extend(self.blocks.iter().map(|(block, record)| (*block, Arc::clone(record))));
         Arc::new(reach)
@@ -136,6 +147,33 @@ mod tests {
         assert_eq!(told(&reach), (blocks, pairs(&[("a", "again"), ("b", "1"), ("c", "1")])));
         put(&store, "nodes/b", "b", "2");
         assert_eq!(*look(&store, &mut view, &mut former), view, "nothing is left of it");
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_or_is_gone_is_the_last_one_to_routes_alone() {
+        let store = SimulatedStore::new();
+        let (mut view, mut former) = (View::default(), Former::default());
+        let config = |value: &[u8]| {
+            store.apply(&Txn {
+                when: Vec::new(),
+                then: vec![Op::Put { key: "config".into(), value: value.into(), lease: None }],
+            });
+        };
+        let pool = |cidr: &str| json!({ "pool": [{ "name": "main", "cidr": cidr }] }).to_string();
+        assert_eq!(look(&store, &mut view, &mut former).config, None);
+        config(pool("10.42.0.0/16").as_bytes());
+        let first = look(&store, &mut view, &mut former).config.clone();
+        assert!(first.is_some());
+        config(b"{");
+        put(&store, "nodes/a", "a", "1");
+        let reach = look(&store, &mut view, &mut former);
+        assert_eq!((&view.config, &reach.config), (&None, &first));
+        assert_eq!(told(&reach).1, pairs(&[("a", "1")]), "the cluster goes on");
+        store.apply(&Txn { when: Vec::new(), then: vec![Op::Delete { key: "config".into() }] });
+        assert_eq!(look(&store, &mut view, &mut former).config, first);
+        config(pool("10.43.0.0/16").as_bytes());
+        assert_eq!(look(&store, &mut view, &mut former).config, view.config);
+        assert_ne!(view.config, first);
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl View {
     }
 }
 
+/// Whether a view can have this entry: its key is of a kind that is known, and its value can be decoded.
+pub(crate) fn is_readable(entry: &Entry) -> bool {
+    matches!(decode::entry(entry), Ok(Record::Config(_) | Record::Node(..) | Record::Block(..)))
+}
+
 /// Leaves an equal value where it is: what did not change is not moved or allocated again.
 fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, key: K, value: V) {
     match map.get_mut(&key) {

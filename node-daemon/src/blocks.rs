@@ -260,13 +260,13 @@ impl Blocks {
     /// Writes the node's row in the store, if what the plugin must know has changed.
     async fn tell_plugin(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) {
         let (Some(picture), Some(underlay)) = (picture, underlay) else { return };
-        let Some(config) = &picture.view.config else { return };
+        let Some(config) = &picture.reach.config else { return };
         let pools: Vec<_> =
             config.value.pools.iter().map(|pool| NodePool::new(pool, pool.given(&self.facts.labels))).collect();
         let has = |family| pools.iter().any(|pool| pool.family == family && pool.given == Given::Default);
         let node = Node {
             name: self.name.to_string(),
-            mtu: pod_mtu(&picture.view, underlay),
+            mtu: pod_mtu(&picture.reach, underlay),
             ipv4: has(Family::V4),
             ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),

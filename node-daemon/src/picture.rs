@@ -11,10 +11,20 @@ use twill_fabric::Underlay;
 pub struct Picture {
     /// The view.
     pub view: Arc<View>,
-    /// The view as the data path follows it: with what a restored etcd has lost.
+    /// The view as the data path follows it: with what a restored etcd has lost, and the last configuration that could be read.
     pub reach: Arc<View>,
     /// Whether etcd itself told it in this run. A view from the disk programs routes, but proves no ownership.
     pub proven: bool,
+}
+
+impl Picture {
+    /// What goes to disk: the view, and where it has no configuration the last one, by which a start goes on then.
+    pub fn to_save(&self) -> Arc<View> {
+        match (&self.view.config, &self.reach.config) {
+            (None, Some(last)) => Arc::new(View { config: Some(last.clone()), ..View::clone(&self.view) }),
+            _ => Arc::clone(&self.view),
+        }
+    }
 }
 
 /// The view that the watch publishes; `None` until there is a first one. Nothing is written to the kernel before.

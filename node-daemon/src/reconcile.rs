@@ -127,7 +127,7 @@ impl Reconciler {
         };
         self.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay));
         // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
-        let known = self.pictures.borrow().clone().filter(|picture| picture.view.config.is_some());
+        let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         let Some(picture) = known else { return Ok(()) };
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;

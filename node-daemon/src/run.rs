@@ -124,8 +124,8 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         tracing::error!("the reconciler had failed");
     }
     let last = seen.borrow().clone();
-    if let Some(Picture { view, proven: true, .. }) = last
-        && let Err(error) = saved::write(&saved_path(&conf), &conf.prefix, &view)
+    if let Some(picture) = last.filter(|picture| picture.proven)
+        && let Err(error) = saved::write(&saved_path(&conf), &conf.prefix, &picture.to_save())
     {
         tracing::warn!("the view cannot be saved for a start without etcd: {error}");
     }

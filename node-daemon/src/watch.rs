@@ -43,6 +43,7 @@ impl Watch {
         // What an earlier run saw tells whether etcd has lost history since.
         let mut view = self.pictures.borrow().as_ref().map(|picture| View::clone(&picture.view)).unwrap_or_default();
         let mut former = Former::default();
+        former.see(&view);
         let mut proven = false;
         let mut lost = false;
         let mut save_at: Option<Instant> = None;
@@ -113,7 +114,7 @@ impl Watch {
 
     /// Writes the view on a thread that may block: a slow disk must not keep the cluster from being followed.
     fn save(&self, saving: &mut JoinSet<bool>) {
-        let Some(Picture { view, .. }) = self.pictures.borrow().clone() else { return };
+        let Some(view) = self.pictures.borrow().as_ref().map(Picture::to_save) else { return };
         let (path, prefix) = (self.saved.clone(), self.prefix.clone());
         saving.spawn_blocking(move || {
             let written = saved::write(&path, &prefix, &view);

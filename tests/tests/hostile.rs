@@ -91,13 +91,20 @@ fn all_serve(lab: &Lab, numbers: &[usize], name: &str) -> Result<()> {
 fn garbage_and_lies_in_etcd_are_named_and_left_out_and_the_nodes_serve_on() {
     with_lab(Lab::builder(), |lab| {
         let old = lab.node(2).attach("old")?;
+        let first_blocks = lab.etcd().blocks_of("n1")?;
         let lies = lies(lab)?;
         for lie in &lies {
             lab.etcd().put(&lie.key, &lie.value)?;
         }
         all_serve(lab, &[1, 2, 3], "a")?;
-        // Also for one that comes into it, and one that begins anew.
+        // Also for one that comes into it, and one that begins anew by what it saved of it.
         lab.join()?;
+        for node in [lab.node(3), lab.node(4)] {
+            deadline::until(&format!("{} has saved it", node.name()), PATIENCE, || {
+                let saved = std::fs::read_to_string(node.directory().join("state/view.json"));
+                Ok(saved.is_ok_and(|view| view.contains("nodes/n4")))
+            })?;
+        }
         lab.node(3).kill_daemon()?;
         lab.node(3).start_daemon()?;
         all_serve(lab, &[2, 4, 3], "b")?;
@@ -108,13 +115,20 @@ fn garbage_and_lies_in_etcd_are_named_and_left_out_and_the_nodes_serve_on() {
             }
         }
         assert!(!told.contains('\u{1b}'), "it moves the operator's terminal");
+        assert!(!lab.node(3).daemon_log().contains("lost history"), "{}", lab.node(3).daemon_log());
 
-        // The worst one: no configuration that could be read. What stands stays, and pods come and go.
+        // The worst one: no configuration that could be read. The last one goes on, also on a node that begins anew and
+        // finds a route gone; pods come and go.
         let config = configuration(lab)?;
         lab.etcd().put("config", "{\"pools\": 7")?;
         deadline::until("the nodes say so", PATIENCE, || {
             Ok(lab.nodes().iter().all(|node| node.daemon_log().contains("the cluster configuration cannot be read")))
         })?;
+        lab.node(4).kill_daemon()?;
+        for block in &first_blocks {
+            lab.node(4).run(&["ip", "route", "del", &block.to_string(), "proto", "116"])?;
+        }
+        lab.node(4).start_daemon()?;
         all_serve(lab, &[1, 2, 3, 4], "c")?;
         let told = status(lab);
         assert!(told.contains("configuration") && told.contains("twillctl config apply FILE"), "{told}");
