@@ -35,9 +35,12 @@ pub struct NodeRecord {
     /// The tunnel address of each family, once the node has a block to take it from.
     #[serde(default)]
     pub tunnel: Tunnel,
-    /// What the VXLAN back end needs, where the node can receive by it.
+    /// What the VXLAN back end needs, where the node can receive by it. It stands for as long as any other node may send by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vxlan: Option<VxlanEnd>,
+    /// How the node sends. Absent from records of older versions, which know nothing but VXLAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
     /// Free words of the operator.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -83,6 +86,27 @@ pub struct Tunnel {
 pub struct VxlanEnd {
     /// The VTEP's MAC, as in 02:00:5e:10:00:01.
     pub mac: String,
+    /// The network identifier. Absent from records of older versions: the configuration's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<u32>,
+    /// The UDP port, as with the identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// A node's side of the ways to others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// Whether it may send by VXLAN. It says so before it does, and takes it back after it has ceased: the others keep a device
+    /// for it in between.
+    #[serde(default)]
+    pub tunnels: bool,
+    /// The underlay's MTU, in bytes.
+    #[serde(default)]
+    pub mtu: u32,
+    /// The greatest MTU of its pods, in bytes; 0 without pods.
+    #[serde(default)]
+    pub pods: u32,
 }
 
 /// `blocks/…`: who owns a block. No lease.
@@ -99,6 +123,13 @@ pub struct BlockRecord {
     /// What a newer version wrote.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl NodeRecord {
+    /// Whether the node may send by VXLAN.
+    pub fn tunnels(&self) -> bool {
+        self.path.is_none_or(|path| path.tunnels)
+    }
 }
 
 impl Underlay {

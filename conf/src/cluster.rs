@@ -3,6 +3,8 @@
 //! People's TOML is read strictly: an unknown key is an error with its path. What comes from etcd is read leniently,
 //! since a newer `twillctl` may have written it, but its values are validated by the same rules.
 
+mod backend;
+mod firewall;
 mod read;
 mod reserved;
 mod rules;
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::section::{Dialect, Section, parse_json, parse_toml};
 use crate::{Error, PoolName};
 
+pub use backend::{Backend, ChecksumOffload, Kind, Vxlan};
+pub use firewall::FirewallConf;
 pub use reserved::{InvalidReserved, Reserved};
 pub use selector::{InvalidSelector, Selector};
 
@@ -30,6 +34,9 @@ pub struct ClusterConf {
     pub pools: Vec<Pool>,
     /// How packets reach other nodes.
     pub backend: Backend,
+    /// What of the firewall is chosen.
+    #[serde(skip_serializing_if = "FirewallConf::is_default")]
+    pub firewall: FirewallConf,
 }
 
 /// A range of addresses, cut into blocks of one size, which nodes claim.
@@ -74,44 +81,6 @@ pub enum Given {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
-}
-
-/// The back end, chosen by `type`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Backend {
-    /// Encapsulation in UDP (RFC 7348).
-    Vxlan(Vxlan),
-}
-
-/// The parameters of the VXLAN back end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Vxlan {
-    /// The VXLAN network identifier, 1 to 16777215. Default 7777.
-    pub vni: u32,
-    /// The UDP port, in host order. Default 4789.
-    pub port: u16,
-}
-
-impl Default for Vxlan {
-    fn default() -> Self {
-        Self { vni: 7777, port: 4789 }
-    }
-}
-
-impl Default for Backend {
-    fn default() -> Self {
-        Self::Vxlan(Vxlan::default())
-    }
-}
-
-impl Backend {
-    /// Its `type`, as it is written.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Vxlan(_) => "vxlan",
-        }
-    }
 }
 
 impl Pool {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
-use twill_conf::cluster::{Backend, ClusterConf, Pool, Reserved, Vxlan};
+use twill_conf::cluster::{Backend, ChecksumOffload, ClusterConf, FirewallConf, Kind, Pool, Reserved, Vxlan};
 
 /// A pool in a range of its own: the third byte of 10/8, the second group of fd42::/16.
 fn pool(i: u8, v6: bool, (length, block): (u8, u8), masquerade: bool, name: String, more: &More) -> Pool {
@@ -50,13 +50,29 @@ fn more() -> impl Strategy<Value = More> {
 
 fn confs() -> impl Strategy<Value = ClusterConf> {
     let one = (any::<bool>(), any::<u8>(), any::<u8>(), any::<bool>(), "[a-z0-9][a-z0-9-]{0,40}", more());
-    (prop::collection::vec(one, 1..=64), 1u32..=16_777_215, 1u16..).prop_map(|(pools, vni, port)| {
+    (prop::collection::vec(one, 1..=64), backend(), firewall()).prop_map(|(pools, backend, firewall)| {
         let pools = pools
             .into_iter()
             .zip(0u8..)
             .map(|((v6, l, b, m, name, more), i)| pool(i, v6, (l, b), m, name, &more))
             .collect();
-        ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni, port }) }
+        ClusterConf { pools, backend, firewall }
+    })
+}
+
+fn backend() -> impl Strategy<Value = Backend> {
+    let offload = prop::sample::select(vec![ChecksumOffload::Auto, ChecksumOffload::On, ChecksumOffload::Off]);
+    let vxlan = (1u32..=16_777_215, 1u16.., any::<bool>(), offload)
+        .prop_map(|(vni, port, direct, checksum_offload)| Kind::Vxlan(Vxlan { vni, port, direct, checksum_offload }));
+    let kind = prop_oneof![vxlan, Just(Kind::HostGw)];
+    (kind, prop::option::of(1280u32..=65_535)).prop_map(|(kind, mtu)| Backend { kind, mtu })
+}
+
+fn firewall() -> impl Strategy<Value = FirewallConf> {
+    let networks = vec!["10.0.0.0/8", "192.0.2.0/24", "fd00::/8", "::/0"];
+    (prop::sample::subsequence(networks, 0..=4), any::<bool>()).prop_map(|(networks, clamp_mss)| FirewallConf {
+        no_masquerade: networks.into_iter().map(|text| text.parse().expect("a network")).collect(),
+        clamp_mss,
     })
 }
 

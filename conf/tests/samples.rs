@@ -66,7 +66,7 @@ fn the_example_of_the_reference_is_accepted() {
 fn the_defaults_that_the_samples_name_are_the_defaults() {
     let minimal = "[[pool]]\nname = \"default\"\ncidr = \"10.42.0.0/16\"\n[[pool]]\nname = \"default-v6\"\ncidr = \"fd42::/48\"\n";
     assert_eq!(ClusterConf::from_toml(minimal).unwrap(), ClusterConf::from_toml(ClusterConf::SAMPLE).unwrap());
-    assert_eq!(Vxlan::default(), Vxlan { vni: 7777, port: 4789 });
+    assert_eq!((Vxlan::default().vni, Vxlan::default().port), (7777, 4789));
 
     let uncommented = NodeConf::SAMPLE
         .lines()

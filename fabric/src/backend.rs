@@ -1,7 +1,8 @@
 //! The frame of the back ends.
 //!
 //! A back end is two pure functions of the cluster: what this node must be able to [receive](Backend::receive), and how it
-//! [sends](Backend::send). They are apart since nodes are switched one after another: every node must receive whatever any
+//! [sends](Backend::send). There are two of them, [tunnel](crate::vxlan) and [plain routes](crate::native), and what the
+//! configuration calls a back end says which [`Way`] leads to which node. They are apart since nodes are switched one after another: every node must receive whatever any
 //! node still sends, and what it sends by is a choice of its own. `receive` gives all that stands whether or not anybody
 //! sends (devices, their addresses, neighbours, FDB entries), `send` gives routes, so that changing how a node sends moves
 //! routes and nothing else.
@@ -12,16 +13,19 @@
 
 pub mod cluster;
 mod ranges;
+mod way;
 
 use std::collections::{BTreeSet, btree_set};
 use std::net::IpAddr;
 
-use twill_conf::cluster::Backend as Conf;
+use twill_conf::cluster::{ClusterConf, Kind};
 use twill_linux::IfName;
 use twill_linux::state::KernelState;
 
 pub use self::cluster::{Cluster, Peer};
+pub use self::way::{VxlanUse, Way};
 use crate::family::Family;
+use crate::native::Native;
 use crate::vxlan;
 
 /// A way for packets to reach other nodes.
@@ -29,7 +33,7 @@ pub trait Backend {
     /// What must stand so that this node understands what others send to it, and can address them.
     fn receive(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> KernelState;
 
-    /// The routes to other nodes' blocks.
+    /// The routes to other nodes' blocks, of those [`Way`]s that are its own.
     fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending;
 
     /// Reports what no node believes of `peers`, longest registered first, whoever it is that looks.
@@ -49,10 +53,26 @@ pub struct Sending {
     pub native: BTreeSet<IpAddr>,
 }
 
-/// The back end that a configuration names.
-pub fn of(conf: &Conf) -> &dyn Backend {
-    match conf {
-        Conf::Vxlan(vxlan) => vxlan,
+/// All that this node receives and sends by, whatever the configuration names: while nodes are switched, more than one back end
+/// stands.
+pub fn sum(cluster: &Cluster<'_>, problems: &mut Problems) -> (KernelState, Sending) {
+    let (mut receive, mut sending) = (KernelState::default(), Sending::default());
+    let tunnel = cluster.tunnel();
+    let backends = tunnel.iter().map(|vxlan| vxlan as &dyn Backend).chain([&Native as &dyn Backend]);
+    for backend in backends {
+        receive.merge(backend.receive(cluster, problems));
+        let Sending { state, native } = backend.send(cluster, problems);
+        sending.state.merge(state);
+        sending.native.extend(native);
+    }
+    (receive, sending)
+}
+
+/// Reports what no node believes of `peers`, longest registered first.
+fn judge(conf: &ClusterConf, peers: &[Peer<'_>], problems: &mut Problems) {
+    match &conf.backend.kind {
+        Kind::Vxlan(vxlan) => vxlan.judge(peers, problems),
+        Kind::HostGw => Native.judge(peers, problems),
     }
 }
 

@@ -13,7 +13,9 @@
 //! - **Our own tunnel packets are not tracked.** They would fill the connection table, one entry for each flow of pods.
 //! - **Pods take the node's address towards the outside**, where nobody knows a way back to theirs; never inside, where
 //!   they are to be seen by their own. Ports are chosen fully at random, or concurrent connections collide. It comes
-//!   after kube-proxy's rules, and touches no marks.
+//!   after kube-proxy's rules, and touches no marks. Networks that the operator names (`no_masquerade`) are inside.
+//! - **Segments are clamped where that is asked for** (`clamp_mss`), of what pods send and of what is sent to them, before anything
+//!   is accepted.
 //!
 //! An `accept` ends our own chain only: another table's `drop` still holds.
 
@@ -29,8 +31,8 @@ use twill_linux::nft::Ruleset;
 use twill_linux::state::{KernelState, LinkKind};
 
 use self::syntax::{
-    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, fib, field, goto, header, is, is_not, jump,
-    masquerade, meta, prefix, rule, set, text, transport_bits,
+    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, is, is_not,
+    jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
 };
 use crate::backend::Cluster;
 use crate::family::{Family, host_prefix};
@@ -72,8 +74,11 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
         objects.extend(guarded_tunnel(vni, port));
     }
     objects.extend(guard(cluster));
-    objects.push(rule(FORWARD, [from_host_end(), ACCEPT]));
-    objects.push(rule(FORWARD, [is(meta(MetaKey::Oifname), text(HOST_ENDS)), ACCEPT]));
+    let pods = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
+    if cluster.conf.firewall.clamp_mss {
+        objects.extend(pods.clone().map(|pod| rule(FORWARD, [pod, tcp_begins(), clamp_mss()])));
+    }
+    objects.extend(pods.map(|pod| rule(FORWARD, [pod, ACCEPT])));
     objects.extend(Family::ALL.map(masquerading));
     Ruleset { table: TABLE.to_owned(), objects }
 }
@@ -92,6 +97,7 @@ fn sets(cluster: &Cluster<'_>, native: &BTreeSet<IpAddr>) -> Vec<Object> {
         let nodes: BTreeSet<IpAddr> = ends(family).collect();
         let nodes = nodes.into_iter().map(|address| text(address.to_string())).collect();
         let inside = pools.iter().map(|pool| pool.cidr).chain(native.iter().copied().map(host_prefix));
+        let inside = inside.chain(cluster.conf.firewall.no_masquerade.iter().copied());
         let masqueraded = pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
         sets.push(set(name("nodes", family), family, false, nodes));
         sets.push(set(name("inside", family), family, true, elements(family, inside)));

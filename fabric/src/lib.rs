@@ -6,8 +6,10 @@
 //! alike.
 
 pub mod backend;
+pub mod ends;
 pub mod family;
 pub mod firewall;
+pub mod native;
 pub mod node;
 pub mod vxlan;
 
@@ -18,14 +20,14 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use twill_cluster::View;
-use twill_cluster::record::{self, Tunnel};
+use twill_cluster::record::{self, NodeRecord, Tunnel};
 use twill_conf::NodeName;
-use twill_conf::cluster::ClusterConf;
+use twill_conf::cluster::{ClusterConf, Vxlan};
 use twill_ipam::Block;
 use twill_linux::state::{KernelState, Ownership};
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::{Cluster, Problems};
+use crate::backend::{Backend as _, Cluster, Problems, VxlanUse};
 use crate::family::Family;
 
 pub use crate::backend::cluster::judge;
@@ -82,6 +84,8 @@ pub struct Desired {
     pub state: KernelState,
     /// What is ours.
     pub ours: Ownership,
+    /// What is to be published of VXLAN once it stands.
+    pub vxlan: VxlanUse,
     /// What an operator should know, a sentence each: a peer without an address of our family, a garbage record.
     pub problems: Vec<String>,
 }
@@ -95,33 +99,38 @@ pub fn desired(view: &View, local: &Local) -> Desired {
     let mut problems = Problems::default();
     let mut state = KernelState::default();
     let mut ours = node::ownership(local);
+    let mut vxlan = VxlanUse::default();
     if let Some(conf) = &view.config {
         let conf = &conf.value;
         let cluster = Cluster::read(view, conf, local, &mut problems);
-        let backend = backend::of(&conf.backend);
-        let receive = backend.receive(&cluster, &mut problems);
-        let sending = backend.send(&cluster, &mut problems);
+        let (receive, sending) = backend::sum(&cluster, &mut problems);
+        vxlan = cluster.vxlan_use(!receive.links.is_empty());
         state.firewall = Some(firewall::ruleset(&cluster, &receive, &sending.native));
         state.merge(receive);
         state.merge(sending.state);
         state.merge(node::forwarding(conf, local));
-        report_small_mtu(view, conf, local, &mut problems);
+        report_mtu(&cluster, &mut problems);
     } else {
         ours.devices.clear();
         problems.report("the cluster has no configuration: this node reaches no other".to_owned());
     }
     // Last, since it wins: no record may take a pod's address away.
     state.merge(node::attachments(local, &mut problems));
-    Desired { state, ours, problems: problems.into_iter().collect() }
+    Desired { state, ours, vxlan, problems: problems.into_iter().collect() }
 }
 
-/// The MTU for new pods' interfaces, in bytes: the underlay's less what the back end puts around a packet.
+/// The MTU for new pods' interfaces, in bytes: the underlay's less what the back end puts around a packet, and no more than
+/// the configuration allows.
 ///
 /// It is the least over all nodes, as each pair of nodes has its own outer header. It is never less than what IP
 /// asks for ([`desired`] reports that); without a configuration it is one that fits every back end.
-pub fn pod_mtu(view: &View, underlay: &Underlay) -> u32 {
+pub fn pod_mtu(view: &View, local: &NodeName, underlay: &Underlay) -> u32 {
     let Some(conf) = &view.config else { return underlay.mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU) };
-    mtu_within(&conf.value, underlay.mtu, overhead(view, &conf.value, underlay))
+    let own = view.nodes.get(local).map(|record| &record.value);
+    let tunnelled = conf.value.backend.kind.vxlan().is_some() || own.is_some_and(|own| own.vxlan.is_some());
+    let overhead = if tunnelled { overhead(view.nodes.values().map(|node| &node.value), &underlay.ends()) } else { 0 };
+    let most = conf.value.backend.mtu.unwrap_or(u32::MAX);
+    mtu_within(&conf.value, underlay.mtu, overhead).min(most)
 }
 
 /// The greatest overhead of any back end.
@@ -138,23 +147,32 @@ fn mtu_within(conf: &ClusterConf, underlay: u32, overhead: u32) -> u32 {
     underlay.saturating_sub(overhead).max(least)
 }
 
-/// The greatest overhead towards any node that can be reached.
-fn overhead(view: &View, conf: &ClusterConf, underlay: &Underlay) -> u32 {
-    let backend = backend::of(&conf.backend);
-    let ends = underlay.ends();
-    let peers = view.nodes.values().filter_map(|record| Family::common(&ends, &record.value.underlay));
-    let families = Family::common(&ends, &ends).into_iter().chain(peers);
-    families.map(|family| backend.overhead(family)).max().unwrap_or(UNKNOWN_OVERHEAD)
+/// What a tunnel puts around a packet, at most, towards those nodes that can be reached from these addresses.
+fn overhead<'a>(nodes: impl Iterator<Item = &'a NodeRecord>, ends: &record::Underlay) -> u32 {
+    let peers = nodes.filter_map(|record| Family::common(ends, &record.underlay));
+    let families = Family::common(ends, ends).into_iter().chain(peers);
+    families.map(|family| Vxlan::default().overhead(family)).max().unwrap_or(UNKNOWN_OVERHEAD)
 }
 
-fn report_small_mtu(view: &View, conf: &ClusterConf, local: &Local, problems: &mut Problems) {
-    let overhead = overhead(view, conf, &local.underlay);
-    let left = local.underlay.mtu.saturating_sub(overhead);
-    if left < IPV6_MIN_MTU && backend::cluster::uses(conf, Family::V6) {
+/// What an operator should know of packets' sizes on this node.
+fn report_mtu(cluster: &Cluster<'_>, problems: &mut Problems) {
+    let underlay = &cluster.local.underlay;
+    let overhead = match cluster.tunnel() {
+        Some(_) => overhead(cluster.peers().map(|peer| peer.record), &underlay.ends()),
+        None => 0,
+    };
+    let left = underlay.mtu.saturating_sub(overhead);
+    if left < IPV6_MIN_MTU && cluster.uses(Family::V6) {
         problems.report(format!(
             "the MTU of {} is {}, which leaves {left} bytes for pods: IPv6 needs {IPV6_MIN_MTU}, so full-size packets \
              travel in fragments",
-            local.underlay.device, local.underlay.mtu
+            underlay.device, underlay.mtu
+        ));
+    }
+    if let Some(mtu) = cluster.conf.backend.mtu.filter(|mtu| *mtu > left) {
+        problems.report(format!(
+            "the configuration's mtu is {mtu}, and {} with its MTU of {} leaves {left} bytes for pods: they get these",
+            underlay.device, underlay.mtu
         ));
     }
 }

@@ -5,5 +5,6 @@ mod hostile;
 mod print;
 mod properties;
 mod sample;
+mod switching;
 
 use crate::*;

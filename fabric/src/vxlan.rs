@@ -27,7 +27,7 @@ use twill_linux::state::{
 };
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::{Backend, Cluster, Peer, Problems, Sending};
+use crate::backend::{Backend, Cluster, Peer, Problems, Sending, Way};
 use crate::family::{Family, host_prefix};
 use crate::{Local, mtu_within};
 
@@ -50,7 +50,7 @@ struct Vtep<'c, 'a> {
 impl Backend for Vxlan {
     fn receive(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> KernelState {
         let mut state = KernelState::default();
-        let vteps = vteps(cluster, problems);
+        let vteps = vteps(self, cluster, problems);
         let peers = vteps.iter().map(|vtep| Family::of(vtep.remote));
         let families: BTreeSet<Family> = preferred(cluster.local).into_iter().chain(peers).collect();
         if families.is_empty() {
@@ -74,9 +74,13 @@ impl Backend for Vxlan {
 
     fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending {
         let mut sending = Sending::default();
-        for Vtep { peer, mac, device, .. } in vteps(cluster, problems) {
+        for Vtep { peer, mac, device, .. } in vteps(self, cluster, problems) {
             for block in &peer.blocks {
-                let gateway = match Family::of_prefix(block.cidr()) {
+                let family = Family::of_prefix(block.cidr());
+                if cluster.way(peer, family) != Some(Way::Tunnel) {
+                    continue;
+                }
+                let gateway = match family {
                     Family::V4 => Family::V4.tunnel(&peer.tunnel),
                     Family::V6 => Some(IpAddr::V6(mac.link_local())),
                 };
@@ -131,12 +135,19 @@ fn device(local: &Local, family: Family) -> IfName {
 }
 
 /// The other ends that can be reached. Of two with one MAC, that of the node which registered first is believed.
-fn vteps<'c, 'a>(cluster: &'c Cluster<'a>, problems: &mut Problems) -> Vec<Vtep<'c, 'a>> {
+fn vteps<'c, 'a>(conf: &Vxlan, cluster: &'c Cluster<'a>, problems: &mut Problems) -> Vec<Vtep<'c, 'a>> {
     let local = cluster.local;
     let mut owners = BTreeMap::from([(local.vtep_mac, &local.name)]);
     let mut vteps = Vec::new();
     for peer in cluster.peers() {
+        if !is_awaited(peer) {
+            continue;
+        }
         let Some(mac) = believed_mac(peer, &owners, problems) else { continue };
+        if let Some(other) = differs(conf, peer) {
+            problems.report(format!("node {} cannot be reached by VXLAN: {other}", peer.name));
+            continue;
+        }
         let Some(family) = Family::common(&local.underlay.ends(), &peer.record.underlay) else {
             problems.report(format!("node {} cannot be reached: it has no underlay address of our family", peer.name));
             continue;
@@ -146,6 +157,20 @@ fn vteps<'c, 'a>(cluster: &'c Cluster<'a>, problems: &mut Problems) -> Vec<Vtep<
         vteps.push(Vtep { peer, mac, remote, device: device(local, family) });
     }
     vteps
+}
+
+/// Whether a peer's end is to be had: one that knows other back ends, and says that it does not receive by this one, is let be.
+fn is_awaited(peer: &Peer<'_>) -> bool {
+    peer.record.vxlan.is_some() || peer.record.path.is_none()
+}
+
+/// How a peer's tunnel is another than ours, if it is.
+fn differs(conf: &Vxlan, peer: &Peer<'_>) -> Option<String> {
+    let end = peer.record.vxlan.as_ref()?;
+    let (vni, port) = (end.vni.unwrap_or(conf.vni), end.port.unwrap_or(conf.port));
+    ((vni, port) != (conf.vni, conf.port)).then(|| {
+        format!("it has the identifier {vni} and the port {port}, and here they are {} and {}", conf.vni, conf.port)
+    })
 }
 
 /// The MAC of a peer's end, unless it has none or it is the MAC of one of `owners`.

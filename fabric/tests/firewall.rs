@@ -87,7 +87,7 @@ impl Lab {
         let mut problems = Problems::default();
         let conf = &sample.view.config.as_ref().unwrap().value;
         let cluster = Cluster::read(&sample.view, conf, &lab.local, &mut problems);
-        let receive = backend::of(&conf.backend).receive(&cluster, &mut problems);
+        let (receive, _) = backend::sum(&cluster, &mut problems);
         lab.load(&ruleset(&cluster, &receive, &native.iter().copied().collect()));
         Some(lab)
     }

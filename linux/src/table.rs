@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use netlink_packet_route::AddressFamily;
 
 use crate::state::{PROTOCOL_CLUSTER, PROTOCOL_POD};
-use crate::{Error, Netlink};
+use crate::{Error, IfName, Netlink};
 
 pub use address::SeenAddress;
 pub use link::{Device, SeenLink};
@@ -75,4 +75,6 @@ pub struct Outcome {
     pub repairs: Vec<Repair>,
     /// What the kernel refused, object by object; the others were applied.
     pub errors: Vec<Error>,
+    /// Devices that shall stand and do not.
+    pub lacking: Vec<IfName>,
 }

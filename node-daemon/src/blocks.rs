@@ -9,7 +9,7 @@ mod tell;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,13 +22,14 @@ use twill_cluster::store::Store;
 use twill_conf::cluster::Given;
 use twill_conf::node::NodeConf;
 use twill_conf::{NodeName, PoolName};
+use twill_fabric::ends::{Ends, Known, Standing};
 use twill_fabric::{Underlay, pod_mtu};
 use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
 use twill_ipam::{Block, BootTime, Error, Family, NodePool, Want};
-use twill_linux::MacAddr;
+use twill_linux::{MacAddr, sockets};
 
 use crate::bell::{Bell, Causes};
-use crate::picture::{Picture, Pictures, Rings, Underlays};
+use crate::picture::{Picture, Pictures, Rings, Standings, Underlays};
 use crate::store::NodeStore;
 use pause::Pause;
 use tell::Teller;
@@ -36,11 +37,27 @@ use tell::Teller;
 /// How often the use of the blocks is looked at without a ring: cooling addresses become free in silence.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What the block task hears of.
+#[derive(Debug)]
+pub struct News {
+    /// The cluster, as it is seen.
+    pub pictures: Pictures,
+    /// This node's underlay.
+    pub underlays: Underlays,
+    /// What stands in the kernel.
+    pub standings: Standings,
+    /// The plugin's rings.
+    pub rings: Rings,
+    /// That the node is to be drained, or not any more.
+    pub drains: mpsc::Receiver<bool>,
+}
+
 /// The block task's state.
 #[derive(Debug)]
 pub struct Blocks {
     keeper: Keeper,
     facts: Facts,
+    ends: Ends,
     /// As last told to the keeper; `None` before the first look.
     local: Option<Vec<BlockUse>>,
     /// As last told to the keeper.
@@ -72,10 +89,12 @@ impl Blocks {
             facts: Facts {
                 underlay: record::Underlay::default(),
                 tunnel: Tunnel::default(),
-                vxlan: Some(VxlanEnd { mac: vtep_mac.to_string() }),
+                vxlan: None,
+                path: None,
                 labels: conf.labels.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
+            ends: Ends::new(vtep_mac),
             local: None,
             wants: Vec::new(),
             gave_up: false,
@@ -90,14 +109,8 @@ impl Blocks {
     }
 
     /// Keeps the node registered and supplied with blocks until the daemon ends.
-    pub async fn keep<S: Store + Clone>(
-        mut self,
-        etcd: &S,
-        mut pictures: Pictures,
-        mut underlays: Underlays,
-        mut rings: Rings,
-        mut drains: mpsc::Receiver<bool>,
-    ) {
+    pub async fn keep<S: Store + Clone>(mut self, etcd: &S, news: News) {
+        let News { mut pictures, mut underlays, mut standings, mut rings, mut drains } = news;
         let mut requests: JoinSet<(RequestId, Answer)> = JoinSet::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,6 +119,7 @@ impl Blocks {
             let input = tokio::select! {
                 Ok(()) = pictures.changed() => proven(pictures.borrow_and_update().as_ref()),
                 Ok(()) = underlays.changed() => None,
+                Ok(()) = standings.changed() => None,
                 Ok(()) = rings.changed() => None,
                 Some(on) = drains.recv() => Some(Input::Drain(on)),
                 Some(answer) = requests.join_next() => {
@@ -120,7 +134,8 @@ impl Blocks {
                 self.perform(outputs, etcd, &mut requests).await;
             }
             let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
-            for input in self.look(picture.as_ref(), underlay.as_ref()).await {
+            let standing = *standings.borrow_and_update();
+            for input in self.look(picture.as_ref(), underlay.as_ref(), standing).await {
                 let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }
@@ -219,7 +234,12 @@ impl Blocks {
     }
 
     /// Looks at the local blocks and at this node; what changed since the last look is the keeper's to know.
-    async fn look(&mut self, picture: Option<&Picture>, underlay: Option<&Underlay>) -> Vec<Input> {
+    async fn look(
+        &mut self,
+        picture: Option<&Picture>,
+        underlay: Option<&Underlay>,
+        standing: Option<Standing>,
+    ) -> Vec<Input> {
         let view = picture.filter(|picture| picture.proven).map(|picture| picture.view.clone());
         let name = self.name.clone();
         let (local, tunnel, wants) = match self.store.run(move |store| supplies(store, &name, view.as_deref())).await {
@@ -243,18 +263,40 @@ impl Blocks {
             self.wants.clone_from(&wants);
             news.push(Input::Wants(wants));
         }
-        if let Some(underlay) = underlay {
+        // What is said of the node depends on what its record says, so etcd must have told that first.
+        if let (Some(underlay), Some(picture)) = (underlay, picture.filter(|picture| picture.proven)) {
             let addresses = record::Underlay { ipv4: underlay.ipv4, ipv6: underlay.ipv6 };
             // A tunnel address that is published stays so while the store is being filled again; another may replace it.
             let known = &self.facts.tunnel;
             let tunnel = Tunnel { ipv4: tunnel.ipv4.or(known.ipv4), ipv6: tunnel.ipv6.or(known.ipv6) };
-            if addresses != self.facts.underlay || tunnel != self.facts.tunnel || std::mem::take(&mut self.gave_up) {
-                self.facts.underlay = addresses;
-                self.facts.tunnel = tunnel;
+            let (vxlan, path) = self.say(picture, underlay, standing);
+            let facts = Facts { underlay: addresses, tunnel, vxlan, path, ..self.facts.clone() };
+            if facts != self.facts || std::mem::take(&mut self.gave_up) {
+                self.facts = facts;
                 news.push(Input::Facts(self.facts.clone()));
             }
         }
         news
+    }
+
+    /// How this node receives and sends.
+    fn say(
+        &mut self,
+        picture: &Picture,
+        underlay: &Underlay,
+        standing: Option<Standing>,
+    ) -> (Option<VxlanEnd>, Option<record::Path>) {
+        let own = picture.view.nodes.get(&self.name).map(|record| &record.value);
+        let config = picture.reach.config.as_ref().map(|config| &config.value);
+        let connected = standing.is_some_and(|standing| !standing.vxlan.needed) && self.is_connected();
+        self.ends.say(Known { own, config, standing, mtu: underlay.mtu, connected }, Instant::now())
+    }
+
+    /// Whether a connection of the node itself has one of its tunnel addresses. Where that cannot be known, it may.
+    fn is_connected(&self) -> bool {
+        let Tunnel { ipv4, ipv6 } = self.facts.tunnel;
+        let addresses: Vec<IpAddr> = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6)).collect();
+        sockets::any_from(&addresses).unwrap_or(true)
     }
 
     /// Writes the node's row in the store, if what the plugin must know has changed.
@@ -266,7 +308,7 @@ impl Blocks {
         let has = |family| pools.iter().any(|pool| pool.family == family && pool.given == Given::Default);
         let node = Node {
             name: self.name.to_string(),
-            mtu: pod_mtu(&picture.reach, underlay),
+            mtu: pod_mtu(&picture.reach, &self.name, underlay),
             ipv4: has(Family::V4),
             ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),

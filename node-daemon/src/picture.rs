@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use twill_cluster::View;
 use twill_fabric::Underlay;
+use twill_fabric::ends::Standing;
 
 /// The cluster's view, and how far it can be believed.
 #[derive(Debug, Clone)]
@@ -32,6 +33,9 @@ pub type Pictures = watch::Receiver<Option<Picture>>;
 
 /// The underlay that the reconciler observes; `None` while there is none.
 pub type Underlays = watch::Receiver<Option<Underlay>>;
+
+/// What the reconciler has brought about; `None` before its first pass by what etcd told.
+pub type Standings = watch::Receiver<Option<Standing>>;
 
 /// The plugin's rings, gathered.
 pub type Rings = watch::Receiver<()>;

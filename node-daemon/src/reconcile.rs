@@ -7,15 +7,17 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
-mod macs;
 mod pace;
 mod ports;
 mod report;
+mod veths;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use twill_fabric::backend::VxlanUse;
+use twill_fabric::ends::Standing;
 use twill_fabric::{Underlay, desired};
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
@@ -26,10 +28,10 @@ use crate::picture::Pictures;
 use crate::store::NodeStore;
 use crate::underlay::{self, NoUnderlay};
 pub use local::Me;
-use macs::Macs;
 use pace::Pace;
 use ports::Ports;
 use report::Report;
+use veths::Veths;
 
 /// How long drift can last that no event told of.
 const RESYNC: Duration = Duration::from_secs(9);
@@ -54,11 +56,12 @@ pub struct Reconciler {
     bell: Arc<Bell>,
     pictures: Pictures,
     underlays: watch::Sender<Option<Underlay>>,
+    standings: watch::Sender<Option<Standing>>,
     store: NodeStore,
     netlink: Netlink,
     firewall: Firewall,
     ports: Ports,
-    macs: Macs,
+    veths: Veths,
     last: Option<KernelState>,
     report: Report,
 }
@@ -70,6 +73,7 @@ impl Reconciler {
         bell: Arc<Bell>,
         pictures: Pictures,
         underlays: watch::Sender<Option<Underlay>>,
+        standings: watch::Sender<Option<Standing>>,
         store: NodeStore,
     ) -> Result<Self, twill_linux::Error> {
         let netlink = Netlink::open()?;
@@ -80,11 +84,12 @@ impl Reconciler {
             bell,
             pictures,
             underlays,
+            standings,
             store,
             netlink,
             firewall,
             ports: Ports::default(),
-            macs: Macs::new(RESYNC),
+            veths: Veths::new(RESYNC),
             last: None,
             report,
         })
@@ -130,7 +135,7 @@ impl Reconciler {
         let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         let Some(picture) = known else { return Ok(()) };
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
-        local.pods = self.macs.complete(pods, &mut self.netlink)?;
+        local.pods = self.veths.complete(pods, &mut self.netlink)?;
         let desired = desired(&picture.reach, &local);
         self.report.problems(&desired.problems);
 
@@ -141,6 +146,12 @@ impl Reconciler {
         }
         let bring = if picture.proven { table::reconcile } else { table::complete };
         let outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
+        if picture.proven {
+            let receives = desired.vxlan.receives.filter(|_| outcome.lacking.is_empty());
+            let vxlan = VxlanUse { receives, ..desired.vxlan };
+            let standing = Standing { vxlan, whole: outcome.errors.is_empty(), pods: self.veths.greatest_mtu() };
+            self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
+        }
         self.report.outcome(outcome, drifted);
         self.last = Some(desired.state);
         Ok(())

@@ -14,7 +14,7 @@ use twill_conf::node::NodeConf;
 use twill_linux::monitor::Monitor;
 
 use crate::bell::{Bell, Causes};
-use crate::blocks::Blocks;
+use crate::blocks::{self, Blocks};
 use crate::picture::Picture;
 use crate::reconcile::{Me, Reconciler};
 use crate::requests::Requests;
@@ -77,6 +77,7 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let bell = Arc::new(Bell::default());
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);
+    let (standings, standing) = watch::channel(None);
     let (ring, rings) = watch::channel(());
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
@@ -93,13 +94,15 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
     let events = Monitor::open()?;
-    let reconciler = Reconciler::new(me, bell.clone(), seen.clone(), underlays, store.clone())?;
+    let reconciler = Reconciler::new(me, bell.clone(), seen.clone(), underlays, standings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     thread("monitor", {
         let bell = bell.clone();
         move || monitor::listen(events, &bell)
     })?;
 
+    let supplies =
+        blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
     let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), drain, audit);
     let watch = Watch { pictures, bell: bell.clone(), saved: saved_path(&conf), prefix: conf.prefix.clone() };
@@ -111,7 +114,7 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
-        () = blocks.keep(&etcd, seen.clone(), underlay, rings.clone(), drains) => Err(Fatal::Ended("block")),
+        () = blocks.keep(&etcd, supplies) => Err(Fatal::Ended("block")),
         () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone()) => Err(Fatal::Ended("liveness")),
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),

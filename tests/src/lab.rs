@@ -63,6 +63,7 @@ pub struct LabBuilder {
     nodes: u8,
     underlay: Underlay,
     pools: Vec<PoolSpec>,
+    backend: String,
     subnets: Vec<IpNetwork>,
     members: u8,
     etcd: etcd::Wanted,
@@ -79,6 +80,8 @@ pub struct Lab {
     etcd: Option<Etcd>,
     nodes: Vec<Node>,
     pools: Vec<PoolSpec>,
+    /// What stands in `[backend]`.
+    backend: String,
     guard: Option<Guard>,
 }
 
@@ -98,6 +101,12 @@ impl LabBuilder {
     /// The pools: one of each family unless told otherwise.
     pub fn pools(mut self, pools: impl IntoIterator<Item = PoolSpec>) -> Self {
         self.pools = pools.into_iter().collect();
+        self
+    }
+
+    /// What stands in the cluster configuration's `[backend]`, as TOML: VXLAN unless told otherwise.
+    pub fn backend(mut self, toml: &str) -> Self {
+        self.backend = toml.to_owned();
         self
     }
 
@@ -166,7 +175,17 @@ impl LabBuilder {
         let site = Arc::new(Site { prefix, binaries, etcd: endpoints, security, subnets: self.subnets });
         let pools = if stand_alone { Vec::new() } else { self.pools };
         // From here on, dropping the lab cleans up.
-        let mut lab = Lab { site, directory, wire, outside, etcd, nodes: Vec::new(), pools, guard: Some(guard) };
+        let mut lab = Lab {
+            site,
+            directory,
+            wire,
+            outside,
+            etcd,
+            nodes: Vec::new(),
+            pools,
+            backend: self.backend,
+            guard: Some(guard),
+        };
         if !stand_alone {
             lab.apply_config(&lab.cluster_config())?;
         }
@@ -219,6 +238,7 @@ impl Lab {
             nodes: 3,
             underlay: Underlay::Dual,
             pools,
+            backend: "type = \"vxlan\"\n".to_owned(),
             subnets: Vec::new(),
             members: 1,
             etcd: etcd::Wanted::default(),
@@ -289,14 +309,19 @@ impl Lab {
         Ok(())
     }
 
-    /// The cluster configuration of the lab's pools, as TOML.
+    /// The cluster configuration of the lab's pools and back end, as TOML.
     pub fn cluster_config(&self) -> String {
+        self.config_with(&self.backend)
+    }
+
+    /// The same with another back end.
+    pub fn config_with(&self, backend: &str) -> String {
         let mut toml = String::new();
         for pool in &self.pools {
             toml += &format!("[[pool]]\nname = \"{}\"\ncidr = \"{}\"\n", pool.name, pool.cidr);
             toml += &pool.block.map(|block| format!("block = {block}\n")).unwrap_or_default();
         }
-        toml + "\n[backend]\ntype = \"vxlan\"\n"
+        toml + "\n[backend]\n" + backend
     }
 
     /// Applies a cluster configuration by `twillctl`.

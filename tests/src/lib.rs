@@ -12,6 +12,7 @@ pub mod cleanup;
 pub mod clients;
 pub mod cni;
 pub mod conformance;
+pub mod conversation;
 pub mod deadline;
 pub mod demo;
 pub mod error;

@@ -1,9 +1,11 @@
-//! A packet a millisecond, each with a number, to a server that sends it back: what is lost, and for how long.
+//! A packet a millisecond, each with a number, to a server that sends it back: what is lost, and for how long. None is
+//! fragmented, on either way.
 //!
 //! `ping -i 0.001` counts the packet that is on its way when it is stopped as lost; this does not.
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep};
@@ -17,6 +19,8 @@ use crate::{LabError, Result};
 
 /// The payload: a number, and bytes up to a usual small packet.
 const PAYLOAD: usize = 56;
+/// No packet is longer.
+const LONGEST: usize = 1 << 16;
 /// Holds some seconds of packets, so that a busy machine loses none in the sockets themselves.
 const BUFFER: usize = 4 << 20;
 /// How often the threads look whether they are to end.
@@ -57,8 +61,26 @@ pub struct Report {
 }
 
 impl Probe {
-    /// Starts to send from one namespace to an address in another, at this interval.
+    /// Starts to send small packets from one namespace to an address in another, at this interval.
     pub fn start(from: &Namespace, to: &Namespace, target: IpAddr, interval: Duration) -> Result<Self> {
+        Self::start_sized(from, to, target, interval, PAYLOAD)
+    }
+
+    /// The same with the longest packets that fit into this MTU.
+    pub fn start_full(from: &Namespace, to: &Namespace, target: IpAddr, interval: Duration, mtu: u64) -> Result<Self> {
+        // The headers of IP and UDP.
+        let headers = if target.is_ipv6() { 40 + 8 } else { 20 + 8 };
+        let payload = usize::try_from(mtu).unwrap_or(LONGEST).saturating_sub(headers).clamp(8, LONGEST);
+        Self::start_sized(from, to, target, interval, payload)
+    }
+
+    fn start_sized(
+        from: &Namespace,
+        to: &Namespace,
+        target: IpAddr,
+        interval: Duration,
+        payload: usize,
+    ) -> Result<Self> {
         let what = |what: &str| format!("{what} from {} to {target} in {}", from.name(), to.name());
         let server = to.enter(|| server(target))?.map_err(LabError::io(what("answering")))?;
         let port = server.local_addr().map_err(LabError::io(what("answering")))?.port();
@@ -69,7 +91,7 @@ impl Probe {
         let (for_server, for_sender, for_receiver) = (share(), share(), share());
         let threads = vec![
             std::thread::spawn(move || answer(&server, &for_server)),
-            std::thread::spawn(move || send(&client, &for_sender, interval)),
+            std::thread::spawn(move || send(&client, &for_sender, interval, payload)),
             std::thread::spawn(move || receive(&receiver, &for_receiver)),
         ];
         Ok(Self { shared, threads })
@@ -128,12 +150,27 @@ fn client(target: IpAddr, port: u16) -> io::Result<UdpSocket> {
 
 fn prepared(socket: UdpSocket) -> io::Result<UdpSocket> {
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
+    never_fragment(&socket)?;
     socket.set_read_timeout(Some(TICK))?;
     Ok(socket)
 }
 
+/// A packet that is too long for the way is an error, and not two packets (IP_MTU_DISCOVER, ip(7)).
+fn never_fragment(socket: &UdpSocket) -> io::Result<()> {
+    let (level, name, value) = if socket.local_addr()?.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is short");
+    #[expect(unsafe_code, reason = "no crate of ours has this option")]
+    // SAFETY: the descriptor is open, and the pointer is to a value of the length that is given.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn answer(socket: &UdpSocket, shared: &Shared) {
-    let mut buffer = [0; PAYLOAD];
+    let mut buffer = vec![0; LONGEST];
     while !shared.stop.load(Ordering::Relaxed) {
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
             // An answer that cannot be sent is a packet that is lost, and is counted at the other end.
@@ -142,11 +179,11 @@ fn answer(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
-fn send(socket: &UdpSocket, shared: &Shared, interval: Duration) {
+fn send(socket: &UdpSocket, shared: &Shared, interval: Duration, payload: usize) {
     let mut due = Instant::now();
     let mut number = 0_u64;
     while !shared.quiet.load(Ordering::Relaxed) && !shared.stop.load(Ordering::Relaxed) {
-        let mut payload = [0; PAYLOAD];
+        let mut payload = vec![0; payload];
         payload[..8].copy_from_slice(&number.to_be_bytes());
         shared.lock().push(Packet { sent: Instant::now(), answered: false });
         // A route that is missing shows as an error here; the packet counts as lost.
@@ -158,10 +195,11 @@ fn send(socket: &UdpSocket, shared: &Shared, interval: Duration) {
 }
 
 fn receive(socket: &UdpSocket, shared: &Shared) {
-    let mut buffer = [0; PAYLOAD];
+    let mut buffer = vec![0; LONGEST];
     while !shared.stop.load(Ordering::Relaxed) {
-        let Ok(PAYLOAD) = socket.recv(&mut buffer) else { continue };
-        let number = u64::from_be_bytes(*buffer.first_chunk().expect("a packet is longer than its number"));
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        let Some(number) = buffer[..length].first_chunk() else { continue };
+        let number = u64::from_be_bytes(*number);
         let mut packets = shared.lock();
         let packet = usize::try_from(number).ok().and_then(|n| packets.get_mut(n));
         if let Some(packet) = packet.filter(|p| !p.answered) {

@@ -139,6 +139,7 @@ impl Registration {
             underlay: facts.underlay.clone(),
             tunnel: facts.tunnel.clone(),
             vxlan: facts.vxlan.clone(),
+            path: facts.path,
             labels: facts.labels.clone(),
             version: facts.version.clone(),
             disputes: disputes.iter().map(Block::cidr).collect(),

@@ -9,7 +9,7 @@ use twill_ipam::{Block, Family, Want};
 
 use super::{Problem, Refusal};
 use crate::View;
-use crate::record::{Tunnel, Underlay, VxlanEnd};
+use crate::record::{Path, Tunnel, Underlay, VxlanEnd};
 use crate::request::{Answer, Request, RequestId};
 
 /// Who keeps.
@@ -31,8 +31,10 @@ pub struct Facts {
     pub underlay: Underlay,
     /// Tunnel addresses, taken from blocks that are open.
     pub tunnel: Tunnel,
-    /// The VXLAN end.
+    /// The VXLAN end, where one stands.
     pub vxlan: Option<VxlanEnd>,
+    /// How it sends.
+    pub path: Option<Path>,
     /// Free words of the operator.
     pub labels: BTreeMap<String, String>,
     /// The daemon's version.

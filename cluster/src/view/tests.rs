@@ -180,7 +180,12 @@ fn the_longest_legal_record_is_read() {
             ipv4: Some("100.100.100.100".parse().unwrap()),
             ipv6: Some("fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap()),
         },
-        vxlan: Some(crate::record::VxlanEnd { mac: "02:00:5e:10:00:01".into() }),
+        vxlan: Some(crate::record::VxlanEnd {
+            mac: "02:00:5e:10:00:01".into(),
+            vni: Some(16_777_215),
+            port: Some(u16::MAX),
+        }),
+        path: Some(crate::record::Path { tunnels: true, mtu: u32::MAX, pods: u32::MAX }),
         labels: conf(64).unwrap().labels.unwrap(),
         version: "9".repeat(128),
         disputes: vec!["fd00:1111:2222:3333:4444:5555:6666:7700/122".parse().unwrap(); 64],

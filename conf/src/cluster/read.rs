@@ -1,6 +1,8 @@
 //! From keys and values to a [`ClusterConf`], with the defaults.
 
-use super::{Backend, ClusterConf, InvalidSelector, Pool, Reserved, Vxlan, reserved};
+use super::{
+    Backend, ChecksumOffload, ClusterConf, FirewallConf, InvalidSelector, Kind, Pool, Reserved, Vxlan, reserved, rules,
+};
 use crate::section::{Section, shorten};
 use crate::{Error, prefix};
 
@@ -26,7 +28,7 @@ const NO_POOL: &str = "at least one [[pool]] with a name and a cidr";
 const A_POOL: &str = "tables, each headed [[pool]]";
 
 pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterConf, Error> {
-    unknown.check(root, &["pool", "backend"])?;
+    unknown.check(root, &["pool", "backend", "firewall"])?;
     let pools = root.list("pool", A_POOL)?.ok_or_else(|| Error::missing("pool", NO_POOL))?;
     let pools =
         pools.into_iter().map(|item| pool(&item.section(A_POOL)?, unknown)).collect::<Result<Vec<_>, Error>>()?;
@@ -35,7 +37,12 @@ pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterCon
         .map(|section| backend(&section, unknown))
         .transpose()?
         .unwrap_or_default();
-    let conf = ClusterConf { pools, backend };
+    let firewall = root
+        .section("firewall", "a table headed [firewall]")?
+        .map(|section| firewall(&section, unknown))
+        .transpose()?
+        .unwrap_or_default();
+    let conf = ClusterConf { pools, backend, firewall };
     conf.validate()?;
     Ok(conf)
 }
@@ -89,25 +96,51 @@ fn default_block(section: &Section<'_>, lengths: &std::ops::RangeInclusive<u8>) 
     Err(Error::missing(section.key("block"), right))
 }
 
-type ReadBackend = fn(&Section<'_>, Unknown) -> Result<Backend, Error>;
+type ReadKind = fn(&Section<'_>, Unknown) -> Result<Kind, Error>;
 
 /// The back ends by `type`: a new one is a line here and a function below.
-const BACKENDS: [(&str, ReadBackend); 1] = [("vxlan", vxlan)];
+const BACKENDS: [(&str, ReadKind); 2] = [("vxlan", vxlan), ("host-gw", host_gw)];
 
 fn backend(section: &Section<'_>, unknown: Unknown) -> Result<Backend, Error> {
     let known = || BACKENDS.map(|(name, _)| format!("{name:?}")).join(" or ");
     let kind = section.string("type", &known())?.unwrap_or("vxlan");
-    match BACKENDS.iter().find(|(name, _)| *name == kind) {
-        Some((_, read)) => read(section, unknown),
-        None => Err(Error::value(section.key("type"), kind, format!("this version knows {}", known()))),
-    }
+    let Some((_, read)) = BACKENDS.iter().find(|(name, _)| *name == kind) else {
+        return Err(Error::value(section.key("type"), kind, format!("this version knows {}", known())));
+    };
+    let kind = read(section, unknown)?;
+    Ok(Backend { kind, mtu: section.integer("mtu", rules::MTU, "an MTU in bytes")? })
 }
 
-fn vxlan(section: &Section<'_>, unknown: Unknown) -> Result<Backend, Error> {
-    unknown.check(section, &["type", "vni", "port"])?;
+fn vxlan(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
+    unknown.check(section, &["type", "mtu", "vni", "port", "direct", "checksum_offload"])?;
     let default = Vxlan::default();
-    let vni = section.integer("vni", super::rules::VNI, "a VXLAN network identifier")?.unwrap_or(default.vni);
-    let port = section.integer("port", super::rules::PORT, "a UDP port")?.map(u16::try_from);
+    let vni = section.integer("vni", rules::VNI, "a VXLAN network identifier")?.unwrap_or(default.vni);
+    let port = section.integer("port", rules::PORT, "a UDP port")?.map(u16::try_from);
     let port = port.transpose().expect("the range ends at 65535").unwrap_or(default.port);
-    Ok(Backend::Vxlan(Vxlan { vni, port }))
+    let direct = section.boolean("direct")?.unwrap_or(default.direct);
+    let words = ChecksumOffload::WORDS;
+    let right = words.map(|(word, _)| format!("{word:?}")).join(" or ");
+    let checksum_offload = match section.string("checksum_offload", &right)? {
+        None => default.checksum_offload,
+        Some(text) => match words.into_iter().find(|(word, _)| *word == text) {
+            Some((_, meant)) => meant,
+            None => return Err(Error::value(section.key("checksum_offload"), shorten(text), right)),
+        },
+    };
+    Ok(Kind::Vxlan(Vxlan { vni, port, direct, checksum_offload }))
+}
+
+fn host_gw(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
+    unknown.check(section, &["type", "mtu"])?;
+    Ok(Kind::HostGw)
+}
+
+fn firewall(section: &Section<'_>, unknown: Unknown) -> Result<FirewallConf, Error> {
+    unknown.check(section, &["no_masquerade", "clamp_mss"])?;
+    let networks = section.list("no_masquerade", "a list of networks")?.unwrap_or_default();
+    let networks = networks.into_iter().map(|item| prefix::parse(&item.path, item.string(prefix::PREFIX)?));
+    Ok(FirewallConf {
+        no_masquerade: networks.collect::<Result<_, _>>()?,
+        clamp_mss: section.boolean("clamp_mss")?.unwrap_or(false),
+    })
 }

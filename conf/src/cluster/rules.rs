@@ -2,13 +2,19 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Backend, ClusterConf, Pool};
+use super::{ClusterConf, Kind, Pool};
 use crate::{Error, prefix};
 
 /// 24 bits, of which 0 is taken by the kernel for "none".
 pub(super) const VNI: RangeInclusive<u32> = 1..=16_777_215;
 /// 0 is no port.
 pub(super) const PORT: RangeInclusive<u32> = 1..=65_535;
+/// What every host of IPv4 takes (RFC 791), and the greatest length of a packet.
+pub(super) const MTU: RangeInclusive<u32> = 576..=65_535;
+/// What every link of IPv6 carries (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+/// Every node has them in two sets of its firewall.
+const MOST_NETWORKS: usize = 64;
 /// The configuration is one value in etcd, and every node's firewall and routes grow with it.
 const MOST_POOLS: usize = 64;
 /// Every ADD looks at those of the node's pools.
@@ -27,7 +33,8 @@ pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
             beside(i, pool, j, other)?;
         }
     }
-    backend(&conf.backend)
+    backend(conf)?;
+    no_masquerade(conf)
 }
 
 fn alone(i: usize, pool: &Pool) -> Result<(), Error> {
@@ -77,19 +84,32 @@ fn beside(i: usize, pool: &Pool, j: usize, other: &Pool) -> Result<(), Error> {
     Ok(())
 }
 
-fn backend(backend: &Backend) -> Result<(), Error> {
-    match backend {
-        Backend::Vxlan(vxlan) => {
-            let right = |what: &str, range: &RangeInclusive<u32>| {
-                format!("{what}, an integer from {} to {}", range.start(), range.end())
-            };
-            if !VNI.contains(&vxlan.vni) {
-                return Err(Error::value("backend.vni", vxlan.vni, right("a VXLAN network identifier", &VNI)));
-            }
-            if !PORT.contains(&u32::from(vxlan.port)) {
-                return Err(Error::value("backend.port", vxlan.port, right("a UDP port", &PORT)));
-            }
-        }
+fn backend(conf: &ClusterConf) -> Result<(), Error> {
+    let within = |key: &str, value: u32, what: &str, range: &RangeInclusive<u32>| {
+        let right = || format!("{what}, an integer from {} to {}", range.start(), range.end());
+        if range.contains(&value) { Ok(()) } else { Err(Error::value(key, value, right())) }
+    };
+    if let Kind::Vxlan(vxlan) = &conf.backend.kind {
+        within("backend.vni", vxlan.vni, "a VXLAN network identifier", &VNI)?;
+        within("backend.port", vxlan.port.into(), "a UDP port", &PORT)?;
+    }
+    let Some(mtu) = conf.backend.mtu else { return Ok(()) };
+    within("backend.mtu", mtu, "an MTU in bytes", &MTU)?;
+    if mtu < IPV6_MIN_MTU && conf.pools.iter().any(|pool| pool.cidr.is_ipv6()) {
+        let right = format!("at least {IPV6_MIN_MTU}, since there are pools of IPv6, whose links carry that much");
+        return Err(Error::value("backend.mtu", mtu, right));
     }
     Ok(())
+}
+
+fn no_masquerade(conf: &ClusterConf) -> Result<(), Error> {
+    let networks = &conf.firewall.no_masquerade;
+    if networks.len() > MOST_NETWORKS {
+        let right = format!("at most {MOST_NETWORKS} networks");
+        return Err(Error::value("firewall.no_masquerade", format!("{} networks", networks.len()), right));
+    }
+    networks
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, network)| prefix::without_host_bits(&format!("firewall.no_masquerade[{i}]"), *network))
 }

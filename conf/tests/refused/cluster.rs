@@ -190,8 +190,8 @@ fn the_name_of_a_pool_follows_its_rule() {
 }
 
 const BACKENDS: &[(&str, &str)] = &[
-    ("type = 'wireguard'", r#"backend.type: "wireguard" is not valid: this version knows "vxlan""#),
-    ("type = 4", r#"backend.type: the integer 4 is not valid: "vxlan""#),
+    ("type = 'wireguard'", r#"backend.type: "wireguard" is not valid: this version knows "vxlan" or "host-gw""#),
+    ("type = 4", r#"backend.type: the integer 4 is not valid: "vxlan" or "host-gw""#),
     ("vni = 0", r#"backend.vni: "0" is not valid: a VXLAN network identifier, an integer from 1 to 16777215"#),
     (
         "vni = 16777216",
@@ -200,8 +200,41 @@ const BACKENDS: &[(&str, &str)] = &[
     ("port = 0", r#"backend.port: "0" is not valid: a UDP port, an integer from 1 to 65535"#),
     ("port = 65536", r#"backend.port: "65536" is not valid: a UDP port, an integer from 1 to 65535"#),
     ("port = '4789'", r#"backend.port: the string "4789" is not valid: a UDP port, an integer from 1 to 65535"#),
-    ("VNI = 7", r#"backend.VNI: unknown key; did you mean "vni"? Known here are type, vni, port"#),
-    ("type = 'vxlan'\nmtu = 1400", "backend.mtu: unknown key; known here are type, vni, port"),
+    (
+        "VNI = 7",
+        r#"backend.VNI: unknown key; did you mean "vni"? Known here are type, mtu, vni, port, direct, checksum_offload"#,
+    ),
+    ("type = 'host-gw'\nvni = 7", "backend.vni: unknown key; known here are type, mtu"),
+    ("type = 'host-gw'\nmtu = 1400", "accepted"),
+    ("mtu = 575", r#"backend.mtu: "575" is not valid: an MTU in bytes, an integer from 576 to 65535"#),
+    ("mtu = 576", "accepted"),
+    ("mtu = '1400'", r#"backend.mtu: the string "1400" is not valid: an MTU in bytes, an integer from 576 to 65535"#),
+    (
+        "mtu = 1279\n[[pool]]\nname = 'b'\ncidr = 'fd42::/48'",
+        r#"backend.mtu: "1279" is not valid: at least 1280, since there are pools of IPv6, whose links carry that much"#,
+    ),
+    ("direct = 1", "backend.direct: the integer 1 is not valid: true or false, without quotes"),
+    ("checksum_offload = 'no'", r#"backend.checksum_offload: "no" is not valid: "auto" or "on" or "off""#),
+    ("checksum_offload = true", r#"backend.checksum_offload: true is not valid: "auto" or "on" or "off""#),
+];
+
+/// What stands in `[firewall]`.
+const FIREWALLS: &[(&str, &str)] = &[
+    ("no_masquerade = ['10.0.0.0/8', 'fd00::/8']\nclamp_mss = true", "accepted"),
+    (
+        "no_masquerade = '10.0.0.0/8'",
+        r#"firewall.no_masquerade: the string "10.0.0.0/8" is not valid: a list of networks"#,
+    ),
+    (
+        "no_masquerade = ['10.0.0.1']",
+        r#"firewall.no_masquerade[0]: "10.0.0.1" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+    ),
+    (
+        "no_masquerade = ['fd00::/8', '10.1.0.0/8']",
+        r#"firewall.no_masquerade[1]: "10.1.0.0/8" is not valid: a prefix has no host bits: 10.0.0.0/8"#,
+    ),
+    ("clamp_mss = 1400", "firewall.clamp_mss: the integer 1400 is not valid: true or false, without quotes"),
+    ("clamp = true", "firewall.clamp: unknown key; known here are no_masquerade, clamp_mss"),
 ];
 
 /// What stands in a pool of 10.42.0.0/24.
@@ -256,6 +289,18 @@ fn a_back_end_is_refused_with_key_value_and_what_would_be_right() {
     }));
 }
 
+#[test]
+fn a_firewall_is_refused_with_key_value_and_what_would_be_right() {
+    let with = |rest: &str| refusal(&format!("[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'\n[firewall]\n{rest}"));
+    compare(FIREWALLS.iter().map(|(rest, wanted)| (*rest, with(rest), *wanted)));
+    let many = |count: u8| {
+        let networks = (0..count).map(|n| format!("'10.{n}.0.0/16'")).collect::<Vec<_>>().join(",");
+        with(&format!("no_masquerade = [{networks}]"))
+    };
+    assert_eq!(many(64), "accepted");
+    assert_eq!(many(65), r#"firewall.no_masquerade: "65 networks" is not valid: at most 64 networks"#);
+}
+
 const DOCUMENTS: &[(&str, &str)] = &[
     ("", "pool: missing: at least one [[pool]] with a name and a cidr"),
     ("pool = []", "pool: missing: at least one [[pool]] with a name and a cidr"),
@@ -265,7 +310,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
         "backend = 'vxlan'\n[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'",
         r#"backend: the string "vxlan" is not valid: a table headed [backend]"#,
     ),
-    ("[[pools]]\nname = 'a'", r#"pools: unknown key; did you mean "pool"? Known here are pool, backend"#),
+    ("[[pools]]\nname = 'a'", r#"pools: unknown key; did you mean "pool"? Known here are pool, backend, firewall"#),
     ("[[pool]]\nname = 'a'\nname = 'b'", "the cluster configuration cannot be read: line 3, column 1: duplicate key"),
     (
         "[[pool]]\nname = a",
@@ -304,7 +349,7 @@ fn the_edges_of_what_is_right_are_accepted() {
 #[test]
 fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
     let json = br#"{"pool":[{"name":"a","cidr":"10.42.0.0/16","block":26,"masquerade":false,"announce":true}],
-                    "backend":{"type":"vxlan","vni":5,"port":4789,"direct":true},"bgp":{"asn":64512}}"#;
+                    "backend":{"type":"vxlan","vni":5,"port":4789,"later":true},"bgp":{"asn":64512}}"#;
     let conf = ClusterConf::from_json(json).unwrap();
     assert!(!conf.pools[0].masquerade);
     assert_eq!(serde_json::from_slice::<ClusterConf>(json).unwrap(), conf);
@@ -316,7 +361,7 @@ fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
         ),
         (
             r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16"}],"backend":{"type":"bgp"}}"#,
-            r#"backend.type: "bgp" is not valid: this version knows "vxlan""#,
+            r#"backend.type: "bgp" is not valid: this version knows "vxlan" or "host-gw""#,
         ),
         (r#"{"pool":{}}"#, "pool: an object is not valid: tables, each headed [[pool]]"),
         ("[]", "the cluster configuration in etcd cannot be read: one JSON object is wanted, not a list"),

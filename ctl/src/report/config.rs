@@ -57,7 +57,7 @@ pub(crate) struct Change {
 
 impl Valid {
     pub(crate) fn new(document: String, conf: &ClusterConf) -> Self {
-        Self { document, backend: conf.backend.kind(), pools: conf.pools.clone() }
+        Self { document, backend: conf.backend.kind.name(), pools: conf.pools.clone() }
     }
 }
 

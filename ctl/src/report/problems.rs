@@ -114,7 +114,7 @@ pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>,
         problems.push(Problem::new(&subject, what, format!("give twilld on {name} its interface with --underlay")));
     }
     let Some(config) = &view.config else { return problems };
-    if record.value.vxlan.is_none() && config.value.backend.kind() == "vxlan" {
+    if record.value.vxlan.is_none() && config.value.backend.kind.vxlan().is_some() {
         let what = "it has no VTEP: no other node can send to its pods";
         let fix = format!("look at the log of twilld on {name}: does the kernel have vxlan, is the port free?");
         problems.push(Problem::new(&subject, what, fix));

@@ -75,7 +75,7 @@ impl Status {
             config: view
                 .config
                 .as_ref()
-                .map(|config| Config { revision: config.modified, backend: config.value.backend.kind() }),
+                .map(|config| Config { revision: config.modified, backend: config.value.backend.kind.name() }),
             nodes: view.nodes.iter().map(node).collect(),
             pools,
             problems,

@@ -29,6 +29,8 @@ pub struct Cluster<'a> {
     pub conf: &'a ClusterConf,
     /// This node.
     pub local: &'a Local,
+    /// This node's record, once it is registered.
+    pub own: Option<&'a NodeRecord>,
     /// The other nodes, longest registered first.
     peers: Vec<Peer<'a>>,
 }
@@ -55,7 +57,8 @@ impl<'a> Cluster<'a> {
             problems.report(format!("{key} cannot be read, and is left out: {reason}"));
         }
         report_orphans(view, problems);
-        Self { conf, local, peers: believed(view, conf, Some(local), problems) }
+        let own = view.nodes.get(&local.name).map(|record| &record.value);
+        Self { conf, local, own, peers: believed(view, conf, Some(local), problems) }
     }
 
     /// The other nodes, longest registered first.
@@ -80,7 +83,7 @@ pub fn judge(view: &View) -> Vec<String> {
     let mut problems = Problems::default();
     if let Some(conf) = &view.config {
         let peers = believed(view, &conf.value, None, &mut problems);
-        super::of(&conf.value.backend).judge(&peers, &mut problems);
+        super::judge(&conf.value, &peers, &mut problems);
     }
     problems.into_iter().collect()
 }

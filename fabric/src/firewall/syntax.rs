@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use ipnetwork::IpNetwork;
 use nftables::expr::{
     Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
-    PayloadRaw, Prefix, SetItem,
+    PayloadRaw, Prefix, RT, RTKey, SetItem, TcpOption,
 };
 use nftables::schema::{Chain, NfListObject, Rule, Set, SetFlag, SetType, SetTypeValue};
-use nftables::stmt::{JumpTarget, Match, NAT, NATFlag, Operator, Statement};
+use nftables::stmt::{JumpTarget, Mangle, Match, NAT, NATFlag, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use super::TABLE;
@@ -121,6 +121,21 @@ pub(super) fn jump(chain: &'static str) -> Step {
 
 pub(super) fn goto(chain: &'static str) -> Step {
     Statement::Goto(JumpTarget { target: chain.into() })
+}
+
+/// Matches the first packets of a TCP connection, from both sides.
+pub(super) fn tcp_begins() -> Step {
+    Statement::Match(Match { left: field("tcp", "flags"), right: text("syn"), op: Operator::IN })
+}
+
+/// Lowers the greatest segment that a TCP packet offers to what its route carries.
+pub(super) fn clamp_mss() -> Step {
+    let size = TcpOption { name: "maxseg".into(), field: Some("size".into()) };
+    let key = Expression::Named(NamedExpression::TcpOption(size));
+    Statement::Mangle(Mangle {
+        key,
+        value: Expression::Named(NamedExpression::RT(RT { key: RTKey::MTU, family: None })),
+    })
 }
 
 pub(super) fn masquerade() -> Step {

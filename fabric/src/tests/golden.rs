@@ -1,8 +1,12 @@
 //! Whole states of small clusters, written out.
 
+use twill_cluster::record::Path;
+use twill_conf::cluster::{FirewallConf, Kind, Vxlan};
+
 use super::print::{firewall, print};
-use super::sample::Sample;
-use super::{desired, pod_mtu};
+use super::sample::{Sample, name};
+use super::{desired, judge, pod_mtu};
+use crate::backend::VxlanUse;
 
 const POOLS: [&str; 2] = ["10.42.0.0/16", "fd42::/64"];
 
@@ -30,7 +34,150 @@ fn three_nodes_with_both_families() {
     insta::assert_snapshot!("dual_stack", print(&desired));
     let rules: Vec<String> = firewall(&desired).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("dual_stack_firewall", rules.join("\n"));
-    assert_eq!(pod_mtu(&sample.view, &local.underlay), 1450);
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1450);
+}
+
+#[test]
+fn three_nodes_by_plain_routes() {
+    let sample = dual_stack().backend(Kind::HostGw).without_tunnels();
+    let local = sample.local(1, &["10.42.1.1,fd42::101"]);
+    insta::assert_snapshot!("host_gw", print(&desired(&sample.view, &local)));
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1500);
+}
+
+#[test]
+fn plain_routes_over_an_ipv6_underlay_carry_both_families() {
+    let sample = Sample::new(&POOLS)
+        .node(1, &["fd09::1/64"])
+        .node(2, &["fd09::2/64"])
+        .block(1, "10.42.1.0/26")
+        .block(2, "10.42.2.0/26")
+        .block(2, "fd42::200/122")
+        .backend(Kind::HostGw)
+        .without_tunnels();
+    insta::assert_snapshot!("host_gw_ipv6", print(&desired(&sample.view, &sample.local(1, &[]))));
+}
+
+#[test]
+fn direct_routes_lead_to_nodes_on_the_subnet_and_the_tunnel_to_the_others() {
+    let sample = dual_stack()
+        .node(4, &["192.168.10.4/24", "fd10::4/64"])
+        .node(5, &["192.168.9.5/24", "fd10::5/64"])
+        .block(4, "10.42.4.0/26")
+        .block(4, "fd42::400/122")
+        .block(5, "10.42.5.0/26")
+        .block(5, "fd42::500/122")
+        .backend(Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }));
+    let local = sample.local(1, &["10.42.1.1,fd42::101"]);
+    insta::assert_snapshot!("vxlan_direct", print(&desired(&sample.view, &local)));
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1450);
+    // Decided anew when addresses change.
+    let moved = sample.but(4, |record| record.value.underlay.ipv4 = Some("192.168.9.4/24".parse().unwrap()));
+    let routes = routes(&desired(&moved.view, &local));
+    assert!(routes.iter().any(|route| route.starts_with("route 10.42.4.0/26 via 192.168.9.4 dev eth0 ")), "{routes:?}");
+}
+
+#[test]
+fn host_gw_names_the_nodes_that_are_on_another_subnet_and_reaches_the_others() {
+    let sample = dual_stack()
+        .node(4, &["192.168.10.4/24", "fd10::4/64"])
+        .node(5, &["192.168.9.5/24"])
+        .block(4, "10.42.4.0/26")
+        .block(5, "10.42.5.0/26")
+        .block(5, "fd42::500/122")
+        .backend(Kind::HostGw);
+    let desired = desired(&sample.view, &sample.local(1, &[]));
+    let wanted = [
+        "node n4 (192.168.10.4/24 and fd10::4/64) is not on this node's subnet: host-gw does not reach it",
+        "node n5 has no IPv6 underlay address: host-gw cannot reach its IPv6 blocks",
+    ];
+    assert_eq!(desired.problems, wanted);
+    assert_eq!(
+        routes(&desired).iter().filter(|route| route.contains(" via ")).count(),
+        6,
+        "n2 has three, n3 two, n5 one"
+    );
+    let wanted = "host-gw reaches only nodes on the same subnet, and they are on 2: n1, n2, n3 and 1 more on \
+                  192.168.9.0/24; n4 on 192.168.10.0/24";
+    assert_eq!(judge(&sample.view), [wanted]);
+}
+
+/// The records that say by which ways a node sends and receives, and what node 1 makes of them.
+#[test]
+fn a_node_sends_by_the_tunnel_when_it_has_said_so_and_the_other_says_that_it_receives() {
+    let path = |tunnels| Some(Path { tunnels, mtu: 1500, pods: 1500 });
+    for (says, receives, tunnelled) in [(false, true, false), (true, false, false), (true, true, true)] {
+        let sample = dual_stack().but(1, |record| record.value.path = path(says)).but(2, |record| {
+            record.value.path = path(true);
+            record.value.vxlan = record.value.vxlan.take().filter(|_| receives);
+        });
+        let desired = desired(&sample.view, &sample.local(1, &[]));
+        let found =
+            routes(&desired).iter().any(|route| route.starts_with("route 10.42.2.0/26 via 10.42.2.0 dev vxlan"));
+        assert_eq!(found, tunnelled, "says {says}, receives {receives}: {:?}", routes(&desired));
+        assert_eq!(desired.vxlan, VxlanUse { receives: Some((7777, 4789)), sends: true, needed: true });
+        assert_eq!(desired.problems, [""; 0]);
+    }
+}
+
+#[test]
+fn a_node_keeps_its_tunnel_under_host_gw_for_as_long_as_its_record_promises_it() {
+    let quiet = |sample: Sample, number| {
+        sample.but(number, |record| record.value.path = Some(Path { tunnels: false, mtu: 1500, pods: 0 }))
+    };
+    let sample = quiet(quiet(dual_stack().backend(Kind::HostGw), 1), 2);
+    let still = desired(&sample.view, &sample.local(1, &[]));
+    assert_eq!(still.vxlan, VxlanUse { receives: Some((7777, 4789)), sends: false, needed: true }, "n3 may send");
+    assert!(routes(&still).iter().all(|route| !route.contains("vxlan")), "all its routes are plain");
+    assert_eq!(still.state.fdb.len(), 2);
+    assert_eq!(pod_mtu(&sample.view, &name(1), &sample.local(1, &[]).underlay), 1450, "the others still tunnel");
+    let sample = quiet(sample, 3);
+    assert_eq!(desired(&sample.view, &sample.local(1, &[])).vxlan, VxlanUse { needed: false, ..still.vxlan });
+    let sample = sample.but(1, |record| record.value.vxlan = None);
+    let gone = desired(&sample.view, &sample.local(1, &[]));
+    assert_eq!((gone.vxlan.receives, gone.state.links.len(), gone.state.fdb.len()), (None, 0, 0));
+    assert_eq!(gone.ours.devices, still.ours.devices, "what is left of it is removed");
+}
+
+#[test]
+fn pods_get_no_more_than_the_configured_mtu() {
+    let with = |mtu, kind| {
+        let mut sample = dual_stack().backend(kind);
+        sample.view.config.as_mut().unwrap().value.backend.mtu = Some(mtu);
+        let local = sample.local(1, &[]);
+        (pod_mtu(&sample.view, &local.name, &local.underlay), desired(&sample.view, &local).problems)
+    };
+    assert_eq!(with(1400, Kind::HostGw), (1400, Vec::new()));
+    assert_eq!(with(1450, Kind::Vxlan(Vxlan::default())), (1450, Vec::new()));
+    let (mtu, problems) = with(1451, Kind::Vxlan(Vxlan::default()));
+    assert_eq!(mtu, 1450);
+    assert_eq!(
+        problems,
+        ["the configuration's mtu is 1451, and eth0 with its MTU of 1500 leaves 1450 bytes for pods: they get these"]
+    );
+}
+
+#[test]
+fn networks_that_are_not_masqueraded_are_inside_and_segments_are_clamped_where_that_is_asked_for() {
+    let mut sample = dual_stack();
+    let plain: Vec<String> =
+        firewall(&desired(&sample.view, &sample.local(1, &[]))).iter().map(ToString::to_string).collect();
+    assert!(!plain.iter().any(|rule| rule.contains("maxseg")));
+    sample.view.config.as_mut().unwrap().value.firewall = FirewallConf {
+        no_masquerade: ["192.0.2.0/24", "10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap()).into(),
+        clamp_mss: true,
+    };
+    let text = print(&desired(&sample.view, &sample.local(1, &[])));
+    let inside4 = r#"set inside4 [{"prefix":{"addr":"10.0.0.0","len":8}},{"prefix":{"addr":"192.0.2.0","len":24}}]"#;
+    assert!(text.contains(inside4), "the pool is within one of them: {text}");
+    assert!(text.contains(r#"{"prefix":{"addr":"2001:db8::","len":32}}"#), "{text}");
+    let rules: Vec<String> =
+        firewall(&desired(&sample.view, &sample.local(1, &[]))).iter().map(ToString::to_string).collect();
+    assert_eq!(rules.iter().filter(|rule| rule.contains("maxseg")).count(), 2);
+}
+
+fn routes(desired: &crate::Desired) -> Vec<String> {
+    super::print::objects(&desired.state).into_iter().filter(|line| line.starts_with("route ")).collect()
 }
 
 #[test]
@@ -54,7 +201,7 @@ fn both_families_over_an_ipv6_underlay() {
         .block(2, "fd42::200/122");
     let local = sample.local(1, &[]);
     insta::assert_snapshot!(print(&desired(&sample.view, &local)));
-    assert_eq!(pod_mtu(&sample.view, &local.underlay), 1430);
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1430);
 }
 
 #[test]
@@ -82,7 +229,7 @@ fn one_ipv6_node_among_dual_ones_gets_a_device_and_changes_nothing_for_the_other
     assert!(kept.iter().all(|line| all.contains(line)), "something that stood was taken away");
     let added: Vec<&str> = all.iter().filter(|line| !kept.contains(line)).map(String::as_str).collect();
     insta::assert_snapshot!(added.join("\n"));
-    assert_eq!(pod_mtu(&after.view, &after.local(1, &[]).underlay), 1430);
+    assert_eq!(pod_mtu(&after.view, &name(1), &after.local(1, &[]).underlay), 1430);
 }
 
 #[test]
@@ -153,7 +300,7 @@ fn an_mtu_too_small_for_ipv6_is_reported_and_never_goes_below_1280() {
         desired.problems
     );
     assert_eq!(desired.state.links.values().next().unwrap().mtu, 1280);
-    assert_eq!(pod_mtu(&sample.view, &local.underlay), 1280);
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1280);
 }
 
 #[test]

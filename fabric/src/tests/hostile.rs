@@ -55,7 +55,7 @@ fn a_vtep_mac_that_is_none_is_reported() {
 }
 
 fn end(mac: &str) -> Option<VxlanEnd> {
-    Some(VxlanEnd { mac: mac.to_owned() })
+    Some(VxlanEnd { mac: mac.to_owned(), vni: None, port: None })
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use twill_cluster::View;
 use twill_cluster::record::{self, BlockRecord, NodeRecord, Versioned, VxlanEnd};
 use twill_conf::NodeName;
-use twill_conf::cluster::{Backend, ClusterConf, Pool, Vxlan};
+use twill_conf::cluster::{ClusterConf, Kind, Pool};
 use twill_linux::{IfName, MacAddr};
 
 use super::{Local, Pod, Underlay};
@@ -24,8 +24,23 @@ impl Sample {
             Pool::new(format!("pool{number}").parse().unwrap(), cidr, block)
         };
         let pools = pools.iter().enumerate().map(pool).collect();
-        let conf = ClusterConf { pools, backend: Backend::Vxlan(Vxlan { vni: 7777, port: 4789 }) };
+        let conf = ClusterConf { pools, backend: Default::default(), firewall: Default::default() };
         Self { view: View { revision: 1000, config: Some(versioned(conf, 1)), ..View::default() } }
+    }
+
+    /// With another back end.
+    pub(super) fn backend(mut self, kind: Kind) -> Self {
+        self.view.config.as_mut().unwrap().value.backend.kind = kind;
+        self
+    }
+
+    /// With records that say that nobody receives or sends by a tunnel.
+    pub(super) fn without_tunnels(mut self) -> Self {
+        for record in self.view.nodes.values_mut().map(Arc::make_mut) {
+            record.value.vxlan = None;
+            record.value.path = Some(record::Path { tunnels: false, mtu: 1500, pods: 1500 });
+        }
+        self
     }
 
     /// With a node that has these underlay addresses.
@@ -40,7 +55,8 @@ impl Sample {
             nonce: String::new(),
             underlay: ends,
             tunnel: record::Tunnel::default(),
-            vxlan: Some(VxlanEnd { mac: mac(number).to_string() }),
+            vxlan: Some(VxlanEnd { mac: mac(number).to_string(), vni: None, port: None }),
+            path: None,
             labels: Default::default(),
             version: String::new(),
             disputes: Vec::new(),

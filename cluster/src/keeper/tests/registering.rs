@@ -55,7 +55,7 @@ fn changed_facts_are_published_once() {
     let etcd = cluster(&[("main", "10.42.0.0/16", 26)]);
     let mut node = Node::new(&etcd, "n1");
     node.settle();
-    let vxlan = Some(VxlanEnd { mac: "02:00:5e:10:00:01".into() });
+    let vxlan = Some(VxlanEnd { mac: "02:00:5e:10:00:01".into(), vni: None, port: None });
     for _ in 0..3 {
         node.feed(Input::Facts(Facts { vxlan: vxlan.clone(), ..Facts::default() }));
         node.settle();

@@ -56,7 +56,8 @@ pub(super) fn settle(
         all = link::dump_details(netlink)?;
         report_rewritten(desired, &owned(&all, ours), outcome);
     }
-    let devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
+    let devices: Devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
+    outcome.lacking.extend(desired.keys().filter(|name| devices.index(name).is_none()));
     Ok(Settled { devices, doomed, remove })
 }
 

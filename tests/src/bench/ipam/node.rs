@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use twill_cluster::keeper::{Facts, Identity, Input, Keeper, Output, Standing};
-use twill_cluster::record::{Tunnel, Underlay, VxlanEnd};
+use twill_cluster::record::{Path, Tunnel, Underlay, VxlanEnd};
 use twill_cluster::request::{Answer, RequestId};
 use twill_cluster::{EtcdStore, View};
 use twill_conf::NodeName;
@@ -60,9 +60,12 @@ pub fn facts(number: usize) -> (NodeName, Facts) {
         ipv4: format!("192.168.{high}.{low}/16").parse().ok(),
         ipv6: format!("fd00:77::{high:x}:{low:x}/64").parse().ok(),
     };
-    let vxlan = Some(VxlanEnd { mac: format!("02:00:5e:10:{high:02x}:{low:02x}") });
+    let mac = format!("02:00:5e:10:{high:02x}:{low:02x}");
+    let vxlan = Some(VxlanEnd { mac, vni: Some(7777), port: Some(4789) });
+    let path = Some(Path { tunnels: true, mtu: 1500, pods: 1450 });
     let labels = [("topology.example/zone".to_owned(), format!("zone-{}", number % 3))].into();
-    let facts = Facts { underlay, tunnel: Tunnel::default(), vxlan, labels, version: env!("CARGO_PKG_VERSION").into() };
+    let facts =
+        Facts { underlay, tunnel: Tunnel::default(), vxlan, path, labels, version: env!("CARGO_PKG_VERSION").into() };
     let name = format!("node-{number:04}.example").parse().expect("it is a name");
     (name, facts)
 }

@@ -1,0 +1,77 @@
+//! By which way this node sends to another one: the choice that makes a switch of back ends lose nothing.
+//!
+//! Nodes are switched one after another, each when it learns of it. Plain packets are understood by every node at any time,
+//! tunnelled ones only where a device stands for them. So a node sends by the tunnel to those whose records say that they
+//! receive by it, and only after its own record says that it may: the device of everybody else stands for as long as any record says
+//! that. All of it is read from one view, whose order is etcd's, so no two nodes can miss each other.
+//!
+//! ```text
+//!              configuration: VXLAN                        configuration: host-gw
+//!   device made → record "receives" → record "may send"    routes become plain → record "does not send" →
+//!   → the others' routes, as they hear of it               no record sends any more → record "receives not" → device removed
+//! ```
+
+use twill_conf::cluster::{Kind, Vxlan};
+
+use super::{Cluster, Peer};
+use crate::family::Family;
+use crate::native;
+
+/// A way to another node, of the packets of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Encapsulated.
+    Tunnel,
+    /// As they are, by the other node's underlay address.
+    Native,
+}
+
+/// What is to be known of VXLAN on this node beyond what stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VxlanUse {
+    /// The identifier and the port that can be received once what is desired stands.
+    pub receives: Option<(u32, u16)>,
+    /// This node sends by it, or the configuration says that it shall.
+    pub sends: bool,
+    /// Some node may send by it, or the configuration says that all shall.
+    pub needed: bool,
+}
+
+impl Cluster<'_> {
+    /// The tunnel that this node must be able to receive: the configuration's, or the one that its own record promises.
+    pub fn tunnel(&self) -> Option<Vxlan> {
+        self.conf.backend.kind.vxlan().cloned().or_else(|| {
+            let end = self.own?.vxlan.as_ref()?;
+            let default = Vxlan::default();
+            let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
+            Some(Vxlan { vni, port, ..default })
+        })
+    }
+
+    /// The way to a peer for packets of a family; `None` where there is none.
+    pub fn way(&self, peer: &Peer<'_>, family: Family) -> Option<Way> {
+        let native = native::gateway(self.local, peer, family).is_some();
+        let Kind::Vxlan(vxlan) = &self.conf.backend.kind else { return native.then_some(Way::Native) };
+        let plain = vxlan.direct || !self.may_tunnel(peer, vxlan);
+        Some(if native && plain { Way::Native } else { Way::Tunnel })
+    }
+
+    /// Whether both records say so: ours that we send, the peer's that it receives. Those of versions that know nothing else
+    /// always do.
+    fn may_tunnel(&self, peer: &Peer<'_>, vxlan: &Vxlan) -> bool {
+        let received = peer.record.vxlan.as_ref().is_some_and(|end| {
+            end.vni.is_none_or(|vni| vni == vxlan.vni) && end.port.is_none_or(|port| port == vxlan.port)
+        });
+        self.own.is_none_or(|own| own.tunnels()) && (received || peer.record.path.is_none())
+    }
+
+    /// What others have to know, and what this node has to keep.
+    pub(crate) fn vxlan_use(&self, stands: bool) -> VxlanUse {
+        let wanted = self.conf.backend.kind.vxlan().is_some();
+        VxlanUse {
+            receives: self.tunnel().filter(|_| stands).map(|vxlan| (vxlan.vni, vxlan.port)),
+            sends: wanted,
+            needed: wanted || self.peers().any(|peer| peer.record.tunnels()),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Back ends that are switched while nodes look, reconcile and write in any order: nobody sends what the other one cannot
+//! receive, and nobody is without a way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use twill_cluster::View;
+use twill_conf::cluster::{Backend, Kind, Vxlan};
+use twill_linux::IfName;
+use twill_linux::state::{KernelState, LinkKind, METRIC, RouteKey, Target};
+
+use super::sample::{Sample, mac};
+use super::{Local, desired};
+use crate::ends::{Ends, Known, Standing};
+
+/// All on one subnet, each with a block of either family.
+const NODES: u16 = 3;
+
+/// One node, with what it has seen and done.
+struct Node {
+    local: Local,
+    view: View,
+    kernel: KernelState,
+    standing: Option<Standing>,
+    ends: Ends,
+}
+
+/// A cluster on its way.
+struct World {
+    /// As it stands in etcd.
+    etcd: View,
+    nodes: Vec<Node>,
+    now: Instant,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// The node hears of all that was written.
+    Look(usize),
+    /// It brings its kernel to what it knows; or all but the removals, where something is refused.
+    Pass(usize, bool),
+    /// It writes its record.
+    Say(usize),
+    /// All three in turn.
+    Round(usize, bool),
+    /// The operator applies another configuration.
+    Apply(usize),
+    /// Some time passes.
+    Wait(u8),
+}
+
+fn backends() -> [Kind; 3] {
+    [Kind::Vxlan(Vxlan::default()), Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }), Kind::HostGw]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let node = || 0..usize::from(NODES);
+    let step = prop_oneof![
+        2 => node().prop_map(Step::Look),
+        2 => (node(), prop::bool::weighted(0.7)).prop_map(|(node, whole)| Step::Pass(node, whole)),
+        2 => node().prop_map(Step::Say),
+        9 => (node(), prop::bool::weighted(0.7)).prop_map(|(node, whole)| Step::Round(node, whole)),
+        2 => (0..backends().len()).prop_map(Step::Apply),
+        3 => (5..15u8).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+impl World {
+    /// All of them at rest.
+    fn new(backend: Kind) -> Self {
+        let mut sample = Sample::new(&["10.42.0.0/16", "fd42::/64"]);
+        for number in 1..=NODES {
+            sample = sample
+                .node(number, &[&format!("192.168.9.{number}/24"), &format!("fd09::{number}/64")])
+                .but(number, |record| record.value.vxlan = None)
+                .block(number, &format!("10.42.{number}.0/26"))
+                .block(number, &format!("fd42::{number}00/122"));
+        }
+        let nodes = (1..=NODES).map(|number| Node {
+            local: sample.local(number, &[]),
+            view: View::default(),
+            kernel: KernelState::default(),
+            standing: None,
+            ends: Ends::new(mac(number)),
+        });
+        let mut world = Self { nodes: nodes.collect(), etcd: sample.view, now: Instant::now() };
+        world.etcd.config.as_mut().unwrap().value.backend = Backend { kind: backend, mtu: None };
+        world.settle();
+        world
+    }
+
+    /// Everything happens that can.
+    fn settle(&mut self) {
+        for _ in 0..6 {
+            for node in 0..self.nodes.len() {
+                [Step::Look(node), Step::Pass(node, true), Step::Say(node)]
+                    .into_iter()
+                    .for_each(|step| self.take(step));
+            }
+            self.take(Step::Wait(11));
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Look(node) => self.nodes[node].view = self.etcd.clone(),
+            Step::Pass(node, whole) => self.nodes[node].pass(whole),
+            Step::Say(node) => self.say(node),
+            Step::Round(node, whole) => {
+                [Step::Look(node), Step::Pass(node, whole), Step::Say(node)]
+                    .into_iter()
+                    .for_each(|step| self.take(step));
+            }
+            Step::Apply(at) => {
+                self.etcd.config.as_mut().unwrap().value.backend.kind = backends()[at].clone();
+                self.etcd.revision += 1;
+            }
+            Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
+        }
+    }
+
+    /// Only the node writes its record, so what it knows of it is what stands.
+    fn say(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let (Some(config), name) = (&node.view.config, &node.local.name) else { return };
+        let own = node.view.nodes.get(name).map(|record| &record.value);
+        let known = Known { own, config: Some(&config.value), standing: node.standing, mtu: 1500, connected: false };
+        let (vxlan, path) = node.ends.say(known, self.now);
+        let record = Arc::make_mut(self.etcd.nodes.get_mut(name).unwrap());
+        if (&record.value.vxlan, record.value.path) != (&vxlan, path) {
+            (record.value.vxlan, record.value.path) = (vxlan, path);
+            self.etcd.revision += 1;
+            record.modified = self.etcd.revision;
+        }
+    }
+
+    /// Every pair has a way, and one that is understood.
+    fn check(&self) -> Result<(), String> {
+        for (at, node) in self.nodes.iter().enumerate() {
+            for (to, peer) in self.nodes.iter().enumerate().filter(|(to, _)| *to != at) {
+                for block in &peer.local.blocks {
+                    let pair = format!("from {} to {block} of {}", node.local.name, peer.local.name);
+                    let key = RouteKey { destination: block.cidr(), metric: METRIC };
+                    let Some(route) = node.kernel.routes.get(&key) else { return Err(format!("no route {pair}")) };
+                    if let Target::Gateway { device, .. } = route.target
+                        && device == tunnel()
+                    {
+                        let mac = mac(u16::try_from(to + 1).unwrap());
+                        let there = node.kernel.fdb.contains_key(&(device, mac));
+                        if !there || node.device().is_none() || node.device() != peer.device() {
+                            return Err(format!("what is sent {pair} is not received"));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn pass(&mut self, whole: bool) {
+        if self.view.config.is_none() {
+            return;
+        }
+        let wanted = desired(&self.view, &self.local);
+        let before = std::mem::replace(&mut self.kernel, wanted.state);
+        if !whole {
+            // The kernel refused to take routes out of the tunnel, and with it stays what they lead through.
+            let stuck = before
+                .routes
+                .iter()
+                .filter(|(_, route)| matches!(route.target, Target::Gateway { device, .. } if device == tunnel()));
+            let stuck: Vec<_> = stuck.map(|(key, route)| (*key, route.clone())).collect();
+            if !stuck.is_empty() {
+                self.kernel.routes.extend(stuck);
+                self.kernel.links.extend(before.links);
+                self.kernel.fdb.extend(before.fdb);
+            }
+        }
+        self.standing = Some(Standing { vxlan: wanted.vxlan, whole, pods: 0 });
+    }
+
+    fn device(&self) -> Option<(u32, u16)> {
+        self.kernel.links.get(&tunnel()).map(|link| {
+            let LinkKind::Vxlan { vni, port, .. } = link.kind;
+            (vni, port)
+        })
+    }
+}
+
+fn tunnel() -> IfName {
+    crate::vxlan::devices()[0]
+}
+
+proptest! {
+    #[test]
+    fn in_whatever_order_nodes_switch_nobody_sends_what_the_other_cannot_receive(
+        first in 0..3usize,
+        steps in steps(),
+    ) {
+        let mut world = World::new(backends()[first].clone());
+        world.check().unwrap();
+        for (at, step) in steps.iter().enumerate() {
+            world.take(*step);
+            let told = world.check();
+            prop_assert!(told.is_ok(), "after {:?}: {}", &steps[..=at], told.unwrap_err());
+        }
+        world.settle();
+        prop_assert_eq!(world.check(), Ok(()));
+        let tunnelled = world.etcd.config.as_ref().unwrap().value.backend.kind.vxlan().is_some();
+        let direct = world.etcd.config.as_ref().unwrap().value.backend.kind.vxlan().is_some_and(|vxlan| vxlan.direct);
+        for node in &world.nodes {
+            prop_assert_eq!(node.device().is_some(), tunnelled, "what nobody needs goes");
+            let by_tunnel = node.kernel.routes.values().filter(|route| {
+                matches!(route.target, Target::Gateway { device, .. } if device == tunnel())
+            });
+            let all = 2 * usize::from(NODES - 1);
+            prop_assert_eq!(by_tunnel.count(), if tunnelled && !direct { all } else { 0 });
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The TCP connections of the caller's namespace, as /proc/net/tcp and tcp6 show them (Documentation/networking/proc_net_tcp.rst).
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// TCP_TIME_WAIT and TCP_LISTEN (include/net/tcp_states.h): nobody loses anything with these.
+const IDLE: [&str; 2] = ["06", "0A"];
+
+/// Whether any TCP connection has one of these addresses for its own.
+pub fn any_from(addresses: &[IpAddr]) -> io::Result<bool> {
+    if addresses.is_empty() {
+        return Ok(false);
+    }
+    for file in ["tcp", "tcp6"] {
+        let table = match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            table => table?,
+        };
+        if table.lines().skip(1).filter_map(own_end).any(|ip| addresses.contains(&ip)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The own address of a connection, unless it is over, or only waited for.
+fn own_end(line: &str) -> Option<IpAddr> {
+    let mut words = line.split_whitespace().skip(1);
+    let (own, _other, state) = (words.next()?, words.next()?, words.next()?);
+    if IDLE.contains(&state) {
+        return None;
+    }
+    let (address, _port) = own.split_once(':')?;
+    // Words of 32 bits, each printed as the host reads it.
+    let words: Vec<u32> =
+        (0..address.len() / 8).filter_map(|i| address.get(8 * i..8 * i + 8)).map(word).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
+    let v6 = <[u8; 16]>::try_from(bytes.as_slice()).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical());
+    v4.or(v6).ok()
+}
+
+fn word(digits: &str) -> Option<u32> {
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_counts_by_its_own_end_while_it_lasts_and_a_listener_does_not() {
+        for own in ["127.0.0.77", "::1"] {
+            let ip: IpAddr = own.parse().unwrap();
+            let Ok(listener) = TcpListener::bind((ip, 0)) else { continue };
+            if own != "::1" {
+                assert!(!any_from(&[ip]).unwrap(), "only listened on");
+            }
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(any_from(&[ip]).unwrap(), "{own}");
+            drop(stream);
+        }
+        assert!(!any_from(&["192.0.2.77".parse().unwrap()]).unwrap());
+        assert!(!any_from(&[]).unwrap());
+    }
+}

@@ -1,0 +1,84 @@
+//! A TCP connection on which question and answer follow each other: it must live on, whatever happens in between.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::namespace::Namespace;
+use crate::{LabError, Result};
+
+/// An answer that takes longer is none: TCP itself goes on for minutes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between an answer and the next question.
+const PAUSE: Duration = Duration::from_millis(2);
+/// More than a segment, in each direction.
+const MESSAGE: usize = 4096;
+
+/// A conversation that goes on until [`end`](Self::end).
+#[derive(Debug)]
+pub struct Conversation {
+    over: Arc<AtomicBool>,
+    asking: Option<JoinHandle<std::io::Result<(u64, Duration)>>>,
+    answering: Option<JoinHandle<()>>,
+    what: String,
+}
+
+impl Conversation {
+    /// Connects from one namespace to an address in another.
+    pub fn start(from: &Namespace, to: &Namespace, target: IpAddr) -> Result<Self> {
+        let what = format!("the conversation from {} with {target} in {}", from.name(), to.name());
+        let listener = to.enter(|| TcpListener::bind((target, 0)))?.map_err(LabError::io(what.clone()))?;
+        let at = listener.local_addr().map_err(LabError::io(what.clone()))?;
+        let asker = from.enter(|| TcpStream::connect_timeout(&at, PATIENCE))?.map_err(LabError::io(what.clone()))?;
+        let (answerer, _) = listener.accept().map_err(LabError::io(what.clone()))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let asking = std::thread::spawn({
+            let over = Arc::clone(&over);
+            move || ask(asker, &over)
+        });
+        let answering = std::thread::spawn(move || answer(answerer));
+        Ok(Self { over, asking: Some(asking), answering: Some(answering), what })
+    }
+
+    /// Ends it. How many answers there were, and the longest wait for one; an error if the connection broke.
+    pub fn end(mut self) -> Result<(u64, Duration)> {
+        self.over.store(true, Ordering::Relaxed);
+        let asked = self.asking.take().map(|thread| thread.join().expect("it does not panic"));
+        if let Some(answering) = self.answering.take() {
+            answering.join().unwrap_or_default();
+        }
+        asked.expect("it is ended once").map_err(LabError::io(self.what.clone()))
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ask(mut stream: TcpStream, over: &AtomicBool) -> std::io::Result<(u64, Duration)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let (mut answers, mut longest) = (0, Duration::ZERO);
+    let mut buffer = [0; MESSAGE];
+    while !over.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        stream.write_all(&[7; MESSAGE])?;
+        stream.read_exact(&mut buffer)?;
+        longest = longest.max(begin.elapsed());
+        answers += 1;
+        std::thread::sleep(PAUSE);
+    }
+    Ok((answers, longest))
+}
+
+/// Until the other side ends it, or it breaks: what broke is told by the one who asks.
+fn answer(mut stream: TcpStream) {
+    let mut buffer = [0; MESSAGE];
+    let ready = stream.set_read_timeout(Some(3 * PATIENCE)).and_then(|()| stream.set_nodelay(true));
+    while ready.is_ok() && stream.read_exact(&mut buffer).and_then(|()| stream.write_all(&buffer)).is_ok() {}
+}

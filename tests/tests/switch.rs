@@ -1,0 +1,213 @@
+//! Back ends, and how a running cluster goes from one to the other: no packet is lost, and no connection breaks.
+
+use std::time::Duration;
+
+use twill_tests::conversation::Conversation;
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::lab::{PROTOCOL_CLUSTER, VXLAN};
+use twill_tests::probe::Probe;
+use twill_tests::wire::Underlay;
+use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
+
+const TUNNEL: &str = "type = \"vxlan\"\n";
+const DIRECT: &str = "type = \"vxlan\"\ndirect = true\n";
+const HOST_GW: &str = "type = \"host-gw\"\n";
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// After nobody has sent by it for ten seconds, the tunnel goes.
+const LONGER: Duration = Duration::from_secs(40);
+
+/// The devices by which a node's routes lead to the others' blocks.
+fn ways(node: &Node) -> Result<Vec<String>> {
+    let mut devices = Vec::new();
+    for ipv6 in [false, true] {
+        for route in node.routes(ipv6, PROTOCOL_CLUSTER)? {
+            devices.extend(route["dev"].as_str().filter(|_| route["type"].is_null()).map(str::to_owned));
+        }
+    }
+    devices.sort_unstable();
+    devices.dedup();
+    Ok(devices)
+}
+
+fn sends_by(node: &Node, device: &str) -> Result<()> {
+    deadline::until_some(&format!("{} sends by {device}", node.name()), PATIENCE, || {
+        node.expect_daemon()?;
+        let ways = ways(node)?;
+        Ok(if ways == [device] { Ok(()) } else { Err(format!("{ways:?}")) })
+    })
+}
+
+fn device_of(backend: &str) -> &'static str {
+    if backend == TUNNEL { VXLAN } else { "eth0" }
+}
+
+/// The pods reach each other, small and full-size, and the other nodes; the nodes reach the pods in the families that they have.
+fn all_reach_all(lab: &Lab, pods: &[Pod]) -> Result<()> {
+    for (at, pod) in pods.iter().enumerate() {
+        for (to, other) in pods.iter().enumerate().filter(|(to, _)| *to != at) {
+            for ipv6 in [false, true] {
+                pod.ping_small_and_full(other.address(ipv6)?)?;
+            }
+            for address in lab.node(to + 1).addresses() {
+                pod.ping(*address, 56)?;
+                let pod = other.address(address.is_ipv6())?.to_string();
+                lab.node(at + 1).run(&["ping", "-n", "-q", "-c1", "-W3", &pod])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One pod on each node.
+fn pods(lab: &Lab) -> Result<Vec<Pod>> {
+    lab.nodes().iter().map(|node| node.attach(&format!("p-{}", node.name()))).collect()
+}
+
+fn works(backend: &'static str, underlay: Underlay) {
+    with_lab(Lab::builder().nodes(2).backend(backend).underlay(underlay), |lab| {
+        let pods = pods(lab)?;
+        all_reach_all(lab, &pods)?;
+        for node in lab.nodes() {
+            sends_by(node, device_of(backend))?;
+            let has = node.interfaces()?.iter().any(|name| name == VXLAN);
+            assert_eq!(has, backend != HOST_GW, "{:?}", node.interfaces()?);
+        }
+        let mtu = if backend == HOST_GW {
+            1500
+        } else if underlay == Underlay::V6 {
+            1430
+        } else {
+            1450
+        };
+        assert_eq!(pods[0].mtu()?, mtu);
+        Ok(())
+    });
+}
+
+#[test]
+fn host_gw_reaches_pods_and_nodes_over_both_families() {
+    works(HOST_GW, Underlay::Dual);
+}
+
+#[test]
+fn host_gw_over_ipv6_alone_carries_ipv4_too() {
+    works(HOST_GW, Underlay::V6);
+}
+
+#[test]
+fn direct_routes_reach_pods_and_nodes_over_both_families() {
+    works(DIRECT, Underlay::Dual);
+}
+
+#[test]
+fn direct_routes_over_ipv6_alone_carry_ipv4_too() {
+    works(DIRECT, Underlay::V6);
+}
+
+/// What goes on while the nodes are switched.
+struct Traffic {
+    probes: Vec<(String, Probe)>,
+    conversations: Vec<(String, Conversation)>,
+}
+
+impl Traffic {
+    fn start(lab: &Lab, pods: &[Pod]) -> Result<Self> {
+        let mut probes = Vec::new();
+        let mut conversations = Vec::new();
+        for ipv6 in [false, true] {
+            let family = if ipv6 { 6 } else { 4 };
+            let (a, b, c) = (&pods[0], &pods[1], &pods[2]);
+            let to = |pod: &Pod| pod.address(ipv6);
+            let start = |from, pod: &Pod| Probe::start(from, pod.namespace(), to(pod)?, MILLISECOND);
+            let full = |from: &Pod, pod: &Pod| {
+                Probe::start_full(from.namespace(), pod.namespace(), to(pod)?, 3 * MILLISECOND, from.mtu()?)
+            };
+            probes.push((format!("pod to pod, IPv{family}"), start(a.namespace(), b)?));
+            probes.push((format!("pod to pod, full size, IPv{family}"), full(b, c)?));
+            probes.push((format!("node to pod, IPv{family}"), start(lab.node(3).namespace(), a)?));
+            let talk = |from, pod: &Pod| Conversation::start(from, pod.namespace(), to(pod)?);
+            conversations.push((format!("pod with pod, IPv{family}"), talk(c.namespace(), a)?));
+            conversations.push((format!("node with pod, IPv{family}"), talk(lab.node(1).namespace(), b)?));
+        }
+        Ok(Self { probes, conversations })
+    }
+
+    fn flows(&self) -> Result<()> {
+        self.probes.iter().try_for_each(|(_, probe)| probe.until_answered(50))
+    }
+
+    /// Nothing was lost, and nothing broke.
+    fn end(self, when: &str) -> Result<()> {
+        for (what, probe) in self.probes {
+            let report = probe.stop()?;
+            println!("{when}: {what}: {} of {} lost", report.lost, report.sent);
+            if report.lost > 0 {
+                return Err(LabError::wrong(format!("{when}: {what}: {report:?}")));
+            }
+        }
+        for (what, conversation) in self.conversations {
+            let (answers, longest) = conversation.end()?;
+            println!("{when}: {what}: {answers} answers, the longest after {longest:?}");
+        }
+        Ok(())
+    }
+}
+
+/// Applies a back end, and lets the nodes hear of it one after another, in this order.
+fn switch(lab: &Lab, backend: &str, order: [usize; 3]) -> Result<()> {
+    for node in lab.nodes() {
+        pause(node, "-STOP")?;
+    }
+    let applied = lab.apply_config(&lab.config_with(backend));
+    for number in order {
+        let node = lab.node(number);
+        pause(node, "-CONT")?;
+        // It has heard, and done what it can while the others have not.
+        deadline::until(&format!("{} knows the new configuration", node.name()), PATIENCE, || {
+            let saved = std::fs::read_to_string(node.directory().join("state/view.json")).unwrap_or_default();
+            let kind = if backend == HOST_GW { "host-gw" } else { "vxlan" };
+            let direct = saved.contains("\\\"direct\\\":true");
+            Ok(saved.contains(&format!("\\\"type\\\":\\\"{kind}\\\"")) && direct == (backend == DIRECT))
+        })?;
+    }
+    applied?;
+    lab.nodes().iter().try_for_each(|node| sends_by(node, device_of(backend)))
+}
+
+fn pause(node: &Node, signal: &str) -> Result<()> {
+    let pid = node.daemon_pid().ok_or_else(|| LabError::wrong(format!("{} has no daemon", node.name())))?;
+    node.run(&["kill", signal, &pid.to_string()]).map(drop)
+}
+
+#[test]
+fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_connection() {
+    with_lab(Lab::builder(), |lab| {
+        let pods = pods(lab)?;
+        let steps = [
+            ("vxlan to direct", DIRECT, [2, 1, 3]),
+            ("direct to host-gw", HOST_GW, [3, 2, 1]),
+            ("host-gw to direct", DIRECT, [1, 3, 2]),
+            ("direct to vxlan", TUNNEL, [2, 3, 1]),
+            ("vxlan to host-gw", HOST_GW, [1, 2, 3]),
+            ("host-gw to vxlan", TUNNEL, [3, 1, 2]),
+        ];
+        for (what, backend, order) in steps {
+            let traffic = Traffic::start(lab, &pods)?;
+            traffic.flows()?;
+            switch(lab, backend, order)?;
+            traffic.flows()?;
+            traffic.end(what)?;
+            all_reach_all(lab, &pods)?;
+            if backend == HOST_GW {
+                for node in lab.nodes() {
+                    deadline::until("the tunnel is gone", LONGER, || {
+                        Ok(!node.interfaces()?.iter().any(|name| name == VXLAN))
+                    })?;
+                }
+                all_reach_all(lab, &pods)?;
+            }
+        }
+        Ok(())
+    });
+}
