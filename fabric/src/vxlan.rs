@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use twill_conf::NodeName;
-use twill_conf::cluster::Vxlan;
+use twill_conf::cluster::{ChecksumOffload, Vxlan};
 use twill_linux::state::{
     Address, FdbEntry, KernelState, Link, LinkKind, METRIC, Neighbour, PROTOCOL_CLUSTER, Route, RouteKey, Target,
 };
@@ -205,6 +205,12 @@ fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut 
     let kind = LinkKind::Vxlan { vni: conf.vni, port: conf.port, local: address };
     let mtu = mtu_within(cluster.conf, local.underlay.mtu, conf.overhead(family));
     state.links.insert(name, Link { name, kind, mac: local.vtep_mac, mtu });
+    let offload = match conf.checksum_offload {
+        ChecksumOffload::Auto => None,
+        ChecksumOffload::On => Some(true),
+        ChecksumOffload::Off => Some(false),
+    };
+    state.offloads.extend(offload.map(|on| (name, on)));
 
     let tunnel = Family::ALL.into_iter().filter(|family| cluster.uses(*family));
     let tunnel = tunnel.filter_map(|family| family.tunnel(&local.tunnel)).map(host_prefix);

@@ -41,6 +41,16 @@ pub enum Error {
         /// The system's error.
         cause: std::io::Error,
     },
+    /// A device's offload of checksums.
+    #[error("ethtool -K {device} tx {value}: {cause}")]
+    Offload {
+        /// The device.
+        device: String,
+        /// "on" or "off".
+        value: &'static str,
+        /// The system's error.
+        cause: std::io::Error,
+    },
     /// `nft` failed, or is not installed.
     #[error("nft: {what}: {detail}")]
     Nft {

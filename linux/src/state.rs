@@ -31,6 +31,8 @@ pub const METRIC_POOL: u32 = 777_777;
 pub struct KernelState {
     /// Devices that the daemon makes.
     pub links: BTreeMap<IfName, Link>,
+    /// Whether devices leave the checksums of what they send to the hardware; one that is not named is left as it is.
+    pub offloads: BTreeMap<IfName, bool>,
     /// Addresses on those devices: interface, address with prefix length.
     pub addresses: BTreeSet<Address>,
     /// Routes.
@@ -165,6 +167,7 @@ impl KernelState {
     /// Takes in all that `other` wants too. Where both name the same key, `other` wins.
     pub fn merge(&mut self, other: KernelState) {
         self.links.extend(other.links);
+        self.offloads.extend(other.offloads);
         self.addresses.extend(other.addresses);
         self.routes.extend(other.routes);
         self.neighbours.extend(other.neighbours);

@@ -9,6 +9,7 @@ mod change;
 pub mod fdb;
 pub mod link;
 pub mod neighbour;
+mod offload;
 mod reconcile;
 pub mod route;
 pub mod rule;
@@ -60,7 +61,7 @@ pub(crate) fn family(ip: IpAddr) -> AddressFamily {
 /// What one reconciliation changed: one entry an object, as in "missing route 10.42.1.0/26 via …".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// "link", "address", "route", "neighbour", "fdb", "sysctl", "firewall".
+    /// "link", "offload", "address", "route", "neighbour", "fdb", "sysctl", "firewall".
     pub table: &'static str,
     /// "added", "changed", "removed".
     pub action: &'static str,

@@ -4,6 +4,7 @@
 
 mod lab;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lab::{Namespace, ip, mac, name, net};
@@ -113,6 +114,33 @@ fn desired(local: &str, remote: &str) -> KernelState {
     }
     routes.into_iter().for_each(|route| route.insert_into(&mut state.routes));
     state
+}
+
+/// What `ethtool -k` shows, where it is installed.
+fn checksums(node: &Node) -> Option<String> {
+    let shown = node.namespace.run(&format!("ethtool -k {VXLAN}"));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    shown.lines().find(|line| line.starts_with("tx-checksumming:")).map(str::to_owned)
+}
+
+#[test]
+fn checksums_are_left_to_the_hardware_or_not_as_is_wanted_and_otherwise_let_be() {
+    let Some(mut node) = Node::new() else { return };
+    let mut wanted = desired("192.0.2.1", "192.0.2.2");
+    node.settle(&wanted);
+    let at_first = checksums(&node);
+    for (on, word) in [(false, "off"), (true, "on"), (false, "off")] {
+        wanted.offloads = BTreeMap::from([(name(VXLAN), on)]);
+        let repairs = node.settle(&wanted);
+        assert_eq!(repairs, [format!("changed offload: {VXLAN} tx {word}")]);
+        if at_first.is_some() {
+            assert_eq!(checksums(&node), Some(format!("tx-checksumming: {word}")));
+        }
+    }
+    wanted.offloads.clear();
+    assert!(node.settle(&wanted).is_empty(), "what nobody asked for is let be");
+    wanted.offloads = BTreeMap::from([(name("gone"), true)]);
+    assert!(node.settle(&wanted).is_empty(), "a device that is not there is the links' affair");
 }
 
 const UNDERLAYS: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")];

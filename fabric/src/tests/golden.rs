@@ -1,7 +1,7 @@
 //! Whole states of small clusters, written out.
 
 use twill_cluster::record::Path;
-use twill_conf::cluster::{FirewallConf, Kind, Vxlan};
+use twill_conf::cluster::{ChecksumOffload, FirewallConf, Kind, Vxlan};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
@@ -155,6 +155,19 @@ fn pods_get_no_more_than_the_configured_mtu() {
         problems,
         ["the configuration's mtu is 1451, and eth0 with its MTU of 1500 leaves 1450 bytes for pods: they get these"]
     );
+}
+
+#[test]
+fn the_tunnels_checksums_are_left_to_the_kernel_unless_told_otherwise() {
+    for (wanted, found) in [
+        (ChecksumOffload::Auto, None),
+        (ChecksumOffload::On, Some("offload vxlan.twill tx on")),
+        (ChecksumOffload::Off, Some("offload vxlan.twill tx off")),
+    ] {
+        let sample = dual_stack().backend(Kind::Vxlan(Vxlan { checksum_offload: wanted, ..Vxlan::default() }));
+        let lines = super::print::objects(&desired(&sample.view, &sample.local(1, &[])).state);
+        assert_eq!(lines.iter().find(|line| line.starts_with("offload")).map(String::as_str), found);
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub(super) fn objects(state: &KernelState) -> Vec<String> {
         let (name, mac, mtu) = (link.name, link.mac, link.mtu);
         lines.push(format!("link {name} address {mac} mtu {mtu} vxlan id {vni} dstport {port} local {local}"));
     }
+    lines.extend(
+        state.offloads.iter().map(|(device, on)| format!("offload {device} tx {}", if *on { "on" } else { "off" })),
+    );
     lines.extend(state.addresses.iter().map(|address| format!("address {} dev {}", address.cidr, address.device)));
     for route in state.routes.values() {
         let target = match route.target {

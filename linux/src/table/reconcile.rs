@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use super::change::{Action, Change, Difference, Plan, diff, settle};
-use super::{Outcome, sysctl};
+use super::{Outcome, offload, sysctl};
 use crate::netlink::Request;
 use crate::state::{KernelState, Ownership};
 use crate::{Error, IfName, Netlink};
@@ -59,6 +59,7 @@ impl Extent {
 fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent: Extent) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     let links = links::settle(netlink, &desired.links, &ours.devices, extent, &mut outcome)?;
+    offload::settle(netlink, &desired.offloads, &mut outcome)?;
     sysctl::settle(netlink, &desired.sysctls, &mut outcome)?;
 
     let mut scene = Scene { devices: links.devices, doomed: links.doomed, ours, extent, absent: BTreeMap::new() };
