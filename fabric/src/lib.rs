@@ -11,6 +11,7 @@ pub mod family;
 pub mod firewall;
 pub mod native;
 pub mod node;
+pub mod switch;
 pub mod vxlan;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod golden;
 mod hostile;
 mod print;
 mod properties;
-mod sample;
+pub(crate) mod sample;
 mod switching;
 
 use crate::*;

@@ -11,13 +11,13 @@ use twill_linux::{IfName, MacAddr};
 use super::{Local, Pod, Underlay};
 
 /// A cluster being put together.
-pub(super) struct Sample {
-    pub(super) view: View,
+pub(crate) struct Sample {
+    pub(crate) view: View,
 }
 
 impl Sample {
     /// With these pools, all masqueraded.
-    pub(super) fn new(pools: &[&str]) -> Self {
+    pub(crate) fn new(pools: &[&str]) -> Self {
         let pool = |(number, cidr): (usize, &&str)| {
             let cidr: ipnetwork::IpNetwork = cidr.parse().unwrap();
             let block = if cidr.is_ipv6() { 122 } else { 26 };
@@ -29,13 +29,13 @@ impl Sample {
     }
 
     /// With another back end.
-    pub(super) fn backend(mut self, kind: Kind) -> Self {
+    pub(crate) fn backend(mut self, kind: Kind) -> Self {
         self.view.config.as_mut().unwrap().value.backend.kind = kind;
         self
     }
 
     /// With records that say that nobody receives or sends by a tunnel.
-    pub(super) fn without_tunnels(mut self) -> Self {
+    pub(crate) fn without_tunnels(mut self) -> Self {
         for record in self.view.nodes.values_mut().map(Arc::make_mut) {
             record.value.vxlan = None;
             record.value.path = Some(record::Path { tunnels: false, mtu: 1500, pods: 1500 });
@@ -44,7 +44,7 @@ impl Sample {
     }
 
     /// With a node that has these underlay addresses.
-    pub(super) fn node(mut self, number: u16, underlay: &[&str]) -> Self {
+    pub(crate) fn node(mut self, number: u16, underlay: &[&str]) -> Self {
         let mut ends = record::Underlay::default();
         for address in underlay {
             let address: ipnetwork::IpNetwork = address.parse().unwrap();
@@ -70,7 +70,7 @@ impl Sample {
     }
 
     /// With a block of that node; its first of a family gives the tunnel address.
-    pub(super) fn block(mut self, number: u16, block: &str) -> Self {
+    pub(crate) fn block(mut self, number: u16, block: &str) -> Self {
         let block: twill_ipam::Block = block.parse().unwrap();
         if let Some(record) = self.view.nodes.get_mut(&name(number)).map(Arc::make_mut) {
             match block.first() {
@@ -90,20 +90,20 @@ impl Sample {
     }
 
     /// With a change to a node's record.
-    pub(super) fn but(mut self, number: u16, change: impl FnOnce(&mut Versioned<NodeRecord>)) -> Self {
+    pub(crate) fn but(mut self, number: u16, change: impl FnOnce(&mut Versioned<NodeRecord>)) -> Self {
         change(Arc::make_mut(self.view.nodes.get_mut(&name(number)).unwrap()));
         self
     }
 
     /// Without a node and its blocks.
-    pub(super) fn without(mut self, number: u16) -> Self {
+    pub(crate) fn without(mut self, number: u16) -> Self {
         self.view.nodes.remove(&name(number));
         self.view.blocks.retain(|_, record| record.value.node != name(number));
         self
     }
 
     /// A node as it sees itself, with a pod for each of `pods`, whose addresses are separated by commas.
-    pub(super) fn local(&self, number: u16, pods: &[&str]) -> Local {
+    pub(crate) fn local(&self, number: u16, pods: &[&str]) -> Local {
         let record = &self.view.nodes[&name(number)].value;
         let pod = |(at, addresses): (usize, &&str)| Pod {
             host: IfName::new(&format!("tw{:013x}", at + 1)).unwrap(),
@@ -128,11 +128,11 @@ impl Sample {
     }
 }
 
-pub(super) fn name(number: u16) -> NodeName {
+pub(crate) fn name(number: u16) -> NodeName {
     format!("n{number}").parse().unwrap()
 }
 
-pub(super) fn mac(number: u16) -> MacAddr {
+pub(crate) fn mac(number: u16) -> MacAddr {
     let [high, low] = number.to_be_bytes();
     MacAddr([2, 0, 0, 0, high, low])
 }

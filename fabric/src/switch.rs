@@ -1,0 +1,233 @@
+//! What pods would lose by another configuration of the data path, whatever the order in which nodes are switched.
+//!
+//! A [`Way`](crate::backend::Way) is chosen so that nobody sends what the other cannot receive. Some changes no order makes harmless:
+//! packets that are too long for the new way, nodes that have none, and a tunnel that becomes another one at its place. `twillctl
+//! config apply` asks here before it writes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnetwork::IpNetwork;
+use twill_cluster::View;
+use twill_cluster::record::NodeRecord;
+use twill_conf::NodeName;
+use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
+
+use crate::backend::cluster::uses;
+use crate::family::Family;
+
+/// Something that pods would lose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hazard {
+    /// Nodes still send by a tunnel with another identifier or port.
+    OtherTunnel {
+        /// Identifier and port, as they are.
+        stands: (u32, u16),
+        /// Nodes that send by it.
+        nodes: Vec<NodeName>,
+    },
+    /// Nodes that are on no subnet with the others.
+    Apart {
+        /// The family of the blocks that could not be reached.
+        family: Family,
+        /// The nodes, all but those of the largest subnet.
+        nodes: Vec<NodeName>,
+    },
+    /// Pods whose full-size packets do not fit any more.
+    Tall {
+        /// Where they are.
+        node: NodeName,
+        /// The greatest MTU among them, in bytes.
+        mtu: u32,
+        /// What the new way carries, in bytes.
+        left: u32,
+    },
+}
+
+/// What would be lost by `new`. Empty where nothing stands yet.
+pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+    let Some(old) = view.config.as_ref().map(|config| &config.value) else { return Vec::new() };
+    let mut hazards = Vec::new();
+    match (&old.backend.kind, &new.backend.kind) {
+        (_, Kind::Vxlan(vxlan)) => hazards.extend(other_tunnel(view, &old.backend.kind, vxlan)),
+        (Kind::Vxlan(_), Kind::HostGw) => hazards.extend(apart(view, new)),
+        (Kind::HostGw, Kind::HostGw) => {}
+    }
+    hazards.extend(tall(view, new));
+    hazards
+}
+
+fn other_tunnel(view: &View, old: &Kind, new: &Vxlan) -> Option<Hazard> {
+    let default = old.vxlan().cloned().unwrap_or_default();
+    let mut found: BTreeMap<(u32, u16), Vec<NodeName>> = BTreeMap::new();
+    for (name, record) in &view.nodes {
+        let Some(end) = record.value.vxlan.as_ref().filter(|_| record.value.tunnels()) else { continue };
+        let stands = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
+        if stands != (new.vni, new.port) {
+            found.entry(stands).or_default().push(name.clone());
+        }
+    }
+    // One node alone sends to nobody.
+    let found = found.into_iter().filter(|_| view.nodes.len() > 1).max_by_key(|(_, nodes)| nodes.len());
+    found.map(|(stands, nodes)| Hazard::OtherTunnel { stands, nodes })
+}
+
+fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+    let of = |family: Family| {
+        move |record: &NodeRecord| match family {
+            Family::V4 => record.underlay.ipv4,
+            Family::V6 => record.underlay.ipv6,
+        }
+    };
+    let [v4, v6] = Family::ALL.map(|family| strangers(view, of(family)));
+    let mut hazards = Vec::new();
+    // IPv4 may also travel by IPv6.
+    let ways = [(Family::V4, if v6.is_empty() { Vec::new() } else { v4 }), (Family::V6, v6)];
+    for (family, nodes) in ways {
+        if uses(new, family) && !nodes.is_empty() {
+            hazards.push(Hazard::Apart { family, nodes });
+        }
+    }
+    hazards
+}
+
+/// The nodes that are not on the subnet that most nodes are on.
+fn strangers(view: &View, end: impl Fn(&NodeRecord) -> Option<IpNetwork>) -> Vec<NodeName> {
+    let mut places: BTreeMap<Option<IpNetwork>, Vec<NodeName>> = BTreeMap::new();
+    for (name, record) in &view.nodes {
+        let network = end(&record.value).and_then(|end| IpNetwork::new(end.network(), end.prefix()).ok());
+        places.entry(network).or_default().push(name.clone());
+    }
+    let most = places.iter().filter(|(network, _)| network.is_some()).max_by_key(|(_, nodes)| nodes.len());
+    let most = most.map(|(network, _)| *network);
+    let mut strangers: Vec<_> =
+        places.into_iter().filter(|(network, _)| Some(*network) != most).flat_map(|(_, nodes)| nodes).collect();
+    strangers.sort_unstable();
+    strangers
+}
+
+fn tall(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+    let tall = |(name, record): (&NodeName, &NodeRecord)| {
+        let path = record.path?;
+        let overhead = match new.backend.kind {
+            Kind::Vxlan(_) => crate::overhead(view.nodes.values().map(|node| &node.value), &record.underlay),
+            Kind::HostGw => 0,
+        };
+        let left = path.mtu.saturating_sub(overhead);
+        (path.mtu > 0 && path.pods > left).then(|| Hazard::Tall { node: name.clone(), mtu: path.pods, left })
+    };
+    view.nodes.iter().map(|(name, record)| (name, &record.value)).filter_map(tall).collect()
+}
+
+/// How many nodes are named.
+const NAMED: usize = 5;
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherTunnel { stands: (vni, port), nodes } => write!(
+                f,
+                "{} send by VXLAN with the identifier {vni} and the port {port}, and would not understand those that are switched \
+                 before them: switch to host-gw first, or to the same identifier and port",
+                list(nodes)
+            ),
+            Self::Apart { family, nodes } => {
+                let family = if *family == Family::V6 { "IPv6" } else { "IPv4" };
+                write!(
+                    f,
+                    "{} are not on one {family} subnet with the others: host-gw would not reach their pods",
+                    list(nodes)
+                )
+            }
+            Self::Tall { node, mtu, left } => write!(
+                f,
+                "pods on {node} have an MTU of {mtu} bytes, and the new way carries {left}: their full-size packets would be lost; \
+                 set \"mtu\" to {left} in [backend], and make them anew before the switch"
+            ),
+        }
+    }
+}
+
+fn list(nodes: &[NodeName]) -> String {
+    let named = nodes.iter().take(NAMED).map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+    match nodes.len().checked_sub(NAMED) {
+        None | Some(0) => named,
+        Some(more) => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_cluster::record::Path;
+
+    use super::*;
+    use crate::tests::sample::{Sample, name};
+
+    fn sample() -> Sample {
+        Sample::new(&["10.42.0.0/16", "fd42::/64"])
+            .node(1, &["192.168.9.1/24", "fd09::1/64"])
+            .node(2, &["192.168.9.2/24", "fd09::2/64"])
+            .node(3, &["192.168.9.3/24", "fd09::3/64"])
+    }
+
+    fn with_pods(sample: Sample, number: u16, pods: u32) -> Sample {
+        sample.but(number, |record| record.value.path = Some(Path { tunnels: false, mtu: 1500, pods }))
+    }
+
+    fn to(sample: &Sample, kind: Kind) -> Vec<Hazard> {
+        let mut new = sample.view.config.as_ref().unwrap().value.clone();
+        new.backend.kind = kind;
+        hazards(&sample.view, &new)
+    }
+
+    fn vxlan(vni: u32) -> Kind {
+        Kind::Vxlan(Vxlan { vni, ..Vxlan::default() })
+    }
+
+    #[test]
+    fn nodes_on_one_subnet_lose_nothing_by_any_switch() {
+        for from in [vxlan(7777), Kind::HostGw] {
+            for to_kind in [vxlan(7777), Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }), Kind::HostGw] {
+                assert_eq!(to(&sample().backend(from.clone()), to_kind), []);
+            }
+        }
+        let mut fresh = sample();
+        fresh.view.config = None;
+        let new = sample().view.config.unwrap().value;
+        assert_eq!(hazards(&fresh.view, &new), []);
+    }
+
+    #[test]
+    fn another_tunnel_is_one_only_for_those_who_still_send_by_the_old_one() {
+        let told = to(&sample(), vxlan(8));
+        assert_eq!(told, [Hazard::OtherTunnel { stands: (7777, 4789), nodes: vec![name(1), name(2), name(3)] }]);
+        let text = told[0].to_string();
+        assert!(text.starts_with("n1, n2, n3 send by VXLAN with the identifier 7777 and the port 4789"), "{text}");
+        assert_eq!(to(&sample().without(2).without(3), vxlan(8)), [], "a node alone");
+        let quiet = (1..=3).fold(sample().backend(Kind::HostGw), |sample, number| with_pods(sample, number, 0));
+        assert_eq!(to(&quiet, vxlan(8)), []);
+    }
+
+    #[test]
+    fn host_gw_cuts_off_the_nodes_of_smaller_subnets() {
+        let far = sample().node(4, &["192.168.10.4/24", "fd10::4/64"]);
+        let apart = |family| Hazard::Apart { family, nodes: vec![name(4)] };
+        assert_eq!(to(&far, Kind::HostGw), [apart(Family::V4), apart(Family::V6)]);
+        let beside = sample().node(4, &["192.168.10.4/24", "fd09::4/64"]);
+        assert_eq!(to(&beside, Kind::HostGw), [], "all are on one IPv6 subnet, which carries IPv4 too");
+        let plain = sample().node(4, &["192.168.9.4/24"]);
+        assert_eq!(to(&plain, Kind::HostGw), [apart(Family::V6)]);
+        assert_eq!(to(&far.backend(Kind::HostGw), Kind::HostGw), [], "it is so already");
+    }
+
+    #[test]
+    fn pods_that_are_too_tall_for_a_tunnel_are_told_unless_they_were_given_headroom() {
+        let tall = with_pods(with_pods(sample().backend(Kind::HostGw), 1, 1500), 2, 1450);
+        let told = to(&tall, vxlan(7777));
+        assert_eq!(told, [Hazard::Tall { node: name(1), mtu: 1500, left: 1450 }]);
+        assert_eq!(to(&tall, Kind::HostGw), []);
+        let six = with_pods(sample().node(4, &["fd09::4/64"]).backend(Kind::HostGw), 2, 1450);
+        let told = to(&six, vxlan(7777));
+        assert_eq!(told, [Hazard::Tall { node: name(2), mtu: 1450, left: 1430 }], "towards n4 it goes by IPv6");
+    }
+}
