@@ -8,7 +8,7 @@ pub enum Error {
     /// A value that its key does not admit.
     #[error("{key}: {value:?} is not valid: {expected}")]
     Value {
-        /// The path of the key as its writer sees it, for example `pool[1].cidr`.
+        /// The path of the key as its writer sees it, for example `pool "b".cidr`.
         key: String,
         /// What was found, as it was written.
         value: String,

@@ -57,8 +57,12 @@ pub(crate) fn without_host_bits(key: &str, cidr: IpNetwork) -> Result<(), Error>
     if cidr.ip() == cidr.network() {
         return Ok(());
     }
-    let right = format!("a prefix has no host bits: {}/{}", cidr.network(), cidr.prefix());
-    Err(Error::value(key, cidr, right))
+    Err(Error::value(key, cidr, no_host_bits(cidr)))
+}
+
+/// The rule that a prefix with host bits breaks, with the prefix that was meant.
+pub(crate) fn no_host_bits(cidr: IpNetwork) -> String {
+    format!("a prefix has no host bits: {}/{}", cidr.network(), cidr.prefix())
 }
 
 /// The shortest prefix that a pool may have. A claim compares the keys of all ranges that its block lies inside, and

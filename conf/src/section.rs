@@ -76,7 +76,13 @@ fn from_toml(path: &str, value: toml::Value) -> Result<Value, Error> {
         toml::Value::Array(items) => items
             .into_iter()
             .enumerate()
-            .map(|(i, item)| from_toml(&format!("{path}[{i}]"), item))
+            .map(|(i, item)| {
+                let inner = match &item {
+                    toml::Value::Table(table) => entry(path, i, table.get("name").and_then(toml::Value::as_str)),
+                    _ => format!("{path}[{i}]"),
+                };
+                from_toml(&inner, item)
+            })
             .collect::<Result<Vec<_>, _>>()?
             .into(),
         toml::Value::Table(table) => table
@@ -240,6 +246,12 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// The same, called by its name where it is a table with one, or else by its place.
+    pub(crate) fn called(self, list: &str, place: usize) -> Self {
+        let name = self.value.get("name").and_then(Value::as_str);
+        Self { path: entry(list, place, name), ..self }
+    }
+
     pub(crate) fn string(&self, expected: &str) -> Result<&'a str, Error> {
         match self.value {
             Value::String(text) => Ok(text),
@@ -257,8 +269,40 @@ impl<'a> Item<'a> {
     }
 }
 
+/// What an entry of a list of tables, as its writer sees them in TOML, is called: `pool "b"` by its name, or `the 2nd [[pool]]`.
+/// `place` counts from 0.
+pub(crate) fn entry(list: &str, place: usize, name: Option<&str>) -> String {
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        return format!("{list} {:?}", shorten(name));
+    }
+    let number = place + 1;
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("the {number}{ending} [[{list}]]")
+}
+
 /// The error for a key that is not one of `known`; `word` is its last part.
 pub(crate) fn unknown_key(path: String, word: &str, known: &[&str]) -> Error {
     let meant = spelling::nearest(word, known).map(str::to_owned);
     Error::UnknownKey { key: path, known: known.join(", "), meant }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entry;
+
+    #[test]
+    fn an_entry_is_called_by_its_name_or_else_counted_from_one() {
+        assert_eq!(entry("pool", 7, Some("b")), "pool \"b\"");
+        let counted =
+            [(0, "1st"), (1, "2nd"), (2, "3rd"), (3, "4th"), (10, "11th"), (11, "12th"), (12, "13th"), (20, "21st")];
+        for (place, ordinal) in counted {
+            assert_eq!(entry("pool", place, Some("")), format!("the {ordinal} [[pool]]"));
+        }
+    }
 }

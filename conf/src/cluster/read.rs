@@ -30,8 +30,10 @@ const A_POOL: &str = "tables, each headed [[pool]]";
 pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterConf, Error> {
     unknown.check(root, &["pool", "backend", "firewall"])?;
     let pools = root.list("pool", A_POOL)?.ok_or_else(|| Error::missing("pool", NO_POOL))?;
-    let pools =
-        pools.into_iter().map(|item| pool(&item.section(A_POOL)?, unknown)).collect::<Result<Vec<_>, Error>>()?;
+    let pools = pools.into_iter().enumerate();
+    let pools = pools
+        .map(|(place, item)| pool(&item.called("pool", place).section(A_POOL)?, unknown))
+        .collect::<Result<Vec<_>, Error>>()?;
     let backend = root
         .section("backend", "a table headed [backend]")?
         .map(|section| backend(&section, unknown))
@@ -74,9 +76,11 @@ fn pool(section: &Section<'_>, unknown: Unknown) -> Result<Pool, Error> {
     let reserved = section.list("reserved", "a list of ranges of addresses")?.unwrap_or_default();
     let reserved = reserved
         .into_iter()
-        .map(|item| {
+        .map(|mut item| {
+            // The range itself says which one it is.
+            item.path = section.key("reserved");
             let text = item.string(reserved::RANGE)?;
-            text.parse::<Reserved>().map_err(|_| Error::value(item.path.clone(), text, reserved::RANGE))
+            text.parse::<Reserved>().map_err(|wrong| Error::value(item.path.clone(), shorten(text), wrong.rule))
         })
         .collect::<Result<_, _>>()?;
     Ok(Pool { masquerade, nodes, disabled, announce, reserved, ..Pool::new(name, cidr, block) })

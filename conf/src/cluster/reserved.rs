@@ -20,8 +20,13 @@ pub struct Reserved {
 
 /// Text that is no range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not valid: {RANGE}")]
-pub struct InvalidReserved(pub String);
+#[error("{text:?} is not valid: {rule}")]
+pub struct InvalidReserved {
+    /// The text.
+    pub text: String,
+    /// The rule that it breaks: what would be right.
+    pub rule: String,
+}
 
 impl Reserved {
     /// From the first to the last address, both among them. `None` where they are of two families, or the last comes first.
@@ -81,18 +86,25 @@ fn bits(ip: IpAddr) -> u128 {
 impl FromStr for Reserved {
     type Err = InvalidReserved;
     fn from_str(text: &str) -> Result<Self, InvalidReserved> {
-        let invalid = || InvalidReserved(text.to_owned());
-        let address = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| invalid());
+        let invalid = |rule: String| InvalidReserved { text: text.to_owned(), rule };
+        let address = |part: &str| part.trim().parse::<IpAddr>().map_err(|_| invalid(RANGE.to_owned()));
         if let Some((first, last)) = text.split_once('-') {
-            return Self::new(address(first)?, address(last)?).ok_or_else(invalid);
+            let (first, last) = (address(first)?, address(last)?);
+            let rule = match first.is_ipv4() == last.is_ipv4() {
+                true => format!("the lower address comes first, as in \"{last}-{first}\""),
+                false => "the first and the last address are of one family, IPv4 or IPv6".to_owned(),
+            };
+            return Self::new(first, last).ok_or_else(|| invalid(rule));
         }
         if !text.contains('/') {
             let ip = address(text)?;
             return Ok(Self { first: ip, last: ip });
         }
-        let cidr = crate::prefix::parse("", text).map_err(|_| invalid())?;
-        let whole = cidr.ip() == cidr.network();
-        Self::new(cidr.network(), cidr.broadcast()).filter(|_| whole).ok_or_else(invalid)
+        let cidr = crate::prefix::parse("", text).map_err(|_| invalid(RANGE.to_owned()))?;
+        if cidr.ip() != cidr.network() {
+            return Err(invalid(crate::prefix::no_host_bits(cidr)));
+        }
+        Ok(Self { first: cidr.network(), last: cidr.broadcast() })
     }
 }
 
@@ -135,11 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
-        for text in
-            ["", "10.42.0.1/28", "10.42.0.9-10.42.0.1", "10.42.0.1-fd42::1", "10.42.0.0/33", "10.42.0", "a-b", "-"]
-        {
-            assert_eq!(text.parse::<Reserved>(), Err(InvalidReserved(text.into())));
+    fn what_is_no_range_is_refused_by_the_rule_that_it_breaks() {
+        for (text, rule) in [
+            ("10.42.0.1/28", "a prefix has no host bits: 10.42.0.0/28"),
+            ("10.42.0.9-10.42.0.1", "the lower address comes first, as in \"10.42.0.1-10.42.0.9\""),
+            ("10.42.0.1-fd42::1", "the first and the last address are of one family, IPv4 or IPv6"),
+            ("", RANGE),
+            ("10.42.0.0/33", RANGE),
+            ("10.42.0", RANGE),
+            ("a-b", RANGE),
+            ("-", RANGE),
+        ] {
+            let wanted = InvalidReserved { text: text.into(), rule: rule.into() };
+            assert_eq!(text.parse::<Reserved>(), Err(wanted));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{ClusterConf, Kind, Pool};
+use crate::section::entry;
 use crate::{Error, prefix};
 
 /// 24 bits, of which 0 is taken by the kernel for "none".
@@ -28,7 +29,7 @@ pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
         return Err(Error::value("pool", format!("{} pools", conf.pools.len()), format!("at most {MOST_POOLS} pools")));
     }
     for (i, pool) in conf.pools.iter().enumerate() {
-        alone(i, pool)?;
+        alone(pool)?;
         for (j, other) in conf.pools[..i].iter().enumerate() {
             beside(i, pool, j, other)?;
         }
@@ -37,26 +38,31 @@ pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
     no_masquerade(conf)
 }
 
-fn alone(i: usize, pool: &Pool) -> Result<(), Error> {
-    prefix::validate(&format!("pool[{i}].cidr"), pool.cidr)?;
+/// A key of a pool, as an error names it.
+fn key(pool: &Pool, key: &str) -> String {
+    format!("{}.{key}", entry("pool", 0, Some(pool.name.as_str())))
+}
+
+fn alone(pool: &Pool) -> Result<(), Error> {
+    prefix::validate(&key(pool, "cidr"), pool.cidr)?;
     let lengths = Pool::block_lengths(pool.cidr);
     if !lengths.contains(&pool.block) {
         let right = format!("the prefix length of a block, an integer from {} to {}", lengths.start(), lengths.end());
-        return Err(Error::value(format!("pool[{i}].block"), pool.block, right));
+        return Err(Error::value(key(pool, "block"), pool.block, right));
     }
-    reserved(i, pool)
+    reserved(pool)
 }
 
-fn reserved(i: usize, pool: &Pool) -> Result<(), Error> {
-    let key = format!("pool[{i}].reserved");
+fn reserved(pool: &Pool) -> Result<(), Error> {
+    let key = key(pool, "reserved");
     if pool.reserved.len() > MOST_RESERVED {
         let found = format!("{} ranges", pool.reserved.len());
         return Err(Error::value(key, found, format!("at most {MOST_RESERVED} ranges")));
     }
-    for (j, range) in pool.reserved.iter().enumerate() {
+    for range in &pool.reserved {
         if !(pool.cidr.contains(range.first()) && pool.cidr.contains(range.last())) {
             let right = format!("a range inside of the pool, which is {}", pool.cidr);
-            return Err(Error::value(format!("{key}[{j}]"), range, right));
+            return Err(Error::value(key, range, right));
         }
     }
     if super::reserved::cover(&pool.reserved, pool.cidr) {
@@ -68,18 +74,17 @@ fn reserved(i: usize, pool: &Pool) -> Result<(), Error> {
 
 fn beside(i: usize, pool: &Pool, j: usize, other: &Pool) -> Result<(), Error> {
     if pool.name == other.name {
-        let right = format!("a name that no other pool has; pool[{j}] has it");
-        return Err(Error::value(format!("pool[{i}].name"), &pool.name, right));
+        let right = format!("a name that no other pool has; {} has it", entry("pool", j, None));
+        return Err(Error::value(format!("{}.name", entry("pool", i, None)), &pool.name, right));
     }
     if prefix::overlap(pool.cidr, other.cidr) {
         let right = format!(
-            "pools may not overlap, and this one ({:?}) {} {} of pool[{j}] ({:?})",
-            pool.name.as_str(),
+            "pools may not overlap, and this one {} {} of {}",
             prefix::relation(pool.cidr, other.cidr),
             other.cidr,
-            other.name.as_str()
+            entry("pool", j, Some(other.name.as_str()))
         );
-        return Err(Error::value(format!("pool[{i}].cidr"), pool.cidr, right));
+        return Err(Error::value(key(pool, "cidr"), pool.cidr, right));
     }
     Ok(())
 }

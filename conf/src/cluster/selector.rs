@@ -46,7 +46,7 @@ enum Expression {
 
 /// Text that is no selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a selector over node labels, as in \"zone == 'a' && disk != 'slow'\": {wanted} is wanted at {place}")]
+#[error("{wanted} is wanted at {place}; a selector over node labels is as in \"zone == 'a' && disk != 'slow'\"")]
 pub struct InvalidSelector {
     /// What should stand there.
     pub wanted: &'static str,

@@ -73,19 +73,19 @@ impl NodeLayer {
         let (plain, secure): (Vec<_>, Vec<_>) = endpoints.iter().partition(|url| url.starts_with("http://"));
         match (plain.first(), secure.first()) {
             (Some(url), _) if wants => {
-                let right = format!("a URL that begins with https://, since {} is given: TLS is for all", said.key());
-                Err(Error::value(Setting::Etcd.key(), url, right))
+                let right = format!("a URL that begins with https://, since {} is given: TLS is for all", said.names());
+                Err(Error::value(Setting::Etcd.names(), url, right))
             }
             (Some(url), Some(other)) => {
                 let right = format!("a URL that begins with https://, as {other} does: TLS is for all, or for none");
-                Err(Error::value(Setting::Etcd.key(), url, right))
+                Err(Error::value(Setting::Etcd.names(), url, right))
             }
             (_, Some(url)) => {
                 let right = format!(
                     "the file with the certificate of the CA that signed etcd's, since {url} begins with https://; for a \
                      public CA name the system's, as in /etc/ssl/certs/ca-certificates.crt"
                 );
-                let ca = self.etcd_ca.clone().ok_or_else(|| Error::missing(Setting::EtcdCa.key(), right))?;
+                let ca = self.etcd_ca.clone().ok_or_else(|| Error::missing(Setting::EtcdCa.names(), right))?;
                 Ok(Some(TlsFiles { ca, identity }))
             }
             (_, None) => Ok(None),
@@ -98,7 +98,7 @@ impl NodeLayer {
         if let Some(url) = endpoints.iter().find(|url| url.starts_with("http://") && !is_loopback(url)) {
             let right =
                 "a URL that begins with https://, since the password of etcd_user would cross the network in clear";
-            return Err(Error::value(Setting::Etcd.key(), url, right));
+            return Err(Error::value(Setting::Etcd.names(), url, right));
         }
         Ok(Some(Login { user, password_file }))
     }
@@ -112,8 +112,8 @@ fn both<A: Clone, B: Clone>(
     b: &Option<B>,
 ) -> Result<Option<(A, B)>, Error> {
     let lone = |there: Setting, missing: Setting| {
-        let right = format!("{} is given, and is of no use without it", there.key());
-        Err(Error::missing(missing.key(), right))
+        let right = format!("{} is given, and is of no use without it", there.names());
+        Err(Error::missing(missing.names(), right))
     };
     match (a, b) {
         (Some(a), Some(b)) => Ok(Some((a.clone(), b.clone()))),

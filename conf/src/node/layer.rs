@@ -117,6 +117,11 @@ impl Setting {
         format!("--{}", self.key().replace('_', "-"))
     }
 
+    /// Key and flag, for what is wrong with settings of several sources together: its writer knows one of them.
+    pub(super) fn names(self) -> String {
+        format!("{} ({})", self.key(), self.flag())
+    }
+
     /// The environment variable, as in `TWILLD_RUN_DIR`.
     pub fn variable(self) -> String {
         format!("{VARIABLES}{}", self.key().to_ascii_uppercase())

@@ -10,144 +10,144 @@ fn refusal(toml: &str) -> String {
 
 /// The pool that stands first in each row of [`POOLS`]: `[[pool]]`, `name = "a"`, then the row.
 const POOLS: &[(&str, &str)] = &[
-    ("", r#"pool[0].cidr: missing: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#),
+    ("", r#"pool "a".cidr: missing: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#),
     (
         "cidr = 10",
-        r#"pool[0].cidr: the integer 10 is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+        r#"pool "a".cidr: the integer 10 is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
     ),
     (
         "cidr = '10.42.0.0'",
-        r#"pool[0].cidr: "10.42.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+        r#"pool "a".cidr: "10.42.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
     ),
     (
         "cidr = '10.42.0.0/255.255.0.0'",
-        r#"pool[0].cidr: "10.42.0.0/255.255.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+        r#"pool "a".cidr: "10.42.0.0/255.255.0.0" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
     ),
     (
         "cidr = '10.42.0.0/33'",
-        r#"pool[0].cidr: "10.42.0.0/33" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+        r#"pool "a".cidr: "10.42.0.0/33" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
     ),
     (
         "cidr = '10.42.0/16'",
-        r#"pool[0].cidr: "10.42.0/16" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
+        r#"pool "a".cidr: "10.42.0/16" is not valid: an IPv4 or IPv6 prefix without host bits, as in "10.42.0.0/16" or "fd42::/48""#,
     ),
-    ("cidr = '10.42.3.7/16'", r#"pool[0].cidr: "10.42.3.7/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#),
-    ("cidr = 'fd42::1/48'", r#"pool[0].cidr: "fd42::1/48" is not valid: a prefix has no host bits: fd42::/48"#),
+    ("cidr = '10.42.3.7/16'", r#"pool "a".cidr: "10.42.3.7/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#),
+    ("cidr = 'fd42::1/48'", r#"pool "a".cidr: "fd42::1/48" is not valid: a prefix has no host bits: fd42::/48"#),
     (
         "cidr = '0.0.0.0/0'",
-        r#"pool[0].cidr: "0.0.0.0/0" is not valid: it overlaps 0.0.0.0/8, "this network" (RFC 791)"#,
+        r#"pool "a".cidr: "0.0.0.0/0" is not valid: it overlaps 0.0.0.0/8, "this network" (RFC 791)"#,
     ),
-    ("cidr = '127.0.0.0/16'", r#"pool[0].cidr: "127.0.0.0/16" is not valid: it overlaps 127.0.0.0/8, loopback"#),
+    ("cidr = '127.0.0.0/16'", r#"pool "a".cidr: "127.0.0.0/16" is not valid: it overlaps 127.0.0.0/8, loopback"#),
     (
         "cidr = '169.254.1.0/24'\nblock = 28",
-        r#"pool[0].cidr: "169.254.1.0/24" is not valid: it overlaps 169.254.0.0/16, link-local, and the pods' gateway 169.254.1.1 is in it"#,
+        r#"pool "a".cidr: "169.254.1.0/24" is not valid: it overlaps 169.254.0.0/16, link-local, and the pods' gateway 169.254.1.1 is in it"#,
     ),
-    ("cidr = '239.0.0.0/8'", r#"pool[0].cidr: "239.0.0.0/8" is not valid: it overlaps 224.0.0.0/4, multicast"#),
+    ("cidr = '239.0.0.0/8'", r#"pool "a".cidr: "239.0.0.0/8" is not valid: it overlaps 224.0.0.0/4, multicast"#),
     (
         "cidr = '255.255.255.0/24'",
-        r#"pool[0].cidr: "255.255.255.0/24" is not valid: it overlaps 255.255.255.255/32, limited broadcast"#,
+        r#"pool "a".cidr: "255.255.255.0/24" is not valid: it overlaps 255.255.255.255/32, limited broadcast"#,
     ),
     (
         "cidr = '::/16'",
-        r#"pool[0].cidr: "::/16" is not valid: it overlaps ::/127, the unspecified address and loopback"#,
+        r#"pool "a".cidr: "::/16" is not valid: it overlaps ::/127, the unspecified address and loopback"#,
     ),
     (
         "cidr = '::ffff:10.0.0.0/104'",
-        r#"pool[0].cidr: "::ffff:10.0.0.0/104" is not valid: it overlaps ::ffff:0.0.0.0/96, IPv4-mapped addresses, which are never on the wire"#,
+        r#"pool "a".cidr: "::ffff:10.0.0.0/104" is not valid: it overlaps ::ffff:0.0.0.0/96, IPv4-mapped addresses, which are never on the wire"#,
     ),
-    ("cidr = 'fe80::/64'", r#"pool[0].cidr: "fe80::/64" is not valid: it overlaps fe80::/10, link-local"#),
-    ("cidr = 'ff05::/16'", r#"pool[0].cidr: "ff05::/16" is not valid: it overlaps ff00::/8, multicast"#),
+    ("cidr = 'fe80::/64'", r#"pool "a".cidr: "fe80::/64" is not valid: it overlaps fe80::/10, link-local"#),
+    ("cidr = 'ff05::/16'", r#"pool "a".cidr: "ff05::/16" is not valid: it overlaps ff00::/8, multicast"#),
     (
         "cidr = '10.0.0.0/7'",
-        r#"pool[0].cidr: "10.0.0.0/7" is not valid: at most a /8: that is more than enough for any cluster"#,
+        r#"pool "a".cidr: "10.0.0.0/7" is not valid: at most a /8: that is more than enough for any cluster"#,
     ),
     (
         "cidr = 'fc00::/8'",
-        r#"pool[0].cidr: "fc00::/8" is not valid: at most a /16: that is more than enough for any cluster"#,
+        r#"pool "a".cidr: "fc00::/8" is not valid: at most a /16: that is more than enough for any cluster"#,
     ),
     (
         "cidr = '10.42.0.0/28'",
-        "pool[0].block: missing: the pool is smaller than the default block (/26): a prefix length from 28 to 32",
+        r#"pool "a".block: missing: the pool is smaller than the default block (/26): a prefix length from 28 to 32"#,
     ),
     (
         "cidr = 'fd42::/124'",
-        "pool[0].block: missing: the pool is smaller than the default block (/122): a prefix length from 124 to 128",
+        r#"pool "a".block: missing: the pool is smaller than the default block (/122): a prefix length from 124 to 128"#,
     ),
     (
         "cidr = '10.42.0.0/24'\nblock = 23",
-        r#"pool[0].block: "23" is not valid: the prefix length of a block, an integer from 24 to 32"#,
+        r#"pool "a".block: "23" is not valid: the prefix length of a block, an integer from 24 to 32"#,
     ),
     (
         "cidr = '10.0.0.0/8'\nblock = 15",
-        r#"pool[0].block: "15" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+        r#"pool "a".block: "15" is not valid: the prefix length of a block, an integer from 16 to 32"#,
     ),
     (
         "cidr = '10.42.0.0/24'\nblock = 33",
-        r#"pool[0].block: "33" is not valid: the prefix length of a block, an integer from 24 to 32"#,
+        r#"pool "a".block: "33" is not valid: the prefix length of a block, an integer from 24 to 32"#,
     ),
     (
         "cidr = 'fd42::/48'\nblock = 64",
-        r#"pool[0].block: "64" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+        r#"pool "a".block: "64" is not valid: the prefix length of a block, an integer from 112 to 128"#,
     ),
     (
         "cidr = 'fd42::/48'\nblock = 26",
-        r#"pool[0].block: "26" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+        r#"pool "a".block: "26" is not valid: the prefix length of a block, an integer from 112 to 128"#,
     ),
     (
         "cidr = 'fd42::/48'\nblock = 4294967418",
-        r#"pool[0].block: "4294967418" is not valid: the prefix length of a block, an integer from 112 to 128"#,
+        r#"pool "a".block: "4294967418" is not valid: the prefix length of a block, an integer from 112 to 128"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nblock = -1",
-        r#"pool[0].block: "-1" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+        r#"pool "a".block: "-1" is not valid: the prefix length of a block, an integer from 16 to 32"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nblock = '26'",
-        r#"pool[0].block: the string "26" is not valid: the prefix length of a block, an integer from 16 to 32"#,
+        r#"pool "a".block: the string "26" is not valid: the prefix length of a block, an integer from 16 to 32"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nblock = 26.0",
-        "pool[0].block: the number 26.0 is not valid: the prefix length of a block, an integer from 16 to 32",
+        r#"pool "a".block: the number 26.0 is not valid: the prefix length of a block, an integer from 16 to 32"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nblock = nan",
-        "pool[0].block: the number NaN is not valid: no key takes a number without value",
+        r#"pool "a".block: the number NaN is not valid: no key takes a number without value"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nmasquerade = 'yes'",
-        r#"pool[0].masquerade: the string "yes" is not valid: true or false, without quotes"#,
+        r#"pool "a".masquerade: the string "yes" is not valid: true or false, without quotes"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nmasquerade = 1",
-        "pool[0].masquerade: the integer 1 is not valid: true or false, without quotes",
+        r#"pool "a".masquerade: the integer 1 is not valid: true or false, without quotes"#,
     ),
     (
         "cidr = '10.42.0.0/16'\nblok = 26",
-        r#"pool[0].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
+        r#"pool "a".blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
     ),
     (
         "cidr = '10.42.0.0/16'\ngateway = '10.42.0.1'",
-        "pool[0].gateway: unknown key; known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved",
+        r#"pool "a".gateway: unknown key; known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.42.3.0/24'",
-        r#"pool[1].cidr: "10.42.3.0/24" is not valid: pools may not overlap, and this one ("b") lies inside 10.42.0.0/16 of pool[0] ("a")"#,
+        r#"pool "b".cidr: "10.42.3.0/24" is not valid: pools may not overlap, and this one lies inside 10.42.0.0/16 of pool "a""#,
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.40.0.0/14'",
-        r#"pool[1].cidr: "10.40.0.0/14" is not valid: pools may not overlap, and this one ("b") contains 10.42.0.0/16 of pool[0] ("a")"#,
+        r#"pool "b".cidr: "10.40.0.0/14" is not valid: pools may not overlap, and this one contains 10.42.0.0/16 of pool "a""#,
     ),
     (
         "cidr = 'fd42::/48'\n[[pool]]\nname = 'b'\ncidr = 'fd42::/48'",
-        r#"pool[1].cidr: "fd42::/48" is not valid: pools may not overlap, and this one ("b") is the same as fd42::/48 of pool[0] ("a")"#,
+        r#"pool "b".cidr: "fd42::/48" is not valid: pools may not overlap, and this one is the same as fd42::/48 of pool "a""#,
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'a'\ncidr = '10.43.0.0/16'",
-        r#"pool[1].name: "a" is not valid: a name that no other pool has; pool[0] has it"#,
+        r#"the 2nd [[pool]].name: "a" is not valid: a name that no other pool has; the 1st [[pool]] has it"#,
     ),
     (
         "cidr = '10.42.0.0/16'\n[[pool]]\nname = 'b'\ncidr = '10.43.0.0/16'\nblok = 26",
-        r#"pool[1].blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
+        r#"pool "b".blok: unknown key; did you mean "block"? Known here are name, cidr, block, masquerade, nodes, disabled, announce, reserved"#,
     ),
 ];
 
@@ -160,23 +160,23 @@ fn a_pool_is_refused_with_key_value_and_what_would_be_right() {
 }
 
 const NAMES: &[(&str, &str)] = &[
-    ("", "pool[0].name: missing: a name that is unique in the cluster, as in \"default\""),
-    ("name = 5", "pool[0].name: the integer 5 is not valid: a string"),
+    ("", r#"the 1st [[pool]].name: missing: a name that is unique in the cluster, as in "default""#),
+    ("name = 5", "the 1st [[pool]].name: the integer 5 is not valid: a string"),
     (
         "name = 'Default'",
-        r#"pool[0].name: "Default" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+        r#"pool "Default".name: "Default" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
     ),
     (
         "name = ''",
-        r#"pool[0].name: "" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+        r#"the 1st [[pool]].name: "" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
     ),
     (
         "name = '-a'",
-        r#"pool[0].name: "-a" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
+        r#"pool "-a".name: "-a" is not valid: lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters"#,
     ),
     (
         "name = 1979-05-27",
-        "pool[0].name: the date 1979-05-27 is not valid: no key takes a date; a text stands in quotes",
+        "the 1st [[pool]].name: the date 1979-05-27 is not valid: no key takes a date; a text stands in quotes",
     ),
 ];
 
@@ -239,32 +239,36 @@ const FIREWALLS: &[(&str, &str)] = &[
 
 /// What stands in a pool of 10.42.0.0/24.
 const CHOICES: &[(&str, &str)] = &[
-    ("nodes = ['n1']", r#"pool[0].nodes: a list is not valid: a selector over node labels, as in "zone == 'a'""#),
+    ("nodes = ['n1']", r#"pool "a".nodes: a list is not valid: a selector over node labels, as in "zone == 'a'""#),
     (
         "nodes = 'zone = a'",
-        r#"pool[0].nodes: "zone = a" is not valid: a selector over node labels, as in "zone == 'a' && disk != 'slow'": '==', '!=', 'in' or 'not in' is wanted at character 6, "= a""#,
+        r#"pool "a".nodes: "zone = a" is not valid: '==', '!=', 'in' or 'not in' is wanted at character 6, "= a"; a selector over node labels is as in "zone == 'a' && disk != 'slow'""#,
     ),
-    ("disabled = 'yes'", r#"pool[0].disabled: the string "yes" is not valid: true or false, without quotes"#),
-    ("announce = 1", "pool[0].announce: the integer 1 is not valid: true or false, without quotes"),
+    ("disabled = 'yes'", r#"pool "a".disabled: the string "yes" is not valid: true or false, without quotes"#),
+    ("announce = 1", r#"pool "a".announce: the integer 1 is not valid: true or false, without quotes"#),
     (
         "reserved = '10.42.0.1'",
-        r#"pool[0].reserved: the string "10.42.0.1" is not valid: a list of ranges of addresses"#,
+        r#"pool "a".reserved: the string "10.42.0.1" is not valid: a list of ranges of addresses"#,
+    ),
+    (
+        "reserved = ['10.42.0.1', 7]",
+        r#"pool "a".reserved: the integer 7 is not valid: addresses of one family: a prefix without host bits, the first and the last with a '-' between, or a single one, as in "10.42.0.0/28", "10.42.9.1-10.42.9.20" or "10.42.0.77""#,
     ),
     (
         "reserved = ['10.42.0.1', '10.42.0.9-10.42.0.3']",
-        r#"pool[0].reserved[1]: "10.42.0.9-10.42.0.3" is not valid: addresses of one family: a prefix without host bits, the first and the last with a '-' between, or a single one, as in "10.42.0.0/28", "10.42.9.1-10.42.9.20" or "10.42.0.77""#,
+        r#"pool "a".reserved: "10.42.0.9-10.42.0.3" is not valid: the lower address comes first, as in "10.42.0.3-10.42.0.9""#,
     ),
     (
         "reserved = ['10.42.0.240-10.42.1.3']",
-        r#"pool[0].reserved[0]: "10.42.0.240-10.42.1.3" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
+        r#"pool "a".reserved: "10.42.0.240-10.42.1.3" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
     ),
     (
         "reserved = ['fd42::1']",
-        r#"pool[0].reserved[0]: "fd42::1" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
+        r#"pool "a".reserved: "fd42::1" is not valid: a range inside of the pool, which is 10.42.0.0/24"#,
     ),
     (
         "reserved = ['10.42.0.100-10.42.0.255', '10.42.0.0-10.42.0.127']",
-        r#"pool[0].reserved: "all of 10.42.0.0/24" is not valid: leave at least one address, or have "disabled = true" in its place"#,
+        r#"pool "a".reserved: "all of 10.42.0.0/24" is not valid: leave at least one address, or have "disabled = true" in its place"#,
     ),
     ("reserved = ['10.42.0.0-10.42.0.99', '10.42.0.101-10.42.0.255']", "accepted"),
 ];
@@ -279,7 +283,7 @@ fn whom_a_pool_is_for_and_what_of_it_is_refused_with_key_value_and_what_would_be
         refusal(&format!("[[pool]]\nname = 'a'\ncidr = '10.42.0.0/24'\nreserved = [{ranges}]"))
     };
     assert_eq!(many(16), "accepted");
-    assert_eq!(many(17), r#"pool[0].reserved: "17 ranges" is not valid: at most 16 ranges"#);
+    assert_eq!(many(17), r#"pool "a".reserved: "17 ranges" is not valid: at most 16 ranges"#);
 }
 
 #[test]
@@ -305,7 +309,10 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("", "pool: missing: at least one [[pool]] with a name and a cidr"),
     ("pool = []", "pool: missing: at least one [[pool]] with a name and a cidr"),
     ("[pool]\nname = 'a'", "pool: a table is not valid: tables, each headed [[pool]]"),
-    ("pool = ['10.42.0.0/16']", r#"pool[0]: the string "10.42.0.0/16" is not valid: tables, each headed [[pool]]"#),
+    (
+        "pool = ['10.42.0.0/16']",
+        r#"the 1st [[pool]]: the string "10.42.0.0/16" is not valid: tables, each headed [[pool]]"#,
+    ),
     (
         "backend = 'vxlan'\n[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'",
         r#"backend: the string "vxlan" is not valid: a table headed [backend]"#,
@@ -357,7 +364,7 @@ fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
     let refusals = [
         (
             r#"{"pool":[{"name":"a","cidr":"10.42.0.1/16"}]}"#,
-            r#"pool[0].cidr: "10.42.0.1/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#,
+            r#"pool "a".cidr: "10.42.0.1/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#,
         ),
         (
             r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16"}],"backend":{"type":"bgp"}}"#,

@@ -176,31 +176,31 @@ fn what_is_said_of_etcd_must_fit_together() {
     let rows = [
         (
             "etcd = ['https://a:1']",
-            "etcd_ca: missing: the file with the certificate of the CA that signed etcd's, since https://a:1 begins with https://; for a public CA name the system's, as in /etc/ssl/certs/ca-certificates.crt",
+            "etcd_ca (--etcd-ca): missing: the file with the certificate of the CA that signed etcd's, since https://a:1 begins with https://; for a public CA name the system's, as in /etc/ssl/certs/ca-certificates.crt",
         ),
         (
             "etcd = ['http://a:1']\netcd_ca = '/ca'",
-            r#"etcd: "http://a:1" is not valid: a URL that begins with https://, since etcd_ca is given: TLS is for all"#,
+            r#"etcd (--etcd): "http://a:1" is not valid: a URL that begins with https://, since etcd_ca (--etcd-ca) is given: TLS is for all"#,
         ),
         (
             "etcd = ['http://a:1']\netcd_cert = '/c'\netcd_key = '/k'",
-            r#"etcd: "http://a:1" is not valid: a URL that begins with https://, since etcd_cert is given: TLS is for all"#,
+            r#"etcd (--etcd): "http://a:1" is not valid: a URL that begins with https://, since etcd_cert (--etcd-cert) is given: TLS is for all"#,
         ),
         (
             "etcd = ['https://a:1', 'http://b:1']",
-            r#"etcd: "http://b:1" is not valid: a URL that begins with https://, as https://a:1 does: TLS is for all, or for none"#,
+            r#"etcd (--etcd): "http://b:1" is not valid: a URL that begins with https://, as https://a:1 does: TLS is for all, or for none"#,
         ),
         (
             "etcd = ['https://a:1']\netcd_ca = '/ca'\netcd_cert = '/c'",
-            "etcd_key: missing: etcd_cert is given, and is of no use without it",
+            "etcd_key (--etcd-key): missing: etcd_cert (--etcd-cert) is given, and is of no use without it",
         ),
         (
             "etcd = ['https://a:1']\netcd_ca = '/ca'\netcd_password_file = '/p'",
-            "etcd_user: missing: etcd_password_file is given, and is of no use without it",
+            "etcd_user (--etcd-user): missing: etcd_password_file (--etcd-password-file) is given, and is of no use without it",
         ),
         (
             "etcd = ['http://10.0.0.1:1']\netcd_user = 'n1'\netcd_password_file = '/p'",
-            r#"etcd: "http://10.0.0.1:1" is not valid: a URL that begins with https://, since the password of etcd_user would cross the network in clear"#,
+            r#"etcd (--etcd): "http://10.0.0.1:1" is not valid: a URL that begins with https://, since the password of etcd_user would cross the network in clear"#,
         ),
     ];
     compare(rows.map(|(toml, wanted)| {

@@ -8,7 +8,9 @@ const DEEPEST: usize = 16;
 
 const FACTOR: &str = "a label, has(…), all(), '!' or '('";
 const OPERATOR: &str = "'==', '!=', 'in' or 'not in'";
-const VALUE: &str = "a label's value in quotes (at most 256 printable ASCII characters)";
+const QUOTED: &str = "a label's value in quotes";
+const CLOSED: &str = "a label's value with a quote at its end";
+const VALUE: &str = "a label's value of at most 256 printable ASCII characters";
 const LABEL: &str = "a label's name";
 
 /// Reads all of `text`.
@@ -121,11 +123,13 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self) -> Result<String, InvalidSelector> {
-        let quoted = |quote: char| {
-            let (value, _) = self.rest.strip_prefix(quote)?.split_once(quote)?;
-            label::is_value(value).then_some(value)
+        let Some(quote) = self.rest.chars().next().filter(|first| matches!(first, '\'' | '"')) else {
+            return self.wants(QUOTED);
         };
-        let Some(value) = quoted('\'').or_else(|| quoted('"')) else { return self.wants(VALUE) };
+        let Some((value, _)) = self.rest[1..].split_once(quote) else { return self.wants(CLOSED) };
+        if !label::is_value(value) {
+            return self.wants(VALUE);
+        }
         self.skip(value.len() + 2);
         Ok(value.to_owned())
     }
