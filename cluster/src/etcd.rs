@@ -253,6 +253,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_gets_no_answer_is_told_how_long_all_members_together_were_waited_for() {
+        // The kernel accepts for them.
+        let silent: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let endpoints: Vec<_> = silent.iter().map(|s| format!("http://{}", s.local_addr().unwrap())).collect();
+        let store = EtcdStore::connect(&endpoints, "/twill/v1/").unwrap();
+        let text = store.read(&Range::watched()).await.unwrap_err().to_string();
+        assert_eq!(text, format!("etcd at {}: no answer within 5.0 s", endpoints.join(",")));
+    }
+
+    #[tokio::test]
     async fn where_the_connection_breaks_after_the_request_the_outcome_is_unknown() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let store = connect(&format!("http://{}", listener.local_addr().unwrap())).unwrap();

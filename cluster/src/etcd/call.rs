@@ -54,12 +54,13 @@ impl EtcdStore {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let began = Instant::now();
         let members = self.inner.members.len();
         let mut pauses = pauses();
         let mut causes = BTreeMap::new();
         let mut login_renewed = false;
         // Twice each: a transport that lost its connection reports that to the first request after it.
-        let (mut tried, mut electing) = (0, false);
+        let (mut tried, mut electing, mut all_silent) = (0, false, true);
         loop {
             let (index, member) = self.member();
             let failure = match self.attempt(member, deadline, effect, &request, &mut login_renewed).await {
@@ -69,6 +70,7 @@ impl EtcdStore {
             self.leave(index);
             tried += 1;
             electing |= *failure.trouble() == Trouble::NoLeader;
+            all_silent &= matches!(failure.trouble(), Trouble::Silent(_));
             let again = failure.is_unsent() || (effect == Effect::None && failure.is_passing());
             let pause = if tried % members == 0 { pauses.next() } else { Some(Duration::ZERO) };
             let next = Instant::now() + pause.unwrap_or(LONGEST_PAUSE);
@@ -77,7 +79,11 @@ impl EtcdStore {
             let cause = failure.trouble().tell(&self.inner.conf, &self.inner.prefix, asked);
             causes.insert(index % members, cause);
             if is_last {
-                let cause = self.causes(&causes);
+                // Each member had a part of the time; who waited wants to know of all of it.
+                let cause = match all_silent {
+                    true => Trouble::Silent(began.elapsed()).tell(&self.inner.conf, &self.inner.prefix, asked),
+                    false => self.causes(&causes),
+                };
                 return Err(failure.into_error(effect, &self.inner.endpoints, cause));
             }
             sleep_until(next).await;

@@ -63,7 +63,7 @@ impl Failure {
     /// No answer in time. A request that was not sent yet can have done nothing.
     pub(super) fn timeout(after: Duration, sent: bool) -> Self {
         let kind = if sent { Kind::Unclear } else { Kind::Unsent };
-        Self { kind, trouble: Trouble::Other(format!("no answer within {:.1} s", after.as_secs_f64())) }
+        Self { kind, trouble: Trouble::Silent(after) }
     }
 
     /// A file cannot serve, for any member.

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use etcd_client::Error;
 use rustls::{AlertDescription, CertificateError};
@@ -37,6 +38,8 @@ pub(super) enum Trouble {
     NoSpace,
     /// The member knows no leader.
     NoLeader,
+    /// No answer came in this time.
+    Silent(Duration),
     /// The connection broke, without a word of the server's.
     Broken(String),
     /// All else, in its own words.
@@ -148,6 +151,7 @@ impl Trouble {
                               'etcdctl alarm disarm' (docs/etcd.md)"
                     .into()
             }
+            Self::Silent(time) => format!("no answer within {:.1} s", time.as_secs_f64()),
             Self::NoLeader => "no leader: most members of etcd are away, or this one is cut off from them".into(),
             Self::Other(words) if conf.tls.is_some() && BROKEN_OFF.iter().any(|end| words.contains(end)) => {
                 format!("{words}: does etcd listen with https:// there?")
