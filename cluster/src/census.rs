@@ -9,7 +9,7 @@ use twill_ipam::Block;
 
 use crate::View;
 use crate::key;
-use crate::record::{Content, MirrorRecord, Versioned};
+use crate::record::{Content, MirrorRecord, Versioned, from_json};
 use crate::removal::Found;
 use crate::store::{Range, Store, StoreError};
 use crate::view::{Entry, Snapshot};
@@ -110,12 +110,11 @@ impl Census {
 
 fn mirror(key: &str, value: &[u8]) -> Result<(NodeName, Block, MirrorRecord), String> {
     let (node, block) =
-        key::parse_addresses(key).ok_or("not addresses/, a node and a block as in addresses/n1/4/0a2a0040-26")?;
+        key::parse_addresses(key).ok_or("it is not addresses/, a node and a block as in addresses/n1/4/0a2a0040-26")?;
     if value.len() > LONGEST {
-        return Err(format!("{} bytes long, at most {LONGEST} are read", value.len()));
+        return Err(format!("it is {} bytes long, at most {LONGEST} are read", value.len()));
     }
-    let record = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    Ok((node, block, record))
+    Ok((node, block, from_json(value)?))
 }
 
 #[cfg(test)]

@@ -132,6 +132,15 @@ impl NodeRecord {
     }
 }
 
+/// Reads a record, or says in words why that cannot be.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(value).map_err(|error| match error.classify() {
+        _ if value.trim_ascii().is_empty() => "it is empty".to_owned(),
+        serde_json::error::Category::Data => format!("it is JSON of another kind ({error})"),
+        _ => format!("it is not JSON ({error})"),
+    })
+}
+
 impl Underlay {
     /// The address that a VXLAN to or from this node uses, of the given family.
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twill_conf::NodeName;
 use twill_conf::node::Setting;
+use twill_conf::{ContainerId, NodeName};
 
 /// Looks after a Twill cluster
 #[derive(Debug, Parser)]
 #[command(name = "twillctl", version, disable_help_subcommand = true)]
-#[command(after_help = "Exit status: 0 good, 1 problems found or request refused, 2 could not tell")]
+#[command(after_help = "Exit status: 0 good, 1 problems found or request refused, 2 could not tell or wrong usage")]
 pub(crate) struct Arguments {
     /// How the report is printed
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json")]
@@ -175,8 +175,8 @@ pub(crate) struct ShowFlags {
     /// Who has this address, where, and since when
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<IpAddr>,
-    /// The addresses of this pod
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    /// The addresses of this pod, by its name or the ID of its container
+    #[arg(long, value_name = "NAMESPACE/NAME|ID", value_parser = pod)]
     pub(crate) pod: Option<String>,
     /// The blocks and addresses of this node
     #[arg(long, value_name = "NAME")]
@@ -201,7 +201,8 @@ fn pod(text: &str) -> Result<String, String> {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(text.to_owned())
         }
-        _ => Err("a namespace and a name, as in shop/till-0".to_owned()),
+        None if text.parse::<ContainerId>().is_ok() => Ok(text.to_owned()),
+        _ => Err("a namespace and a name, as in shop/till-0, or the ID of a container".to_owned()),
     }
 }
 

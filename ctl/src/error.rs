@@ -24,8 +24,8 @@ pub(crate) enum Error {
         error: twill_conf::Error,
     },
     /// What stands in etcd cannot be shown.
-    #[error("{key} cannot be read: {cause}")]
-    Unreadable { key: String, cause: String },
+    #[error("{key} cannot be read: {cause}; {remedy}")]
+    Unreadable { key: String, cause: String, remedy: String },
     /// There is no configuration.
     #[error(
         "there is no cluster configuration at {key}: make one with 'twillctl config init', then 'twillctl config apply FILE'"
@@ -69,8 +69,11 @@ pub(crate) enum Error {
     #[error("blocks are being claimed faster than the configuration can be written: nothing was changed; try again")]
     Busy,
     /// The answer was lost.
-    #[error("{0}; the configuration may or may not have been written: look at 'twillctl config show'")]
+    #[error("{0}; it is not known whether the configuration was written: look with 'twillctl config show'")]
     Unclear(StoreError),
+    /// etcd, before anything was asked of it that changes something.
+    #[error("{0}; nothing was changed")]
+    Unchanged(StoreError),
     /// etcd.
     #[error(transparent)]
     Etcd(StoreError),
@@ -101,6 +104,7 @@ impl Error {
             | Self::Busy => Verdict::Problems,
             Self::Usage(_)
             | Self::Unclear(_)
+            | Self::Unchanged(_)
             | Self::NotDrained { .. }
             | Self::Unsure { .. }
             | Self::Etcd(_)
@@ -127,6 +131,11 @@ fn how_to_drain(refusal: &Refusal) -> &'static str {
 fn what_may_be(node: &NodeName, drains: bool, silence: &Silence) -> String {
     match silence {
         Silence::Unsupported { .. } => format!("nothing was changed: update twilld on {node}"),
+        Silence::Dead => {
+            format!(
+                "it was not asked, and nothing was changed: look at twilld on {node}: is it running, and does it reach etcd?"
+            )
+        }
         _ => {
             let (may, remedy) = match drains {
                 true => ("be draining", "end that with --undo"),

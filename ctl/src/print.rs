@@ -37,6 +37,22 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
     })
 }
 
+/// What goes to standard error beside a report: what a change brings about and may not be meant. In JSON the report has it.
+pub(crate) fn aside(report: &Report, output: Output) -> String {
+    match (report, output) {
+        (Report::Applied(applied), Output::Text) => harmless(table::notes(&applied.notes)),
+        _ => String::new(),
+    }
+}
+
+/// A failure, as it goes to standard error.
+pub(crate) fn failure(text: &str, output: Output) -> String {
+    harmless(match output {
+        Output::Text => format!("twillctl: {text}\n"),
+        Output::Json => serde_json::json!({ "error": text }).to_string() + "\n",
+    })
+}
+
 /// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be
 /// anybody's. The escapes are JSON's, where such characters stand in strings only.
 pub(crate) fn harmless(text: String) -> String {

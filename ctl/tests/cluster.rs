@@ -57,7 +57,7 @@ fn a_configuration_is_made_applied_and_shown() {
     let again = etcd.feed(&["config", "apply", "-", "-o", "json"], &shown.stdout).ends_with(0).json();
     assert_eq!(
         again,
-        json!({"revision": revision, "previous": revision, "changes": []}),
+        json!({"revision": revision, "previous": revision, "changes": [], "notes": []}),
         "what is shown is what stands"
     );
     let shown = etcd.run(&["config", "show", "-o", "json"]).ends_with(0).json();
@@ -107,6 +107,20 @@ fn a_pool_with_blocks_keeps_its_range_and_their_owners_are_named() {
     let applied = etcd.feed(&["config", "apply", "-"], narrower).ends_with(0);
     assert!(applied.stdout.contains("  ~ pool.default.cidr: \"10.42.0.0/16\" -> \"10.42.0.0/17\"\n"), "{applied:?}");
     assert!(applied.stdout.contains("  ~ pool.default.masquerade: true -> false\n"), "{applied:?}");
+}
+
+#[test]
+fn what_a_configuration_may_not_mean_is_told_beside_the_report_and_is_no_failure() {
+    let Some(etcd) = Etcd::start() else { return };
+    populate(&etcd);
+    let toml = format!("{ONE_POOL}[[pool]]\nname='gpu'\ncidr='10.43.0.0/16'\nnodes='has(gpu)'\n");
+    let applied = etcd.feed(&["config", "apply", "-"], &toml).ends_with(0);
+    assert!(applied.stderr.starts_with("NOTE pool gpu: no node has labels with has(gpu): "), "{applied:?}");
+    assert!(applied.stdout.starts_with("applied as revision") && !applied.stdout.contains("NOTE"), "{applied:?}");
+    let again = etcd.feed(&["config", "apply", "-", "-o", "json"], &toml).ends_with(0);
+    assert_eq!((again.stderr.as_str(), &again.json()["notes"][0]["subject"]), ("", &json!("pool gpu")));
+    let status = etcd.run(&["status"]).ends_with(0).stdout;
+    assert!(status.contains("\nno problems\n\nNOTE pool gpu: "), "{status}");
 }
 
 #[test]
@@ -192,7 +206,11 @@ fn a_hostile_key_or_value_moves_no_cursor() {
         assert!(!told.chars().any(|c| c.is_control() && c != '\n'), "{told:?}");
     }
     let status = etcd.run(&["status"]).ends_with(1).stdout;
-    assert!(status.contains("\\u001b]0;owned") && status.contains("PROBLEM node n2: version"), "{status}");
+    assert!(
+        status.contains("\\u001b]0;owned")
+            && status.contains("PROBLEM node n2: its record, the key nodes/n2, cannot be read: version"),
+        "{status}"
+    );
 }
 
 #[test]
@@ -246,7 +264,8 @@ fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
     etcd.put(&[("addresses/n1/4/0a2a0000-26", &mirror)]);
     let row = etcd.run(&["ipam", "show", "--ip", "10.42.0.1"]).ends_with(0).stdout;
     assert!(row.contains("10.42.0.1  attached  ") && row.contains("  shop/cart  ") && !row.contains('\u{1b}'), "{row}");
-    let blocks = etcd.run(&["ipam", "show", "--blocks"]).ends_with(0).stdout;
+    let blocks = etcd.run(&["ipam", "show", "--blocks"]).ends_with(2).stdout;
+    assert!(blocks.ends_with("\nCOULD NOT TELL: what is in use of 10.42.0.64/26: n2 has not told\n"), "{blocks}");
     assert!(blocks.contains("\n10.42.0.0/26   default  n1    1     0        63    64  -\n"), "{blocks}");
     assert!(blocks.contains("\n10.42.0.64/26  default  n2    ?     ?        ?     64  -\n"), "{blocks}");
 
@@ -255,7 +274,19 @@ fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
     etcd.run(&["node", "drain", "n9"]).ends_with(1);
     etcd.put(&[("nodes/n8", "rubbish")]);
     let unreadable = etcd.run(&["node", "show", "n8"]).ends_with(1).stderr;
-    assert!(unreadable.contains(&format!("{PREFIX}nodes/n8 cannot be read: expected value")), "{unreadable}");
+    assert!(
+        unreadable.contains(&format!("{PREFIX}nodes/n8 cannot be read: it is not JSON (expected value")),
+        "{unreadable}"
+    );
+    let json = etcd.run(&["node", "show", "n9", "-o", "json"]).ends_with(1);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!((error["error"].as_str(), json.stdout.as_str()), (unknown.trim_end().strip_prefix("twillctl: "), ""));
+    etcd.put(&[("nodes/n3", &node(3))]);
+    let dead = etcd.run(&["node", "drain", "n3", "--timeout", "600"]).ends_with(2).stderr;
+    assert!(
+        dead.contains("its daemon has not been heard of for a minute; it was not asked, and nothing was"),
+        "{dead}"
+    );
     let silent = etcd.run(&["node", "drain", "n1", "--timeout", "1"]).ends_with(2).stderr;
     assert!(silent.contains("node n1: no answer within 1 s; it may be draining already: look at"), "{silent}");
     let silent = etcd.run(&["node", "drain", "n1", "--undo", "--timeout", "1"]).ends_with(2).stderr;

@@ -1,6 +1,7 @@
-//! The side of `twillctl`: sends requests, and waits for the answers.
+//! The side of `twillctl`: sends requests, and waits for the answers. Nodes whose daemons have not been heard of for a minute
+//! are not asked: nobody would answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use twill_conf::NodeName;
 
 use super::{AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord, answer_key, answers_of, request_key};
+use crate::key;
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Op, Txn};
 use crate::view::{Change, Entry};
@@ -40,6 +42,9 @@ pub struct Client {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
+    /// Its daemon renews its lease no more: it was not asked.
+    #[error("its daemon has not been heard of for a minute")]
+    Dead,
     /// None came in time.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -71,15 +76,14 @@ impl Client {
         Self { word, from, patience, rounds: 0 }
     }
 
-    /// What is in use on these nodes, all pages. They are asked in this order, 128 at a time: those of which no answer
-    /// is expected come best last, so that few others wait with them.
-    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: &[NodeName]) -> Answers<Page> {
-        let mut found: Answers<Page> = BTreeMap::new();
-        let mut asks: Vec<(NodeName, Ask)> =
-            nodes.iter().map(|node| (node.clone(), Ask::Addresses { after: None })).collect();
+    /// What is in use on these nodes, all pages.
+    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<Page> {
+        let asks = nodes.into_iter().map(|node| (node, Ask::Addresses { after: None })).collect();
+        let (mut asks, silent) = living(store, asks).await;
+        let mut found: Answers<Page> = silent.into_iter().map(|(node, why)| (node, Err(why))).collect();
         for _ in 0..MOST_PAGES {
             let asked: BTreeMap<NodeName, Ask> = asks.iter().cloned().collect();
-            for (node, reply) in self.ask(store, std::mem::take(&mut asks)).await {
+            for (node, reply) in self.ask_living(store, std::mem::take(&mut asks)).await {
                 match reply {
                     Ok(Reply::Addresses(page)) => match Self::gather(&mut found, &node, page, &asked) {
                         Ok(Some(after)) => asks.push((node, Ask::Addresses { after: Some(after) })),
@@ -129,8 +133,15 @@ impl Client {
         answers.remove(node).unwrap_or(Err(Silence::Timeout(self.patience)))
     }
 
-    /// Asks each node something, once each, and waits for all. One answer for each node that was asked.
+    /// Asks each node something, once each, 128 at a time, and waits for all. One answer for each node of `asks`.
     pub async fn ask<S: Store>(&mut self, store: &S, asks: Vec<(NodeName, Ask)>) -> Answers<Reply> {
+        let (asks, silent) = living(store, asks).await;
+        let mut answers = self.ask_living(store, asks).await;
+        answers.extend(silent.into_iter().map(|(node, why)| (node, Err(why))));
+        answers
+    }
+
+    async fn ask_living<S: Store>(&mut self, store: &S, asks: Vec<(NodeName, Ask)>) -> Answers<Reply> {
         // What other nodes write below their own keys is no matter where one is asked alone.
         let mut events = store.watch(match asks.as_slice() {
             [] => return Answers::new(),
@@ -204,6 +215,24 @@ impl Client {
             }
         }
     }
+}
+
+/// Parts those that can be asked from those that cannot, with the reason.
+async fn living<S: Store>(store: &S, asks: Vec<(NodeName, Ask)>) -> (Vec<(NodeName, Ask)>, Vec<(NodeName, Silence)>) {
+    let range = match asks.as_slice() {
+        [] => return (asks, Vec::new()),
+        [(node, _)] => Range::key(&key::alive(node)),
+        _ => Range::prefix("alive/"),
+    };
+    let alive: BTreeSet<String> = match store.read(&range).await {
+        Ok(snapshot) => snapshot.entries.into_iter().map(|entry| entry.key).collect(),
+        Err(error) => {
+            let unasked = |(node, _)| (node, Silence::Unasked(error.to_string()));
+            return (Vec::new(), asks.into_iter().map(unasked).collect());
+        }
+    };
+    let (living, dead): (Vec<_>, Vec<_>) = asks.into_iter().partition(|(node, _)| alive.contains(&key::alive(node)));
+    (living, dead.into_iter().map(|(node, _)| (node, Silence::Dead)).collect())
 }
 
 fn written(event: Event) -> Vec<Entry> {

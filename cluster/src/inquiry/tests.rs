@@ -127,8 +127,14 @@ fn apply(store: &SimulatedStore, key: String, value: serde_json::Value) {
     store.apply(&Txn { when: Vec::new(), then: vec![put] });
 }
 
+/// The node's daemon is alive, as far as anybody knows.
+fn live(store: &SimulatedStore, name: &str) {
+    apply(store, crate::key::alive(&node(name)), json!({}));
+}
+
 /// Answers every request to a node by the function.
 fn serve(store: &SimulatedStore, name: &str, answer: impl Fn(RequestRecord) -> serde_json::Value + Send + 'static) {
+    live(store, name);
     let (store, me) = (store.clone(), node(name));
     tokio::spawn(async move {
         let mut desk = Desk::new(&me);
@@ -158,6 +164,7 @@ async fn each_node_is_asked_and_those_that_do_not_answer_are_told_apart() {
     serve(&store, "n2", says(json!({ "kind": "unsupported", "cause": "c" })));
     serve(&store, "n3", says(json!({ "kind": "failed", "cause": "c" })));
     serve(&store, "n4", |_| json!("rubbish"));
+    live(&store, "n5");
     let names = ["n1", "n2", "n3", "n4", "n5"].map(node);
     let asks = names.iter().map(|name| (name.clone(), Ask::Drain { on: true })).collect();
     let answers = client(300).ask(&store, asks).await;
@@ -185,7 +192,7 @@ async fn all_pages_are_asked_for_and_a_node_that_goes_in_circles_is_found_out() 
         _ => json!({}),
     });
     serve(&store, "n2", move |_| page(&["10.0.0.1"], true));
-    let found = client(2000).addresses(&store, &[node("n1"), node("n2")]).await;
+    let found = client(2000).addresses(&store, [node("n1"), node("n2")]).await;
     assert_eq!(found[&node("n1")].as_ref().unwrap().addresses.len(), 3);
     assert!(matches!(found[&node("n2")], Err(Silence::Garbage(_))), "{found:?}");
 }
@@ -199,8 +206,21 @@ async fn a_node_whose_pages_have_no_end_is_not_asked_for_ever() {
         let addresses = [json!({ "ip": Ipv4Addr::from(next), "state": "attached" })];
         json!({ "version": "1", "reply": { "kind": "addresses", "addresses": addresses, "more": true } })
     });
-    let found = client(20_000).addresses(&store, &[node("n1")]).await;
+    let found = client(20_000).addresses(&store, [node("n1")]).await;
     assert_eq!(found[&node("n1")], Err(Silence::Garbage("it has more than 512 pages".into())));
+}
+
+#[tokio::test]
+async fn a_node_whose_daemon_is_dead_is_not_asked_and_nobody_waits_for_it() {
+    let store = SimulatedStore::new();
+    serve(&store, "n1", |_| json!({ "version": "1", "reply": { "kind": "addresses" } }));
+    let patience = 1_000_000_000;
+    let revision = || store.look(&Range::prefix("alive/")).revision;
+    let before = revision();
+    assert_eq!(client(patience).ask_one(&store, &node("n9"), Ask::Drain { on: true }).await, Err(Silence::Dead));
+    assert_eq!(revision(), before, "nothing is written");
+    let found = client(patience).addresses(&store, [node("n1"), node("n9")]).await;
+    assert!(found[&node("n1")].is_ok() && found[&node("n9")] == Err(Silence::Dead), "{found:?}");
 }
 
 #[tokio::test]
@@ -210,6 +230,7 @@ async fn what_etcd_fails_to_carry_is_told_of_those_nodes_alone() {
     for number in [0, 128, 256] {
         serve(&store, name(number).as_str(), |_| json!({ "version": "1", "reply": { "kind": "drain", "on": true } }));
     }
+    (0..384).for_each(|number| live(&store, name(number).as_str()));
     let asks = || (0..384).map(|number| (name(number), Ask::Drain { on: true })).collect();
     let told = |answers: &Answers<Reply>| -> Vec<bool> {
         [0, 128, 256].into_iter().map(|number| answers[&name(number)] == Ok(Reply::Drain { on: true })).collect()

@@ -10,7 +10,7 @@ use twill_ipam::Block;
 
 use super::Entry;
 use crate::key::Key;
-use crate::record::{BlockRecord, NodeRecord};
+use crate::record::{BlockRecord, NodeRecord, from_json};
 
 /// Longer records are refused unread, in bytes: 5,000 nodes must fit into every node's memory.
 const LONGEST_RECORD: usize = 16 << 10;
@@ -61,12 +61,12 @@ fn decode(entry: &Entry) -> Result<Record, String> {
 
 fn json<T: DeserializeOwned>(value: &[u8]) -> Result<T, String> {
     within(value, LONGEST_RECORD)?;
-    serde_json::from_slice(value).map_err(|error| error.to_string())
+    from_json(value)
 }
 
 fn within(value: &[u8], longest: usize) -> Result<(), String> {
     let length = value.len();
-    if length <= longest { Ok(()) } else { Err(format!("{length} bytes long, at most {longest} are read")) }
+    if length <= longest { Ok(()) } else { Err(format!("it is {length} bytes long, at most {longest} are read")) }
 }
 
 fn check_node(record: &NodeRecord) -> Result<(), String> {

@@ -112,7 +112,7 @@ fn a_view_survives_the_way_over_its_snapshot() {
 fn a_garbage_record_harms_only_itself() {
     for (garbage, why) in [
         (&b"\xff\xfe"[..], "expected value"),
-        (b"", "EOF"),
+        (b"", "it is empty"),
         (b"[]", "invalid"),
         (b"{}", "machine_id"),
         (br#"{"machine_id":"m","nonce":7}"#, "string"),

@@ -100,6 +100,8 @@ async fn a_node_answers_an_operator_with_its_role_and_mirrors_what_it_gave_out()
     let me: NodeName = "n1".parse().unwrap();
     let (node, operator) = (etcd.store("n1", "n1"), etcd.store("root", "root"));
     let block = join(node.clone(), "n1".into()).await;
+    // Who shows no sign of life is not asked.
+    assert!(writes(&node, "alive/n1").await);
     let served = tokio::spawn({
         let (node, me) = (node.clone(), me.clone());
         async move {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use twill_cluster::Census;
 use twill_cluster::inquiry::client::{Client, other_answer};
 use twill_cluster::inquiry::{Ask, MOST_MENDED, Reply};
 use twill_cluster::store::Store;
-use twill_conf::NodeName;
 
 use super::removal::remove;
 use crate::access;
@@ -23,26 +21,20 @@ pub(super) async fn check(fix: bool, patience: Duration, place: &Place) -> Resul
     if !fix {
         return Ok(Report::Check(check));
     }
-    let mending = mend(&store, &mut client, &evidence, &remedies).await;
+    let mut mending = mend(&store, &mut client, &evidence, &remedies).await;
     let check = match remedies == Remedies::default() {
         true => check,
         false => again(&store, &mut client).await.unwrap_or_else(|error| stale(check, &error)),
     };
+    mending.leave(&check.problems);
     Ok(Report::Check(Check { mending: Some(mending), ..check }))
 }
 
 async fn gather(store: &impl Store, client: &mut Client) -> Result<Evidence, Error> {
     let census = access::census(store).await?;
-    let live = client.addresses(store, &in_order(&census)).await;
+    let live = client.addresses(store, census.view.nodes.keys().cloned()).await;
     let after = access::picture(store).await?.view;
     Ok(Evidence { census, live, after, now: access::now() })
-}
-
-/// Those that are alive first: one that is dead holds up those that are asked together with it.
-fn in_order(census: &Census) -> Vec<NodeName> {
-    let is_alive = |node: &&NodeName| census.alive.contains(*node);
-    let (alive, dead): (Vec<_>, Vec<_>) = census.view.nodes.keys().partition(is_alive);
-    alive.into_iter().chain(dead).cloned().collect()
 }
 
 /// How often a second look is taken: the nodes write their mirrors at their own pace.

@@ -12,7 +12,8 @@ use crate::access::{self, Picture};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::config::{Applied, Made, Shown, Valid, changes};
+use crate::report::config::{Applied, Made, Shown, Valid, changes, notes};
+use crate::report::problems::fault;
 
 /// How often a transaction is planned anew because a block was claimed in between.
 const ATTEMPTS: u32 = 5;
@@ -37,7 +38,10 @@ pub(super) async fn show(place: &Place) -> Result<Report, Error> {
     let Some(entry) = picture.config else { return Err(Error::NoConfiguration { key }) };
     match ClusterConf::from_json(&entry.value) {
         Ok(config) => Ok(Report::Shown(Shown { revision: entry.modified, config })),
-        Err(cause) => Err(Error::Unreadable { key, cause: cause.to_string() }),
+        Err(cause) => {
+            let remedy = fault(twill_cluster::key::CONFIG, "").fix;
+            Err(Error::Unreadable { key, cause: cause.to_string(), remedy })
+        }
     }
 }
 
@@ -48,32 +52,41 @@ pub(super) async fn apply(file: &Path, place: &Place) -> Result<Report, Error> {
 
 /// Puts `new` in place of what is there, if it may follow, and if nobody else does so at the same time.
 async fn replace(store: &impl Store, new: &ClusterConf) -> Result<Applied, Error> {
-    let picture = access::picture(store).await?;
+    let picture = access::picture(store).await.map_err(unchanged)?;
     let read = picture.config_revision();
+    let notes = notes(&picture.view, new);
     let changes = changes(picture.config.as_ref().map(|entry| entry.value.as_slice()), new);
     let previous = (read != 0).then_some(read);
     if changes.is_empty() {
-        return Ok(Applied { revision: read, previous, changes });
+        return Ok(Applied { revision: read, previous, changes, notes });
     }
     let mut view = picture.view;
     for _ in 0..ATTEMPTS {
         let txn = reconfigure::plan(&view, read, new).map_err(Error::Refused)?;
         match store.commit(&txn).await {
-            Ok(Outcome::Done(revision)) => return Ok(Applied { revision, previous, changes }),
+            Ok(Outcome::Done(revision)) => return Ok(Applied { revision, previous, changes, notes }),
             Ok(Outcome::Refused(_)) => {}
             Err(error @ (StoreError::Unknown { .. } | StoreError::Full { .. })) => {
                 let revision = after_lost_answer(store, read, new, error).await?;
-                return Ok(Applied { revision, previous, changes });
+                return Ok(Applied { revision, previous, changes, notes });
             }
-            Err(error) => return Err(Error::Etcd(error)),
+            Err(error) => return Err(Error::Unchanged(error)),
         }
-        let picture = access::picture(store).await?;
+        let picture = access::picture(store).await.map_err(unchanged)?;
         if picture.config_revision() != read {
             return Err(Error::Conflict { read, now: picture.config_revision() });
         }
         view = picture.view;
     }
     Err(Error::Busy)
+}
+
+/// An error of etcd while nothing was written.
+fn unchanged(error: Error) -> Error {
+    match error {
+        Error::Etcd(cause) => Error::Unchanged(cause),
+        other => other,
+    }
 }
 
 /// Whether what was to be written stands there: then at which revision. It is of no importance who wrote it.

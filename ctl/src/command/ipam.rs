@@ -86,7 +86,8 @@ fn find(flags: &ShowFlags, sources: &Sources, unknown: Vec<String>) -> Result<Ad
         let found = sources.of_pod(pod, unknown);
         match found.addresses.as_deref() {
             Some([]) if found.unknown.is_empty() => {
-                Err(Error::NotFound(format!("no pod {pod} has an address, as far as the nodes have told")))
+                let what = if pod.contains('/') { "pod" } else { "container" };
+                Err(Error::NotFound(format!("no {what} {pod} has an address, as far as the nodes have told")))
             }
             _ => Ok(found),
         }

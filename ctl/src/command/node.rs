@@ -6,7 +6,7 @@ use twill_cluster::inquiry::client::other_answer;
 use twill_cluster::inquiry::{Ask, Reply};
 use twill_cluster::removal::Found;
 use twill_cluster::store::{Range, Store};
-use twill_cluster::{Census, key};
+use twill_cluster::{Census, View, key};
 use twill_conf::NodeName;
 
 use super::ipam::no_node;
@@ -17,6 +17,7 @@ use crate::place::Place;
 use crate::report::Report;
 use crate::report::addresses::Sources;
 use crate::report::node::{Deleted, Drained, NodeShown, Nodes};
+use crate::report::problems::fault;
 
 pub(super) async fn list(place: &Place) -> Result<Report, Error> {
     let sources = sources(access::census(&access::connect(place)?).await?);
@@ -27,7 +28,8 @@ pub(super) async fn show(name: &NodeName, place: &Place) -> Result<Report, Error
     let census = access::census_of(&access::connect(place)?, name).await?;
     let key = key::node(name);
     if let Some(cause) = census.view.faults.get(&key) {
-        return Err(Error::Unreadable { key: format!("{}{key}", place.prefix), cause: cause.clone() });
+        let (remedy, cause) = (fault(&key, cause).fix, cause.clone());
+        return Err(Error::Unreadable { key: format!("{}{key}", place.prefix), cause, remedy });
     }
     let sources = sources(census);
     NodeShown::new(&sources, name).map(|shown| Report::Node(Box::new(shown))).ok_or_else(|| no_node(name))
@@ -40,10 +42,13 @@ fn sources(census: Census) -> Sources {
 
 pub(super) async fn drain(name: &NodeName, on: bool, patience: Duration, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    let record = store.read(&Range::key(&key::node(name))).await.map_err(Error::Etcd)?;
+    let mut view = View::default();
+    let record = store.read(&Range::key(&key::node(name))).await.map_err(Error::Unchanged)?;
     if record.entries.is_empty() {
         return Err(no_node(name));
     }
+    view.replace(&record);
+    let was = view.nodes.get(name).is_some_and(|record| record.value.drain.is_some());
     let not_done = |cause| Error::NotDrained { node: name.clone(), on, cause };
     match access::client(patience)?.ask_one(&store, name, Ask::Drain { on }).await.map_err(not_done)? {
         Reply::Drain { on: is } if is == on => {}
@@ -55,12 +60,12 @@ pub(super) async fn drain(name: &NodeName, on: bool, patience: Duration, place: 
         Err(error) => (None, vec![format!("what node {name} has in use: {error}")]),
     };
     let use_of = census.map(sources);
-    Ok(Report::Drained(Drained::new(use_of.as_ref(), name, on, unknown)))
+    Ok(Report::Drained(Drained::new(use_of.as_ref(), name, (was, on), unknown)))
 }
 
 pub(super) async fn delete(name: &NodeName, machine_is_off: bool, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    let found = Found::read(&store, name, access::now()).await.map_err(Error::Etcd)?;
+    let found = Found::read(&store, name, access::now()).await.map_err(Error::Unchanged)?;
     let blocks = remove(&store, &found, machine_is_off).await?.blocks;
     Ok(Report::Deleted(Deleted { node: name.clone(), blocks }))
 }

@@ -2,6 +2,7 @@
 
 use super::table::{age, or_dash, parts, pools, table};
 use crate::report::addresses::{AddressRow, Addresses, BlockRow};
+use crate::report::pools::PoolUse;
 
 pub(super) fn addresses(found: &Addresses) -> String {
     let unknown = found.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
@@ -9,8 +10,9 @@ pub(super) fn addresses(found: &Addresses) -> String {
         [] => "no address is in use\n".to_owned(),
         rows => list(rows),
     };
+    let all_pools = |all: &Vec<PoolUse>| if all.is_empty() { "no pools\n".to_owned() } else { pools(all) };
     parts([
-        found.pools.as_deref().map(pools).unwrap_or_default(),
+        found.pools.as_ref().map(all_pools).unwrap_or_default(),
         found.blocks.as_deref().map(blocks).unwrap_or_default(),
         found.addresses.as_ref().map(rows).unwrap_or_default(),
         unknown,

@@ -1,13 +1,13 @@
 //! What `twillctl ipam show` prints.
 
-use super::table::{age, list, number, or_dash, parts, pools, problems, table};
+use super::table::{age, list, notes, number, or_dash, parts, pools, problems, table};
 use crate::report::ipam::{Cluster, Ipam, Local, LocalBlock, Owned, Pod};
 
 pub(super) fn ipam(ipam: &Ipam) -> String {
     let unknown = ipam.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
     let cluster = ipam.cluster.iter().flat_map(cluster);
     let local = ipam.local.iter().flat_map(local);
-    parts(cluster.chain(local).chain([problems(&ipam.problems), unknown]))
+    parts(cluster.chain(local).chain([problems(&ipam.problems), notes(&ipam.notes), unknown]))
 }
 
 fn cluster(cluster: &Cluster) -> [String; 2] {

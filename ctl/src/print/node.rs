@@ -1,10 +1,10 @@
 //! What `twillctl node` prints.
 
 use super::addresses::blocks;
-use super::table::{list, number, or_dash, parts, problems, table};
+use super::table::{list, notes, number, or_dash, parts, problems, table};
 use crate::report::node::{Deleted, Drained, Node, NodeShown, Nodes};
 
-pub(super) fn nodes(nodes: &Nodes) -> String {
+pub(super) fn nodes(found: &Nodes) -> String {
     let row = |node: &Node| {
         [
             node.name.to_string(),
@@ -20,11 +20,11 @@ pub(super) fn nodes(nodes: &Nodes) -> String {
         ]
     };
     let heading = ["NODE", "ALIVE", "DRAINING", "VERSION", "UNDERLAY", "BLOCKS", "USED", "COOLING", "FREE", "DISPUTES"];
-    let rows = match nodes.nodes.as_slice() {
+    let rows = match found.nodes.as_slice() {
         [] => "no nodes\n".to_owned(),
         all => table(heading, all.iter().map(row)),
     };
-    parts([rows, problems(&nodes.problems)])
+    parts([rows, problems(&found.problems), notes(&found.notes)])
 }
 
 pub(super) fn shown(shown: &NodeShown) -> String {
@@ -41,13 +41,17 @@ pub(super) fn shown(shown: &NodeShown) -> String {
         line("labels", list(&labels)),
         line("disputes", list(&node.disputes)),
     ];
-    parts([table(["node", node.name.as_str()], rows), blocks(&shown.own_blocks), problems(&shown.problems)])
+    let told = [problems(&shown.problems), notes(&shown.notes)];
+    parts([table(["node", node.name.as_str()], rows), blocks(&shown.own_blocks)].into_iter().chain(told))
 }
 
 pub(super) fn drained(drained: &Drained) -> String {
-    let Drained { node, draining, used, blocks, unknown } = drained;
+    let Drained { node, draining, was_draining, used, blocks, unknown } = drained;
     if !draining {
-        return format!("node {node} serves new pods again\n");
+        return match was_draining {
+            true => format!("node {node} serves new pods again\n"),
+            false => format!("node {node} was not being drained: it serves new pods as before\n"),
+        };
     }
     let has = used.zip(*blocks).map(|(used, blocks)| {
         let blocks = number(blocks, "block");

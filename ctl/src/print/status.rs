@@ -1,6 +1,6 @@
 //! What `twillctl status` prints.
 
-use super::table::{list, or_dash, parts, pools, problems, table};
+use super::table::{list, notes, or_dash, parts, pools, problems, table};
 use crate::report::status::{Node, Status};
 
 pub(super) fn status(status: &Status) -> String {
@@ -29,5 +29,6 @@ pub(super) fn status(status: &Status) -> String {
             0 => "no problems\n".to_owned(),
             _ => problems(&status.problems),
         },
+        notes(&status.notes),
     ])
 }

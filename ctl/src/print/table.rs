@@ -93,7 +93,16 @@ pub(super) fn count(bits: u8) -> String {
 
 /// A line for what is wrong, and one for what to do.
 pub(super) fn problems(problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("PROBLEM {}: {}\n    fix: {}\n", problem.subject, problem.what, problem.fix);
+    told("PROBLEM", problems)
+}
+
+/// The same for what is worth a word only.
+pub(super) fn notes(notes: &[Problem]) -> String {
+    told("NOTE", notes)
+}
+
+fn told(word: &str, problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("{word} {}: {}\n    fix: {}\n", problem.subject, problem.what, problem.fix);
     problems.iter().map(line).collect()
 }
 

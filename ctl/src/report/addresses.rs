@@ -2,11 +2,14 @@
 //!
 //! What a node gave out is told by its mirror in etcd; on the node itself by its store, which is newer.
 
+mod free;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use twill_cluster::Census;
+use twill_cluster::key::{self, Key};
 use twill_cluster::record::{Content, Holder, Use};
 use twill_conf::{NodeName, PoolName};
 use twill_ipam::Block;
@@ -14,6 +17,7 @@ use twill_ipam::store::Inventory;
 
 use super::Verdict;
 use super::pools::{PoolUse, pool_at, pool_of};
+use super::problems::{self, Problem};
 
 /// The answer. What was not asked for is absent.
 #[derive(Debug, Default, Serialize)]
@@ -40,6 +44,7 @@ pub(crate) struct BlockRow {
     /// Absent, as the rest, where its owner has not told.
     pub(crate) used: Option<u64>,
     pub(crate) cooling: Option<u64>,
+    /// What a pod could be given.
     pub(crate) free: Option<u64>,
     pub(crate) total: u64,
     /// The tunnel address, where it is of this block.
@@ -51,7 +56,7 @@ pub(crate) struct BlockRow {
 pub(crate) struct AddressRow {
     pub(crate) ip: IpAddr,
     /// "attached", "reserved", "deleting", "cooling", "tunnel", "withheld", "free", "kept by its pool", "pool disabled",
-    /// "node draining", "not told", "in no block" or "in no pool".
+    /// "node draining", "block closing", "not told", "in no block" or "in no pool".
     pub(crate) state: &'static str,
     /// In seconds since 1970; absent for what nobody has.
     pub(crate) since: Option<u64>,
@@ -136,16 +141,51 @@ impl Sources {
         self.census.as_ref().and_then(|census| pool_of(&census.view, block)).cloned()
     }
 
+    /// What cannot be read of the keys that begin so.
+    fn unread<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = String> + 'a {
+        let views = self.census.iter().map(|census| &census.view);
+        views.flat_map(move |view| problems::unreadable_below(view, prefix)).map(|problem| problem.line())
+    }
+
+    /// Why it is not known what is in use of a block.
+    fn silence(&self, block: Block, owner: Option<&NodeName>) -> String {
+        let key = owner.map(|owner| key::addresses(owner, block));
+        let cause =
+            self.census.as_ref().zip(key).and_then(|(census, key)| Some((census.faults.get(&key)?.clone(), key)));
+        match cause {
+            Some((cause, key)) => format!("the mirror of {}, the key {key}, cannot be read: {cause}", name(owner)),
+            None => format!("{} has not told", name(owner)),
+        }
+    }
+
     /// `--pools`.
-    pub(crate) fn pools(&self, unknown: Vec<String>) -> Addresses {
+    pub(crate) fn pools(&self, mut unknown: Vec<String>) -> Addresses {
+        unknown.extend(self.unread(key::CONFIG).chain(self.unread("blocks/")));
         let pools = self.census.as_ref().map(|census| PoolUse::all(&census.view));
         Addresses { revision: self.revision(), pools, unknown, ..Addresses::default() }
     }
 
     /// `--blocks`.
-    pub(crate) fn all_blocks(&self, unknown: Vec<String>) -> Addresses {
-        let rows = self.blocks().into_iter().filter_map(|(block, owner)| Some(self.block_row(block, owner?)));
-        Addresses { revision: self.revision(), blocks: Some(rows.collect()), unknown, ..Addresses::default() }
+    pub(crate) fn all_blocks(&self, mut unknown: Vec<String>) -> Addresses {
+        let own = self.blocks().into_iter().filter_map(|(block, owner)| Some((block, owner?)));
+        let rows: Vec<_> = own.map(|(block, owner)| (block, self.block_row(block, owner))).collect();
+        unknown.extend(self.unread(key::CONFIG).chain(self.unread("blocks/")));
+        let silent = rows.iter().filter(|(_, row)| row.used.is_none());
+        unknown.extend(silent.map(|(block, row)| self.untold(*block, Some(&row.node))));
+        let blocks = Some(rows.into_iter().map(|(_, row)| row).collect());
+        Addresses { revision: self.revision(), blocks, unknown, ..Addresses::default() }
+    }
+
+    fn untold(&self, block: Block, owner: Option<&NodeName>) -> String {
+        format!("what is in use of {block}: {}", self.silence(block, owner))
+    }
+
+    /// Blocks of a node that its use leaves out, since it has not told what is in use of them.
+    pub(crate) fn left_out(&self, node: &NodeName, rows: &[BlockRow]) -> Option<Problem> {
+        let silent: Vec<String> = rows.iter().filter(|row| row.used.is_none()).map(|row| row.block.clone()).collect();
+        let first: Block = silent.first()?.parse().ok()?;
+        let what = format!("its use leaves out {}: {}", problems::shortened(&silent), self.silence(first, Some(node)));
+        Some(Problem::new(format!("node {node}"), what, "'twillctl ipam check' says what is wrong with that"))
     }
 
     /// The block of a node, with its use.
@@ -159,6 +199,10 @@ impl Sources {
         let all = content.as_ref().map(|content| count(content, |_| true) + content.left_out);
         let cools = content.as_ref().and_then(|content| content.cools_until).is_some_and(|until| self.now < until);
         let rest = all.map(|all| block.size().saturating_sub(all));
+        let free = content.as_ref().map(|content| {
+            let held = content.addresses.iter().filter(|(_, holder)| holder.holds(self.now)).map(|(ip, _)| ip);
+            self.free(block, &node, held, content.left_out)
+        });
         let cooling = content.as_ref().map(|content| count(content, |holder| holder.state == Use::Cooling));
         let mut holders = content.iter().flat_map(|content| &content.addresses);
         BlockRow {
@@ -167,7 +211,7 @@ impl Sources {
             node,
             used,
             cooling: if cools { cooling.zip(rest).map(|(cooling, rest)| cooling + rest) } else { cooling },
-            free: if cools { Some(0) } else { rest },
+            free: if cools { Some(0) } else { free },
             total: block.size(),
             tunnel: holders.find(|(_, holder)| holder.state == Use::Tunnel).map(|(ip, _)| *ip),
         }
@@ -182,29 +226,35 @@ impl Sources {
             .map(|(block, _)| block)
             .collect();
         let is_known = self.census.as_ref().is_some_and(|census| census.view.nodes.contains_key(name));
-        if own.is_empty() && !is_known {
+        let record = key::node(name);
+        let cause = self.census.as_ref().and_then(|census| census.view.faults.get(&record));
+        let unread = cause.map(|cause| problems::fault(&record, cause).line());
+        if own.is_empty() && !is_known && unread.is_none() {
             return None;
         }
         let mut found = Addresses { revision: self.revision(), unknown, ..Addresses::default() };
+        found.unknown.extend(unread);
         let rows = own.iter().flat_map(|block| self.rows(*block, Some(name), &mut found.unknown)).collect();
         found.blocks = Some(own.iter().map(|block| self.block_row(*block, name.clone())).collect());
         found.addresses = Some(rows);
         Some(found)
     }
 
-    /// `--pod`. Where the pod is not found, the addresses are empty.
-    pub(crate) fn of_pod(&self, pod: &str, unknown: Vec<String>) -> Addresses {
+    /// `--pod`, by its name or by its container's ID. Where the pod is not found, the addresses are empty.
+    pub(crate) fn of_pod(&self, pod: &str, mut unknown: Vec<String>) -> Addresses {
+        unknown.extend(self.unread("blocks/"));
         let mut found = Addresses { revision: self.revision(), unknown, ..Addresses::default() };
         let blocks = self.blocks();
         let rows = blocks.iter().flat_map(|(block, owner)| self.rows(*block, owner.as_ref(), &mut found.unknown));
-        found.addresses = Some(rows.filter(|row| row.pod.as_deref() == Some(pod)).collect());
+        let is_its = |row: &AddressRow| [&row.pod, &row.container].into_iter().any(|name| name.as_deref() == Some(pod));
+        found.addresses = Some(rows.filter(is_its).collect());
         found
     }
 
     /// What is in use of a block; what its mirror does not tell is unknown.
     fn rows(&self, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<String>) -> Vec<AddressRow> {
         let Some((content, source)) = self.content(block, owner) else {
-            unknown.push(format!("what is in use of {block}: {} has not told", name(owner)));
+            unknown.push(self.untold(block, owner));
             return Vec::new();
         };
         if content.left_out > 0 {
@@ -225,7 +275,7 @@ impl Sources {
             node: owner.cloned(),
             block: Some(block.to_string()),
             pool: self.pool_of(block),
-            ..AddressRow::bare(ip, self.word_of_nobodys(ip, owner), self.now)
+            ..AddressRow::bare(ip, self.word_of_nobodys(ip, block, owner), self.now)
         };
         let Some((holder, source)) = held else { return bare };
         AddressRow {
@@ -242,21 +292,13 @@ impl Sources {
         }
     }
 
-    /// What an address is that nobody has: free, unless it cannot be given.
-    fn word_of_nobodys(&self, ip: IpAddr, owner: Option<&NodeName>) -> &'static str {
-        let view = self.census.as_ref().map(|census| &census.view);
-        let pools = view.and_then(|view| view.config.as_ref()).map_or(&[][..], |config| &config.value.pools);
-        let pool = pools.iter().find(|pool| pool.cidr.contains(ip));
-        let record = view.zip(owner).and_then(|(view, owner)| view.nodes.get(owner));
-        if pool.is_some_and(|pool| pool.reserved.iter().any(|range| range.contains(ip))) {
-            "kept by its pool"
-        } else if pool.is_some_and(|pool| pool.disabled) {
-            "pool disabled"
-        } else if record.is_some_and(|record| record.value.drain.is_some()) {
-            "node draining"
-        } else {
-            "free"
-        }
+    /// The block that this address lies in, where nobody knows whose it is.
+    fn unread_block(&self, ip: IpAddr) -> Option<(Block, Problem)> {
+        let mut faults = self.census.as_ref()?.view.faults.iter();
+        faults.find_map(|(key, cause)| match Key::parse(key) {
+            Ok(Some(Key::Block(block))) if block.contains(ip) => Some((block, problems::fault(key, cause))),
+            _ => None,
+        })
     }
 
     /// `--ip`.
@@ -264,22 +306,32 @@ impl Sources {
         let blocks = self.blocks();
         let row = match narrowest(blocks.iter().map(|(block, owner)| (block, owner)), ip) {
             Some((block, owner)) => self.one(ip, *block, owner.as_ref(), &mut unknown),
-            None => {
-                let pool = self.census.as_ref().and_then(|census| pool_at(&census.view, ip));
-                let state = match (&self.census, pool) {
-                    (None, _) => "not told",
-                    (Some(_), Some(_)) => "in no block",
-                    (Some(_), None) => "in no pool",
-                };
-                AddressRow { pool: pool.cloned(), ..AddressRow::bare(ip, state, self.now) }
-            }
+            None => match self.unread_block(ip) {
+                Some((block, problem)) => {
+                    unknown.push(format!("who has {ip}: {}", problem.line()));
+                    let block = Some(block.to_string());
+                    AddressRow { block, ..AddressRow::bare(ip, "not told", self.now) }
+                }
+                None => self.nowhere(ip),
+            },
         };
         Addresses { revision: self.revision(), addresses: Some(vec![row]), unknown, ..Addresses::default() }
     }
 
+    /// An address that is in no block.
+    fn nowhere(&self, ip: IpAddr) -> AddressRow {
+        let pool = self.census.as_ref().and_then(|census| pool_at(&census.view, ip));
+        let state = match (&self.census, pool) {
+            (None, _) => "not told",
+            (Some(_), Some(_)) => "in no block",
+            (Some(_), None) => "in no pool",
+        };
+        AddressRow { pool: pool.cloned(), ..AddressRow::bare(ip, state, self.now) }
+    }
+
     fn one(&self, ip: IpAddr, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<String>) -> AddressRow {
         let Some((content, source)) = self.content(block, owner) else {
-            unknown.push(format!("who has {ip}: {} has not told", name(owner)));
+            unknown.push(format!("who has {ip}: {}", self.silence(block, owner)));
             return AddressRow { state: "not told", ..self.row(ip, block, owner, None) };
         };
         let held = content.addresses.get(&ip).filter(|holder| holder.holds(self.now));

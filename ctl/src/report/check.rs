@@ -41,8 +41,16 @@ pub(crate) struct Check {
 pub(crate) struct Mending {
     /// What was mended.
     pub(crate) fixed: Vec<String>,
-    /// What was not, and why.
+    /// What was not, and why, or what people have to do about it.
     pub(crate) left: Vec<String>,
+}
+
+impl Mending {
+    /// Nothing that is wrong is passed over: what is not for `--fix` to mend is left to people.
+    pub(crate) fn leave(&mut self, problems: &[Problem]) {
+        let people_s = problems.iter().filter(|problem| !problem.by_fix);
+        self.left.extend(people_s.map(|problem| format!("{}: {}", problem.subject, problem.fix)));
+    }
 }
 
 /// What the judgement rests on.

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
-use twill_conf::cluster::{ClusterConf, Pool};
+use twill_cluster::{NodeRecord, View};
+use twill_conf::cluster::{ClusterConf, Given, Pool};
+
+use super::pools::PoolUse;
+use super::problems::{Problem, shortened};
 
 /// `config init`.
 #[derive(Debug, Serialize)]
@@ -42,6 +46,8 @@ pub(crate) struct Applied {
     pub(crate) previous: Option<i64>,
     /// Empty where it was as wanted already, and nothing was written.
     pub(crate) changes: Vec<Change>,
+    /// What it brings about and may not be meant.
+    pub(crate) notes: Vec<Problem>,
 }
 
 /// One value that is another now.
@@ -59,6 +65,37 @@ impl Valid {
     pub(crate) fn new(document: String, conf: &ClusterConf) -> Self {
         Self { document, backend: conf.backend.kind.name(), pools: conf.pools.clone() }
     }
+}
+
+/// What `new` brings about in a cluster as `view` shows it, and may not be meant: pools for nodes that there are not, and nodes
+/// that no pool of a family is for any more.
+pub(crate) fn notes(view: &View, new: &ClusterConf) -> Vec<Problem> {
+    let has_nodes = !view.nodes.is_empty();
+    let pools = PoolUse::of(view, &new.pools);
+    let mut notes: Vec<Problem> = pools.iter().filter_map(PoolUse::note).filter(|_| has_nodes).collect();
+    let Some(old) = &view.config else { return notes };
+    let mut losses: BTreeMap<(Vec<&str>, Vec<&str>), Vec<String>> = BTreeMap::new();
+    for (name, record) in &view.nodes {
+        let (before, after) = (families(&old.value, &record.value), families(new, &record.value));
+        let lost: Vec<_> = before.difference(&after).copied().collect();
+        if !lost.is_empty() {
+            losses.entry((lost, after.into_iter().collect())).or_default().push(name.to_string());
+        }
+    }
+    notes.extend(losses.into_iter().map(|((lost, left), nodes)| {
+        let (subject, them) = if nodes.len() == 1 { ("node", "it") } else { ("nodes", "them") };
+        let get =
+            if left.is_empty() { "no address".to_owned() } else { format!("{} addresses only", left.join(" and ")) };
+        let what = format!("no {} pool is for {them} any more: new pods there get {get}", lost.join(" and no "));
+        let fix = "if that is not meant, change \"nodes\" or \"disabled\" of a pool, or the labels in twilld.toml";
+        Problem::new(format!("{subject} {}", shortened(&nodes)), what, fix)
+    }));
+    notes
+}
+
+/// The families of the pools that are for a node.
+fn families(conf: &ClusterConf, node: &NodeRecord) -> BTreeSet<&'static str> {
+    conf.pools.iter().filter(|pool| pool.given(&node.labels) == Given::Default).map(Pool::family).collect()
 }
 
 /// What becomes another by writing `new` over `old`, the bytes in etcd. These are compared as JSON, so that what a newer
@@ -133,5 +170,30 @@ mod tests {
         assert!(changes(None, &new).iter().all(|change| change.from.is_none()));
         assert_eq!(changes(None, &new).len(), 6);
         assert_eq!(lines(&changes(Some(b"rubbish"), &new))[3], "config \"rubbish\" -");
+    }
+
+    #[test]
+    fn what_a_configuration_brings_about_and_may_not_be_meant_is_told() {
+        let six = "[[pool]]\nname='six'\ncidr='fd42::/48'\n";
+        let four = "[[pool]]\nname='four'\ncidr='10.1.0.0/16'\n";
+        let old = conf(&format!("{four}{six}")).to_json();
+        let record = |zone: &str| format!(r#"{{"machine_id":"m","nonce":"x","labels":{{"zone":"{zone}"}}}}"#);
+        let (a, b) = (record("a"), record("b"));
+        let old = std::str::from_utf8(&old).unwrap();
+        let view =
+            crate::access::Picture::of(&[("config", old), ("nodes/n1", &a), ("nodes/n2", &b), ("nodes/n3", &b)]).view;
+        let told = |toml: &str| -> Vec<String> {
+            notes(&view, &conf(toml)).iter().map(|note| format!("{}: {}", note.subject, note.what)).collect()
+        };
+        assert_eq!(told(&format!("{four}{six}")), Vec::<String>::new());
+        let wanted = ["nodes n2, n3: no IPv6 pool is for them any more: new pods there get IPv4 addresses only"];
+        assert_eq!(told(&format!("{four}{six}nodes=\"zone == 'a'\"")), wanted);
+        let wanted = [
+            "pool six: no node has labels with zone == 'c': only pods that name it are given anything of it",
+            "nodes n1, n2, n3: no IPv4 and no IPv6 pool is for them any more: new pods there get no address",
+        ];
+        assert_eq!(told(&format!("{four}disabled=true\n{six}nodes=\"zone == 'c'\"")), wanted);
+        let empty = crate::access::Picture::of(&[]).view;
+        assert_eq!(notes(&empty, &conf(&format!("{six}nodes=\"zone == 'c'\""))), [], "no node is there yet");
     }
 }

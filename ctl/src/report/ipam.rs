@@ -20,6 +20,8 @@ pub(crate) struct Ipam {
     /// What this node knows; absent where this machine is none.
     pub(crate) local: Option<Local>,
     pub(crate) problems: Vec<Problem>,
+    /// What is worth a word and no problem.
+    pub(crate) notes: Vec<Problem>,
     /// What could not be looked at, and why.
     pub(crate) unknown: Vec<String>,
 }
@@ -94,16 +96,18 @@ pub(crate) struct LocalState {
 
 impl Ipam {
     pub(crate) fn new(picture: Option<&Picture>, local: Option<LocalState>, unknown: Vec<String>) -> Self {
-        let mut problems = Vec::new();
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
         if let Some(Picture { view, .. }) = picture {
             problems = problems::faults(view);
             problems.extend(problems::ownerless(view));
             problems.extend(problems::outlived(view));
-            problems.extend(PoolUse::all(view).iter().filter_map(PoolUse::problem));
+            let pools = PoolUse::all(view);
+            problems.extend(pools.iter().filter_map(PoolUse::problem));
+            notes.extend(pools.iter().filter_map(PoolUse::note));
             problems.extend(local.iter().flat_map(|local| disputes(view, local)));
         }
         let cluster = picture.map(|picture| Cluster::new(&picture.view));
-        Self { cluster, local: local.map(Local::new), problems, unknown }
+        Self { cluster, local: local.map(Local::new), problems, notes, unknown }
     }
 }
 

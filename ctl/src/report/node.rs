@@ -19,6 +19,8 @@ pub(crate) struct Nodes {
     pub(crate) revision: i64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) problems: Vec<Problem>,
+    /// What is worth a word and no problem.
+    pub(crate) notes: Vec<Problem>,
 }
 
 /// One node.
@@ -31,6 +33,8 @@ pub(crate) struct NodeShown {
     /// Its blocks with their use.
     pub(crate) own_blocks: Vec<BlockRow>,
     pub(crate) problems: Vec<Problem>,
+    /// What is worth a word and no problem.
+    pub(crate) notes: Vec<Problem>,
 }
 
 /// A node as its record, its blocks and its mirrors describe it.
@@ -52,6 +56,7 @@ pub(crate) struct Node {
     /// Addresses that pods have, as far as it has told.
     pub(crate) used: u64,
     pub(crate) cooling: u64,
+    /// What a pod could be given.
     pub(crate) free: u64,
     /// Blocks in which it has pods although they are another node's.
     pub(crate) disputes: Vec<IpNetwork>,
@@ -62,6 +67,8 @@ pub(crate) struct Node {
 pub(crate) struct Drained {
     pub(crate) node: NodeName,
     pub(crate) draining: bool,
+    /// Whether it was so before.
+    pub(crate) was_draining: bool,
     /// Addresses that pods have there still, as far as it has told; absent where that could not be read, as the next.
     pub(crate) used: Option<u64>,
     /// Blocks that it owns still.
@@ -84,13 +91,16 @@ impl Nodes {
     pub(crate) fn new(sources: &Sources) -> Option<Self> {
         let census = sources.census.as_ref()?;
         let view = &census.view;
-        let nodes = view.nodes.keys().filter_map(|name| Node::new(sources, name)).map(|(node, _)| node).collect();
+        let all: Vec<_> = view.nodes.keys().filter_map(|name| Node::new(sources, name)).collect();
+        let notes = all.iter().filter_map(|(node, blocks)| sources.left_out(&node.name, blocks)).collect();
         let mut problems: Vec<Problem> =
             view.nodes.iter().flat_map(|(name, record)| of_node(census, name, record)).collect();
-        problems.extend(problems::unreadable(view).into_iter().filter(|problem| problem.subject.starts_with("node ")));
+        // A block of which nobody knows whose it is may be any node's.
+        problems.extend(["nodes/", "blocks/"].into_iter().flat_map(|keys| problems::unreadable_below(view, keys)));
         problems.sort();
         problems.dedup();
-        Some(Self { revision: view.revision, nodes, problems })
+        let nodes = all.into_iter().map(|(node, _)| node).collect();
+        Some(Self { revision: view.revision, nodes, problems, notes })
     }
 }
 
@@ -100,7 +110,8 @@ impl NodeShown {
         let census = sources.census.as_ref()?;
         let (node, own_blocks) = Node::new(sources, name)?;
         let problems = of_node(census, name, census.view.nodes.get(name)?);
-        Some(Self { revision: census.view.revision, node, own_blocks, problems })
+        let notes = sources.left_out(name, &own_blocks).into_iter().collect();
+        Some(Self { revision: census.view.revision, node, own_blocks, problems, notes })
     }
 }
 
@@ -146,10 +157,15 @@ impl Node {
 
 impl Drained {
     /// How far it is, by what could be read.
-    pub(crate) fn new(sources: Option<&Sources>, name: &NodeName, draining: bool, unknown: Vec<String>) -> Self {
+    pub(crate) fn new(
+        sources: Option<&Sources>,
+        name: &NodeName,
+        (was_draining, draining): (bool, bool),
+        unknown: Vec<String>,
+    ) -> Self {
         let node = sources.and_then(|sources| Node::new(sources, name)).map(|(node, _)| (node.used, node.blocks));
         let (used, blocks) = node.unzip();
-        Self { node: name.clone(), draining, used, blocks, unknown }
+        Self { node: name.clone(), draining, was_draining, used, blocks, unknown }
     }
 }
 

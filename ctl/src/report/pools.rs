@@ -39,8 +39,12 @@ pub(crate) struct PoolUse {
 impl PoolUse {
     /// All pools of the configuration, in its order.
     pub(crate) fn all(view: &View) -> Vec<Self> {
-        let pools = view.config.iter().flat_map(|config| &config.value.pools);
-        pools.map(|pool| Self::new(view, pool)).collect()
+        view.config.as_ref().map_or_else(Vec::new, |config| Self::of(view, &config.value.pools))
+    }
+
+    /// Pools over the nodes and blocks of a view: those of its configuration, or of one that is to be.
+    pub(crate) fn of(view: &View, pools: &[Pool]) -> Vec<Self> {
+        pools.iter().map(|pool| Self::new(view, pool)).collect()
     }
 
     fn new(view: &View, pool: &Pool) -> Self {
@@ -57,20 +61,23 @@ impl PoolUse {
             announce: pool.announce,
             reserved: pool.reserved.clone(),
             used: own().count() as u64,
-            total: pool.block_count().saturating_sub(reserved_blocks(pool)),
+            total: pool.block_count().saturating_sub(kept(pool.cidr, pool.block, &pool.reserved)),
             nodes: nodes.len(),
         }
     }
 
-    /// A pool of which every block has an owner, or that is for nodes that there are not.
+    /// A pool that is for nodes that there are not: worth a word, and no problem, since nodes come and go.
+    pub(crate) fn note(&self) -> Option<Problem> {
+        let selector = self.selector.as_ref().filter(|_| self.selected == 0 && !self.disabled)?;
+        let what = format!("no node has labels with {selector}: only pods that name it are given anything of it");
+        let fix = "if that is not meant, correct its \"nodes\", or the labels of the nodes in their twilld.toml";
+        Some(Problem::new(format!("pool {}", self.name), what, fix))
+    }
+
+    /// A pool of which every block has an owner.
     pub(crate) fn problem(&self) -> Option<Problem> {
-        if self.disabled {
+        if self.disabled || self.note().is_some() {
             return None;
-        }
-        if let Some(selector) = self.selector.as_ref().filter(|_| self.selected == 0) {
-            let what = format!("no node has labels with {selector}: nothing is given of it");
-            let fix = "correct its \"nodes\", or the labels of the nodes in their twilld.toml";
-            return Some(Problem::new(format!("pool {}", self.name), what, fix));
         }
         let what = format!("all of its blocks ({}) have owners: no node can claim another one", self.total);
         let fix = "add a pool of this family to the configuration, or delete nodes that are gone";
@@ -82,10 +89,11 @@ fn selects(pool: &Pool, node: &NodeRecord) -> bool {
     pool.nodes.as_ref().is_none_or(|nodes| nodes.matches(&node.labels))
 }
 
-/// How many blocks of a pool can be no node's, since nothing of them may be given (saturating).
-fn reserved_blocks(pool: &Pool) -> u64 {
-    let places = Partition::new(pool.cidr, pool.block).into_iter();
-    let runs = places.flat_map(|places| reserved_places(places, &pool.reserved));
+/// How many of the parts of this length that a range has are reserved entirely, so that nothing of them may be given
+/// (saturating): blocks of a pool, or addresses of a block.
+pub(crate) fn kept(range: IpNetwork, length: u8, reserved: &[Reserved]) -> u64 {
+    let places = Partition::new(range, length).into_iter();
+    let runs = places.flat_map(|places| reserved_places(places, reserved));
     runs.map(|(first, last)| u64::try_from(last - first + 1).unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
 }
 
@@ -101,6 +109,7 @@ pub(crate) fn pool_at(view: &View, ip: std::net::IpAddr) -> Option<&PoolName> {
     pools.into_iter().find(|pool| pool.cidr.contains(ip)).map(|pool| &pool.name)
 }
 
-fn lies_in(block: Block, pool: &Pool) -> bool {
+/// Whether a block is one of this pool.
+pub(crate) fn lies_in(block: Block, pool: &Pool) -> bool {
     pool.cidr.prefix() <= block.cidr().prefix() && pool.cidr.contains(block.first())
 }

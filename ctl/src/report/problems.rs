@@ -19,11 +19,24 @@ pub(crate) struct Problem {
     pub(crate) what: String,
     /// What to do.
     pub(crate) fix: String,
+    /// Whether `twillctl ipam check --fix` sets about it. All else is for people.
+    #[serde(skip)]
+    pub(crate) by_fix: bool,
 }
 
 impl Problem {
     pub(crate) fn new(subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { subject: subject.into(), what: what.into(), fix: fix.into() }
+        Self { subject: subject.into(), what: what.into(), fix: fix.into(), by_fix: false }
+    }
+
+    /// The same, as one that `check --fix` sets about where `yes`.
+    pub(crate) fn mended_by_fix(self, yes: bool) -> Self {
+        Self { by_fix: yes, ..self }
+    }
+
+    /// On one line.
+    pub(crate) fn line(&self) -> String {
+        format!("{}: {}; {}", self.subject, self.what, self.fix)
     }
 }
 
@@ -37,7 +50,7 @@ pub(crate) fn faults(view: &View) -> Vec<Problem> {
 
 /// The configuration's absence, and records that cannot be read.
 pub(crate) fn unreadable(view: &View) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = view.faults.iter().map(|(key, cause)| fault(key, cause)).collect();
+    let mut problems: Vec<Problem> = unreadable_below(view, "").collect();
     if view.config.is_none() && !view.faults.contains_key(key::CONFIG) {
         let what = "there is none: no node can claim a block";
         problems.push(Problem::new(
@@ -49,20 +62,39 @@ pub(crate) fn unreadable(view: &View) -> Vec<Problem> {
     problems
 }
 
-fn fault(key: &str, cause: &str) -> Problem {
+/// Records that cannot be read, of the keys that begin so.
+pub(crate) fn unreadable_below<'a>(view: &'a View, prefix: &'a str) -> impl Iterator<Item = Problem> + 'a {
+    view.faults.iter().filter(move |(key, _)| key.starts_with(prefix)).map(|(key, cause)| fault(key, cause))
+}
+
+/// A record that cannot be read: whose it is, where it stands, and what to do.
+pub(crate) fn fault(key: &str, cause: &str) -> Problem {
     match Key::parse(key) {
         Ok(Some(Key::Config)) => {
-            Problem::new("configuration", cause, "write a good one with 'twillctl config apply FILE'")
+            let what = format!("what stands in the key {key} is none: {cause}");
+            Problem::new("configuration", what, "write a good one with 'twillctl config apply FILE'")
         }
         Ok(Some(Key::Node(name))) => {
-            let fix = format!("look at twilld on {name}; {}", delete(&name));
-            Problem::new(format!("node {name}"), cause, fix)
+            let what = format!("its record, the key {key}, cannot be read: {cause}");
+            Problem::new(format!("node {name}"), what, format!("look at twilld on {name}; {}", delete(&name)))
         }
         Ok(Some(Key::Block(block))) => {
-            let fix = format!("nothing is routed to it; find out who wrote the key {key}, and delete it once unused");
-            Problem::new(format!("block {block}"), cause, fix)
+            let what = format!("its record, the key {key}, cannot be read, so nobody knows whose it is: {cause}");
+            let fix = "nothing is routed to it; find out who wrote the key, and delete it once the block is unused";
+            Problem::new(format!("block {block}"), what, fix)
         }
-        Ok(None) | Err(_) => Problem::new(key, cause, "find out who wrote this key, and delete it"),
+        Ok(None) | Err(_) => {
+            let what = format!("this key is none of Twill's: {cause}");
+            Problem::new(key, what, "find out who wrote this key, and delete it")
+        }
+    }
+}
+
+/// The first three of many.
+pub(crate) fn shortened(names: &[String]) -> String {
+    match names.len().checked_sub(3) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..3].join(", ")),
     }
 }
 

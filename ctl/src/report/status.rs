@@ -22,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) nodes: Vec<Node>,
     pub(crate) pools: Vec<PoolUse>,
     pub(crate) problems: Vec<Problem>,
+    /// What is worth a word and no problem: it does not change the exit status.
+    pub(crate) notes: Vec<Problem>,
 }
 
 /// Which configuration it is.
@@ -70,6 +72,7 @@ impl Status {
         problems.extend(problems::ownerless(view));
         problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));
+        let notes = pools.iter().filter_map(PoolUse::note).collect();
         Self {
             revision: view.revision,
             config: view
@@ -79,6 +82,7 @@ impl Status {
             nodes: view.nodes.iter().map(node).collect(),
             pools,
             problems,
+            notes,
         }
     }
 }

@@ -10,6 +10,7 @@ use twill_cluster::txn::{Op, Txn};
 use twill_ipam::BootTime;
 
 use super::*;
+use twill_conf::NodeName;
 
 fn name(name: &str) -> NodeName {
     name.parse().unwrap()
@@ -23,6 +24,7 @@ fn put(store: &SimulatedStore, key: String, value: serde_json::Value) {
 /// n1 says what it mended and what it left; to anything else it has no address in use.
 fn serve(store: &SimulatedStore) {
     let (store, me) = (store.clone(), name("n1"));
+    put(&store, "alive/n1".into(), json!({}));
     tokio::spawn(async move {
         let mut desk = Desk::new(&me);
         let mut events = store.watch(requests_to(&me));
@@ -61,6 +63,7 @@ fn own(name: &str, rows: std::ops::Range<i64>, links: &[&str]) -> BTreeMap<NodeN
 async fn what_was_fixed_and_what_was_left_are_told_apart() {
     let store = SimulatedStore::new();
     serve(&store);
+    put(&store, "alive/n2".into(), json!({}));
     let mut own = own("n1", 0..1, &["tw1"]);
     own.insert(name("n2"), Own::default());
     let mending = mended(&store, &Remedies { own, ..Remedies::default() }).await;
@@ -97,14 +100,23 @@ async fn a_ghost_that_cannot_be_deleted_keeps_nobody_else_from_being_mended() {
 }
 
 #[tokio::test]
-async fn nodes_that_look_dead_are_asked_last() {
+async fn nodes_that_are_known_to_be_dead_are_not_waited_for_and_nothing_is_left_out_of_what_is_told() {
     let store = SimulatedStore::new();
-    for node in ["a", "b", "c", "d"] {
+    serve(&store);
+    for node in ["n1", "n2"] {
         put(&store, format!("nodes/{node}"), json!({ "machine_id": node, "nonce": "x" }));
     }
-    for node in ["b", "d"] {
-        put(&store, format!("alive/{node}"), json!({}));
-    }
-    let census = access::census(&store).await.unwrap();
-    assert_eq!(in_order(&census), ["b", "d", "a", "c"].map(name));
+    put(&store, "addresses/gone/4/0a2a0000-26".into(), json!("rubbish"));
+    let mut patient = Client::new("00ff".into(), "a test".into(), Duration::from_secs(1_000_000));
+    let evidence = gather(&store, &mut patient).await.unwrap();
+    let (check, remedies) = judge(&evidence);
+    assert_eq!(check.unknown, ["what node n2 has in use: its daemon has not been heard of for a minute"]);
+    let mut mending = mend(&store, &mut patient, &evidence, &remedies).await;
+    mending.leave(&check.problems);
+    let wanted = [
+        "configuration: make one with 'twillctl config init FILE', then 'twillctl config apply FILE'",
+        "addresses/gone/4/0a2a0000-26: gone has no record: if its machine is off or gone, 'twillctl node delete gone' deletes it",
+    ];
+    assert_eq!((mending.fixed, mending.left), (Vec::<String>::new(), wanted.map(str::to_owned).into()));
+    assert_eq!(remove(&store, &evidence.census.found(&name("gone"), 0), false).await.unwrap().mirrors, 1, "so it does");
 }

@@ -129,6 +129,25 @@ async fn a_lost_answer_is_looked_up() {
     }
 }
 
+#[tokio::test]
+async fn where_etcd_does_not_answer_it_is_told_whether_anything_was_written() {
+    let before = || StoreError::Unavailable { endpoints: "e".into(), cause: "gone".into() };
+    for (reads, answers, words) in [
+        (vec![], vec![], "nothing was changed"),
+        (vec![shows(7, 5, false)], vec![Err(before())], "nothing was changed"),
+        (vec![shows(7, 5, false)], vec![Ok(Outcome::Refused(9))], "nothing was changed"),
+        (
+            vec![shows(7, 5, false)],
+            vec![Err(lost())],
+            "it is not known whether the configuration was written: look with 'twillctl config show'",
+        ),
+    ] {
+        let failed = run(reads, answers, &conf(8)).await.0.unwrap_err();
+        assert_eq!(failed.verdict(), Verdict::Unknown);
+        assert!(failed.to_string().ends_with(&format!("; {words}")), "{failed}");
+    }
+}
+
 #[test]
 fn a_file_that_is_there_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();

@@ -59,26 +59,32 @@ fn told(sources: &Sources, ip: &str) -> (&'static str, Option<String>, usize, Ve
 }
 
 #[test]
-fn of_an_address_that_nobody_has_and_that_cannot_be_given_it_is_told_why() {
+fn what_nobody_has_and_cannot_be_given_is_told_with_the_reason_and_is_not_free() {
     let with = |pool: serde_json::Value, drain: serde_json::Value| {
+        let addresses = json!({ "10.42.0.4": { "state": "attached" }, "10.42.0.9": { "state": "attached" } });
         let entries = [
             ("config", json!({ "pool": [pool] })),
             ("nodes/n1", json!({ "machine_id": "m", "nonce": "x", "drain": drain })),
             ("blocks/4/0a2a0000-28", json!({ "node": "n1", "machine_id": "m", "epoch": 2, "nonce": "x" })),
-            ("addresses/n1/4/0a2a0000-28", json!({ "epoch": 2, "nonce": "x" })),
+            ("addresses/n1/4/0a2a0000-28", json!({ "epoch": 2, "nonce": "x", "addresses": addresses })),
         ];
         let census = Some(Census::of(Snapshot { revision: 20, entries: (1..).zip(entries).map(entry).collect() }));
-        told(&Sources { census, ..sources() }, "10.42.0.5").0
+        let sources = Sources { census, ..sources() };
+        let row = sources.block_row("10.42.0.0/28".parse().unwrap(), "n1".parse().unwrap());
+        (told(&sources, "10.42.0.5").0, row.free.unwrap())
     };
     let pool = |more: serde_json::Value| {
         let mut pool = json!({ "name": "default", "cidr": "10.42.0.0/16", "block": 28 });
         pool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pool
     };
-    assert_eq!(with(pool(json!({})), json!(null)), "free");
-    assert_eq!(with(pool(json!({ "reserved": ["10.42.0.4/31"] })), json!(null)), "kept by its pool");
-    assert_eq!(with(pool(json!({ "disabled": true })), json!(null)), "pool disabled");
-    assert_eq!(with(pool(json!({})), json!("w1")), "node draining");
+    assert_eq!(with(pool(json!({})), json!(null)), ("free", 14));
+    assert_eq!(with(pool(json!({ "reserved": ["10.42.0.4/31"] })), json!(null)), ("kept by its pool", 13));
+    assert_eq!(with(pool(json!({ "reserved": ["10.42.0.0/28"] })), json!(null)), ("kept by its pool", 0));
+    assert_eq!(with(pool(json!({ "cidr": "10.43.0.0/16" })), json!(null)), ("in no pool", 0));
+    assert_eq!(with(pool(json!({ "nodes": "has(gpu)" })), json!(null)), ("free", 14), "to who names the pool");
+    assert_eq!(with(pool(json!({ "disabled": true })), json!(null)), ("pool disabled", 0));
+    assert_eq!(with(pool(json!({})), json!("w1")), ("node draining", 0));
 }
 
 #[test]
@@ -133,6 +139,47 @@ fn a_pod_is_found_by_its_name_and_what_was_not_told_is_said() {
     assert_eq!(found.addresses.as_ref().unwrap().len(), 1);
     assert_eq!(found.unknown.len(), 2, "{:?}", found.unknown);
     assert_eq!(sources().of_pod("shop/till-1", Vec::new()).addresses.unwrap(), []);
+    assert_eq!(sources().of_pod("c1", Vec::new()).addresses, found.addresses, "by its container");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_its_key_and_whose_it_is() {
+    let entries = [
+        ("config", json!({ "pool": [{ "name": "default", "cidr": "10.42.0.0/16", "block": 28 }] })),
+        ("nodes/n1", json!({ "machine_id": "m", "nonce": "x" })),
+        ("nodes/n2", json!(7)),
+        ("blocks/4/0a2a0000-28", json!({ "node": "n1", "machine_id": "m", "epoch": 2, "nonce": "x" })),
+        ("blocks/4/0a2a0010-28", json!({})),
+        ("addresses/n1/4/0a2a0000-28", json!({})),
+    ];
+    let census = Some(Census::of(Snapshot { revision: 20, entries: (1..).zip(entries).map(entry).collect() }));
+    let sources = Sources { census, ..sources() };
+    let mirror = "the mirror of n1, the key addresses/n1/4/0a2a0000-28, cannot be read: it is JSON of another kind (";
+    let record =
+        "block 10.42.0.16/28: its record, the key blocks/4/0a2a0010-28, cannot be read, so nobody knows whose it is: ";
+    let all = |found: Addresses, wanted: &[&str]| {
+        assert_eq!((found.unknown.len(), found.verdict()), (wanted.len(), Verdict::Unknown), "{:?}", found.unknown);
+        let is_told = |(told, wanted): (&String, &&str)| told.contains(wanted);
+        assert!(found.unknown.iter().zip(wanted).all(is_told), "{:?}", found.unknown);
+    };
+    all(sources.all_blocks(Vec::new()), &[record, mirror]);
+    all(sources.pools(Vec::new()), &[record]);
+    all(sources.of_pod("shop/till-0", Vec::new()), &[record, mirror]);
+    all(sources.of_ip("10.42.0.17".parse().unwrap(), Vec::new()), &[record]);
+    all(sources.of_ip("10.42.0.1".parse().unwrap(), Vec::new()), &[mirror]);
+    let n2 = "node n2: its record, the key nodes/n2, cannot be read: ";
+    all(sources.of_node(&"n2".parse().unwrap(), Vec::new()).unwrap(), &[n2]);
+
+    let nodes = crate::report::node::Nodes::new(&sources).unwrap();
+    let subjects = |found: &[Problem]| found.iter().map(|problem| problem.subject.clone()).collect::<Vec<_>>();
+    let told = subjects(&nodes.problems);
+    assert!(["node n2", "block 10.42.0.16/28"].iter().all(|wanted| told.contains(&(*wanted).to_owned())), "{told:?}");
+    assert_eq!(subjects(&nodes.notes), ["node n1"]);
+    assert!(
+        nodes.notes[0].what.starts_with(&format!("its use leaves out 10.42.0.0/28: {mirror}")),
+        "{:?}",
+        nodes.notes
+    );
 }
 
 /// n1's own store: 10.42.0.1 is free there by now, and 10.42.0.5 is not.

@@ -36,28 +36,22 @@ fn ghosts(census: &Census, remedies: &mut Remedies) -> Vec<Problem> {
         let mirrors = census.mirrors.get(name).map_or(0, BTreeMap::len);
         let has = match blocks.len() {
             0 => format!("{mirrors} mirrors"),
-            count => format!("{count} blocks ({}) and {mirrors} mirrors", shortened(&blocks)),
+            count => format!("{count} blocks ({}) and {mirrors} mirrors", problems::shortened(&blocks)),
         };
         let what =
             format!("it has no record, and there are {has} of it: its record was deleted by other means than twillctl");
-        let fix = match census.alive.contains(name) {
+        let is_alive = census.alive.contains(name);
+        let fix = match is_alive {
             true => "its daemon is alive and will register anew; wait, and check again".to_owned(),
             false => format!(
                 "if the machine of {name} is off or gone, 'twillctl ipam check --fix' deletes them; else start twilld there"
             ),
         };
-        Problem::new(format!("node {name}"), what, fix)
+        Problem::new(format!("node {name}"), what, fix).mended_by_fix(!is_alive)
     };
     let problems = ghosts.iter().map(problem).collect();
     remedies.ghosts.extend(ghosts.into_iter().filter(|name| !census.alive.contains(name)));
     problems
-}
-
-fn shortened(blocks: &[String]) -> String {
-    match blocks.len().checked_sub(3) {
-        None | Some(0) => blocks.join(", "),
-        Some(more) => format!("{} and {more} more", blocks[..3].join(", ")),
-    }
 }
 
 fn outside(view: &View) -> Vec<Problem> {
@@ -105,19 +99,10 @@ fn tunnels(view: &View) -> Vec<Problem> {
 fn mirrors(census: &Census, remedies: &mut Remedies) -> Vec<Problem> {
     let view = &census.view;
     let mut problems = Vec::new();
-    for (key, cause) in &census.faults {
-        let fix = match key::parse_addresses(key).filter(|(node, _)| view.nodes.contains_key(node)) {
-            Some((node, _)) => {
-                remedies.own.entry(node).or_default();
-                FIX
-            }
-            None => "find out who wrote this key, and delete it",
-        };
-        problems.push(Problem::new(key, format!("it is no mirror: {cause}"), fix));
-    }
+    problems.extend(census.faults.iter().map(|(key, cause)| garbage(census, key, cause, remedies)));
     let mut of_node = |node: &NodeName, key: String, what: String| {
         remedies.own.entry(node.clone()).or_default();
-        problems.push(Problem::new(key, what, FIX));
+        problems.push(Problem::new(key, what, FIX).mended_by_fix(true));
     };
     for (node, mirrors) in census.mirrors.iter().filter(|(node, _)| view.nodes.contains_key(*node)) {
         for (block, record) in mirrors {
@@ -143,6 +128,31 @@ fn mirrors(census: &Census, remedies: &mut Remedies) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// A key below `addresses/` that cannot be read. Who is right about a node that has no record is for people to say, unless all
+/// that there is of it goes.
+fn garbage(census: &Census, key: &str, cause: &str, remedies: &mut Remedies) -> Problem {
+    let Some((node, block)) = key::parse_addresses(key) else {
+        let what = format!("this key is none of Twill's: {cause}");
+        return Problem::new(key, what, "find out who wrote this key, and delete it");
+    };
+    let what = format!("node {node}'s mirror of {block} cannot be read: {cause}");
+    let is_ghost = remedies.ghosts.contains(&node);
+    let has_record = census.view.nodes.contains_key(&node);
+    let fix = if has_record {
+        remedies.own.entry(node).or_default();
+        FIX.to_owned()
+    } else if is_ghost {
+        format!("'twillctl ipam check --fix' deletes it with all that is left of {node}")
+    } else if census.view.faults.contains_key(&key::node(&node)) {
+        format!("see to the record of {node} first, which cannot be read either")
+    } else if census.alive.contains(&node) {
+        "its daemon is alive and will register anew; wait, and check again".to_owned()
+    } else {
+        format!("{node} has no record: if its machine is off or gone, 'twillctl node delete {node}' deletes it")
+    };
+    Problem::new(key, what, fix).mended_by_fix(has_record || is_ghost)
 }
 
 /// Addresses that two mirrors have in use.

@@ -57,6 +57,7 @@ fn broken(node: &NodeName, page: &Page, remedies: &mut Remedies) -> Vec<Problem>
             what,
             format!("the sweep of twilld frees it within minutes; {FIX} at once"),
         )
+        .mended_by_fix(true)
     };
     rows.into_iter().map(problem).collect()
 }
@@ -68,6 +69,7 @@ fn strays(node: &NodeName, page: &Page, remedies: &mut Remedies) -> Vec<Problem>
             "this link of a pod on {node} ({addresses}) has no row in the node's store: its addresses look free"
         );
         Problem::new(format!("interface {}", stray.interface), what, format!("{FIX}: it takes the pod over"))
+            .mended_by_fix(true)
     };
     if !page.strays.is_empty() {
         let links = page.strays.iter().map(|stray| stray.interface.clone());

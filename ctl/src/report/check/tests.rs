@@ -121,7 +121,11 @@ fn what_is_left_of_a_node_without_a_record_is_deleted_unless_it_is_alive() {
 #[test]
 fn an_unreadable_record_is_told_and_its_node_is_no_ghost() {
     let (problems, remedies) = found(|entries| put(entries, "nodes/n2", json!("rubbish")));
-    assert!(problems[0].starts_with("node n2: expected value"), "{problems:?}");
+    assert!(
+        problems[0]
+            .starts_with("node n2: its record, the key nodes/n2, cannot be read: it is not JSON (expected value"),
+        "{problems:?}"
+    );
     assert_eq!(remedies, Remedies::default());
 }
 
@@ -135,7 +139,11 @@ fn mirrors_that_do_not_fit_their_blocks_are_written_anew_by_their_nodes() {
         (own, None, "the mirror of 10.42.0.64/26 is missing"),
         ("addresses/n2/4/0a2a0080-26", Some(empty()), "a mirror of 10.42.0.128/26, which is nobody's"),
         ("addresses/n2/4/0a2a0000-26", Some(empty()), "a mirror of 10.42.0.0/26, which is n1's"),
-        (own, Some(json!("rubbish")), "it is no mirror: expected value at line 1 column 1"),
+        (
+            own,
+            Some(json!("rubbish")),
+            "node n2's mirror of 10.42.0.64/26 cannot be read: it is not JSON (expected value at line 1 column 1)",
+        ),
         (own, Some(strange), "this mirror of 10.42.0.64/26 has 192.0.2.1, which does not lie in it"),
     ] {
         let change = |entries: &mut Vec<(String, Value)>| match value {
@@ -145,8 +153,51 @@ fn mirrors_that_do_not_fit_their_blocks_are_written_anew_by_their_nodes() {
         assert_eq!(found(change), (vec![format!("{key}: {what}")], only("n2", &[], &[])));
     }
     let (problems, remedies) = found(|entries| put(entries, "addresses/rubbish", json!({})));
-    assert!(problems[0].starts_with("addresses/rubbish: it is no mirror"), "{problems:?}");
+    assert!(
+        problems[0].starts_with("addresses/rubbish: this key is none of Twill's: it is not addresses/"),
+        "{problems:?}"
+    );
     assert_eq!(remedies, Remedies::default(), "nobody's to write");
+}
+
+#[test]
+fn garbage_in_a_mirror_says_whose_it_is_and_who_is_to_see_to_it() {
+    let told = |more: &[(&str, Value)]| {
+        let mut entries = sound();
+        put(&mut entries, "addresses/gone/4/0a2a0080-26", json!("rubbish"));
+        more.iter().for_each(|(key, value)| put(&mut entries, key, value.clone()));
+        let (check, remedies) = judge(&evidence(&entries, of_n1(json!({}))));
+        let of_mirror = |problem: &&Problem| problem.subject == "addresses/gone/4/0a2a0080-26";
+        let problem = check.problems.iter().find(of_mirror).expect("it is told").clone();
+        assert!(problem.what.starts_with("node gone's mirror of 10.42.0.128/26 cannot be read: "), "{problem:?}");
+        (problem.fix, problem.by_fix, remedies.ghosts.len())
+    };
+    let block = json!({ "node": "gone", "machine_id": "m", "epoch": 2, "nonce": "x" });
+    for (more, fix, by_fix) in [
+        (vec![], "gone has no record: if its machine is off or gone, 'twillctl node delete gone' deletes it", false),
+        (vec![("alive/gone", json!({}))], "its daemon is alive and will register anew; wait, and check again", false),
+        (vec![("nodes/gone", json!("rubbish"))], "see to the record of gone first, which cannot be read either", false),
+        (
+            vec![("blocks/4/0a2a0080-26", block)],
+            "'twillctl ipam check --fix' deletes it with all that is left of gone",
+            true,
+        ),
+    ] {
+        assert_eq!(told(&more), (fix.to_owned(), by_fix, usize::from(by_fix)));
+    }
+}
+
+#[test]
+fn what_fix_leaves_to_people_is_told_with_what_they_can_do() {
+    let (check, _) = judge(&evidence(&sound()[1..], of_n1(json!({}))));
+    let mut mending = Mending::default();
+    mending.leave(&check.problems);
+    let wanted = "configuration: make one with 'twillctl config init FILE', then 'twillctl config apply FILE'";
+    assert!(mending.left.contains(&wanted.to_owned()) && mending.left.len() == check.problems.len(), "{mending:?}");
+    let (check, remedies) = judge(&evidence(&sound()[..6], of_n1(json!({}))));
+    let mut mending = Mending::default();
+    mending.leave(&check.problems);
+    assert_eq!((check.problems.len(), mending, remedies), (1, Mending::default(), only("n2", &[], &[])));
 }
 
 #[test]

@@ -170,13 +170,29 @@ six      fd42::/48     /122   1 of 2^74  1      yes         DISABLED; announced
 }
 
 #[test]
-fn a_selector_that_matches_no_node_and_a_node_that_no_pool_is_for_are_problems() {
+fn a_selector_that_matches_no_node_is_worth_a_word_and_changes_no_exit_status() {
+    let mut entries = HEALTHY;
+    entries[0].1 = r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26},{"name":"six","cidr":"fd42::/48","block":122},
+                                {"name":"gpu","cidr":"10.43.0.0/16","block":26,"nodes":"has(gpu)"}]}"#;
+    let status = status(&entries, &["n1"]);
+    assert_eq!(status.problems, []);
+    let report = Report::Status(status);
+    assert_eq!(report.verdict(), Verdict::Good);
+    let text = print::render(&report, crate::arguments::Output::Text);
+    let wanted = "
+no problems
+
+NOTE pool gpu: no node has labels with has(gpu): only pods that name it are given anything of it
+    fix: if that is not meant, correct its \"nodes\", or the labels of the nodes in their twilld.toml
+";
+    assert!(text.ends_with(wanted), "{text}");
+}
+
+#[test]
+fn a_node_that_no_pool_is_for_is_a_problem() {
     let mut entries = HEALTHY;
     entries[0].1 = r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26,"nodes":"zone == 'b'"},
                                 {"name":"six","cidr":"fd42::/48","block":122,"disabled":true}]}"#;
-    let wanted = [
-        "node n1: no pool is for it: each is disabled, or its \"nodes\" do not match the labels of the node",
-        "pool default: no node has labels with zone == 'b': nothing is given of it",
-    ];
+    let wanted = ["node n1: no pool is for it: each is disabled, or its \"nodes\" do not match the labels of the node"];
     assert_eq!(problems(&entries, &["n1"]), wanted);
 }
