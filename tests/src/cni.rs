@@ -78,7 +78,7 @@ impl Network {
         let mut keys = serde_json::Map::new();
         keys.insert("type".into(), json!("twill"));
         keys.insert("runDir".into(), json!(run_dir));
-        keys.insert("capabilities".into(), json!({"portMappings": true, "bandwidth": true}));
+        keys.insert("capabilities".into(), json!({"portMappings": true, "bandwidth": true, "ips": true, "mac": true}));
         if !subnets.is_empty() {
             keys.insert("subnets".into(), json!(subnets));
         }

@@ -176,6 +176,11 @@ fn an_address_that_is_asked_for_brings_its_block_or_is_refused_with_the_reason()
         assert_eq!(asked.address(false)?, address);
         assert!(blocks_in(lab, "10.42.200.0/28")?.contains(&"10.42.200.0/28 of n1".to_owned()));
         reaches(&plain, &asked)?;
+        let mac = "02:42:0a:2a:c8:09";
+        let by_runtime = lab.node(1).create_pod("by-runtime")?;
+        let added = by_runtime.add_asking(Some(&json!({ "ips": ["10.42.200.9"], "mac": mac })))?;
+        assert_eq!(by_runtime.address(false)?, IpAddr::from([10, 42, 200, 9]), "the network passes it on");
+        assert!(added.result["interfaces"].to_string().contains(mac), "{}", added.result);
 
         for (node, ip, why) in [
             (2, "10.42.200.8", "it is in the block 10.42.200.0/28, which is n1's"),
