@@ -158,11 +158,15 @@ pub(crate) enum ConfigCommand {
     },
     /// Put a configuration into etcd, where all daemons follow it
     #[command(
-        after_help = "A pool in which nodes have blocks cannot be removed, moved, narrowed or cut into other blocks"
+        after_help = "A pool in which nodes have blocks cannot be removed, moved, narrowed or cut into other blocks. A back end \
+                      that would lose packets of living pods is refused without --force"
     )]
     Apply {
         /// The file, or - for standard input
         file: PathBuf,
+        /// Apply it also where living pods lose packets by it
+        #[arg(long)]
+        force: bool,
     },
     /// Show the configuration that stands in etcd
     Show,

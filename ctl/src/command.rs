@@ -21,7 +21,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
     match &arguments.command {
         Command::Config(ConfigCommand::Init { file }) => config::init(file.as_deref()),
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
-        Command::Config(ConfigCommand::Apply { file }) => config::apply(file, &place()?).await,
+        Command::Config(ConfigCommand::Apply { file, force }) => config::apply(file, *force, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status => status::status(&place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,

@@ -9,6 +9,7 @@ use twill_cluster::store::StoreError;
 use twill_conf::NodeName;
 
 use crate::report::Verdict;
+use crate::report::config::Peril;
 
 /// A command that failed, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,12 @@ pub(crate) enum Error {
     /// The new configuration may not follow the old one.
     #[error("refused, nothing was changed: {refusal}{remedy}", refusal = .0, remedy = how_to_drain(.0))]
     Refused(Refusal),
+    /// Pods would lose packets by the new configuration.
+    #[error(
+        "refused, nothing was changed: {}; with --force it is applied all the same",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Hazardous(Vec<Peril>),
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
@@ -96,6 +103,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::NoConfiguration { .. }
             | Self::Refused(_)
+            | Self::Hazardous(_)
             | Self::NotFound(_)
             | Self::NotDeleted(_)
             | Self::NodeChanged { .. }

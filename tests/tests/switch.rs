@@ -180,6 +180,62 @@ fn pause(node: &Node, signal: &str) -> Result<()> {
     node.run(&["kill", signal, &pid.to_string()]).map(drop)
 }
 
+/// Applies a back end by `twillctl` on the first node, with some more words. What it said, and whether it did it.
+fn apply_with(lab: &Lab, backend: &str, words: &[&str]) -> Result<(bool, String)> {
+    let file = lab.directory().join("switch.toml");
+    std::fs::write(&file, lab.config_with(backend)).map_err(LabError::io(format!("writing {}", file.display())))?;
+    let file = file.display().to_string();
+    let told = lab.node(1).twillctl(&[&["config", "apply", &file], words].concat());
+    Ok(told.map_or_else(|error| (false, error.to_string()), |text| (true, text)))
+}
+
+#[test]
+fn a_switch_that_pods_would_lose_packets_by_is_refused_with_the_reason_unless_forced() {
+    with_lab(Lab::builder().nodes(2).backend(HOST_GW), |lab| {
+        let pods = pods(lab)?;
+        deadline::until_some("the record tells of the pod's MTU", PATIENCE, || {
+            let records = lab.etcd().nodes()?;
+            let told = records.iter().all(|(_, record)| record["path"]["pods"] == 1500);
+            Ok(if told { Ok(()) } else { Err(format!("{records:?}")) })
+        })?;
+        let (done, told) = apply_with(lab, TUNNEL, &[])?;
+        let reason = "pods on n1 have an MTU of 1500 bytes, and the new way carries 1450";
+        assert!(!done && told.contains(reason) && told.contains("p-n1"), "{told}");
+        assert!(lab.nodes().iter().all(|node| ways(node).is_ok_and(|ways| ways == ["eth0"])), "nothing was changed");
+        // With headroom, pods that are made anew are no obstacle; the old ones still are.
+        let low = format!("{HOST_GW}mtu = 1450\n");
+        assert!(apply_with(lab, &low, &[])?.0);
+        deadline::until_some("new pods have it", PATIENCE, || {
+            let pod = lab.node(1).attach("low")?;
+            let mtu = pod.mtu()?;
+            pod.del()?;
+            Ok(if mtu == 1450 { Ok(()) } else { Err(mtu.to_string()) })
+        })?;
+        assert!(!apply_with(lab, TUNNEL, &[])?.0);
+        for pod in &pods {
+            pod.del()?;
+        }
+        drop(pods);
+        deadline::until_some("nothing is in the way of it", PATIENCE, || {
+            let (done, told) = apply_with(lab, TUNNEL, &[])?;
+            Ok(if done { Ok(()) } else { Err(told) })
+        })?;
+        lab.nodes().iter().try_for_each(|node| sends_by(node, VXLAN))?;
+
+        // Another identifier is another tunnel, which the others do not understand.
+        let other = "type = \"vxlan\"\nvni = 9\n";
+        let (done, told) = apply_with(lab, other, &[])?;
+        assert!(!done && told.contains("n1, n2 send by VXLAN with the identifier 7777"), "{told}");
+        let (done, told) = apply_with(lab, other, &["--force"])?;
+        assert!(done, "{told}");
+        let pods = self::pods(lab)?;
+        deadline::until("they reach each other by the other tunnel", PATIENCE, || {
+            let link = lab.node(1).run(&["ip", "-d", "link", "show", "dev", VXLAN])?;
+            Ok(link.contains(" id 9 ") && all_reach_all(lab, &pods).is_ok())
+        })
+    });
+}
+
 #[test]
 fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_connection() {
     with_lab(Lab::builder(), |lab| {

@@ -1,22 +1,28 @@
 //! `twillctl config`: init, validate, apply, show.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use twill_cluster::reconfigure;
+use twill_cluster::census::Census;
 use twill_cluster::store::{Store, StoreError};
 use twill_cluster::txn::Outcome;
+use twill_cluster::{View, reconfigure};
+use twill_conf::NodeName;
 use twill_conf::cluster::ClusterConf;
+use twill_fabric::switch::{Hazard, hazards};
 
 use crate::access::{self, Picture};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::config::{Applied, Made, Shown, Valid, changes, notes};
+use crate::report::config::{Applied, Made, Peril, Shown, Valid, changes, notes};
 use crate::report::problems::fault;
 
 /// How often a transaction is planned anew because a block was claimed in between.
 const ATTEMPTS: u32 = 5;
+/// Of so many nodes the pods are named.
+const MOST_ASKED: usize = 5;
 
 pub(super) fn init(file: Option<&Path>) -> Result<Report, Error> {
     if let Some(path) = file {
@@ -45,22 +51,30 @@ pub(super) async fn show(place: &Place) -> Result<Report, Error> {
     }
 }
 
-pub(super) async fn apply(file: &Path, place: &Place) -> Result<Report, Error> {
+pub(super) async fn apply(file: &Path, force: bool, place: &Place) -> Result<Report, Error> {
     let (_, conf) = read(file)?;
-    replace(&access::connect(place)?, &conf).await.map(Report::Applied)
+    replace(&access::connect(place)?, &conf, force).await.map(Report::Applied)
 }
 
-/// Puts `new` in place of what is there, if it may follow, and if nobody else does so at the same time.
-async fn replace(store: &impl Store, new: &ClusterConf) -> Result<Applied, Error> {
+/// Puts `new` in place of what is there, if it may follow, and if nobody else does so at the same time. What living pods would
+/// lose by it is refused, or with `force` told.
+async fn replace(store: &impl Store, new: &ClusterConf, force: bool) -> Result<Applied, Error> {
     let picture = access::picture(store).await.map_err(unchanged)?;
     let read = picture.config_revision();
-    let notes = notes(&picture.view, new);
+    let mut notes = notes(&picture.view, new);
     let changes = changes(picture.config.as_ref().map(|entry| entry.value.as_slice()), new);
     let previous = (read != 0).then_some(read);
     if changes.is_empty() {
         return Ok(Applied { revision: read, previous, changes, notes });
     }
+    let perils = perils(store, &picture.view, new).await.map_err(unchanged)?;
     let mut view = picture.view;
+    // What may not be at all is told first.
+    reconfigure::plan(&view, read, new).map_err(Error::Refused)?;
+    if !perils.is_empty() && !force {
+        return Err(Error::Hazardous(perils));
+    }
+    notes.extend(perils.iter().map(Peril::note));
     for _ in 0..ATTEMPTS {
         let txn = reconfigure::plan(&view, read, new).map_err(Error::Refused)?;
         match store.commit(&txn).await {
@@ -79,6 +93,30 @@ async fn replace(store: &impl Store, new: &ClusterConf) -> Result<Applied, Error
         view = picture.view;
     }
     Err(Error::Busy)
+}
+
+/// What living pods would lose by `new`, with their names.
+async fn perils(store: &impl Store, view: &View, new: &ClusterConf) -> Result<Vec<Peril>, Error> {
+    let mut perils = Vec::new();
+    for hazard in hazards(view, new) {
+        let pods = match &hazard {
+            Hazard::Tall { node, .. } if perils.len() < MOST_ASKED => {
+                pods_of(&access::census_of(store, node).await?, node)
+            }
+            _ => Vec::new(),
+        };
+        perils.push(Peril { hazard, pods });
+    }
+    Ok(perils)
+}
+
+/// The pods that a node's mirrors know by name.
+fn pods_of(census: &Census, node: &NodeName) -> Vec<String> {
+    let mirrors = census.mirrors.get(node).into_iter().flat_map(BTreeMap::values);
+    let holders = mirrors.flat_map(|mirror| mirror.value.content.addresses.values());
+    let pods: BTreeSet<&String> =
+        holders.filter(|holder| holder.until.is_none()).filter_map(|h| h.pod.as_ref()).collect();
+    pods.into_iter().cloned().collect()
 }
 
 /// An error of etcd while nothing was written.

@@ -1,12 +1,14 @@
 //! What the `config` commands say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
 use twill_cluster::{NodeRecord, View};
 use twill_conf::cluster::{ClusterConf, Given, Pool};
+use twill_fabric::switch::Hazard;
 
 use super::pools::PoolUse;
 use super::problems::{Problem, shortened};
@@ -48,6 +50,29 @@ pub(crate) struct Applied {
     pub(crate) changes: Vec<Change>,
     /// What it brings about and may not be meant.
     pub(crate) notes: Vec<Problem>,
+}
+
+/// Something that living pods would lose by a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peril {
+    pub(crate) hazard: Hazard,
+    /// The pods on that node, where their MTU is what is in the way, and it was asked for them.
+    pub(crate) pods: Vec<String>,
+}
+
+impl Peril {
+    /// As a note, where it was taken all the same.
+    pub(crate) fn note(&self) -> Problem {
+        Problem::new("back end", self.to_string(), "it was applied by --force: look at the pods")
+    }
+}
+
+impl fmt::Display for Peril {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hazard, pods } = self;
+        write!(f, "{hazard}")?;
+        if pods.is_empty() { Ok(()) } else { write!(f, " (pods there: {})", shortened(pods)) }
+    }
 }
 
 /// One value that is another now.

@@ -66,7 +66,7 @@ async fn run(
 ) -> (Result<Applied, Error>, Vec<Txn>) {
     let script =
         Script { reads: Mutex::new(reads.into()), answers: Mutex::new(answers.into()), sent: Mutex::default() };
-    let result = replace(&script, new).await;
+    let result = replace(&script, new, false).await;
     (result, script.sent.into_inner().unwrap())
 }
 
@@ -158,4 +158,47 @@ fn a_file_that_is_there_is_not_overwritten() {
     let refused = init(Some(&path)).unwrap_err();
     assert_eq!(refused.to_string(), format!("cannot make {}: File exists (os error 17)", path.display()));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+/// A node with a pod that has an MTU of 1500 bytes, in a cluster by plain routes.
+fn with_a_tall_pod() -> (Snapshot, Snapshot) {
+    let toml = "[[pool]]\nname='a'\ncidr='10.1.0.0/16'\n[backend]\ntype='host-gw'";
+    let entry = |key: &str, value: &[u8]| Entry { key: key.into(), value: value.into(), created: 1, modified: 3 };
+    let node = br#"{"machine_id":"m","nonce":"x","underlay":{"ipv4":"192.168.9.1/24"},
+                    "path":{"tunnels":false,"mtu":1500,"pods":1500}}"#;
+    let config = ClusterConf::from_toml(toml).unwrap().to_json();
+    let entries = vec![entry("config", &config), entry("nodes/n1", node)];
+    let mirror = br#"{"epoch":1,"nonce":"x","addresses":{"10.1.0.1":{"state":"pod","pod":"shop/cart"}}}"#;
+    let mirrors = vec![entry("addresses/n1/4/0a010000-26", mirror)];
+    (Snapshot { revision: 10, entries }, Snapshot { revision: 10, entries: mirrors })
+}
+
+#[tokio::test]
+async fn what_living_pods_would_lose_is_refused_with_their_names_and_a_note_with_force() {
+    for force in [false, true] {
+        let script = Script::default();
+        let (picture, mirrors) = with_a_tall_pod();
+        let nobody = Snapshot { revision: 10, entries: Vec::new() };
+        script.reads.lock().unwrap().extend([picture.clone(), picture, mirrors, nobody]);
+        script.answers.lock().unwrap().extend(force.then_some(Ok(Outcome::Done(11))));
+        let told = "pods on n1 have an MTU of 1500 bytes, and the new way carries 1450";
+        match replace(&script, &conf(7777), force).await {
+            Ok(applied) => {
+                assert!(force);
+                assert_eq!(applied.notes.len(), 1);
+                assert!(applied.notes[0].what.starts_with(told), "{:?}", applied.notes);
+            }
+            Err(error) => {
+                assert!(!force);
+                let text = error.to_string();
+                assert!(text.starts_with(&format!("refused, nothing was changed: {told}")), "{text}");
+                assert!(
+                    text.contains("(pods there: shop/cart)")
+                        && text.ends_with("with --force it is applied all the same")
+                );
+                assert_eq!(error.verdict(), Verdict::Problems);
+            }
+        }
+        assert_eq!(script.sent.lock().unwrap().len(), usize::from(force));
+    }
 }
