@@ -2,6 +2,7 @@
 
 pub mod detailed;
 mod seen;
+mod way;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,16 +14,14 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 
-use nix::errno::Errno;
-
 use crate::netlink::Request;
 use crate::state::{Route, RouteKey, Target};
 use crate::table::family;
-use crate::{Error, Netlink};
 
 pub use detailed::{DetailedRoute, SeenDetail};
 pub(crate) use seen::asked;
 pub use seen::{Filter, SeenRoute, SeenTarget, destinations, dump, of, of_pods};
+pub use way::{Way, is_local, to};
 
 /// Makes a route, exclusively: EEXIST if any route of the same destination and metric stands, whosever it is. `index` is
 /// that of the target's device, and is not looked at where the target has none.
@@ -48,24 +47,6 @@ pub fn remove(key: RouteKey, protocol: u8, index: Option<u32>) -> Request {
         0,
         fmt::from_fn(move |f| write!(f, "delete route {} proto {protocol} metric {}", key.destination, key.metric)),
     )
-}
-
-/// Whether packets to `ip` are delivered here. After an IPv6 address was added, that comes a moment later even without
-/// duplicate address detection: its local route is the work of a queue (addrconf_dad_work in net/ipv6/addrconf.c).
-pub fn is_local(netlink: &mut Netlink, ip: IpAddr) -> Result<bool, Error> {
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: family(ip),
-        destination_prefix_length: if ip.is_ipv4() { 32 } else { 128 },
-        ..RouteHeader::default()
-    };
-    message.attributes.push(RouteAttribute::Destination(ip.into()));
-    match netlink.one(RouteNetlinkMessage::GetRoute(message)) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(found))) => Ok(found.header.kind == RouteType::Local),
-        Ok(_) => Ok(false),
-        Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Removes just that route, of a protocol of ours.

@@ -146,9 +146,9 @@ pub(crate) fn asked(request: &RouteNetlinkMessage) -> Option<SeenRoute> {
 pub(super) struct Parts {
     pub(super) destination: Option<IpAddr>,
     pub(super) gateway: Option<IpAddr>,
-    index: Option<u32>,
+    pub(super) index: Option<u32>,
     pub(super) metric: u32,
-    source: Option<IpAddr>,
+    pub(super) source: Option<IpAddr>,
     pub(super) table: Option<u32>,
     hops: Vec<RouteNextHop>,
     unusual: bool,
