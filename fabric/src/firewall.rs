@@ -173,12 +173,15 @@ fn guarded_tunnel(vni: u32, port: u16) -> [Object; 3] {
 }
 
 fn guard(cluster: &Cluster<'_>) -> Vec<Object> {
-    let underlay = || is(meta(MetaKey::Iifname), text(cluster.local.underlay.device.as_str()));
     let mut rules = Vec::new();
     for family in Family::ALL {
         let source = || field(header(family), "saddr");
         let destination = || field(header(family), "daddr");
-        rules.push(rule(VXLAN_IN, [underlay(), is(source(), members("nodes", family)), NOTRACK, ACCEPT]));
+        if let Some(side) = cluster.local.underlay.side(family) {
+            // By its number, so that an interface that is renamed goes on receiving.
+            let underlay = is(meta(MetaKey::Iif), Expression::Number(side.index));
+            rules.push(rule(VXLAN_IN, [underlay, is(source(), members("nodes", family)), NOTRACK, ACCEPT]));
+        }
         rules.push(rule(VXLAN_FROM_POD, [is(destination(), members("nodes", family)), DROP]));
         rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), members("inside", family)), DROP]));
     }

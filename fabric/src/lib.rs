@@ -12,14 +12,15 @@ pub mod firewall;
 pub mod native;
 pub mod node;
 pub mod switch;
+pub mod underlay;
 pub mod vxlan;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
 use twill_cluster::View;
 use twill_cluster::record::{self, NodeRecord, Tunnel};
 use twill_conf::NodeName;
@@ -30,8 +31,10 @@ use twill_linux::{IfName, MacAddr};
 
 use crate::backend::{Backend as _, Cluster, Problems, VxlanUse};
 use crate::family::Family;
+use crate::native::Native;
 
 pub use crate::backend::cluster::judge;
+pub use crate::underlay::{Side, Underlay};
 
 /// What holds of this node, observed or stored, beside the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub struct Local {
     pub name: NodeName,
     /// The MAC of its VTEP, derived from its identity.
     pub vtep_mac: MacAddr,
-    /// The interface that carries traffic between nodes.
+    /// What carries traffic between nodes.
     pub underlay: Underlay,
     /// Its tunnel addresses, once it has blocks.
     pub tunnel: Tunnel,
@@ -48,23 +51,6 @@ pub struct Local {
     pub blocks: Vec<Block>,
     /// Its attached pods.
     pub pods: Vec<Pod>,
-}
-
-/// The underlay interface as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Underlay {
-    /// Its name.
-    pub device: IfName,
-    /// In bytes.
-    pub mtu: u32,
-    /// IPv4 address and subnet.
-    pub ipv4: Option<IpNetwork>,
-    /// IPv6 address and subnet, global scope.
-    pub ipv6: Option<IpNetwork>,
-    /// Whether `rp_filter` is in force on it (the greater of `all` and its own is not 0).
-    pub rp_filter: bool,
-    /// Whether it takes router advertisements (`accept_ra` is not 0).
-    pub accept_ra: bool,
 }
 
 /// An attached pod.
@@ -126,12 +112,16 @@ pub fn desired(view: &View, local: &Local) -> Desired {
 /// It is the least over all nodes, as each pair of nodes has its own outer header. It is never less than what IP
 /// asks for ([`desired`] reports that); without a configuration it is one that fits every back end.
 pub fn pod_mtu(view: &View, local: &NodeName, underlay: &Underlay) -> u32 {
-    let Some(conf) = &view.config else { return underlay.mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU) };
+    let Some(conf) = &view.config else {
+        let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
+        return mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU);
+    };
     let own = view.nodes.get(local).map(|record| &record.value);
     let tunnelled = conf.value.backend.kind.vxlan().is_some() || own.is_some_and(|own| own.vxlan.is_some());
-    let overhead = if tunnelled { overhead(view.nodes.values().map(|node| &node.value), &underlay.ends()) } else { 0 };
+    let nodes = view.nodes.values().map(|node| &node.value);
+    let (mtu, overhead) = narrowest(tunnelled, nodes, underlay).map_or((0, 0), |(side, overhead)| (side.mtu, overhead));
     let most = conf.value.backend.mtu.unwrap_or(u32::MAX);
-    mtu_within(&conf.value, underlay.mtu, overhead).min(most)
+    mtu_within(&conf.value, mtu, overhead).min(most)
 }
 
 /// The greatest overhead of any back end.
@@ -148,39 +138,46 @@ fn mtu_within(conf: &ClusterConf, underlay: u32, overhead: u32) -> u32 {
     underlay.saturating_sub(overhead).max(least)
 }
 
-/// What a tunnel puts around a packet, at most, towards those nodes that can be reached from these addresses.
-fn overhead<'a>(nodes: impl Iterator<Item = &'a NodeRecord>, ends: &record::Underlay) -> u32 {
-    let peers = nodes.filter_map(|record| Family::common(ends, &record.underlay));
-    let families = Family::common(ends, ends).into_iter().chain(peers);
+/// The side that leaves least for a packet towards any of `nodes` that can be reached, and the overhead there.
+fn narrowest<'u, 'n>(
+    tunnelled: bool,
+    nodes: impl Iterator<Item = &'n NodeRecord>,
+    underlay: &'u Underlay,
+) -> Option<(&'u Side, u32)> {
+    let overhead = |family| if tunnelled { Vxlan::default().overhead(family) } else { Native.overhead(family) };
+    let sides = families(nodes, &underlay.ends()).into_iter();
+    let sides = sides.filter_map(|family| Some((underlay.side(family)?, overhead(family))));
+    sides.min_by_key(|(side, overhead)| side.mtu.saturating_sub(*overhead))
+}
+
+/// What a tunnel puts around a packet, at most, towards those of `nodes` that can be reached from these addresses.
+fn overhead<'n>(nodes: impl Iterator<Item = &'n NodeRecord>, ends: &record::Underlay) -> u32 {
+    let families = families(nodes, ends).into_iter();
     families.map(|family| Vxlan::default().overhead(family)).max().unwrap_or(UNKNOWN_OVERHEAD)
+}
+
+/// The families in which nodes are reached from these addresses, and the one that is preferred.
+fn families<'n>(nodes: impl Iterator<Item = &'n NodeRecord>, ends: &record::Underlay) -> BTreeSet<Family> {
+    let peers = nodes.filter_map(|record| Family::common(ends, &record.underlay));
+    Family::common(ends, ends).into_iter().chain(peers).collect()
 }
 
 /// What an operator should know of packets' sizes on this node.
 fn report_mtu(cluster: &Cluster<'_>, problems: &mut Problems) {
-    let underlay = &cluster.local.underlay;
-    let overhead = match cluster.tunnel() {
-        Some(_) => overhead(cluster.peers().map(|peer| peer.record), &underlay.ends()),
-        None => 0,
-    };
-    let left = underlay.mtu.saturating_sub(overhead);
+    let peers = cluster.peers().map(|peer| peer.record);
+    let narrowest = narrowest(cluster.tunnel().is_some(), peers, &cluster.local.underlay);
+    let Some((Side { device, mtu, .. }, overhead)) = narrowest else { return };
+    let left = mtu.saturating_sub(overhead);
     if left < IPV6_MIN_MTU && cluster.uses(Family::V6) {
         problems.report(format!(
-            "the MTU of {} is {}, which leaves {left} bytes for pods: IPv6 needs {IPV6_MIN_MTU}, so full-size packets \
-             travel in fragments",
-            underlay.device, underlay.mtu
+            "the MTU of {device} is {mtu}, which leaves {left} bytes for pods: IPv6 needs {IPV6_MIN_MTU}, so full-size \
+             packets travel in fragments"
         ));
     }
-    if let Some(mtu) = cluster.conf.backend.mtu.filter(|mtu| *mtu > left) {
+    if let Some(wanted) = cluster.conf.backend.mtu.filter(|wanted| *wanted > left) {
         problems.report(format!(
-            "the configuration's mtu is {mtu}, and {} with its MTU of {} leaves {left} bytes for pods: they get these",
-            underlay.device, underlay.mtu
+            "the configuration's mtu is {wanted}, and {device} with its MTU of {mtu} leaves {left} bytes for pods: they get \
+             these"
         ));
-    }
-}
-
-impl Underlay {
-    /// Its addresses, as a node's record has them.
-    pub fn ends(&self) -> record::Underlay {
-        record::Underlay { ipv4: self.ipv4, ipv6: self.ipv6 }
     }
 }

@@ -41,7 +41,8 @@ impl Backend for Native {
                     }
                 }
                 let Some(gateway) = gateway(cluster.local, peer, family) else { continue };
-                let device = cluster.local.underlay.device;
+                let Some(side) = cluster.local.underlay.side(Family::of(gateway)) else { continue };
+                let device = side.device;
                 Route {
                     key: RouteKey { destination: block.cidr(), metric: METRIC },
                     protocol: PROTOCOL_CLUSTER,

@@ -25,7 +25,7 @@ use twill_linux::state::{
 use crate::backend::cluster::uses;
 use crate::backend::{Problems, devices};
 use crate::family::{Family, host_prefix};
-use crate::{Local, Pod};
+use crate::{Local, Pod, Side};
 
 /// What is ours to change and to remove: the back ends' devices, and what leads to the attached pods.
 pub fn ownership(local: &Local) -> Ownership {
@@ -67,18 +67,19 @@ pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
     for pool in &conf.pools {
         unreachable(pool.cidr, METRIC_POOL).insert_into(&mut state.routes);
     }
-    let underlay = &local.underlay;
-    let device = underlay.device;
+    let with_ipv6 = uses(conf, Family::V6);
     let mut sysctl = |path: String, value: &str| state.sysctls.insert(path, value.to_owned());
     sysctl("net/ipv4/ip_forward".to_owned(), "1");
     sysctl("net/ipv4/conf/all/send_redirects".to_owned(), "0");
-    sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
-    if underlay.rp_filter {
-        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
-    }
-    if uses(conf, Family::V6) {
+    if with_ipv6 {
         sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
-        if underlay.accept_ra {
+    }
+    for Side { device, rp_filter, accept_ra, .. } in local.underlay.sides() {
+        sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
+        if *rp_filter {
+            sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
+        }
+        if with_ipv6 && *accept_ra {
             sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");
         }
     }

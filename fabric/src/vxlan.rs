@@ -54,10 +54,7 @@ impl Backend for Vxlan {
         let peers = vteps.iter().map(|vtep| Family::of(vtep.remote));
         let families: BTreeSet<Family> = preferred(cluster.local).into_iter().chain(peers).collect();
         if families.is_empty() {
-            problems.report(format!(
-                "the underlay interface {} has no address: this node reaches no other",
-                cluster.local.underlay.device
-            ));
+            problems.report("this node has no underlay address: it reaches no other".to_owned());
         }
         for family in families {
             make_device(self, cluster, family, &mut state);
@@ -200,10 +197,10 @@ fn vtep_mac(peer: &Peer<'_>) -> Result<MacAddr, String> {
 /// One device with its addresses and sysctls. The tunnel addresses stand on each, for the kernel's choice of source.
 fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut KernelState) {
     let local = cluster.local;
-    let Some(address) = family.underlay(&local.underlay.ends()) else { return };
+    let Some(side) = local.underlay.side(family) else { return };
     let name = device(local, family);
-    let kind = LinkKind::Vxlan { vni: conf.vni, port: conf.port, local: address };
-    let mtu = mtu_within(cluster.conf, local.underlay.mtu, conf.overhead(family));
+    let kind = LinkKind::Vxlan { vni: conf.vni, port: conf.port, local: side.cidr.ip() };
+    let mtu = mtu_within(cluster.conf, side.mtu, conf.overhead(family));
     state.links.insert(name, Link { name, kind, mac: local.vtep_mac, mtu });
     let offload = match conf.checksum_offload {
         ChecksumOffload::Auto => None,
@@ -220,7 +217,8 @@ fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut 
     sysctl(format!("net/ipv4/conf/{name}/forwarding"), "1");
     // Loose where filtering is in force: while nodes are switched one by one, packets come by the device that the peer
     // sends by, which need not be the one that we send by.
-    sysctl(format!("net/ipv4/conf/{name}/rp_filter"), if local.underlay.rp_filter { "2" } else { "0" });
+    let filtered = local.underlay.sides().any(|side| side.rp_filter);
+    sysctl(format!("net/ipv4/conf/{name}/rp_filter"), if filtered { "2" } else { "0" });
     if cluster.uses(Family::V6) {
         let settings = [
             ("disable_ipv6", "0"),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nftables::schema::NfListObject;
 use twill_fabric::backend::{self, Cluster, Problems};
 use twill_fabric::firewall::ruleset;
-use twill_fabric::{Local, Pod, Underlay, desired};
+use twill_fabric::{Local, Pod, Side, Underlay, desired};
 use twill_linux::nft::Ruleset;
 use twill_testkit::{Namespaces, has_program};
 
@@ -110,7 +110,7 @@ impl Lab {
             self.namespaces.add(namespace);
             self.sysctl(namespace, "net.ipv6.conf.default.accept_dad=0");
         }
-        self.ip("node", &format!("link add eth0 type veth peer name eth0 netns {}", self.name("wire")));
+        self.ip("node", &format!("link add eth0 index 2 type veth peer name eth0 netns {}", self.name("wire")));
         for (namespace, host) in [("node", "1"), ("wire", "2"), ("wire", "66")] {
             self.ip(namespace, &format!("address add 192.168.9.{host}/24 dev eth0"));
             self.ip(namespace, &format!("address add fd09::{host}/64 dev eth0 nodad"));

@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use twill_fabric::{Local, Pod, Underlay, desired};
+use twill_fabric::{Local, Pod, Side, Underlay, desired};
 use twill_linux::state::{KernelState, LinkKind, Target};
 use twill_testkit::Namespaces;
 
@@ -54,7 +54,7 @@ impl Lab {
         let (node, pod) = (format!("n{number}"), format!("p{number}"));
         self.ip(&node, &format!("link add eth0 type veth peer name {node} netns {}", self.name("wire")));
         self.ip("wire", &format!("link set {node} master br0 up"));
-        for address in [local.underlay.ipv4, local.underlay.ipv6].into_iter().flatten() {
+        for address in local.underlay.sides().map(|side| side.cidr) {
             self.ip(&node, &format!("address add {address} dev eth0"));
         }
         self.ip(&node, "link set eth0 up");

@@ -265,7 +265,7 @@ impl Blocks {
         }
         // What is said of the node depends on what its record says, so etcd must have told that first.
         if let (Some(underlay), Some(picture)) = (underlay, picture.filter(|picture| picture.proven)) {
-            let addresses = record::Underlay { ipv4: underlay.ipv4, ipv6: underlay.ipv6 };
+            let addresses = underlay.ends();
             // A tunnel address that is published stays so while the store is being filled again; another may replace it.
             let known = &self.facts.tunnel;
             let tunnel = Tunnel { ipv4: tunnel.ipv4.or(known.ipv4), ipv6: tunnel.ipv6.or(known.ipv6) };
@@ -289,7 +289,8 @@ impl Blocks {
         let own = picture.view.nodes.get(&self.name).map(|record| &record.value);
         let config = picture.reach.config.as_ref().map(|config| &config.value);
         let connected = standing.is_some_and(|standing| !standing.vxlan.needed) && self.is_connected();
-        self.ends.say(Known { own, config, standing, mtu: underlay.mtu, connected }, Instant::now())
+        let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
+        self.ends.say(Known { own, config, standing, mtu, connected }, Instant::now())
     }
 
     /// Whether a connection of the node itself has one of its tunnel addresses. Where that cannot be known, it may.

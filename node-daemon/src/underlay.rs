@@ -3,7 +3,7 @@
 //! Observed anew in each pass of the reconciler, so that a changed address or MTU is followed without a restart.
 
 use ipnetwork::IpNetwork;
-use twill_fabric::Underlay;
+use twill_fabric::{Side, Underlay};
 use twill_linux::table::{self, SeenAddress, SeenLink};
 use twill_linux::{IfName, Netlink};
 
@@ -36,16 +36,23 @@ pub fn observe(netlink: &mut Netlink, name: Option<&str>, known: Option<&Underla
         None => default_link(netlink, links)?,
     };
     let addresses = table::addresses(netlink)?;
-    let known = known.filter(|known| known.device == link.name);
-    let underlay = Underlay {
-        device: link.name,
-        mtu: link.mtu,
-        ipv4: address(&addresses, link.index, false, known.and_then(|known| known.ipv4)),
-        ipv6: address(&addresses, link.index, true, known.and_then(|known| known.ipv6)),
-        rp_filter: in_force("ipv4", link.name, "rp_filter"),
-        accept_ra: sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name)) > 0,
+    let side = |ipv6: bool, known: Option<&Side>| {
+        let known = known.filter(|known| known.device == link.name).map(|known| known.cidr);
+        let cidr = address(&addresses, link.index, ipv6, known)?;
+        Some(Side {
+            device: link.name,
+            index: link.index,
+            cidr,
+            mtu: link.mtu,
+            rp_filter: in_force("ipv4", link.name, "rp_filter"),
+            accept_ra: sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name)) > 0,
+        })
     };
-    match (underlay.ipv4, underlay.ipv6) {
+    let underlay = Underlay {
+        ipv4: side(false, known.and_then(|known| known.ipv4.as_ref())),
+        ipv6: side(true, known.and_then(|known| known.ipv6.as_ref())),
+    };
+    match (&underlay.ipv4, &underlay.ipv6) {
         (None, None) => Err(NoUnderlay::NoAddress(link.name)),
         _ => Ok(underlay),
     }

@@ -5,7 +5,7 @@ use twill_conf::cluster::{ChecksumOffload, FirewallConf, Kind, Vxlan};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
-use super::{desired, judge, pod_mtu};
+use super::{IfName, desired, judge, pod_mtu};
 use crate::backend::VxlanUse;
 
 const POOLS: [&str; 2] = ["10.42.0.0/16", "fd42::/64"];
@@ -28,8 +28,9 @@ fn dual_stack() -> Sample {
 fn three_nodes_with_both_families() {
     let sample = dual_stack();
     let mut local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2"]);
-    local.underlay.rp_filter = true;
-    local.underlay.accept_ra = true;
+    for side in [&mut local.underlay.ipv4, &mut local.underlay.ipv6].into_iter().flatten() {
+        (side.rp_filter, side.accept_ra) = (true, true);
+    }
     let desired = desired(&sample.view, &local);
     insta::assert_snapshot!("dual_stack", print(&desired));
     let rules: Vec<String> = firewall(&desired).iter().map(ToString::to_string).collect();
@@ -302,10 +303,30 @@ fn a_node_that_shares_no_family_is_named_and_the_others_work() {
 }
 
 #[test]
+fn families_on_two_interfaces_have_each_its_own_mtu_sysctls_and_guard() {
+    let sample = dual_stack().node(4, &["fd09::4/64"]);
+    let mut local = sample.local(1, &[]);
+    let side = local.underlay.ipv6.as_mut().unwrap();
+    (side.device, side.index, side.mtu) = (IfName::new("eth1").unwrap(), 3, 1400);
+    assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1330, "the least over all nodes");
+    let desired = desired(&sample.view, &local);
+    let mtus: Vec<u32> = desired.state.links.values().map(|link| link.mtu).collect();
+    assert_eq!(mtus, [1450, 1330]);
+    for device in ["eth0", "eth1"] {
+        assert_eq!(desired.state.sysctls[&format!("net/ipv4/conf/{device}/send_redirects")], "0");
+    }
+    let rules: Vec<String> = firewall(&desired).iter().map(ToString::to_string).collect();
+    for (index, set) in [(2, "@nodes4"), (3, "@nodes6")] {
+        let guard = |rule: &&String| rule.contains(r#""chain":"vxlan-in""#) && rule.contains(set);
+        assert!(rules.iter().find(guard).unwrap().contains(&format!(r#""right":{index}"#)), "{rules:#?}");
+    }
+}
+
+#[test]
 fn an_mtu_too_small_for_ipv6_is_reported_and_never_goes_below_1280() {
     let sample = dual_stack();
     let mut local = sample.local(1, &[]);
-    local.underlay.mtu = 1300;
+    local.underlay.ipv4.as_mut().unwrap().mtu = 1300;
     let desired = desired(&sample.view, &local);
     assert!(
         desired.problems[0].starts_with("the MTU of eth0 is 1300, which leaves 1250 bytes"),

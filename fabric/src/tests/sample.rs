@@ -8,7 +8,7 @@ use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Kind, Pool};
 use twill_linux::{IfName, MacAddr};
 
-use super::{Local, Pod, Underlay};
+use super::{Local, Pod, Side, Underlay};
 
 /// A cluster being put together.
 pub(crate) struct Sample {
@@ -110,17 +110,18 @@ impl Sample {
             mac: MacAddr([2, 0x70, 0, 0, 0, at as u8 + 1]),
             addresses: addresses.split(',').map(|ip| ip.parse().unwrap()).collect(),
         };
+        let side = |cidr| Side {
+            device: IfName::new("eth0").unwrap(),
+            index: 2,
+            cidr,
+            mtu: 1500,
+            rp_filter: false,
+            accept_ra: false,
+        };
         Local {
             name: name(number),
             vtep_mac: mac(number),
-            underlay: Underlay {
-                device: IfName::new("eth0").unwrap(),
-                mtu: 1500,
-                ipv4: record.underlay.ipv4,
-                ipv6: record.underlay.ipv6,
-                rp_filter: false,
-                accept_ra: false,
-            },
+            underlay: Underlay { ipv4: record.underlay.ipv4.map(side), ipv6: record.underlay.ipv6.map(side) },
             tunnel: record.tunnel.clone(),
             blocks: self.view.blocks_of(&name(number)).collect(),
             pods: pods.iter().enumerate().map(pod).collect(),
