@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{Error, GetOptions, KeyValue, ResponseHeader};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use twill_conf::node::EtcdConf;
 
@@ -70,6 +70,8 @@ struct Inner {
     vault: Vault,
     /// Of which version etcd has refused the password, and until when it is not tried again.
     refused: Mutex<Option<(u64, Instant)>>,
+    /// Told when streams are to be opened anew.
+    reconnect: Notify,
 }
 
 impl fmt::Debug for EtcdStore {
@@ -107,6 +109,7 @@ impl EtcdStore {
             endpoints: conf.endpoints.join(","),
             vault: Vault::new(conf),
             refused: Mutex::new(None),
+            reconnect: Notify::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -205,6 +208,13 @@ impl Store for EtcdStore {
             }
         })
         .await
+    }
+
+    async fn reconnect(&self) {
+        for member in &self.inner.members {
+            member.forget().await;
+        }
+        self.inner.reconnect.notify_waiters();
     }
 
     fn watch(&self, range: Range) -> mpsc::Receiver<Event> {

@@ -94,6 +94,10 @@ pub trait Store: Send + Sync + 'static {
     fn grant(&self, ttl: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// Renews a lease; `false` if it has run out.
     fn renew(&self, lease: i64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// This node has another address: connections from the old one are given up now, rather than when their silence is noticed.
+    fn reconnect(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
     /// Watches a range for ever, resuming by itself: the events come through the channel, a snapshot first.
     fn watch(&self, range: Range) -> tokio::sync::mpsc::Receiver<Event>;
 }

@@ -134,8 +134,16 @@ impl Blocks {
                 self.perform(outputs, etcd, &mut requests).await;
             }
             let (underlay, picture) = (underlays.borrow().clone(), pictures.borrow().clone());
+            let sent_from = self.facts.underlay.clone();
             let standing = *standings.borrow_and_update();
-            for input in self.look(picture.as_ref(), underlay.as_ref(), standing).await {
+            let news = self.look(picture.as_ref(), underlay.as_ref(), standing).await;
+            let now = &self.facts.underlay;
+            let is_gone = |ipv6| sent_from.address(ipv6).is_some_and(|ip| now.address(ipv6) != Some(ip));
+            if is_gone(false) || is_gone(true) {
+                // What tells etcd of the new address must not go by a connection that has the old one.
+                etcd.reconnect().await;
+            }
+            for input in news {
                 let outputs = self.keeper.step(input, BootTime::now());
                 self.perform(outputs, etcd, &mut requests).await;
             }

@@ -176,7 +176,11 @@ impl Follower {
             if let ControlFlow::Break(end) = self.take(&response).await? {
                 break end;
             }
-            response = match stream.message().await {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                () = self.store.inner.reconnect.notified() => break End::Broken("this node's address has changed".into()),
+            };
+            response = match message {
                 Ok(Some(response)) => response,
                 Ok(None) => break End::Broken("the watch's stream has ended".into()),
                 Err(error) => break self.broken(index, &Failure::of(&error)),
