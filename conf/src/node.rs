@@ -9,6 +9,7 @@
 mod etcd;
 mod layer;
 mod rules;
+mod underlay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::NodeName;
 
 pub use etcd::{EtcdConf, IdentityFiles, Login, TlsFiles};
 pub use layer::{NodeLayer, Setting};
+pub use underlay::{Pattern, UnderlayChoice, UnderlayConf};
 
 /// Where the plugin, the daemon and `twillctl` meet, unless told otherwise.
 pub const RUN_DIR: &str = "/run/twill";
@@ -38,8 +40,8 @@ pub struct NodeConf {
     pub etcd: EtcdConf,
     /// Begins and ends with '/'.
     pub prefix: String,
-    /// The interface that carries traffic between nodes; the one of the default route where absent.
-    pub underlay: Option<String>,
+    /// The interfaces that carry traffic between nodes.
+    pub underlay: UnderlayConf,
     /// The run directory, absolute.
     pub run_dir: PathBuf,
     /// The state directory, absolute.

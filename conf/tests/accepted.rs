@@ -32,7 +32,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!(conf.prefix, "/environment/");
     assert_eq!(conf.run_dir, Path::new("/file"));
     assert_eq!(conf.labels["zone"], "file");
-    assert_eq!(conf.underlay.as_deref(), Some("eth7"));
+    assert_eq!(conf.underlay.both, Some("eth7".parse().unwrap()));
     assert_eq!(conf.state_dir, Path::new("/var/lib/twill"));
     assert_eq!(conf.machine_id_file, Path::new("/etc/machine-id"));
     assert_eq!(conf.log, "info");
@@ -42,7 +42,8 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 fn every_setting_has_a_key_a_flag_and_a_variable_that_set_it() {
     for setting in Setting::ALL {
         let text = match setting {
-            Setting::NodeName | Setting::Underlay | Setting::EtcdUser => "x",
+            Setting::NodeName | Setting::EtcdUser => "x",
+            Setting::Underlay | Setting::UnderlayIpv4 | Setting::UnderlayIpv6 => "x*",
             Setting::EtcdCa | Setting::EtcdCert | Setting::EtcdKey | Setting::EtcdPasswordFile => "/x",
             Setting::Log => "debug",
             Setting::Etcd => "http://x:1",

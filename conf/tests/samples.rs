@@ -75,7 +75,9 @@ fn the_defaults_that_the_samples_name_are_the_defaults() {
         .join("\n");
     let mut everything = NodeLayer::from_toml(&uncommented).unwrap();
     assert_eq!(everything.node_name.take().unwrap().as_str(), "node-1");
-    assert_eq!(everything.underlay.take().unwrap(), "eth0");
+    assert_eq!(everything.underlay.take().unwrap().to_string(), "eth0");
+    assert_eq!(everything.underlay_ipv4.take().unwrap().to_string(), "to:10.0.0.1");
+    assert_eq!(everything.underlay_ipv6.take().unwrap().to_string(), "to:fd00::1");
     assert_eq!(everything.labels.take().unwrap()["zone"], "a");
     let bare = NodeLayer::from_toml(NodeConf::SAMPLE).unwrap();
     assert_eq!(everything.resolve("h").unwrap(), bare.resolve("h").unwrap());

@@ -60,9 +60,16 @@ pub struct Flags {
     /// The prefix of all keys in etcd [default: /twill/v1/]
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// The interface that carries traffic between nodes [default: the interface of the default route]
-    #[arg(long, value_name = "IFNAME")]
+    /// The interface that carries traffic between nodes: its name, a pattern as in 'en*', or to:ADDRESS for the one that
+    /// reaches an address [default: the interface of the default route]
+    #[arg(long, value_name = "INTERFACE")]
     underlay: Option<String>,
+    /// The same for IPv4 alone
+    #[arg(long, value_name = "INTERFACE")]
+    underlay_ipv4: Option<String>,
+    /// The same for IPv6 alone
+    #[arg(long, value_name = "INTERFACE")]
+    underlay_ipv6: Option<String>,
     /// Where plugin, daemon and twillctl meet [default: /run/twill]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<String>,
@@ -98,6 +105,8 @@ impl Flags {
             (Setting::EtcdPasswordFile, &self.etcd_password_file),
             (Setting::Prefix, &self.prefix),
             (Setting::Underlay, &self.underlay),
+            (Setting::UnderlayIpv4, &self.underlay_ipv4),
+            (Setting::UnderlayIpv6, &self.underlay_ipv6),
             (Setting::RunDir, &self.run_dir),
             (Setting::StateDir, &self.state_dir),
             (Setting::Log, &self.log),
@@ -122,7 +131,8 @@ mod tests {
             let text = match setting {
                 // Lists of words and the machine's identity are for the file and the environment.
                 Setting::Labels | Setting::MachineIdFile => continue,
-                Setting::NodeName | Setting::Underlay | Setting::EtcdUser => "x",
+                Setting::NodeName | Setting::EtcdUser => "x",
+                Setting::Underlay | Setting::UnderlayIpv4 | Setting::UnderlayIpv6 => "x",
                 Setting::Log => "debug",
                 Setting::Etcd => "https://x:1",
                 Setting::Prefix => "/x/",

@@ -7,6 +7,7 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
+mod oversize;
 mod pace;
 mod ports;
 mod report;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
-use twill_fabric::{Underlay, desired};
+use twill_fabric::{Underlay, desired, pod_mtu};
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
 use twill_linux::{Netlink, table};
@@ -26,7 +27,7 @@ use twill_linux::{Netlink, table};
 use crate::bell::{Bell, Causes};
 use crate::picture::Pictures;
 use crate::store::NodeStore;
-use crate::underlay::{self, NoUnderlay};
+use crate::underlay::{NoUnderlay, Observed, Observer};
 pub use local::Me;
 use pace::Pace;
 use ports::Ports;
@@ -57,6 +58,7 @@ pub struct Reconciler {
     pictures: Pictures,
     underlays: watch::Sender<Option<Underlay>>,
     standings: watch::Sender<Option<Standing>>,
+    observer: Observer,
     store: NodeStore,
     netlink: Netlink,
     firewall: Firewall,
@@ -80,6 +82,7 @@ impl Reconciler {
         let firewall = Firewall::new(&me.run_dir.join("firewall.json"));
         let report = Report::default();
         Ok(Self {
+            observer: Observer::new(me.underlay.clone()),
             me,
             bell,
             pictures,
@@ -121,23 +124,28 @@ impl Reconciler {
     }
 
     fn pass(&mut self, causes: Causes) -> Result<(), Obstacle> {
-        let known = self.underlays.borrow().clone();
-        let underlay = match underlay::observe(&mut self.netlink, self.me.underlay.as_deref(), known.as_ref()) {
-            Ok(underlay) => underlay,
+        let links = table::links(&mut self.netlink)?;
+        let Observed { underlay, problems } = match self.observer.observe(&mut self.netlink, &links) {
+            Ok(observed) => observed,
             Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
             Err(none) => {
                 self.underlays.send_if_modified(|known| known.take().is_some());
                 return Err(none.into());
             }
         };
-        self.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay));
+        if self.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay)) {
+            tracing::info!("the underlay is {underlay}");
+        }
+        self.report.underlay(&problems);
         // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
         let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         let Some(picture) = known else { return Ok(()) };
+        let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.veths.complete(pods, &mut self.netlink)?;
         let desired = desired(&picture.reach, &local);
         self.report.problems(&desired.problems);
+        self.report.oversize(fits, oversize::find(&local.pods, &links, fits, &self.store)?);
 
         let drifted = self.last.as_ref() == Some(&desired.state);
         // The guard first: it must know a node before a route makes that node answer.

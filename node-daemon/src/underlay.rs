@@ -1,11 +1,23 @@
-//! The underlay as it stands: which interface carries traffic between nodes, with which addresses and MTU.
+//! The underlay as it stands: which interfaces carry traffic between nodes, with which addresses and MTU.
 //!
-//! Observed anew in each pass of the reconciler, so that a changed address or MTU is followed without a restart.
+//! Observed anew in each pass of the reconciler, so that whatever changes is followed without a restart: another address,
+//! another MTU, another name. What the operator said ([`UnderlayConf`]) is asked first: an interface that is up and has an
+//! address of the family, what is known of it before what else it has ([`select`]). Where that gives nothing, what was
+//! known goes on as long as its interface is there, and is down or has the address still, whatever it is called by now. For
+//! then nothing is gained by giving it up: while an interface is down no packet passes, and an address that is published
+//! anew each time is programmed by every other node.
 
-use ipnetwork::IpNetwork;
+mod select;
+
+use std::net::IpAddr;
+
+use twill_conf::node::{Pattern, UnderlayChoice, UnderlayConf};
+use twill_fabric::family::Family;
 use twill_fabric::{Side, Underlay};
-use twill_linux::table::{self, SeenAddress, SeenLink};
+use twill_linux::table::{self, SeenAddress, SeenLink, route};
 use twill_linux::{IfName, Netlink};
+
+use select::{End, Offer, Scene};
 
 /// Why there is no underlay at the moment.
 #[derive(Debug, thiserror::Error)]
@@ -15,71 +27,170 @@ pub enum NoUnderlay {
     NoDefaultRoute,
     /// The named one is not there.
     #[error("the underlay interface {0} does not exist")]
-    NoInterface(String),
-    /// It has no address that other nodes could send to.
-    #[error("the underlay interface {0} has no global address")]
-    NoAddress(IfName),
+    NoInterface(UnderlayChoice),
+    /// No name fits.
+    #[error("no interface has a name that fits the underlay's, {0}")]
+    NoMatch(UnderlayChoice),
+    /// Nothing leads there, or the cluster's own routes do.
+    #[error("no interface leads to {0}, by which the underlay is to be told, or the cluster's own only")]
+    NoWay(IpAddr),
+    /// None of them is up with an address that other nodes could send to.
+    #[error("of the interfaces that the underlay may be, none is up with a global address of its own: {}", names(.0))]
+    NoAddress(Vec<IfName>),
     /// The kernel would not tell.
     #[error(transparent)]
     Kernel(#[from] twill_linux::Error),
 }
 
-/// Observes the underlay: the interface called `name`, or that of the default route, IPv4's first. What was `known` of it is
-/// kept as long as it stands, whatever other addresses come.
-pub fn observe(netlink: &mut Netlink, name: Option<&str>, known: Option<&Underlay>) -> Result<Underlay, NoUnderlay> {
-    let links = table::links(netlink)?;
-    let link = match name {
-        Some(name) => links
-            .into_iter()
-            .find(|link| link.name.as_str() == name)
-            .ok_or_else(|| NoUnderlay::NoInterface(name.to_owned()))?,
-        None => default_link(netlink, links)?,
-    };
-    let addresses = table::addresses(netlink)?;
-    let side = |ipv6: bool, known: Option<&Side>| {
-        let known = known.filter(|known| known.device == link.name).map(|known| known.cidr);
-        let cidr = address(&addresses, link.index, ipv6, known)?;
-        Some(Side {
-            device: link.name,
-            index: link.index,
-            cidr,
-            mtu: link.mtu,
-            rp_filter: in_force("ipv4", link.name, "rp_filter"),
-            accept_ra: sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name)) > 0,
-        })
-    };
-    let underlay = Underlay {
-        ipv4: side(false, known.and_then(|known| known.ipv4.as_ref())),
-        ipv6: side(true, known.and_then(|known| known.ipv6.as_ref())),
-    };
-    match (&underlay.ipv4, &underlay.ipv6) {
-        (None, None) => Err(NoUnderlay::NoAddress(link.name)),
-        _ => Ok(underlay),
+fn names(devices: &[IfName]) -> String {
+    devices.iter().map(IfName::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Observes the underlay, and remembers what it was.
+#[derive(Debug)]
+pub struct Observer {
+    conf: UnderlayConf,
+    known: Underlay,
+}
+
+/// What is there, and what an operator should know of it.
+#[derive(Debug)]
+pub struct Observed {
+    /// With at least one side.
+    pub underlay: Underlay,
+    /// A sentence for each thing that is not as the configuration has it.
+    pub problems: Vec<String>,
+}
+
+impl Observer {
+    /// Nothing is known yet.
+    pub fn new(conf: UnderlayConf) -> Self {
+        Self { conf, known: Underlay::default() }
+    }
+
+    /// Observes the underlay among these links.
+    pub fn observe(&mut self, netlink: &mut Netlink, links: &[SeenLink]) -> Result<Observed, NoUnderlay> {
+        let addresses = table::addresses(netlink)?;
+        let mut problems = Vec::new();
+        let mut found = Vec::new();
+        let mut missing = None;
+        let groups = groups(&self.conf);
+        for (choice, families) in &groups {
+            let scene = Scene { links, addresses: &addresses, known: &self.known, families };
+            match ends(netlink, *choice, &scene) {
+                Ok(ends) => found.extend(ends),
+                Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
+                Err(why) => {
+                    let held = scene.held();
+                    let what = held.iter().map(|end| format!("{} on {}", end.cidr, end.link.name)).collect::<Vec<_>>();
+                    let of = match families[..] {
+                        [Family::V4] => "IPv4: ",
+                        [Family::V6] => "IPv6: ",
+                        _ => "",
+                    };
+                    problems.push(match what.is_empty() {
+                        true => format!("{of}{why}"),
+                        false => format!("{of}{why}; what was known goes on: {}", what.join(", ")),
+                    });
+                    found.extend(held);
+                    missing.get_or_insert(why);
+                }
+            }
+        }
+        if let Some(why) = missing.filter(|_| found.is_empty()) {
+            return Err(why);
+        }
+        let side = |ipv6| found.iter().find(|end| end.cidr.is_ipv6() == ipv6).map(side);
+        let underlay = Underlay { ipv4: side(false), ipv6: side(true) };
+        self.remember(underlay.clone());
+        Ok(Observed { underlay, problems })
+    }
+
+    /// What a family had before stays known while it has nothing, so that it takes up the same when that is back.
+    fn remember(&mut self, Underlay { ipv4, ipv6 }: Underlay) {
+        self.known.ipv4 = ipv4.or(self.known.ipv4.take());
+        self.known.ipv6 = ipv6.or(self.known.ipv6.take());
     }
 }
 
-fn default_link(netlink: &mut Netlink, links: Vec<SeenLink>) -> Result<SeenLink, NoUnderlay> {
+/// What is said for a family alone is one interface; what is said for both is one interface for all that is left.
+fn groups(conf: &UnderlayConf) -> Vec<(Option<&UnderlayChoice>, Vec<Family>)> {
+    let own = [(Family::V4, &conf.ipv4), (Family::V6, &conf.ipv6)];
+    let alone = own.iter().filter_map(|(family, choice)| Some((Some(choice.as_ref()?), vec![*family])));
+    let shared = own.iter().filter(|(_, choice)| choice.is_none()).map(|(family, _)| *family).collect::<Vec<_>>();
+    let shared = (!shared.is_empty()).then_some((conf.both.as_ref(), shared));
+    alone.chain(shared).collect()
+}
+
+fn ends<'a>(
+    netlink: &mut Netlink,
+    choice: Option<&UnderlayChoice>,
+    scene: &Scene<'a>,
+) -> Result<Vec<End<'a>>, NoUnderlay> {
+    let offer = match choice {
+        None => default(netlink, scene)?,
+        Some(UnderlayChoice::Name(name)) => Offer::of(scene.links.iter().filter(|l| l.name.as_str() == name.as_str())),
+        Some(UnderlayChoice::Pattern(pattern)) => fitting(pattern, scene),
+        Some(UnderlayChoice::To(address)) => towards(netlink, *address, scene)?,
+    };
+    match (scene.take(&offer), choice) {
+        (ends, _) if !ends.is_empty() => Ok(ends),
+        (_, Some(name @ UnderlayChoice::Name(_))) if offer.links.is_empty() => {
+            Err(NoUnderlay::NoInterface(name.clone()))
+        }
+        (_, Some(pattern)) if offer.links.is_empty() => Err(NoUnderlay::NoMatch(pattern.clone())),
+        _ => Err(NoUnderlay::NoAddress(offer.links.iter().map(|link| link.name).collect())),
+    }
+}
+
+/// The interface of the default route, IPv4's first.
+fn default<'a>(netlink: &mut Netlink, scene: &Scene<'a>) -> Result<Offer<'a>, NoUnderlay> {
     for ipv6 in [false, true] {
         if let Some((index, _)) = table::default_route(netlink, ipv6)?
-            && let Some(link) = links.iter().find(|link| link.index == index)
+            && let Some(link) = scene.link(index)
         {
-            return Ok(link.clone());
+            return Ok(Offer::of([link]));
         }
     }
     Err(NoUnderlay::NoDefaultRoute)
 }
 
-/// The known address of a family while it stands, else the first global one in the order of addresses, since the kernel's
-/// own order changes with each new one. One that spans no subnet (/32, /128) comes last: keepalived adds such addresses to
-/// whichever node is master, and one that moves between nodes must never be a node's own.
-fn address(addresses: &[SeenAddress], index: u32, ipv6: bool, known: Option<IpNetwork>) -> Option<IpNetwork> {
-    let usable = addresses
-        .iter()
-        .filter(|address| address.index == index && address.cidr.is_ipv6() == ipv6 && address.global)
-        .filter(|address| address.usable && !address.secondary)
-        .map(|address| address.cidr);
-    let spans_nothing = |cidr: &IpNetwork| cidr.prefix() == if ipv6 { 128 } else { 32 };
-    usable.min_by_key(|cidr| (spans_nothing(cidr), Some(*cidr) != known, *cidr))
+/// Those whose name fits, without our own, which have addresses too.
+fn fitting<'a>(pattern: &Pattern, scene: &Scene<'a>) -> Offer<'a> {
+    let fits = |link: &&SeenLink| pattern.matches(link.name.as_str()) && !is_ours(link.name);
+    let mut links: Vec<&SeenLink> = scene.links.iter().filter(fits).collect();
+    links.sort_by(|one, other| select::by_name(one.name.as_str(), other.name.as_str()));
+    Offer::of(links)
+}
+
+/// The one that the kernel sends to `address` by, with its choice of source; or the one that has the address, since all
+/// nodes may be told the same address, which is then one node's own.
+fn towards<'a>(netlink: &mut Netlink, address: IpAddr, scene: &Scene<'a>) -> Result<Offer<'a>, NoUnderlay> {
+    let way = route::to(netlink, address)?;
+    let has = |seen: &&SeenAddress| seen.cidr.ip() == address;
+    let index = way.and_then(|way| match way.local {
+        true => scene.addresses.iter().find(has).map(|seen| seen.index),
+        false => Some(way.index),
+    });
+    let link = index.and_then(|index| scene.link(index)).filter(|link| !is_ours(link.name));
+    let link = link.ok_or(NoUnderlay::NoWay(address))?;
+    Ok(Offer { source: way.and_then(|way| way.source), ..Offer::of([link]) })
+}
+
+fn is_ours(name: IfName) -> bool {
+    twill_fabric::backend::devices().contains(&name)
+}
+
+fn side(end: &End<'_>) -> Side {
+    let device = end.link.name;
+    Side {
+        device,
+        index: end.link.index,
+        cidr: end.cidr,
+        mtu: end.link.mtu,
+        rp_filter: in_force("ipv4", device, "rp_filter"),
+        accept_ra: sysctl(&format!("net/ipv6/conf/{device}/accept_ra")) > 0,
+    }
 }
 
 /// The greater of `all` and the interface's own (Documentation/networking/ip-sysctl.rst, `rp_filter`).
@@ -96,28 +207,14 @@ fn sysctl(path: &str) -> i32 {
 mod tests {
     use super::*;
 
-    fn seen(cidr: &str, secondary: bool) -> SeenAddress {
-        SeenAddress { index: 2, cidr: cidr.parse().unwrap(), secondary, global: true, usable: true }
-    }
-
     #[test]
-    fn a_keepalived_address_is_not_the_underlay_address() {
-        let addresses = [seen("192.0.2.200/32", false), seen("192.0.2.7/24", false), seen("192.0.2.8/24", true)];
-        assert_eq!(address(&addresses, 2, false, None), Some("192.0.2.7/24".parse().unwrap()));
-        assert_eq!(address(&addresses, 2, true, None), None);
-        assert_eq!(address(&addresses, 3, false, None), None, "another interface's address is not taken");
-    }
-
-    #[test]
-    fn a_cloud_address_that_spans_no_subnet_serves_where_there_is_no_other() {
-        assert_eq!(address(&[seen("10.0.0.7/32", false)], 2, false, None), Some("10.0.0.7/32".parse().unwrap()));
-    }
-
-    #[test]
-    fn an_address_that_is_known_is_kept_when_another_comes_and_given_up_when_it_goes() {
-        let known: IpNetwork = "2001:db8::7/64".parse().unwrap();
-        let (old, new) = (seen("2001:db8::7/64", false), seen("2001:db8::2/64", false));
-        assert_eq!(address(&[new.clone(), old], 2, true, Some(known)), Some(known));
-        assert_eq!(address(std::slice::from_ref(&new), 2, true, Some(known)), Some(new.cidr));
+    fn what_is_said_for_one_family_wins_there_and_the_rest_is_one_interface() {
+        let choice = |text: &str| Some(text.parse::<UnderlayChoice>().unwrap());
+        let both = UnderlayConf { both: choice("en*"), ..UnderlayConf::default() };
+        assert_eq!(groups(&both), [(both.both.as_ref(), vec![Family::V4, Family::V6])]);
+        let ipv6 = UnderlayConf { ipv6: choice("eth1"), ..UnderlayConf::default() };
+        assert_eq!(groups(&ipv6), [(ipv6.ipv6.as_ref(), vec![Family::V6]), (None, vec![Family::V4])]);
+        let each = UnderlayConf { ipv4: choice("eth1"), ipv6: choice("eth2"), both: choice("eth0") };
+        assert_eq!(groups(&each), [(each.ipv4.as_ref(), vec![Family::V4]), (each.ipv6.as_ref(), vec![Family::V6])]);
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, RUN_DIR, STATE_DIR, rules};
+use super::{
+    ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, RUN_DIR, STATE_DIR, UnderlayChoice, UnderlayConf, rules,
+};
 use crate::section::{Dialect, Section, parse_toml, unknown_key};
 use crate::{Error, NodeName};
 
@@ -27,7 +29,11 @@ pub struct NodeLayer {
     /// The prefix in etcd.
     pub prefix: Option<String>,
     /// The interface between nodes.
-    pub underlay: Option<String>,
+    pub underlay: Option<UnderlayChoice>,
+    /// The same for IPv4 alone.
+    pub underlay_ipv4: Option<UnderlayChoice>,
+    /// The same for IPv6 alone.
+    pub underlay_ipv6: Option<UnderlayChoice>,
     /// The run directory.
     pub run_dir: Option<PathBuf>,
     /// The state directory.
@@ -61,6 +67,10 @@ pub enum Setting {
     Prefix,
     /// `underlay`
     Underlay,
+    /// `underlay_ipv4`
+    UnderlayIpv4,
+    /// `underlay_ipv6`
+    UnderlayIpv6,
     /// `run_dir`
     RunDir,
     /// `state_dir`
@@ -75,7 +85,7 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::NodeName,
         Self::Etcd,
         Self::EtcdCa,
@@ -85,6 +95,8 @@ impl Setting {
         Self::EtcdPasswordFile,
         Self::Prefix,
         Self::Underlay,
+        Self::UnderlayIpv4,
+        Self::UnderlayIpv6,
         Self::RunDir,
         Self::StateDir,
         Self::MachineIdFile,
@@ -104,6 +116,8 @@ impl Setting {
             Self::EtcdPasswordFile => "etcd_password_file",
             Self::Prefix => "prefix",
             Self::Underlay => "underlay",
+            Self::UnderlayIpv4 => "underlay_ipv4",
+            Self::UnderlayIpv6 => "underlay_ipv6",
             Self::RunDir => "run_dir",
             Self::StateDir => "state_dir",
             Self::MachineIdFile => "machine_id_file",
@@ -146,6 +160,8 @@ impl NodeLayer {
             Setting::EtcdPasswordFile => self.etcd_password_file = Some(rules::path(shown_as, text)?),
             Setting::Prefix => self.prefix = Some(rules::prefix(shown_as, text)?),
             Setting::Underlay => self.underlay = Some(rules::underlay(shown_as, text)?),
+            Setting::UnderlayIpv4 => self.underlay_ipv4 = Some(rules::underlay_of(shown_as, text, false)?),
+            Setting::UnderlayIpv6 => self.underlay_ipv6 = Some(rules::underlay_of(shown_as, text, true)?),
             Setting::RunDir => self.run_dir = Some(rules::run_dir(shown_as, text)?),
             Setting::StateDir => self.state_dir = Some(rules::path(shown_as, text)?),
             Setting::MachineIdFile => self.machine_id_file = Some(rules::path(shown_as, text)?),
@@ -227,6 +243,8 @@ impl NodeLayer {
             etcd_password_file: upper.etcd_password_file.or(self.etcd_password_file),
             prefix: upper.prefix.or(self.prefix),
             underlay: upper.underlay.or(self.underlay),
+            underlay_ipv4: upper.underlay_ipv4.or(self.underlay_ipv4),
+            underlay_ipv6: upper.underlay_ipv6.or(self.underlay_ipv6),
             run_dir: upper.run_dir.or(self.run_dir),
             state_dir: upper.state_dir.or(self.state_dir),
             machine_id_file: upper.machine_id_file.or(self.machine_id_file),
@@ -250,7 +268,7 @@ impl NodeLayer {
             node_name,
             etcd: etcd.ok_or_else(|| Error::missing(Setting::Etcd.key(), right))?,
             prefix: self.prefix.unwrap_or_else(|| ETCD_PREFIX.into()),
-            underlay: self.underlay,
+            underlay: UnderlayConf { both: self.underlay, ipv4: self.underlay_ipv4, ipv6: self.underlay_ipv6 },
             run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR.into()),
             state_dir: self.state_dir.unwrap_or_else(|| STATE_DIR.into()),
             machine_id_file: self.machine_id_file.unwrap_or_else(|| MACHINE_ID_FILE.into()),

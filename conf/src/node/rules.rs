@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, IfName, label};
+use super::underlay::{NoChoice, UnderlayChoice};
+use crate::{Error, label};
 
 const URL: &str = "a URL with scheme, host and port and nothing else, as in \"http://10.0.0.1:2379\"";
 /// `sockaddr_un` has room for 107 bytes, and "/twilld.sock" must fit in behind the directory.
@@ -55,10 +56,20 @@ pub(super) fn prefix(key: &str, text: &str) -> Result<String, Error> {
     if text.starts_with('/') && text.ends_with('/') && printable { Ok(text.to_owned()) } else { Err(right()) }
 }
 
-pub(super) fn underlay(key: &str, text: &str) -> Result<String, Error> {
-    match text.parse::<IfName>() {
-        Ok(name) => Ok(name.as_str().to_owned()),
-        Err(cause) => Err(Error::value(key, text, format!("the name of an interface, {}", cause.rule))),
+pub(super) fn underlay(key: &str, text: &str) -> Result<UnderlayChoice, Error> {
+    text.parse().map_err(|cause: NoChoice| Error::value(key, text, cause.expected))
+}
+
+/// The same for one family, whose way to an address of the other there is not.
+pub(super) fn underlay_of(key: &str, text: &str, ipv6: bool) -> Result<UnderlayChoice, Error> {
+    let choice = underlay(key, text)?;
+    let right = match ipv6 {
+        false => "an IPv4 address after \"to:\", as in \"to:10.0.0.1\"",
+        true => "an IPv6 address after \"to:\", as in \"to:fd00::1\"",
+    };
+    match choice {
+        UnderlayChoice::To(address) if address.is_ipv6() != ipv6 => Err(Error::value(key, text, right)),
+        choice => Ok(choice),
     }
 }
 

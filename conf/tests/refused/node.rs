@@ -15,7 +15,7 @@ const FILES: &[(&str, &str)] = &[
     ("node_name = 7", "node_name: the integer 7 is not valid: a string"),
     (
         "nodeName = 'a'",
-        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, run_dir, state_dir, machine_id_file, log, labels"#,
+        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, underlay_ipv4, underlay_ipv6, run_dir, state_dir, machine_id_file, log, labels"#,
     ),
     (
         "etcd = 'http://10.0.0.1:2379'",
@@ -37,11 +37,27 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "underlay = 'a-name-of-16-byt'",
-        r#"underlay: "a-name-of-16-byt" is not valid: the name of an interface, 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space"#,
+        r#"underlay: "a-name-of-16-byt" is not valid: the name of an interface, 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space; a pattern of names, as in "en*"; or "to:" and an address that is reached by it, as in "to:10.0.0.1""#,
     ),
     (
         "underlay = 'eth%d'",
-        r#"underlay: "eth%d" is not valid: the name of an interface, 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space"#,
+        r#"underlay: "eth%d" is not valid: the name of an interface, 1 to 15 bytes, not '.' or '..', without '/', ':', '%' and white space; a pattern of names, as in "en*"; or "to:" and an address that is reached by it, as in "to:10.0.0.1""#,
+    ),
+    (
+        "underlay = 'to:gateway'",
+        r#"underlay: "to:gateway" is not valid: after "to:" the address of another machine, as in "to:10.0.0.1""#,
+    ),
+    (
+        "underlay = 'to:fe80::1'",
+        r#"underlay: "to:fe80::1" is not valid: after "to:" the address of another machine, as in "to:10.0.0.1""#,
+    ),
+    (
+        "underlay_ipv4 = 'to:fd00::1'",
+        r#"underlay_ipv4: "to:fd00::1" is not valid: an IPv4 address after "to:", as in "to:10.0.0.1""#,
+    ),
+    (
+        "underlay_ipv6 = 'to:10.0.0.1'",
+        r#"underlay_ipv6: "to:10.0.0.1" is not valid: an IPv6 address after "to:", as in "to:fd00::1""#,
     ),
     ("etcd_ca = 'ca.crt'", r#"etcd_ca: "ca.crt" is not valid: an absolute path, beginning with '/'"#),
     (
@@ -147,7 +163,7 @@ fn a_variable_is_refused_under_its_own_name() {
         (("TWILLD_LABELS", "zone"), r#"TWILLD_LABELS: "zone" is not valid: labels as in "zone=a,rack=7""#),
         (
             ("TWILLD_RUNDIR", "/x"),
-            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_LABELS, TWILLD_CONFIG"#,
+            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_UNDERLAY_IPV4, TWILLD_UNDERLAY_IPV6, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_LABELS, TWILLD_CONFIG"#,
         ),
     ];
     compare(rows.map(|((name, value), wanted)| {

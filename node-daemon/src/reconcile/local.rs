@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
+use twill_conf::node::UnderlayConf;
 use twill_fabric::{Local, Pod, Underlay};
 use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
 use twill_linux::{IfName, MacAddr};
@@ -15,8 +16,8 @@ pub struct Me {
     pub name: NodeName,
     /// The MAC of its VTEP.
     pub vtep_mac: MacAddr,
-    /// The underlay interface, where the operator named it.
-    pub underlay: Option<String>,
+    /// What the operator says of the underlay.
+    pub underlay: UnderlayConf,
     /// The run directory.
     pub run_dir: PathBuf,
 }

@@ -13,6 +13,10 @@ const LINES: usize = 8;
 pub(super) struct Report {
     obstacle: Option<String>,
     problems: BTreeSet<String>,
+    /// What is not as the configuration of the underlay has it.
+    underlay: BTreeSet<String>,
+    /// The MTU that fits, where pods have a greater one.
+    fits: Option<u32>,
     /// What the kernel refused in the last pass.
     suspected: BTreeSet<String>,
     /// What it refused in two passes, and was told.
@@ -40,6 +44,32 @@ impl Report {
     /// What `fabric` could not make of the view.
     pub(super) fn problems(&mut self, now: &[String]) {
         tell_new(&mut self.problems, now.iter().cloned().collect());
+    }
+
+    /// What of the underlay is not as it was said to be.
+    pub(super) fn underlay(&mut self, now: &[String]) {
+        tell_new(&mut self.underlay, now.iter().cloned().collect());
+    }
+
+    /// The pods with a greater MTU than fits. They go one by one, so that they are named once.
+    pub(super) fn oversize(&mut self, fits: u32, pods: Vec<String>) {
+        let now = (!pods.is_empty()).then_some(fits);
+        if now == self.fits {
+            return;
+        }
+        self.fits = now;
+        if pods.is_empty() {
+            tracing::info!("over: no pod has a greater MTU than fits, which is {fits}");
+            return;
+        }
+        let more = pods.len().saturating_sub(LINES);
+        let mut named = pods.into_iter().take(LINES).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            named += &format!(", and {more} more");
+        }
+        tracing::warn!(
+            "the MTU that fits is {fits}, and pods have a greater one until they are attached anew: {named}"
+        );
     }
 
     /// What a pass did. `drifted`: nothing else was wanted than before, so every change is a repair.
