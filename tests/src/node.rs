@@ -162,12 +162,17 @@ impl Node {
         self.start_daemon_as(self.name(), |command| command)
     }
 
-    /// The same where the sweep frees after this grace period.
-    pub fn start_sweeping_daemon(&self, grace: Duration) -> Result<()> {
+    /// The same with further flags.
+    pub fn start_daemon_with(&self, flags: &[&str]) -> Result<()> {
         self.start_daemon_as(self.name(), |mut command| {
-            command.args(["--sweep-grace-ms", &grace.as_millis().to_string()]);
+            command.args(flags);
             command
         })
+    }
+
+    /// The same where the sweep frees after this grace period.
+    pub fn start_sweeping_daemon(&self, grace: Duration) -> Result<()> {
+        self.start_daemon_with(&["--sweep-grace-ms", &grace.as_millis().to_string()])
     }
 
     /// The same under the name of another node, as where a machine was copied, or its name mistaken.

@@ -1,0 +1,399 @@
+//! The interfaces between nodes change while pods talk: they flap, are renamed, renumbered, resized, made anew. The daemon
+//! follows without a restart, publishes what is new, keeps its blocks, and loses nothing where nothing need be lost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::lab::VXLAN;
+use twill_tests::probe::Probe;
+use twill_tests::wire::{SEAT_NODES, SEAT_OUTSIDE};
+use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, PoolSpec, Result, Underlay, with_lab};
+
+/// A node's addresses on the wire, as its record has them.
+const V4: &str = "192.168.77.11/24";
+const V6: &str = "fd00:77::11/64";
+/// Others that it may get.
+const NEW_V4: &str = "192.168.77.111/24";
+const NEW_V6: &str = "fd00:77::111/64";
+
+/// Two nodes with a pod each, the first of which something happens to.
+struct Pair<'a> {
+    lab: &'a Lab,
+    pods: [Pod; 2],
+    blocks: BTreeSet<String>,
+    daemon: Option<u32>,
+}
+
+/// Starts the first node's daemon with these flags, and plays a scene.
+fn with_pair(lab: LabBuilder, flags: &[&str], scene: impl FnOnce(&Pair<'_>) -> Result<()>) {
+    with_prepared_pair(lab, |_| Ok(()), [flags, &[]], scene);
+}
+
+/// The same on a wire that is prepared before there are daemons, with flags for both.
+fn with_prepared_pair(
+    lab: LabBuilder,
+    prepare: impl FnOnce(&Lab) -> Result<()>,
+    flags: [&[&str]; 2],
+    scene: impl FnOnce(&Pair<'_>) -> Result<()>,
+) {
+    with_lab(lab.nodes(2).asleep(), |lab| {
+        prepare(lab)?;
+        for (node, flags) in lab.nodes().iter().zip(flags) {
+            node.start_daemon_with(flags)?;
+        }
+        lab.converged()?;
+        let pods = [lab.node(1).attach("a")?, lab.node(2).attach("b")?];
+        let blocks = blocks_of_first(lab)?;
+        let pair = Pair { lab, pods, blocks, daemon: lab.node(1).daemon_pid() };
+        pair.reach_each_other()?;
+        scene(&pair)?;
+        pair.reach_each_other()?;
+        assert_eq!(blocks_of_first(lab)?, pair.blocks, "the node keeps its blocks");
+        lab.node(1).expect_daemon()?;
+        assert_eq!(lab.node(1).daemon_pid(), pair.daemon, "the daemon was not started again");
+        Ok(())
+    });
+}
+
+fn blocks_of_first(lab: &Lab) -> Result<BTreeSet<String>> {
+    Ok(lab.etcd().blocks_of("n1")?.iter().map(ToString::to_string).collect())
+}
+
+impl Pair<'_> {
+    fn node(&self) -> &Node {
+        self.lab.node(1)
+    }
+
+    /// Runs lines of `ip` on the first node.
+    fn ip(&self, lines: &str) -> Result<()> {
+        self.node().namespace().ip_batch(lines)
+    }
+
+    /// Both ways, in all families that the pods have, within a while.
+    fn reach_each_other(&self) -> Result<()> {
+        let [a, b] = &self.pods;
+        deadline::until_some("the pods reach each other", PATIENCE, || {
+            let pings = [(a, b), (b, a)].into_iter().flat_map(|(from, to)| {
+                let targets = to.addresses().into_iter().flatten();
+                targets.map(move |target| from.namespace().run(&["ping", "-nqc1", "-W1", &target.to_string()]))
+            });
+            Ok(pings.collect::<Result<Vec<_>>>().map(drop).map_err(|error| error.to_string()))
+        })
+    }
+
+    /// What the first node's record says of its underlay.
+    fn record(&self) -> Result<Value> {
+        let nodes = self.lab.etcd().nodes()?;
+        let record = nodes.into_iter().find(|(name, _)| name == "n1").map(|(_, record)| record);
+        record.ok_or_else(|| LabError::wrong("n1 has no record"))
+    }
+
+    /// Waits until the first node has published these addresses and sends by the first of them.
+    fn publishes(&self, addresses: &[&str]) -> Result<()> {
+        deadline::until_some(&format!("the record has {addresses:?}"), PATIENCE, || {
+            self.node().expect_daemon()?;
+            let underlay = &self.record()?["underlay"];
+            let has: Vec<_> = ["ipv4", "ipv6"].iter().filter_map(|family| underlay[family].as_str()).collect();
+            if has != addresses {
+                return Ok(Err(underlay.to_string()));
+            }
+            let link = self.node().namespace().run_json(&["ip", "-j", "-d", "link", "show", "dev", VXLAN])?;
+            let data = &link[0]["linkinfo"]["info_data"];
+            let local = data["local"].as_str().or(data["local6"].as_str()).unwrap_or_default();
+            let sends = addresses[0].split('/').next() == Some(local);
+            Ok(if sends { Ok(()) } else { Err(format!("{VXLAN} has the local address {local:?}")) })
+        })
+    }
+
+    /// Waits for a pass of the first node's reconciler that begins after this call: it brings back a route that nobody needs
+    /// as long as there is the one of the block.
+    fn pass(&self) -> Result<()> {
+        let route = ["unreachable", "10.42.0.0/16", "metric", "777777"];
+        self.node().run(&[&["ip", "route", "del"], &route[..]].concat())?;
+        deadline::until("the pool's route is back", PATIENCE, || {
+            Ok(self.node().run(&["ip", "route", "show", "type", "unreachable"])?.contains("10.42.0.0/16"))
+        })
+    }
+
+    /// Plays something during which no packet between the pods is lost.
+    fn losing_nothing(&self, event: impl FnOnce() -> Result<()>) -> Result<()> {
+        let [a, b] = &self.pods;
+        let ways = [(a, b, false), (b, a, false), (a, b, true)];
+        let probe = |(from, to, ipv6): (&Pod, &Pod, bool)| {
+            Probe::start(from.namespace(), to.namespace(), to.address(ipv6)?, Duration::from_millis(2))
+        };
+        let probes = ways.into_iter().map(probe).collect::<Result<Vec<_>>>()?;
+        probes.iter().try_for_each(|probe| probe.until_answered(20))?;
+        event()?;
+        probes.iter().try_for_each(|probe| probe.until_answered(100))?;
+        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())
+    }
+}
+
+/// Plugs a node in a second time, by eth1, which has these addresses.
+fn plug_in(lab: &Lab, number: usize, addresses: &[&str]) -> Result<()> {
+    let (node, wire) = (lab.node(number).namespace(), lab.wire().namespace());
+    // Both are on one wire, and neither is to answer for the other's addresses.
+    node.set_sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
+    let port = format!("n{number}b");
+    wire.ip_batch(&format!(
+        "link add {port} type veth peer name eth1 netns {}\nlink set {port} master br0 up\n",
+        node.name()
+    ))?;
+    let add = |address: &&str| match address.contains(':') {
+        true => format!("addr add {address} dev eth1 nodad\n"),
+        false => format!("addr add {address} dev eth1\n"),
+    };
+    node.ip_batch(&(String::from("link set eth1 up\n") + &addresses.iter().map(add).collect::<String>()))?;
+    deadline::until("eth1 is up", PATIENCE, || {
+        Ok(node.run_json(&["ip", "-j", "link", "show", "dev", "eth1"])?[0]["operstate"] == "UP")
+    })
+}
+
+/// The default routes, which go with the interface or its addresses.
+fn default_routes() -> String {
+    let gateways = Underlay::Dual.addresses(SEAT_OUTSIDE);
+    let line = |gateway: &std::net::IpAddr| match gateway.is_ipv4() {
+        true => format!("route replace 0.0.0.0/0 via {gateway} dev eth0\n"),
+        false => format!("route replace ::/0 via {gateway} dev eth0\n"),
+    };
+    gateways.iter().map(line).collect()
+}
+
+// ---- another name ------------------------------------------------------------------------------------------------------
+
+fn a_new_name_costs_nothing(flags: &[&str], says: &str) {
+    with_pair(Lab::builder(), flags, |pair| {
+        pair.losing_nothing(|| {
+            pair.ip("link set eth0 name eth7\n")?;
+            pair.node().says("on eth7")?;
+            pair.pass()
+        })?;
+        pair.node().says(says)?;
+        // What is bound to the interface holds under the new name: packets of others come in by no other.
+        let guard = pair.node().run(&["nft", "list", "chain", "inet", "twill", "vxlan-in"])?;
+        assert!(guard.contains(r#"iif "eth7""#), "{guard}");
+        pair.publishes(&[V4, V6])
+    });
+}
+
+#[test]
+fn an_interface_with_the_default_route_is_followed_under_a_new_name_without_loss() {
+    a_new_name_costs_nothing(&[], "the underlay is 192.168.77.11/24 on eth7");
+}
+
+#[test]
+fn an_interface_that_fits_a_pattern_is_followed_under_a_new_name_without_loss() {
+    a_new_name_costs_nothing(&["--underlay", "e?h*"], "the underlay is 192.168.77.11/24 on eth7");
+}
+
+#[test]
+fn an_interface_that_reaches_an_address_is_followed_under_a_new_name_without_loss() {
+    a_new_name_costs_nothing(&["--underlay", "to:192.168.77.1"], "the underlay is 192.168.77.11/24 on eth7");
+}
+
+#[test]
+fn an_interface_whose_name_is_no_more_is_gone_on_with_and_the_log_says_so() {
+    let says = "the underlay interface eth0 does not exist; what was known goes on: 192.168.77.11/24 on eth7";
+    a_new_name_costs_nothing(&["--underlay", "eth0"], says);
+}
+
+// ---- down and up -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_carrier_that_is_lost_for_a_while_changes_nothing() {
+    with_pair(Lab::builder(), &[], |pair| {
+        let before = pair.record()?;
+        let carrier = |wanted: bool| {
+            deadline::until(&format!("eth0 has a carrier: {wanted}"), PATIENCE, || {
+                let links = pair.node().namespace().run_json(&["ip", "-j", "link", "show", "dev", "eth0"])?;
+                let flags = links[0]["flags"].as_array().into_iter().flatten();
+                Ok(flags.into_iter().any(|flag| flag == "LOWER_UP") == wanted)
+            })
+        };
+        pair.lab.wire().set_port("n1", false)?;
+        carrier(false)?;
+        pair.pass()?;
+        pair.lab.wire().set_port("n1", true)?;
+        carrier(true)?;
+        pair.reach_each_other()?;
+        assert_eq!(pair.record()?, before, "the record was not written anew");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_that_is_set_down_and_up_is_taken_up_as_it_was() {
+    with_pair(Lab::builder(), &[], |pair| {
+        pair.ip("link set eth0 down\n")?;
+        pair.node().says("there is no default route to tell the underlay interface by")?;
+        pair.node().says("what was known goes on: 192.168.77.11/24 on eth0, fd00:77::11/64 on eth0")?;
+        pair.pass()?;
+        // The kernel has dropped the IPv6 address and the routes of others; who set the interface up brings them back.
+        pair.ip(&format!("link set eth0 up\naddr add {V6} dev eth0 nodad\n{}", default_routes()))?;
+        pair.reach_each_other()?;
+        pair.publishes(&[V4, V6])
+    });
+}
+
+#[test]
+fn a_pattern_goes_on_with_the_next_interface_that_fits_when_one_is_down_and_stays_there() {
+    let second = "192.168.77.21/24";
+    let prepare = |lab: &Lab| plug_in(lab, 1, &[second]);
+    with_prepared_pair(Lab::builder().underlay(Underlay::V4), prepare, [&["--underlay", "eth*"], &[]], |pair| {
+        pair.publishes(&[V4])?;
+        pair.ip("link set eth0 down\n")?;
+        pair.publishes(&[second])?;
+        pair.reach_each_other()?;
+        pair.ip("link set eth0 up\n")?;
+        pair.pass()?;
+        pair.publishes(&[second])
+    });
+}
+
+#[test]
+fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
+    with_pair(Lab::builder(), &[], |pair| {
+        pair.ip("link del eth0\n")?;
+        pair.node().says("cannot reconcile")?;
+        pair.lab.wire().connect("n1", pair.node().namespace(), SEAT_NODES + 1)?;
+        pair.node().says("reconciling again")?;
+        pair.reach_each_other()?;
+        pair.publishes(&[V4, V6])
+    });
+}
+
+// ---- other addresses ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_changed_address_is_published_and_used_by_all() {
+    with_pair(Lab::builder(), &[], |pair| {
+        pair.ip(&format!(
+            "addr del {V4} dev eth0\naddr add {NEW_V4} dev eth0\naddr del {V6} dev eth0\naddr add {NEW_V6} dev eth0 nodad\n{}",
+            default_routes()
+        ))?;
+        pair.publishes(&[NEW_V4, NEW_V6])?;
+        pair.reach_each_other()?;
+        deadline::until_some("the other node sends to the new address", PATIENCE, || {
+            let fdb = pair.lab.node(2).run(&["bridge", "fdb", "show", "dev", VXLAN])?;
+            let follows = fdb.contains("192.168.77.111") && !fdb.contains("192.168.77.11 ");
+            Ok(if follows { Ok(()) } else { Err(fdb) })
+        })
+    });
+}
+
+#[test]
+fn a_changed_address_of_an_ipv6_underlay_is_published_and_used_by_all() {
+    with_pair(Lab::builder().underlay(Underlay::V6), &["--underlay", "to:fd00:77::1"], |pair| {
+        pair.ip(&format!("addr add {NEW_V6} dev eth0 nodad\n"))?;
+        pair.pass()?;
+        pair.publishes(&[V6]).map_err(|error| LabError::wrong(format!("the known one is kept: {error}")))?;
+        pair.ip(&format!("addr del {V6} dev eth0\n"))?;
+        pair.publishes(&[NEW_V6])
+    });
+}
+
+#[test]
+fn of_several_addresses_the_known_one_is_kept_and_a_keepalived_one_is_never_taken() {
+    with_pair(Lab::builder(), &[], |pair| {
+        let before = pair.record()?;
+        let others = ["10.9.9.9/24", "192.168.77.3/24", "192.168.77.4/32", "fd00:77::3/64", "fd00:77::4/128"];
+        let lines = |verb: &str| others.map(|address| format!("addr {verb} {address} dev eth0\n")).concat();
+        pair.losing_nothing(|| {
+            pair.ip(&lines("add"))?;
+            pair.pass()?;
+            assert_eq!(pair.record()?, before);
+            pair.ip(&lines("del"))?;
+            pair.pass()
+        })?;
+        assert_eq!(pair.record()?, before);
+        // Alone for a moment, while the node's own is exchanged.
+        pair.ip(&format!("addr add 192.168.77.4/32 dev eth0\naddr del {V4} dev eth0\n"))?;
+        pair.publishes(&[V6])?;
+        pair.ip(&format!("addr add {NEW_V4} dev eth0\n"))?;
+        pair.publishes(&[NEW_V4, V6])
+    });
+}
+
+// ---- another MTU -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_changed_mtu_is_followed_by_the_tunnel_and_new_pods_and_told_of_old_ones() {
+    with_pair(Lab::builder(), &[], |pair| {
+        let (node, [old, far]) = (pair.node(), &pair.pods);
+        let tunnel = |mtu: u64| {
+            deadline::until(&format!("the tunnel's MTU is {mtu}"), PATIENCE, || {
+                let link = node.namespace().run_json(&["ip", "-j", "link", "show", "dev", VXLAN])?;
+                let told = node.query_store("SELECT mtu FROM node")?;
+                Ok(link[0]["mtu"].as_u64() == Some(mtu) && told.trim() == mtu.to_string())
+            })
+        };
+        assert_eq!(old.mtu()?, 1450);
+        pair.losing_nothing(|| {
+            pair.ip("link set eth0 mtu 1400\n")?;
+            tunnel(1350)
+        })?;
+        node.says(
+            "the MTU that fits is 1350, and pods have a greater one until they are attached anew: the container ",
+        )?;
+        let new = node.add_pod("new")?;
+        assert_eq!(new.mtu()?, 1350);
+        for ipv6 in [false, true] {
+            new.ping_small_and_full(far.address(ipv6)?)?;
+        }
+        old.del()?;
+        node.says("over: no pod has a greater MTU than fits, which is 1350")?;
+        old.add()?;
+        pair.ip("link set eth0 mtu 1500\n")?;
+        tunnel(1450)
+    });
+}
+
+// ---- other interfaces --------------------------------------------------------------------------------------------------
+
+/// The second node has no IPv4 underlay, so the two reach each other in IPv6.
+const IPV6_ONLY: &[&str] = &["--underlay-ipv4", "absent0"];
+
+#[test]
+fn each_family_may_have_an_interface_of_its_own() {
+    let second = "fd00:77::21/64";
+    let prepare = |lab: &Lab| {
+        plug_in(lab, 1, &[second])?;
+        lab.node(1).run(&["ip", "addr", "del", V6, "dev", "eth0"]).map(drop)
+    };
+    let flags: [&[&str]; 2] = [&["--underlay-ipv6", "eth1"], IPV6_ONLY];
+    with_prepared_pair(Lab::builder(), prepare, flags, |pair| {
+        pair.publishes(&[V4, second])?;
+        pair.lab.node(2).says("IPv4: the underlay interface absent0 does not exist")?;
+        let devices = pair.node().interfaces()?;
+        assert!(devices.iter().any(|name| name == "vxlan6.twill"), "{devices:?}");
+        pair.losing_nothing(|| {
+            pair.ip("link set eth1 name lan1\n")?;
+            pair.node().says("on lan1")?;
+            pair.pass()
+        })
+    });
+}
+
+#[test]
+fn an_address_that_is_to_be_reached_names_interface_and_address() {
+    // On a wire that no default route leads to. One of the nodes has the address itself.
+    let subnet = "192.168.78.";
+    let address = |number: usize| format!("{subnet}{number}/24");
+    let prepare = |lab: &Lab| [1, 2].into_iter().try_for_each(|number| plug_in(lab, number, &[&address(number)]));
+    let flags: &[&str] = &["--underlay", "to:192.168.78.2"];
+    let lab = Lab::builder().pools([PoolSpec::v4()]).underlay(Underlay::V4);
+    with_prepared_pair(lab, prepare, [flags, flags], |pair| {
+        pair.publishes(&[&address(1)])?;
+        let remotes = pair.node().run(&["bridge", "fdb", "show", "dev", VXLAN])?;
+        assert!(remotes.contains("192.168.78.2 "), "{remotes}");
+        // Another way there, by another interface: the address follows.
+        pair.ip("route add 192.168.78.2/32 dev eth0\n")?;
+        pair.lab.node(2).namespace().ip_batch("route add 192.168.77.11/32 dev eth1\n")?;
+        pair.publishes(&[V4])?;
+        pair.ip("route del 192.168.78.2/32 dev eth0\n")?;
+        pair.publishes(&[&address(1)])
+    });
+}
