@@ -83,8 +83,7 @@ fn the_mac_of_a_pod_is_seen_from_its_node_whoever_chose_it() {
     host.ip("link add near type veth peer name nearer address 02:00:00:00:00:77");
     host.ip("link add br0 type bridge");
     let names = [HOST, "near", "br0", "gone"].map(name);
-    let mut macs =
-        || link::veths(&mut netlink, &names).unwrap().into_values().map(|veth| veth.peer_mac).collect::<Vec<_>>();
+    let mut macs = || link::peer_macs(&mut netlink, &names).unwrap().into_values().collect::<Vec<_>>();
     assert_eq!(macs(), [mac("02:00:00:00:00:77"), pod_mac()]);
     pod.ip("link set eth0 address 02:00:00:00:00:99");
     assert_eq!(macs(), [mac("02:00:00:00:00:77"), mac("02:00:00:00:00:99")]);

@@ -7,11 +7,11 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod local;
+mod macs;
 mod oversize;
 mod pace;
 mod ports;
 mod report;
-mod veths;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,10 +29,10 @@ use crate::picture::Pictures;
 use crate::store::NodeStore;
 use crate::underlay::{NoUnderlay, Observed, Observer};
 pub use local::Me;
+use macs::Macs;
 use pace::Pace;
 use ports::Ports;
 use report::Report;
-use veths::Veths;
 
 /// How long drift can last that no event told of.
 const RESYNC: Duration = Duration::from_secs(9);
@@ -63,7 +63,7 @@ pub struct Reconciler {
     netlink: Netlink,
     firewall: Firewall,
     ports: Ports,
-    veths: Veths,
+    macs: Macs,
     last: Option<KernelState>,
     report: Report,
 }
@@ -92,7 +92,7 @@ impl Reconciler {
             netlink,
             firewall,
             ports: Ports::default(),
-            veths: Veths::new(RESYNC),
+            macs: Macs::new(RESYNC),
             last: None,
             report,
         })
@@ -142,7 +142,7 @@ impl Reconciler {
         let Some(picture) = known else { return Ok(()) };
         let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
-        local.pods = self.veths.complete(pods, &mut self.netlink)?;
+        local.pods = self.macs.complete(pods, &mut self.netlink)?;
         let desired = desired(&picture.reach, &local);
         self.report.problems(&desired.problems);
         self.report.oversize(fits, oversize::find(&local.pods, &links, fits, &self.store)?);
@@ -157,7 +157,8 @@ impl Reconciler {
         if picture.proven {
             let receives = desired.vxlan.receives.filter(|_| outcome.lacking.is_empty());
             let vxlan = VxlanUse { receives, ..desired.vxlan };
-            let standing = Standing { vxlan, whole: outcome.errors.is_empty(), pods: self.veths.greatest_mtu() };
+            let standing =
+                Standing { vxlan, whole: outcome.errors.is_empty(), pods: oversize::greatest(&local.pods, &links) };
             self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         self.report.outcome(outcome, drifted);

@@ -24,7 +24,7 @@ use crate::netlink::frame::malformed;
 use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 
 pub use ifb::{IFB, create_ifb};
-pub use peer::{SeenVeth, veths};
+pub use peer::peer_macs;
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
 pub use seen::{SeenLink, by_index, by_name};

@@ -12,6 +12,12 @@ use twill_linux::table::SeenLink;
 
 use crate::store::NodeStore;
 
+/// The greatest MTU of a pod, in bytes; 0 without pods.
+pub(super) fn greatest(pods: &[Pod], links: &[SeenLink]) -> u32 {
+    let hosts: BTreeSet<IfName> = pods.iter().map(|pod| pod.host).collect();
+    links.iter().filter(|link| hosts.contains(&link.name)).map(|link| link.mtu).max().unwrap_or(0)
+}
+
 /// The pods with a greater MTU than `fits`, as a person knows them. Without any, the store is not asked.
 pub(super) fn find(pods: &[Pod], links: &[SeenLink], fits: u32, store: &NodeStore) -> Result<Vec<String>, Error> {
     let hosts: BTreeSet<IfName> = pods.iter().map(|pod| pod.host).collect();

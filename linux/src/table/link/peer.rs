@@ -17,24 +17,14 @@ struct Peer {
     namespace: Option<i32>,
 }
 
-/// A veth as it is seen from its near end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeenVeth {
-    /// The far end's MAC.
-    pub peer_mac: MacAddr,
-    /// The near end's MTU, in bytes.
-    pub mtu: u32,
-}
-
-/// Those devices of `names` that are veths. What cannot be seen is left out.
-pub fn veths(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfName, SeenVeth>, Error> {
-    let mut veths = BTreeMap::new();
+/// The MACs of the other ends of those devices of `names` that are veths. What cannot be seen is left out.
+pub fn peer_macs(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfName, MacAddr>, Error> {
+    let mut macs = BTreeMap::new();
     for name in names {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(name.as_str().to_owned()));
         let Some(RouteNetlinkMessage::NewLink(link)) = one(netlink, request)? else { continue };
         let Some(Peer { index, namespace }) = peer(&link) else { continue };
-        let Some(near) = details(link) else { continue };
         let mut request = LinkMessage::default();
         request.header.index = index;
         request.attributes.extend(namespace.map(LinkAttribute::IfNetnsId));
@@ -44,10 +34,9 @@ pub fn veths(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfName,
             found => found?,
         };
         let Some(RouteNetlinkMessage::NewLink(end)) = end else { continue };
-        let peer_mac = details(end).and_then(|end| end.link.mac);
-        veths.extend(peer_mac.map(|peer_mac| (*name, SeenVeth { peer_mac, mtu: near.link.mtu })));
+        macs.extend(details(end).and_then(|end| end.link.mac).map(|mac| (*name, mac)));
     }
-    Ok(veths)
+    Ok(macs)
 }
 
 fn one(netlink: &mut Netlink, mut request: LinkMessage) -> Result<Option<RouteNetlinkMessage>, Error> {
