@@ -6,6 +6,7 @@
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
+mod feud;
 mod local;
 mod macs;
 mod oversize;
@@ -22,6 +23,7 @@ use twill_fabric::ends::Standing;
 use twill_fabric::{Underlay, desired, pod_mtu};
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
+use twill_linux::table::Repair;
 use twill_linux::{Netlink, table};
 
 use crate::bell::{Bell, Causes};
@@ -104,18 +106,22 @@ impl Reconciler {
         let mut pace = Pace::new(Instant::now());
         while !causes.stop {
             let begin = Instant::now();
-            match self.pass(causes) {
-                Ok(()) => self.report.clear(),
+            let respite = match self.pass(causes) {
+                Ok(respite) => {
+                    self.report.clear();
+                    respite
+                }
                 Err(obstacle) => {
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
+                    Duration::ZERO
                 }
-            }
+            };
             if causes.firewall {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 self.report.ports(self.ports.keep(&self.store));
             }
-            self.bell.rest(pace.rest(begin, Instant::now()));
+            self.bell.rest(pace.rest(begin, Instant::now()).max(respite));
             causes = self.bell.wait(RESYNC, CALM);
             if causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
@@ -123,7 +129,8 @@ impl Reconciler {
         }
     }
 
-    fn pass(&mut self, causes: Causes) -> Result<(), Obstacle> {
+    /// Brings the kernel to what shall stand. How long the next pass is to wait, since somebody undoes what this one did.
+    fn pass(&mut self, causes: Causes) -> Result<Duration, Obstacle> {
         let links = table::links(&mut self.netlink)?;
         let Observed { underlay, problems } = match self.observer.observe(&mut self.netlink, &links) {
             Ok(observed) => observed,
@@ -139,7 +146,7 @@ impl Reconciler {
         self.report.underlay(&problems);
         // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
         let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
-        let Some(picture) = known else { return Ok(()) };
+        let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
@@ -149,11 +156,12 @@ impl Reconciler {
 
         let drifted = self.last.as_ref() == Some(&desired.state);
         // The guard first: it must know a node before a route makes that node answer.
-        if causes.firewall || !drifted {
-            self.guard(&desired.state, picture.proven, drifted)?;
-        }
+        let of_guard = match causes.firewall || !drifted {
+            true => self.guard(&desired.state, picture.proven)?,
+            false => None,
+        };
         let bring = if picture.proven { table::reconcile } else { table::complete };
-        let outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
+        let mut outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
         if picture.proven {
             let receives = desired.vxlan.receives.filter(|_| outcome.lacking.is_empty());
             let vxlan = VxlanUse { receives, ..desired.vxlan };
@@ -161,18 +169,17 @@ impl Reconciler {
                 Standing { vxlan, whole: outcome.errors.is_empty(), pods: oversize::greatest(&local.pods, &links) };
             self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
-        self.report.outcome(outcome, drifted);
+        outcome.repairs.extend(of_guard);
         self.last = Some(desired.state);
-        Ok(())
+        Ok(self.report.outcome(outcome, drifted))
     }
 
-    fn guard(&mut self, desired: &KernelState, proven: bool, drifted: bool) -> Result<(), Obstacle> {
-        let Some(ruleset) = &desired.firewall else { return Ok(()) };
-        if proven || !self.firewall.stands(&ruleset.table)? {
-            let changed = self.firewall.reconcile(ruleset)?;
-            self.report.firewall(changed && drifted);
-        }
-        Ok(())
+    /// Puts our table in the place of one that is another, or that someone had changed or flushed.
+    fn guard(&mut self, desired: &KernelState, proven: bool) -> Result<Option<Repair>, Obstacle> {
+        let Some(ruleset) = &desired.firewall else { return Ok(None) };
+        let changed = (proven || !self.firewall.stands(&ruleset.table)?) && self.firewall.reconcile(ruleset)?;
+        let object = format!("table inet {}", ruleset.table);
+        Ok(changed.then_some(Repair { table: "firewall", action: "changed", object }))
     }
 
     /// A socket that failed may hold answers to requests of long ago, or a dump that was never read to its end: begin

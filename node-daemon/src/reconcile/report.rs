@@ -1,9 +1,12 @@
 //! What the log says of the reconciler: a line for each repair, and for what stands in the way, once.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use twill_linux::ports::Port;
-use twill_linux::table::Outcome;
+use twill_linux::table::{Outcome, Repair};
+
+use super::feud::{Feuds, RESPITE};
 
 /// Repairs of one pass that get a line each; of more, the number is told.
 const LINES: usize = 8;
@@ -17,6 +20,7 @@ pub(super) struct Report {
     underlay: BTreeSet<String>,
     /// The MTU that fits, where pods have a greater one.
     fits: Option<u32>,
+    feuds: Feuds,
     /// What the kernel refused in the last pass.
     suspected: BTreeSet<String>,
     /// What it refused in two passes, and was told.
@@ -72,17 +76,14 @@ impl Report {
         );
     }
 
-    /// What a pass did. `drifted`: nothing else was wanted than before, so every change is a repair.
-    pub(super) fn outcome(&mut self, outcome: Outcome, drifted: bool) {
-        for (number, repair) in outcome.repairs.iter().enumerate() {
-            if !drifted || number >= LINES {
+    /// What a pass did, its repairs of the firewall among it. `drifted`: nothing else was wanted than before, so every change is a
+    /// repair. How long the next pass is to wait, since somebody undoes what this one did.
+    pub(super) fn outcome(&mut self, outcome: Outcome, drifted: bool) -> Duration {
+        let respite = if drifted { self.repairs(&outcome.repairs) } else { Duration::ZERO };
+        if !drifted {
+            for repair in &outcome.repairs {
                 tracing::debug!(table = repair.table, "{} {}", repair.action, repair.object);
-            } else {
-                tracing::info!("repaired {}: {} {}", repair.table, repair.action, repair.object);
             }
-        }
-        if drifted && outcome.repairs.len() > LINES {
-            tracing::info!("repaired {} more objects", outcome.repairs.len() - LINES);
         }
         // A pod that goes between the look at the store and the look at the kernel makes a refusal once; what is true is
         // refused again.
@@ -90,6 +91,38 @@ impl Report {
         let again = refused.intersection(&self.suspected).cloned().collect();
         self.suspected = refused;
         tell_new(&mut self.refusals, again);
+        respite
+    }
+
+    fn repairs(&mut self, repairs: &[Repair]) -> Duration {
+        let news = self.feuds.note(repairs, Instant::now());
+        for object in &news.begun {
+            tracing::warn!(
+                "{object} is repaired again and again, since somebody undoes it; from now on this is told in silence: {}",
+                object.suspects()
+            );
+        }
+        for object in &news.over {
+            tracing::info!("over: {object} has been left in peace for a minute");
+        }
+        let (mut told, mut more) = (0, 0);
+        for repair in repairs.iter().filter(|repair| !self.feuds.is_contested(repair)) {
+            let Repair { table, action, object } = repair;
+            if told < LINES {
+                tracing::info!(
+                    "repaired {table}: {action} {object} (repairs of this kind so far: {})",
+                    self.feuds.count(table)
+                );
+                told += 1;
+            } else {
+                tracing::debug!(table, "{action} {object}");
+                more += 1;
+            }
+        }
+        if more > 0 {
+            tracing::info!("repaired {more} more objects");
+        }
+        if news.goes_on { RESPITE } else { Duration::ZERO }
     }
 
     /// What was repaired of published ports, and whether their rules were, or why that failed.
@@ -107,13 +140,6 @@ impl Report {
             Err(error) => Some(format!("published ports cannot be kept, trying again: {error}")),
         };
         tell_new(&mut self.unpublished, failed.into_iter().collect());
-    }
-
-    /// The firewall was found changed by someone else, and put right.
-    pub(super) fn firewall(&self, repaired: bool) {
-        if repaired {
-            tracing::info!("repaired firewall: someone had changed or flushed table inet twill");
-        }
     }
 }
 
