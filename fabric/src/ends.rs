@@ -14,6 +14,10 @@ use crate::backend::VxlanUse;
 
 /// How long an end stands that nobody sends by any more: packets may be under way, and a view may be late.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A greatest MTU that has become less is said after so long, and a tenth of a second more for each node: it may be that of the only
+/// pod, which comes and goes every minute, and every node hears of every record.
+const LESS: Duration = Duration::from_secs(20);
+const LESS_FOR_EACH: Duration = Duration::from_millis(100);
 
 /// What stands in the kernel after a pass, as far as others have to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub struct Ends {
     mac: MacAddr,
     /// Since when nobody needs the VXLAN end.
     idle: Option<Instant>,
+    /// The greatest MTU of a pod as it is said, and since when it is less.
+    pods: (u32, Option<Instant>),
 }
 
 /// What is known of this node when it is to be said.
@@ -43,6 +49,8 @@ pub struct Known<'a> {
     pub config: Option<&'a ClusterConf>,
     /// What the last pass has brought about.
     pub standing: Option<Standing>,
+    /// How many nodes there are.
+    pub nodes: usize,
     /// The underlay's MTU, in bytes.
     pub mtu: u32,
     /// A connection of the node has one of its tunnel addresses for its own.
@@ -52,7 +60,7 @@ pub struct Known<'a> {
 impl Ends {
     /// Of a node whose VTEP has this MAC.
     pub fn new(mac: MacAddr) -> Self {
-        Self { mac, idle: None }
+        Self { mac, idle: None, pods: (0, None) }
     }
 
     /// What the record is to say at `now`.
@@ -61,7 +69,7 @@ impl Ends {
         let said = known.own.is_some_and(NodeRecord::tunnels);
         let tunnels = standing.vxlan.sends || (said && !standing.whole);
         let vxlan = standing.vxlan.receives.filter(|_| self.is_kept(standing, known.connected, now));
-        let path = Path { tunnels, mtu: known.mtu, pods: standing.pods };
+        let path = Path { tunnels, mtu: known.mtu, pods: self.greatest(standing.pods, known, now) };
         (vxlan.map(|(vni, port)| self.end(vni, port)), Some(path))
     }
 
@@ -74,6 +82,20 @@ impl Ends {
         let vxlan = known.config.and_then(|config| config.backend.kind.vxlan());
         let path = Path { tunnels: vxlan.is_some(), mtu: known.mtu, pods: 0 };
         (vxlan.map(|vxlan| self.end(vxlan.vni, vxlan.port)), Some(path))
+    }
+
+    fn greatest(&mut self, pods: u32, known: Known<'_>, now: Instant) -> u32 {
+        let (said, since) = &mut self.pods;
+        let nodes = u32::try_from(known.nodes).unwrap_or(u32::MAX);
+        if pods < *said && now.duration_since(*since.get_or_insert(now)) < LESS + LESS_FOR_EACH * nodes {
+            return *said;
+        }
+        if pods != *said {
+            self.pods = (pods, None);
+        } else {
+            *since = None;
+        }
+        pods
     }
 
     fn is_kept(&mut self, standing: Standing, connected: bool, now: Instant) -> bool {
@@ -112,7 +134,7 @@ mod tests {
     }
 
     fn known<'a>(own: Option<&'a NodeRecord>, standing: Option<Standing>) -> Known<'a> {
-        Known { own, config: None, standing, mtu: 1500, connected: false }
+        Known { own, config: None, standing, nodes: 3, mtu: 1500, connected: false }
     }
 
     #[test]
@@ -142,6 +164,20 @@ mod tests {
         assert_eq!(says(&mut ends, known(Some(&own), Some(standing(true, false, true))), now), (true, false));
         let silent = record(None, false);
         assert_eq!(says(&mut ends, known(Some(&silent), Some(refused)), now), (true, false), "it never did");
+    }
+
+    #[test]
+    fn the_greatest_mtu_of_pods_rises_at_once_and_falls_when_it_has_been_less_for_a_while() {
+        let (mut ends, begin) = (Ends::new(MacAddr([2, 0, 0, 0, 0, 1])), Instant::now());
+        let mut said = |pods, millis: u64, nodes| {
+            let standing = Some(Standing { pods, ..standing(true, true, true) });
+            let (_, path) = ends.say(Known { nodes, ..known(None, standing) }, begin + Duration::from_millis(millis));
+            path.unwrap().pods
+        };
+        assert_eq!([said(0, 0, 10), said(1450, 1, 10), said(0, 100, 10), said(1450, 200, 10)], [0, 1450, 1450, 1450]);
+        assert_eq!([said(0, 1_000, 10), said(0, 21_900, 10), said(0, 22_000, 10)], [1450, 1450, 0], "since it is less");
+        assert_eq!([said(1500, 23_000, 10), said(1450, 24_000, 10), said(0, 45_000, 10)], [1500, 1500, 0]);
+        assert_eq!([said(1450, 50_000, 5000), said(0, 60_000, 5000), said(0, 500_000, 5000)], [1450, 1450, 1450]);
     }
 
     #[test]

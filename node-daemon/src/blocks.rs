@@ -277,7 +277,7 @@ impl Blocks {
             // A tunnel address that is published stays so while the store is being filled again; another may replace it.
             let known = &self.facts.tunnel;
             let tunnel = Tunnel { ipv4: tunnel.ipv4.or(known.ipv4), ipv6: tunnel.ipv6.or(known.ipv6) };
-            let (vxlan, path) = self.say(picture, underlay, standing);
+            let (vxlan, path) = self.say(picture, underlay, standing).await;
             let facts = Facts { underlay: addresses, tunnel, vxlan, path, ..self.facts.clone() };
             if facts != self.facts || std::mem::take(&mut self.gave_up) {
                 self.facts = facts;
@@ -288,7 +288,7 @@ impl Blocks {
     }
 
     /// How this node receives and sends.
-    fn say(
+    async fn say(
         &mut self,
         picture: &Picture,
         underlay: &Underlay,
@@ -296,16 +296,20 @@ impl Blocks {
     ) -> (Option<VxlanEnd>, Option<record::Path>) {
         let own = picture.view.nodes.get(&self.name).map(|record| &record.value);
         let config = picture.reach.config.as_ref().map(|config| &config.value);
-        let connected = standing.is_some_and(|standing| !standing.vxlan.needed) && self.is_connected();
+        let idle = standing.is_some_and(|Standing { vxlan, .. }| vxlan.receives.is_some() && !vxlan.needed);
+        let connected = idle && self.is_connected().await;
+        let nodes = picture.view.nodes.len();
         let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
-        self.ends.say(Known { own, config, standing, mtu, connected }, Instant::now())
+        self.ends.say(Known { own, config, standing, nodes, mtu, connected }, Instant::now())
     }
 
     /// Whether a connection of the node itself has one of its tunnel addresses. Where that cannot be known, it may.
-    fn is_connected(&self) -> bool {
+    async fn is_connected(&self) -> bool {
         let Tunnel { ipv4, ipv6 } = self.facts.tunnel;
         let addresses: Vec<IpAddr> = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6)).collect();
-        sockets::any_from(&addresses).unwrap_or(true)
+        // The table of a busy node is long.
+        let looked = tokio::task::spawn_blocking(move || sockets::any_from(&addresses)).await;
+        looked.expect("reading a table does not panic").unwrap_or(true)
     }
 
     /// Writes the node's row in the store, if what the plugin must know has changed.

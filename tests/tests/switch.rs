@@ -216,7 +216,8 @@ fn a_switch_that_pods_would_lose_packets_by_is_refused_with_the_reason_unless_fo
             pod.del()?;
         }
         drop(pods);
-        deadline::until_some("nothing is in the way of it", PATIENCE, || {
+        // What has become less is said after a while.
+        deadline::until_some("nothing is in the way of it", LONGER, || {
             let (done, told) = apply_with(lab, TUNNEL, &[])?;
             Ok(if done { Ok(()) } else { Err(told) })
         })?;

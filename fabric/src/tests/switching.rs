@@ -127,7 +127,8 @@ impl World {
         let node = &mut self.nodes[at];
         let (Some(config), name) = (&node.view.config, &node.local.name) else { return };
         let own = node.view.nodes.get(name).map(|record| &record.value);
-        let known = Known { own, config: Some(&config.value), standing: node.standing, mtu: 1500, connected: false };
+        let known =
+            Known { own, config: Some(&config.value), standing: node.standing, nodes: 3, mtu: 1500, connected: false };
         let (vxlan, path) = node.ends.say(known, self.now);
         let record = Arc::make_mut(self.etcd.nodes.get_mut(name).unwrap());
         if (&record.value.vxlan, record.value.path) != (&vxlan, path) {
