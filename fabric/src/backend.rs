@@ -36,8 +36,9 @@ pub trait Backend {
     /// The routes to other nodes' blocks, of those [`Way`]s that are its own.
     fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending;
 
-    /// Reports what no node believes of `peers`, longest registered first, whoever it is that looks.
-    fn judge(&self, peers: &[Peer<'_>], problems: &mut Problems);
+    /// Reports what no node believes of `peers`, longest registered first, whoever it is that looks. `families`: those that
+    /// pools are of.
+    fn judge(&self, peers: &[Peer<'_>], families: &BTreeSet<Family>, problems: &mut Problems);
 
     /// What it puts around a packet, in bytes, between nodes that reach each other in `family`.
     fn overhead(&self, family: Family) -> u32;
@@ -70,9 +71,10 @@ pub fn sum(cluster: &Cluster<'_>, problems: &mut Problems) -> (KernelState, Send
 
 /// Reports what no node believes of `peers`, longest registered first.
 fn judge(conf: &ClusterConf, peers: &[Peer<'_>], problems: &mut Problems) {
+    let families = Family::ALL.into_iter().filter(|family| cluster::uses(conf, *family)).collect();
     match &conf.backend.kind {
-        Kind::Vxlan(vxlan) => vxlan.judge(peers, problems),
-        Kind::HostGw => Native.judge(peers, problems),
+        Kind::Vxlan(vxlan) => vxlan.judge(peers, &families, problems),
+        Kind::HostGw => Native.judge(peers, &families, problems),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Ends {
     /// Since when nobody needs the VXLAN end.
     idle: Option<Instant>,
     /// The greatest MTU of a pod as it is said, and since when it is less.
-    pods: (u32, Option<Instant>),
+    pods: Option<(u32, Option<Instant>)>,
 }
 
 /// What is known of this node when it is to be said.
@@ -60,7 +60,7 @@ pub struct Known<'a> {
 impl Ends {
     /// Of a node whose VTEP has this MAC.
     pub fn new(mac: MacAddr) -> Self {
-        Self { mac, idle: None, pods: (0, None) }
+        Self { mac, idle: None, pods: None }
     }
 
     /// What the record is to say at `now`.
@@ -85,16 +85,17 @@ impl Ends {
     }
 
     fn greatest(&mut self, pods: u32, known: Known<'_>, now: Instant) -> u32 {
-        let (said, since) = &mut self.pods;
+        // What an earlier run said stands for a while too.
+        let before = || known.own.and_then(|own| own.path).map_or(0, |path| path.pods);
+        let (said, since) = self.pods.get_or_insert_with(|| (before(), None));
         let nodes = u32::try_from(known.nodes).unwrap_or(u32::MAX);
         if pods < *said && now.duration_since(*since.get_or_insert(now)) < LESS + LESS_FOR_EACH * nodes {
             return *said;
         }
         if pods != *said {
-            self.pods = (pods, None);
-        } else {
-            *since = None;
+            *said = pods;
         }
+        *since = None;
         pods
     }
 

@@ -1,5 +1,6 @@
 //! IPv4 and IPv6 as data, so that no rule is written twice.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -44,6 +45,15 @@ impl Family {
     /// The family in which two nodes reach each other: the first of [`Family::ALL`] that both have.
     pub fn common(one: &Underlay, other: &Underlay) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.underlay(one).is_some() && family.underlay(other).is_some())
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

@@ -124,6 +124,11 @@ pub fn pod_mtu(view: &View, local: &NodeName, underlay: &Underlay) -> u32 {
     mtu_within(&conf.value, mtu, overhead).min(most)
 }
 
+/// The MTU of the interface that decides what a tunnel leaves for pods, in bytes: for the node's record.
+pub fn underlay_mtu(view: &View, underlay: &Underlay) -> u32 {
+    narrowest(true, view.nodes.values().map(|node| &node.value), underlay).map_or(0, |(side, _)| side.mtu)
+}
+
 /// The greatest overhead of any back end.
 const UNKNOWN_OVERHEAD: u32 = 70;
 /// What every link of IPv6 carries (RFC 8200, section 5).
@@ -145,8 +150,11 @@ fn narrowest<'u, 'n>(
     underlay: &'u Underlay,
 ) -> Option<(&'u Side, u32)> {
     let overhead = |family| if tunnelled { Vxlan::default().overhead(family) } else { Native.overhead(family) };
-    let sides = families(nodes, &underlay.ends()).into_iter();
-    let sides = sides.filter_map(|family| Some((underlay.side(family)?, overhead(family))));
+    let common = families(nodes, &underlay.ends()).into_iter();
+    let common = common.filter_map(|family| Some((underlay.side(family)?, overhead(family))));
+    // A plain packet goes by the interface of its own family, whatever the nodes have in common.
+    let plain = underlay.sides().filter(|_| !tunnelled).map(|side| (side, 0));
+    let sides = common.chain(plain);
     sides.min_by_key(|(side, overhead)| side.mtu.saturating_sub(*overhead))
 }
 

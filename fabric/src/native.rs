@@ -8,10 +8,12 @@
 //! The node's own packets have its underlay address, by the kernel's choice. Pods reach the nodes themselves by their own addresses:
 //! the reply comes back by the same way, so those nodes are not masqueraded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use twill_cluster::record::Underlay;
+use twill_conf::NodeName;
 use twill_linux::state::{KernelState, METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
 
 use crate::Local;
@@ -50,26 +52,23 @@ impl Backend for Native {
                     source: None,
                 }
                 .insert_into(&mut sending.state.routes);
-                sending.native.extend(family.underlay(&peer.record.underlay));
+                // An address that is proven by nothing but the record is not taken for a node's.
+                sending.native.insert(gateway);
             }
         }
         sending
     }
 
-    fn judge(&self, peers: &[Peer<'_>], problems: &mut Problems) {
-        let mut places: BTreeMap<IpNetwork, Vec<&str>> = BTreeMap::new();
-        for peer in peers {
-            let ends = &peer.record.underlay;
-            let Some(end) = ends.ipv4.or(ends.ipv6) else { continue };
-            places.entry(network(end)).or_default().push(peer.name.as_str());
-        }
-        if places.len() > 1 {
-            let told = places.iter().map(|(network, names)| format!("{} on {network}", some_of(names)));
-            problems.report(format!(
-                "host-gw reaches only nodes on the same subnet, and they are on {}: {}",
-                places.len(),
-                told.collect::<Vec<_>>().join("; ")
-            ));
+    fn judge(&self, peers: &[Peer<'_>], families: &BTreeSet<Family>, problems: &mut Problems) {
+        let nodes: Vec<_> = peers.iter().map(|peer| (peer.name, &peer.record.underlay)).collect();
+        for family in families {
+            let names = strangers(&nodes, *family);
+            if !names.is_empty() {
+                problems.report(format!(
+                    "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {}",
+                    some_of(&names)
+                ));
+            }
         }
     }
 
@@ -80,7 +79,10 @@ impl Backend for Native {
 
 /// The address of a peer by which packets of a family can go to it as they are; `None` where the nodes are not on one subnet.
 pub fn gateway(local: &Local, peer: &Peer<'_>, family: Family) -> Option<IpAddr> {
-    let (ours, theirs) = (local.underlay.ends(), &peer.record.underlay);
+    reached(&local.underlay.ends(), &peer.record.underlay, family)
+}
+
+fn reached(ours: &Underlay, theirs: &Underlay, family: Family) -> Option<IpAddr> {
     let both = |here: Option<IpNetwork>, there: Option<IpNetwork>| {
         let (here, there) = (here?, there?);
         (here.contains(there.ip()) && there.contains(here.ip())).then_some(there.ip())
@@ -90,6 +92,18 @@ pub fn gateway(local: &Local, peer: &Peer<'_>, family: Family) -> Option<IpAddr>
         Family::V4 => both(ours.ipv4, theirs.ipv4).or_else(ipv6),
         Family::V6 => ipv6(),
     }
+}
+
+/// The nodes that cannot exchange packets of a family, as they are, with those that most nodes can. One node of each subnet is
+/// asked whom it reaches.
+pub fn strangers<'n>(nodes: &[(&'n NodeName, &Underlay)], family: Family) -> Vec<&'n NodeName> {
+    let place = |ends: &Underlay| [ends.ipv4, ends.ipv6].map(|end| end.map(|end| (end.network(), end.prefix())));
+    let places: BTreeMap<_, _> = nodes.iter().map(|(_, ends)| (place(ends), *ends)).collect();
+    let apart = |ends: &Underlay| -> Vec<&'n NodeName> {
+        let unreached = nodes.iter().filter(|(_, other)| *other != ends && reached(ends, other, family).is_none());
+        unreached.map(|(name, _)| *name).collect()
+    };
+    places.into_values().map(apart).min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// Why there is no way to a peer.
@@ -105,15 +119,11 @@ fn apart(peer: &Peer<'_>, family: Family) -> String {
     }
 }
 
-fn network(end: IpNetwork) -> IpNetwork {
-    IpNetwork::new(end.network(), end.prefix()).expect("a network has the length that it had")
-}
-
 /// How many names stand in a sentence.
 const NAMED: usize = 3;
 
-fn some_of(names: &[&str]) -> String {
-    let first = names[..names.len().min(NAMED)].join(", ");
+fn some_of(names: &[&NodeName]) -> String {
+    let first = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(NAMED) {
         None | Some(0) => first,
         Some(more) => format!("{first} and {more} more"),

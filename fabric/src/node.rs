@@ -75,6 +75,8 @@ pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
         sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
     }
     for Side { device, rp_filter, accept_ra, .. } in local.underlay.sides() {
+        // Plain packets of other nodes come in here.
+        sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1");
         sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
         if *rp_filter {
             sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ipnetwork::IpNetwork;
 use twill_cluster::View;
 use twill_cluster::record::NodeRecord;
 use twill_conf::NodeName;
@@ -15,6 +14,7 @@ use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
 
 use crate::backend::cluster::uses;
 use crate::family::Family;
+use crate::native;
 
 /// Something that pods would lose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub enum Hazard {
         /// Identifier and port, as they are.
         stands: (u32, u16),
         /// Nodes that send by it.
+        nodes: Vec<NodeName>,
+    },
+    /// Daemons that know no other back end than VXLAN.
+    OldVersion {
+        /// Their nodes.
         nodes: Vec<NodeName>,
     },
     /// Nodes that are on no subnet with the others.
@@ -44,13 +49,15 @@ pub enum Hazard {
     },
 }
 
-/// What would be lost by `new`. Empty where nothing stands yet.
+/// What would be lost by `new`. Empty where nothing stands yet, and where the back end stays as it is: what is lost by that is
+/// lost already.
 pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
-    let Some(old) = view.config.as_ref().map(|config| &config.value) else { return Vec::new() };
+    let old = view.config.as_ref().map(|config| &config.value).filter(|old| old.backend != new.backend);
+    let Some(old) = old else { return Vec::new() };
     let mut hazards = Vec::new();
     match (&old.backend.kind, &new.backend.kind) {
         (_, Kind::Vxlan(vxlan)) => hazards.extend(other_tunnel(view, &old.backend.kind, vxlan)),
-        (Kind::Vxlan(_), Kind::HostGw) => hazards.extend(apart(view, new)),
+        (Kind::Vxlan(_), Kind::HostGw) => hazards.extend(old_version(view).into_iter().chain(apart(view, new))),
         (Kind::HostGw, Kind::HostGw) => {}
     }
     hazards.extend(tall(view, new));
@@ -72,38 +79,18 @@ fn other_tunnel(view: &View, old: &Kind, new: &Vxlan) -> Option<Hazard> {
     found.map(|(stands, nodes)| Hazard::OtherTunnel { stands, nodes })
 }
 
-fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
-    let of = |family: Family| {
-        move |record: &NodeRecord| match family {
-            Family::V4 => record.underlay.ipv4,
-            Family::V6 => record.underlay.ipv6,
-        }
-    };
-    let [v4, v6] = Family::ALL.map(|family| strangers(view, of(family)));
-    let mut hazards = Vec::new();
-    // IPv4 may also travel by IPv6.
-    let ways = [(Family::V4, if v6.is_empty() { Vec::new() } else { v4 }), (Family::V6, v6)];
-    for (family, nodes) in ways {
-        if uses(new, family) && !nodes.is_empty() {
-            hazards.push(Hazard::Apart { family, nodes });
-        }
-    }
-    hazards
+fn old_version(view: &View) -> Option<Hazard> {
+    let old = view.nodes.iter().filter(|(_, record)| record.value.path.is_none());
+    let nodes: Vec<_> = old.map(|(name, _)| name.clone()).collect();
+    (!nodes.is_empty()).then_some(Hazard::OldVersion { nodes })
 }
 
-/// The nodes that are not on the subnet that most nodes are on.
-fn strangers(view: &View, end: impl Fn(&NodeRecord) -> Option<IpNetwork>) -> Vec<NodeName> {
-    let mut places: BTreeMap<Option<IpNetwork>, Vec<NodeName>> = BTreeMap::new();
-    for (name, record) in &view.nodes {
-        let network = end(&record.value).and_then(|end| IpNetwork::new(end.network(), end.prefix()).ok());
-        places.entry(network).or_default().push(name.clone());
-    }
-    let most = places.iter().filter(|(network, _)| network.is_some()).max_by_key(|(_, nodes)| nodes.len());
-    let most = most.map(|(network, _)| *network);
-    let mut strangers: Vec<_> =
-        places.into_iter().filter(|(network, _)| Some(*network) != most).flat_map(|(_, nodes)| nodes).collect();
-    strangers.sort_unstable();
-    strangers
+fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+    let nodes: Vec<_> = view.nodes.iter().map(|(name, record)| (name, &record.value.underlay)).collect();
+    let strangers = |family| native::strangers(&nodes, family).into_iter().cloned().collect();
+    let families = Family::ALL.into_iter().filter(|family| uses(new, *family));
+    let hazards = families.map(|family| Hazard::Apart { family, nodes: strangers(family) });
+    hazards.filter(|hazard| !matches!(hazard, Hazard::Apart { nodes, .. } if nodes.is_empty())).collect()
 }
 
 fn tall(view: &View, new: &ClusterConf) -> Vec<Hazard> {
@@ -131,6 +118,9 @@ impl fmt::Display for Hazard {
                  before them: switch to host-gw first, or to the same identifier and port",
                 list(nodes)
             ),
+            Self::OldVersion { nodes } => {
+                write!(f, "twilld on {} is of a version that knows VXLAN alone: update it first", list(nodes))
+            }
             Self::Apart { family, nodes } => {
                 let family = if *family == Family::V6 { "IPv6" } else { "IPv4" };
                 write!(
@@ -168,6 +158,7 @@ mod tests {
             .node(1, &["192.168.9.1/24", "fd09::1/64"])
             .node(2, &["192.168.9.2/24", "fd09::2/64"])
             .node(3, &["192.168.9.3/24", "fd09::3/64"])
+            .but_all(|record| record.value.path = Some(Path { tunnels: true, mtu: 1500, pods: 0 }))
     }
 
     fn with_pods(sample: Sample, number: u16, pods: u32) -> Sample {
@@ -209,13 +200,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_already_stands_in_no_ones_way() {
+        let tall = with_pods(sample(), 1, 9000);
+        assert_eq!(to(&tall, vxlan(7777)), []);
+        assert_eq!(to(&tall, vxlan(8)).len(), 2);
+    }
+
+    #[test]
+    fn a_daemon_that_knows_vxlan_alone_is_updated_before_host_gw() {
+        let old = sample().but(2, |record| record.value.path = None);
+        assert_eq!(to(&old, Kind::HostGw), [Hazard::OldVersion { nodes: vec![name(2)] }]);
+    }
+
+    #[test]
     fn host_gw_cuts_off_the_nodes_of_smaller_subnets() {
-        let far = sample().node(4, &["192.168.10.4/24", "fd10::4/64"]);
+        let known = |sample: Sample| with_pods(sample, 4, 0);
+        let far = known(sample().node(4, &["192.168.10.4/24", "fd10::4/64"]));
         let apart = |family| Hazard::Apart { family, nodes: vec![name(4)] };
         assert_eq!(to(&far, Kind::HostGw), [apart(Family::V4), apart(Family::V6)]);
-        let beside = sample().node(4, &["192.168.10.4/24", "fd09::4/64"]);
+        let beside = known(sample().node(4, &["192.168.10.4/24", "fd09::4/64"]));
         assert_eq!(to(&beside, Kind::HostGw), [], "all are on one IPv6 subnet, which carries IPv4 too");
-        let plain = sample().node(4, &["192.168.9.4/24"]);
+        let plain = known(sample().node(4, &["192.168.9.4/24"]));
         assert_eq!(to(&plain, Kind::HostGw), [apart(Family::V6)]);
         assert_eq!(to(&far.backend(Kind::HostGw), Kind::HostGw), [], "it is so already");
     }

@@ -102,7 +102,7 @@ impl Backend for Vxlan {
         sending
     }
 
-    fn judge(&self, peers: &[Peer<'_>], problems: &mut Problems) {
+    fn judge(&self, peers: &[Peer<'_>], _: &BTreeSet<Family>, problems: &mut Problems) {
         let mut owners = BTreeMap::new();
         for peer in peers.iter().filter(|peer| peer.record.vxlan.is_some()) {
             if let Some(mac) = believed_mac(peer, &owners, problems) {

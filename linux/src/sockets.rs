@@ -1,7 +1,7 @@
 //! The TCP connections of the caller's namespace, as /proc/net/tcp and tcp6 show them (Documentation/networking/proc_net_tcp.rst).
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// TCP_TIME_WAIT and TCP_LISTEN (include/net/tcp_states.h): nobody loses anything with these.
@@ -13,13 +13,15 @@ pub fn any_from(addresses: &[IpAddr]) -> io::Result<bool> {
         return Ok(false);
     }
     for file in ["tcp", "tcp6"] {
-        let table = match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+        let table = match File::open(format!("/proc/thread-self/net/{file}")) {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            table => table?,
+            table => BufReader::new(table?),
         };
-        if table.lines().skip(1).filter_map(own_end).any(|ip| addresses.contains(&ip)) {
-            return Ok(true);
+        for line in table.lines().skip(1) {
+            if own_end(&line?).is_some_and(|ip| addresses.contains(&ip)) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

@@ -76,6 +76,8 @@ pub struct Outcome {
     pub repairs: Vec<Repair>,
     /// What the kernel refused, object by object; the others were applied.
     pub errors: Vec<Error>,
-    /// Devices that shall stand and do not.
+    /// Devices that shall stand, and are not there, not up, or of another make.
     pub lacking: Vec<IfName>,
+    /// Whether all routes are as they shall be.
+    pub routed: bool,
 }

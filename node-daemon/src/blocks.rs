@@ -23,7 +23,7 @@ use twill_conf::cluster::Given;
 use twill_conf::node::NodeConf;
 use twill_conf::{NodeName, PoolName};
 use twill_fabric::ends::{Ends, Known, Standing};
-use twill_fabric::{Underlay, pod_mtu};
+use twill_fabric::{Underlay, pod_mtu, underlay_mtu};
 use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
 use twill_ipam::{Block, BootTime, Error, Family, NodePool, Want};
 use twill_linux::{MacAddr, sockets};
@@ -299,7 +299,7 @@ impl Blocks {
         let idle = standing.is_some_and(|Standing { vxlan, .. }| vxlan.receives.is_some() && !vxlan.needed);
         let connected = idle && self.is_connected().await;
         let nodes = picture.view.nodes.len();
-        let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
+        let mtu = underlay_mtu(&picture.reach, underlay);
         self.ends.say(Known { own, config, standing, nodes, mtu, connected }, Instant::now())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use twill_cluster::View;
+use twill_cluster::{View, key};
 use twill_fabric::Underlay;
 use twill_fabric::ends::Standing;
 
@@ -19,6 +19,12 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Whether what it does not have is gone. A view from the disk may be older than what stands; and whoever deleted the
+    /// configuration may have deleted all else, which is no wish of anybody's that packets cease.
+    pub fn is_whole(&self) -> bool {
+        self.proven && (self.view.config.is_some() || self.view.faults.contains_key(key::CONFIG))
+    }
+
     /// What goes to disk: the view, and where it has no configuration the last one, by which a start goes on then.
     pub fn to_save(&self) -> Arc<View> {
         match (&self.view.config, &self.reach.config) {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
-use twill_fabric::{Underlay, desired, pod_mtu};
+use twill_fabric::{Underlay, desired, pod_mtu, vxlan};
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
 use twill_linux::table::Repair;
@@ -144,7 +144,7 @@ impl Reconciler {
             tracing::info!("the underlay is {underlay}");
         }
         self.report.underlay(&problems);
-        // Without a configuration nothing says what shall stand; what stands is left alone, also if somebody deleted it.
+        // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
         let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
@@ -152,21 +152,25 @@ impl Reconciler {
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
         let desired = desired(&picture.reach, &local);
         self.report.problems(&desired.problems);
-        self.report.oversize(fits, oversize::find(&local.pods, &links, fits, &self.store)?);
+        // What is only told stops no repair.
+        if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {
+            self.report.oversize(fits, pods);
+        }
 
         let drifted = self.last.as_ref() == Some(&desired.state);
         // The guard first: it must know a node before a route makes that node answer.
         let of_guard = match causes.firewall || !drifted {
-            true => self.guard(&desired.state, picture.proven)?,
+            true => self.guard(&desired.state, picture.is_whole())?,
             false => None,
         };
-        let bring = if picture.proven { table::reconcile } else { table::complete };
+        let bring = if picture.is_whole() { table::reconcile } else { table::complete };
         let mut outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
-        if picture.proven {
-            let receives = desired.vxlan.receives.filter(|_| outcome.lacking.is_empty());
-            let vxlan = VxlanUse { receives, ..desired.vxlan };
+        if picture.is_whole() {
+            let [device, _] = vxlan::devices();
+            let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
+            let of_vxlan = VxlanUse { receives, ..desired.vxlan };
             let standing =
-                Standing { vxlan, whole: outcome.errors.is_empty(), pods: oversize::greatest(&local.pods, &links) };
+                Standing { vxlan: of_vxlan, whole: outcome.routed, pods: oversize::greatest(&local.pods, &links) };
             self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         outcome.repairs.extend(of_guard);
@@ -174,10 +178,11 @@ impl Reconciler {
         Ok(self.report.outcome(outcome, drifted))
     }
 
-    /// Puts our table in the place of one that is another, or that someone had changed or flushed.
-    fn guard(&mut self, desired: &KernelState, proven: bool) -> Result<Option<Repair>, Obstacle> {
+    /// Puts our table in the place of one that is another, or that someone had changed or flushed; where the view is not
+    /// `whole`, only of one that is gone.
+    fn guard(&mut self, desired: &KernelState, whole: bool) -> Result<Option<Repair>, Obstacle> {
         let Some(ruleset) = &desired.firewall else { return Ok(None) };
-        let changed = (proven || !self.firewall.stands(&ruleset.table)?) && self.firewall.reconcile(ruleset)?;
+        let changed = (whole || !self.firewall.stands(&ruleset.table)?) && self.firewall.reconcile(ruleset)?;
         let object = format!("table inet {}", ruleset.table);
         Ok(changed.then_some(Repair { table: "firewall", action: "changed", object }))
     }

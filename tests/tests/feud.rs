@@ -32,7 +32,7 @@ fn who_undoes_repairs_again_and_again_is_told_of_once() {
         node.run_script(&strike, &[])?;
         node.says(&format!("route {block} via"))?;
         let log = node.daemon_log();
-        let told: Vec<&str> = log.lines().filter(|line| line.contains("is repaired again and again")).collect();
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("repaired again and again")).collect();
         assert_eq!(told.len(), 1, "{log}");
         assert!(told[0].contains(&format!("route {block} via")), "{}", told[0]);
         assert!(told[0].contains("systemd-networkd runs here: set ManageForeignRoutes=no"), "{}", told[0]);

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::lab::PROTOCOL_CLUSTER;
 use twill_tests::{Lab, LabError, Pod, Result, with_lab};
 
 /// A record: its key, its value, and what the status must say of it.
@@ -145,6 +146,19 @@ fn garbage_and_lies_in_etcd_are_named_and_left_out_and_the_nodes_serve_on() {
         })?;
         lab.converged()?;
         old.check()?;
-        all_serve(lab, &[1, 2, 3, 4], "d")
+        all_serve(lab, &[1, 2, 3, 4], "d")?;
+
+        // Somebody deletes everything. Nodes register anew, and what stands stays.
+        let pods: Vec<Pod> = [1, 2].into_iter().map(|n| lab.node(n).attach(&format!("e{n}"))).collect::<Result<_>>()?;
+        let routes = |ipv6| lab.node(1).routes(ipv6, PROTOCOL_CLUSTER);
+        let before = (routes(false)?, routes(true)?);
+        lab.etcd().etcdctl(&["del", "--prefix", "/twill/v1/"])?;
+        lab.node(1).says("registering anew")?;
+        deadline::until("n1 is registered again", PATIENCE, || Ok(lab.etcd().nodes()?.iter().any(|(n, _)| n == "n1")))?;
+        assert_eq!((routes(false)?, routes(true)?), before);
+        for ipv6 in [false, true] {
+            pods[0].ping(pods[1].address(ipv6)?, 56)?;
+        }
+        old.check()
     });
 }

@@ -43,7 +43,7 @@ pub struct Vxlan {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChecksumOffload {
-    /// As the kernel has it by itself: left to the network card where that can do it.
+    /// It is left as it is: on, when the device is made.
     #[default]
     Auto,
     /// The network card, or the kernel in its place where it cannot.

@@ -98,9 +98,12 @@ fn host_gw_names_the_nodes_that_are_on_another_subnet_and_reaches_the_others() {
         6,
         "n2 has three, n3 two, n5 one"
     );
-    let wanted = "host-gw reaches only nodes on the same subnet, and they are on 2: n1, n2, n3 and 1 more on \
-                  192.168.9.0/24; n4 on 192.168.10.0/24";
-    assert_eq!(judge(&sample.view), [wanted]);
+    let wanted = |family, names| {
+        format!(
+            "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {names}"
+        )
+    };
+    assert_eq!(judge(&sample.view), [wanted("IPv4", "n4"), wanted("IPv6", "n4, n5")]);
 }
 
 /// The records that say by which ways a node sends and receives, and what node 1 makes of them.

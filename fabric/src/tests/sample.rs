@@ -35,12 +35,11 @@ impl Sample {
     }
 
     /// With records that say that nobody receives or sends by a tunnel.
-    pub(crate) fn without_tunnels(mut self) -> Self {
-        for record in self.view.nodes.values_mut().map(Arc::make_mut) {
+    pub(crate) fn without_tunnels(self) -> Self {
+        self.but_all(|record| {
             record.value.vxlan = None;
             record.value.path = Some(record::Path { tunnels: false, mtu: 1500, pods: 1500 });
-        }
-        self
+        })
     }
 
     /// With a node that has these underlay addresses.
@@ -92,6 +91,12 @@ impl Sample {
     /// With a change to a node's record.
     pub(crate) fn but(mut self, number: u16, change: impl FnOnce(&mut Versioned<NodeRecord>)) -> Self {
         change(Arc::make_mut(self.view.nodes.get_mut(&name(number)).unwrap()));
+        self
+    }
+
+    /// With a change to every node's record.
+    pub(crate) fn but_all(mut self, change: impl Fn(&mut Versioned<NodeRecord>)) -> Self {
+        self.view.nodes.values_mut().map(Arc::make_mut).for_each(change);
         self
     }
 

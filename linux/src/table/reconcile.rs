@@ -59,7 +59,9 @@ impl Extent {
 fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent: Extent) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     let links = links::settle(netlink, &desired.links, &ours.devices, extent, &mut outcome)?;
-    offload::settle(netlink, &desired.offloads, &mut outcome)?;
+    if extent == Extent::All {
+        offload::settle(netlink, &desired.offloads, &mut outcome)?;
+    }
     sysctl::settle(netlink, &desired.sysctls, &mut outcome)?;
 
     let mut scene = Scene { devices: links.devices, doomed: links.doomed, ours, extent, absent: BTreeMap::new() };
@@ -69,10 +71,13 @@ fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent:
     settle(netlink, &neighbours.put, &mut outcome)?;
     let fdb = fdb::plan(netlink, desired, &mut scene)?;
     settle(netlink, &fdb.put, &mut outcome)?;
+    let refused = outcome.errors.len();
     let routes = routes::plan(netlink, desired, &mut scene)?;
     routes::settle_put(netlink, &routes.put, &scene, &mut outcome)?;
+    settle(netlink, &routes.remove, &mut outcome)?;
+    outcome.routed = outcome.errors.len() == refused && scene.absent.is_empty();
 
-    for plan in [&routes, &fdb, &neighbours] {
+    for plan in [&fdb, &neighbours] {
         settle(netlink, &plan.remove, &mut outcome)?;
     }
     addresses::settle_removals(netlink, &addresses.remove, desired, &mut scene, &mut outcome)?;

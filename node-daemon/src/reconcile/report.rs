@@ -66,13 +66,9 @@ impl Report {
             tracing::info!("over: no pod has a greater MTU than fits, which is {fits}");
             return;
         }
-        let more = pods.len().saturating_sub(LINES);
-        let mut named = pods.into_iter().take(LINES).collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            named += &format!(", and {more} more");
-        }
         tracing::warn!(
-            "the MTU that fits is {fits}, and pods have a greater one until they are attached anew: {named}"
+            "the MTU that fits is {fits}, and pods have a greater one until they are attached anew: {}",
+            some_of(pods.into_iter())
         );
     }
 
@@ -96,14 +92,15 @@ impl Report {
 
     fn repairs(&mut self, repairs: &[Repair]) -> Duration {
         let news = self.feuds.note(repairs, Instant::now());
-        for object in &news.begun {
+        if let Some(first) = news.begun.first() {
+            let names = some_of(news.begun.iter());
+            let suspects = first.suspects();
             tracing::warn!(
-                "{object} is repaired again and again, since somebody undoes it; from now on this is told in silence: {}",
-                object.suspects()
+                "repaired again and again, since somebody undoes it, and from now on in silence: {names}; {suspects}"
             );
         }
-        for object in &news.over {
-            tracing::info!("over: {object} has been left in peace for a minute");
+        if !news.over.is_empty() {
+            tracing::info!("over: left in peace for a minute: {}", some_of(news.over.iter()));
         }
         let (mut told, mut more) = (0, 0);
         for repair in repairs.iter().filter(|repair| !self.feuds.is_contested(repair)) {
@@ -143,12 +140,29 @@ impl Report {
     }
 }
 
+/// The first of many, and how many more there are.
+fn some_of<T: std::fmt::Display>(items: impl ExactSizeIterator<Item = T>) -> String {
+    let more = items.len().saturating_sub(LINES);
+    let named = items.take(LINES).map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
+    if more == 0 { named } else { format!("{named}, and {more} more") }
+}
+
+/// Tells what is new and what is over, so many lines of each at most: an interface that is down may be in the way of thousands of
+/// routes.
 fn tell_new(known: &mut BTreeSet<String>, now: BTreeSet<String>) {
-    for text in now.difference(known) {
+    let new: Vec<_> = now.difference(known).collect();
+    for text in new.iter().take(LINES) {
         tracing::warn!("{text}");
     }
-    for text in known.difference(&now) {
+    if new.len() > LINES {
+        tracing::warn!("and {} more of that kind", new.len() - LINES);
+    }
+    let over: Vec<_> = known.difference(&now).collect();
+    for text in over.iter().take(LINES) {
         tracing::info!("over: {text}");
+    }
+    if over.len() > LINES {
+        tracing::info!("over: {} more of that kind", over.len() - LINES);
     }
     *known = now;
 }

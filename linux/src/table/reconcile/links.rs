@@ -56,8 +56,11 @@ pub(super) fn settle(
         all = link::dump_details(netlink)?;
         report_rewritten(desired, &owned(&all, ours), outcome);
     }
+    let standing = owned(&all, ours);
+    let stands =
+        |wanted: &Link| standing.get(&wanted.name).is_some_and(|seen| seen.link.up && adjust(wanted, seen).is_some());
+    outcome.lacking.extend(desired.values().filter(|wanted| !stands(wanted)).map(|wanted| wanted.name));
     let devices: Devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
-    outcome.lacking.extend(desired.keys().filter(|name| devices.index(name).is_none()));
     Ok(Settled { devices, doomed, remove })
 }
 
