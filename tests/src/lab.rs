@@ -375,14 +375,14 @@ impl Lab {
 
     /// Waits until every node has on its disk, for a start without etcd, all nodes and blocks as they stand in etcd.
     pub fn saved(&self) -> Result<()> {
-        let mut wanted = Vec::new();
-        for range in ["nodes/", "blocks/"] {
-            for (key, value) in self.etcd().read(range)? {
-                // Fresh at every write, so that the newest record is told from those before.
-                wanted.push((key, value["nonce"].as_str().unwrap_or_default().to_owned()));
-            }
-        }
         deadline::until_some("all nodes have saved their view", PATIENCE, || {
+            let mut wanted = Vec::new();
+            for range in ["nodes/", "blocks/"] {
+                for (key, value) in self.etcd().read(range)? {
+                    // Fresh at every write, so that the newest record is told from those before.
+                    wanted.push((key, value["nonce"].as_str().unwrap_or_default().to_owned()));
+                }
+            }
             for node in &self.nodes {
                 let file = node.directory().join("state/view.json");
                 let text = std::fs::read_to_string(&file).unwrap_or_default();

@@ -110,12 +110,14 @@ async fn perils(store: &impl Store, view: &View, new: &ClusterConf) -> Result<Ve
     Ok(perils)
 }
 
-/// The pods that a node's mirrors know by name.
+/// The pods that a node's mirrors know, by their names, or by their containers where the runtime told none.
 fn pods_of(census: &Census, node: &NodeName) -> Vec<String> {
     let mirrors = census.mirrors.get(node).into_iter().flat_map(BTreeMap::values);
     let holders = mirrors.flat_map(|mirror| mirror.value.content.addresses.values());
-    let pods: BTreeSet<&String> =
-        holders.filter(|holder| holder.until.is_none()).filter_map(|h| h.pod.as_ref()).collect();
+    let pods: BTreeSet<&String> = holders
+        .filter(|holder| holder.until.is_none())
+        .filter_map(|h| h.pod.as_ref().or(h.container.as_ref()))
+        .collect();
     pods.into_iter().cloned().collect()
 }
 
