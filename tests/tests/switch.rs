@@ -229,7 +229,8 @@ fn a_switch_that_pods_would_lose_packets_by_is_refused_with_the_reason_unless_fo
         assert!(!done && told.contains("n1, n2 send by VXLAN with the identifier 7777"), "{told}");
         let (done, told) = apply_with(lab, other, &["--force"])?;
         assert!(done, "{told}");
-        let pods = self::pods(lab)?;
+        let pods: Vec<Pod> =
+            lab.nodes().iter().map(|node| node.attach(&format!("q-{}", node.name()))).collect::<Result<_>>()?;
         deadline::until("they reach each other by the other tunnel", PATIENCE, || {
             let link = lab.node(1).run(&["ip", "-d", "link", "show", "dev", VXLAN])?;
             Ok(link.contains(" id 9 ") && all_reach_all(lab, &pods).is_ok())
