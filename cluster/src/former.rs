@@ -1,8 +1,8 @@
 //! What was known and etcd does not say any more, though nobody took it back: for the data path.
 //!
-//! **A restored etcd.** A block that was claimed after the backup is gone from etcd until its node puts it back, and a node's record says what was
-//! so on the day of the backup. The pods are where they were all the same, also where the daemon that should write is not
-//! running. So routes follow what was known, until etcd's new history has a word of its own about it.
+//! **A restored etcd.** A block that was claimed after the backup is gone from etcd until its node puts it back, and a node's
+//! record says what was so on the day of the backup. The pods are where they were all the same, also where the daemon that
+//! should write is not running. So routes follow what was known, until etcd's new history has a word of its own about it.
 //!
 //! **A configuration that cannot be read, or is gone.** Nodes still come, go and change their addresses, so routes go on by the last
 //! one that could be read.

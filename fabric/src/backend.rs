@@ -2,10 +2,12 @@
 //!
 //! A back end is two pure functions of the cluster: what this node must be able to [receive](Backend::receive), and how it
 //! [sends](Backend::send). There are two of them, [tunnel](crate::vxlan) and [plain routes](crate::native), and what the
-//! configuration calls a back end says which [`Way`] leads to which node. They are apart since nodes are switched one after another: every node must receive whatever any
-//! node still sends, and what it sends by is a choice of its own. `receive` gives all that stands whether or not anybody
-//! sends (devices, their addresses, neighbours, FDB entries), `send` gives routes, so that changing how a node sends moves
-//! routes and nothing else.
+//! configuration calls a back end says which [`Way`] leads to which node.
+//!
+//! The functions are apart since nodes are switched one after another: every node must receive whatever any node still
+//! sends, and what it sends by is a choice of its own. `receive` gives all that stands whether or not anybody sends
+//! (devices, their addresses, neighbours, FDB entries), `send` gives routes, so that changing how a node sends moves routes
+//! and nothing else.
 //!
 //! What is not the back end's own business is done before it is asked: [`Cluster`] holds only what may be believed of the
 //! records. The firewall is made from what `receive` wants ([`crate::firewall`]), the unreachable routes and the pods are
@@ -18,6 +20,7 @@ mod way;
 use std::collections::{BTreeSet, btree_set};
 use std::net::IpAddr;
 
+use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Kind};
 use twill_linux::IfName;
 use twill_linux::state::KernelState;
@@ -81,6 +84,16 @@ fn judge(conf: &ClusterConf, peers: &[Peer<'_>], problems: &mut Problems) {
 /// The devices that any back end makes: those of the back ends that are not in use are ours to remove.
 pub fn devices() -> BTreeSet<IfName> {
     vxlan::devices().into()
+}
+
+/// How many nodes are named in a sentence.
+const NAMED: usize = 5;
+
+/// The first of some nodes by name, and how many more there are.
+pub(crate) fn some_of<'n>(nodes: impl ExactSizeIterator<Item = &'n NodeName>) -> String {
+    let more = nodes.len().saturating_sub(NAMED);
+    let named = nodes.take(NAMED).map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
 /// What an operator should know, a sentence each, said once, and in an order that depends on nothing but the sentences.

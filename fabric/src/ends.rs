@@ -1,8 +1,9 @@
 //! What this node's record says of how it receives and sends, so that a switch of back ends loses nothing.
 //!
 //! What is promised stands: a VXLAN end is published after its device was made, and withdrawn only when no node has been able
-//! to send by it for [`DRAIN`] and no connection of the node itself hangs on the addresses of the device; then the device goes. That this node may send is said before it does, and taken back
-//! after all its routes are plain. The reading side of the same rules is the choice of a [`Way`](crate::backend::Way). Called by the daemon's block task, which writes the record.
+//! to send by it for [`DRAIN`] and no connection of the node itself hangs on the addresses of the device; then the device
+//! goes. That this node may send is said before it does, and taken back after all its routes are plain. The reading side of
+//! the same rules is the choice of a [`Way`](crate::backend::Way). Called by the daemon's block task, which writes the record.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,8 @@ const LESS_FOR_EACH: Duration = Duration::from_millis(100);
 pub struct Standing {
     /// Of VXLAN.
     pub vxlan: VxlanUse,
-    /// Nothing was refused: what stood before and shall not is gone.
-    pub whole: bool,
+    /// All routes are as they shall be: none that stood before is left.
+    pub routed: bool,
     /// The greatest MTU of a pod, in bytes; 0 without pods.
     pub pods: u32,
 }
@@ -67,7 +68,7 @@ impl Ends {
     pub fn say(&mut self, known: Known<'_>, now: Instant) -> (Option<VxlanEnd>, Option<Path>) {
         let Some(standing) = known.standing else { return self.at_first(known) };
         let said = known.own.is_some_and(NodeRecord::tunnels);
-        let tunnels = standing.vxlan.sends || (said && !standing.whole);
+        let tunnels = standing.vxlan.sends || (said && !standing.routed);
         let vxlan = standing.vxlan.receives.filter(|_| self.is_kept(standing, known.connected, now));
         let path = Path { tunnels, mtu: known.mtu, pods: self.greatest(standing.pods, known, now) };
         (vxlan.map(|(vni, port)| self.end(vni, port)), Some(path))
@@ -92,10 +93,7 @@ impl Ends {
         if pods < *said && now.duration_since(*since.get_or_insert(now)) < LESS + LESS_FOR_EACH * nodes {
             return *said;
         }
-        if pods != *said {
-            *said = pods;
-        }
-        *since = None;
+        (*said, *since) = (pods, None);
         pods
     }
 
@@ -119,7 +117,7 @@ mod tests {
     const VXLAN: (u32, u16) = (7, 4789);
 
     fn standing(receives: bool, sends: bool, needed: bool) -> Standing {
-        Standing { vxlan: VxlanUse { receives: receives.then_some(VXLAN), sends, needed }, whole: true, pods: 1450 }
+        Standing { vxlan: VxlanUse { receives: receives.then_some(VXLAN), sends, needed }, routed: true, pods: 1450 }
     }
 
     /// Whether it says that it receives, and that it sends, by VXLAN.
@@ -160,7 +158,7 @@ mod tests {
     fn that_it_sends_is_taken_back_only_when_no_route_can_be_left_in_the_tunnel() {
         let (mut ends, now) = (Ends::new(MacAddr([2, 0, 0, 0, 0, 1])), Instant::now());
         let own = record(Some(ends.end(7, 4789)), true);
-        let refused = Standing { whole: false, ..standing(true, false, true) };
+        let refused = Standing { routed: false, ..standing(true, false, true) };
         assert_eq!(says(&mut ends, known(Some(&own), Some(refused)), now), (true, true));
         assert_eq!(says(&mut ends, known(Some(&own), Some(standing(true, false, true))), now), (true, false));
         let silent = record(None, false);

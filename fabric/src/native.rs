@@ -17,7 +17,7 @@ use twill_conf::NodeName;
 use twill_linux::state::{KernelState, METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
 
 use crate::Local;
-use crate::backend::{Backend, Cluster, Peer, Problems, Sending, Way};
+use crate::backend::{self, Backend, Cluster, Peer, Problems, Sending, Way};
 use crate::family::Family;
 
 /// The back end of plain routes.
@@ -66,7 +66,7 @@ impl Backend for Native {
             if !names.is_empty() {
                 problems.report(format!(
                     "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {}",
-                    some_of(&names)
+                    backend::some_of(names.into_iter())
                 ));
             }
         }
@@ -116,16 +116,5 @@ fn apart(peer: &Peer<'_>, family: Family) -> String {
             format!("node {name} has no IPv6 underlay address: host-gw cannot reach its IPv6 blocks")
         }
         _ => format!("node {name} ({addresses}) is not on this node's subnet: host-gw does not reach it"),
-    }
-}
-
-/// How many names stand in a sentence.
-const NAMED: usize = 3;
-
-fn some_of(names: &[&NodeName]) -> String {
-    let first = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(NAMED) {
-        None | Some(0) => first,
-        Some(more) => format!("{first} and {more} more"),
     }
 }

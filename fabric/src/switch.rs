@@ -13,6 +13,7 @@ use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
 
 use crate::backend::cluster::uses;
+use crate::backend::some_of;
 use crate::family::Family;
 use crate::native;
 
@@ -106,9 +107,6 @@ fn tall(view: &View, new: &ClusterConf) -> Vec<Hazard> {
     view.nodes.iter().map(|(name, record)| (name, &record.value)).filter_map(tall).collect()
 }
 
-/// How many nodes are named.
-const NAMED: usize = 5;
-
 impl fmt::Display for Hazard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,17 +114,17 @@ impl fmt::Display for Hazard {
                 f,
                 "{} send by VXLAN with the identifier {vni} and the port {port}, and would not understand those that are switched \
                  before them: switch to host-gw first, or to the same identifier and port",
-                list(nodes)
+                some_of(nodes.iter())
             ),
             Self::OldVersion { nodes } => {
-                write!(f, "twilld on {} is of a version that knows VXLAN alone: update it first", list(nodes))
+                write!(f, "twilld on {} is of a version that knows VXLAN alone: update it first", some_of(nodes.iter()))
             }
             Self::Apart { family, nodes } => {
                 let family = if *family == Family::V6 { "IPv6" } else { "IPv4" };
                 write!(
                     f,
                     "{} are not on one {family} subnet with the others: host-gw would not reach their pods",
-                    list(nodes)
+                    some_of(nodes.iter())
                 )
             }
             Self::Tall { node, mtu, left } => write!(
@@ -135,14 +133,6 @@ impl fmt::Display for Hazard {
                  set \"mtu\" to {left} in [backend], and make them anew before the switch"
             ),
         }
-    }
-}
-
-fn list(nodes: &[NodeName]) -> String {
-    let named = nodes.iter().take(NAMED).map(NodeName::as_str).collect::<Vec<_>>().join(", ");
-    match nodes.len().checked_sub(NAMED) {
-        None | Some(0) => named,
-        Some(more) => format!("{named} and {more} more"),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod rule;
 mod sysctl;
 pub mod traffic;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
@@ -53,6 +54,31 @@ pub fn default_route(netlink: &mut Netlink, ipv6: bool) -> Result<Option<(u32, I
         .map(|(_, way)| way))
 }
 
+/// Looks at settings that belong to the namespace of the thread that looks, and puts them right: on a thread inside the socket's
+/// namespace where that is not the caller's.
+fn settle_inside<T: Sync>(
+    netlink: &Netlink,
+    settings: &[T],
+    bring: impl Fn(&T) -> Result<Option<Repair>, Error> + Sync,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let work = || settings.iter().map(&bring).collect::<Vec<_>>();
+    let results = match netlink.namespace() {
+        Some(namespace) => namespace.run(work)?,
+        None => work(),
+    };
+    for result in results {
+        match result {
+            Ok(repair) => outcome.repairs.extend(repair),
+            Err(error) => outcome.errors.push(error),
+        }
+    }
+    Ok(())
+}
+
 /// The address family of an address, for a message's header.
 pub(crate) fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
@@ -67,6 +93,16 @@ pub struct Repair {
     pub action: &'static str,
     /// The object, as `ip` would print it.
     pub object: String,
+    /// As what it was found, where that is one value.
+    pub was: Option<String>,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, action, object, was } = self;
+        write!(f, "{table}: {action} {object}")?;
+        was.iter().try_for_each(|was| write!(f, " (was {was})"))
+    }
 }
 
 /// What a reconciliation did and what it could not.

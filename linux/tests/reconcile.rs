@@ -4,7 +4,6 @@
 
 mod lab;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lab::{Namespace, ip, mac, name, net};
@@ -13,7 +12,7 @@ use twill_linux::state::{
     Address, FdbEntry, KernelState, Link, LinkKind, METRIC, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER,
     PROTOCOL_POD, Route, RouteKey, Target,
 };
-use twill_linux::table::{Outcome, complete, reconcile};
+use twill_linux::table::{Outcome, Repair, complete, reconcile};
 use twill_linux::{Error, Netlink};
 
 const VXLAN: &str = "vxlan.twill";
@@ -53,7 +52,11 @@ impl Node {
         let again = self.reconcile(desired);
         assert!(again.errors.is_empty(), "{:?}", again.errors);
         assert!(again.repairs.is_empty(), "the second pass found {:?}", again.repairs);
-        outcome.repairs.into_iter().map(|r| format!("{} {}: {}", r.action, r.table, r.object)).collect()
+        let told = |Repair { table, action, object, was }| {
+            let was = was.map(|was| format!(" (was {was})")).unwrap_or_default();
+            format!("{action} {table}: {object}{was}")
+        };
+        outcome.repairs.into_iter().map(told).collect()
     }
 
     fn ip(&self, args: &str) -> String {
@@ -114,33 +117,6 @@ fn desired(local: &str, remote: &str) -> KernelState {
     }
     routes.into_iter().for_each(|route| route.insert_into(&mut state.routes));
     state
-}
-
-/// What `ethtool -k` shows, where it is installed.
-fn checksums(node: &Node) -> Option<String> {
-    let shown = node.namespace.run(&format!("ethtool -k {VXLAN}"));
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    shown.lines().find(|line| line.starts_with("tx-checksumming:")).map(str::to_owned)
-}
-
-#[test]
-fn checksums_are_left_to_the_hardware_or_not_as_is_wanted_and_otherwise_let_be() {
-    let Some(mut node) = Node::new() else { return };
-    let mut wanted = desired("192.0.2.1", "192.0.2.2");
-    node.settle(&wanted);
-    let at_first = checksums(&node);
-    for (on, word) in [(false, "off"), (true, "on"), (false, "off")] {
-        wanted.offloads = BTreeMap::from([(name(VXLAN), on)]);
-        let repairs = node.settle(&wanted);
-        assert_eq!(repairs, [format!("changed offload: {VXLAN} tx {word}")]);
-        if at_first.is_some() {
-            assert_eq!(checksums(&node), Some(format!("tx-checksumming: {word}")));
-        }
-    }
-    wanted.offloads.clear();
-    assert!(node.settle(&wanted).is_empty(), "what nobody asked for is let be");
-    wanted.offloads = BTreeMap::from([(name("gone"), true)]);
-    assert!(node.settle(&wanted).is_empty(), "a device that is not there is the links' affair");
 }
 
 const UNDERLAYS: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")];

@@ -132,7 +132,13 @@ impl Reconciler {
     /// Brings the kernel to what shall stand. How long the next pass is to wait, since somebody undoes what this one did.
     fn pass(&mut self, causes: Causes) -> Result<Duration, Obstacle> {
         let links = table::links(&mut self.netlink)?;
-        let Observed { underlay, problems } = match self.observer.observe(&mut self.netlink, &links) {
+        let published = self
+            .pictures
+            .borrow()
+            .as_ref()
+            .and_then(|picture| picture.view.nodes.get(&self.me.name).map(|record| record.value.underlay.clone()));
+        let observed = self.observer.observe(&mut self.netlink, &links, published.as_ref());
+        let Observed { underlay, problems } = match observed {
             Ok(observed) => observed,
             Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
             Err(none) => {
@@ -170,7 +176,7 @@ impl Reconciler {
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
             let of_vxlan = VxlanUse { receives, ..desired.vxlan };
             let standing =
-                Standing { vxlan: of_vxlan, whole: outcome.routed, pods: oversize::greatest(&local.pods, &links) };
+                Standing { vxlan: of_vxlan, routed: outcome.routed, pods: oversize::greatest(&local.pods, &links) };
             self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         outcome.repairs.extend(of_guard);
@@ -184,7 +190,7 @@ impl Reconciler {
         let Some(ruleset) = &desired.firewall else { return Ok(None) };
         let changed = (whole || !self.firewall.stands(&ruleset.table)?) && self.firewall.reconcile(ruleset)?;
         let object = format!("table inet {}", ruleset.table);
-        Ok(changed.then_some(Repair { table: "firewall", action: "changed", object }))
+        Ok(changed.then_some(Repair { table: "firewall", action: "changed", object, was: None }))
     }
 
     /// A socket that failed may hold answers to requests of long ago, or a dump that was never read to its end: begin

@@ -11,6 +11,8 @@ mod select;
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+use twill_cluster::record;
 use twill_conf::node::{Pattern, UnderlayChoice, UnderlayConf};
 use twill_fabric::family::Family;
 use twill_fabric::{Side, Underlay};
@@ -51,6 +53,8 @@ fn names(devices: &[IfName]) -> String {
 pub struct Observer {
     conf: UnderlayConf,
     known: Underlay,
+    /// What the node's record says was looked at.
+    recalled: bool,
 }
 
 /// What is there, and what an operator should know of it.
@@ -65,12 +69,21 @@ pub struct Observed {
 impl Observer {
     /// Nothing is known yet.
     pub fn new(conf: UnderlayConf) -> Self {
-        Self { conf, known: Underlay::default() }
+        Self { conf, known: Underlay::default(), recalled: false }
     }
 
-    /// Observes the underlay among these links.
-    pub fn observe(&mut self, netlink: &mut Netlink, links: &[SeenLink]) -> Result<Observed, NoUnderlay> {
+    /// Observes the underlay among these links. `published`: what the node's record says, once that is known.
+    pub fn observe(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &[SeenLink],
+        published: Option<&record::Underlay>,
+    ) -> Result<Observed, NoUnderlay> {
         let addresses = table::addresses(netlink)?;
+        if let Some(published) = published.filter(|_| !self.recalled) {
+            self.recalled = true;
+            self.recall(published, links, &addresses);
+        }
         let mut problems = Vec::new();
         let mut found = Vec::new();
         let mut missing = None;
@@ -104,6 +117,16 @@ impl Observer {
         let underlay = Underlay { ipv4: side(false), ipv6: side(true) };
         self.remember(underlay.clone());
         Ok(Observed { underlay, problems })
+    }
+
+    /// What an earlier run took is known to this one where it still stands: a restart is no reason for another address.
+    fn recall(&mut self, published: &record::Underlay, links: &[SeenLink], addresses: &[SeenAddress]) {
+        let stands = |cidr: Option<IpNetwork>| {
+            let seen = addresses.iter().find(|seen| Some(seen.cidr) == cidr && seen.global && seen.usable)?;
+            let link = links.iter().find(|link| link.index == seen.index)?;
+            Some(side(&End { link, cidr: seen.cidr }))
+        };
+        self.remember(Underlay { ipv4: stands(published.ipv4), ipv6: stands(published.ipv6) });
     }
 
     /// What a family had before stays known while it has nothing, so that it takes up the same when that is back.

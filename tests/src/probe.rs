@@ -182,8 +182,8 @@ fn answer(socket: &UdpSocket, shared: &Shared) {
 fn send(socket: &UdpSocket, shared: &Shared, interval: Duration, payload: usize) {
     let mut due = Instant::now();
     let mut number = 0_u64;
+    let mut payload = vec![0; payload];
     while !shared.quiet.load(Ordering::Relaxed) && !shared.stop.load(Ordering::Relaxed) {
-        let mut payload = vec![0; payload];
         payload[..8].copy_from_slice(&number.to_be_bytes());
         shared.lock().push(Packet { sent: Instant::now(), answered: false });
         // A route that is missing shows as an error here; the packet counts as lost.

@@ -317,6 +317,27 @@ fn of_several_addresses_the_known_one_is_kept_and_a_keepalived_one_is_never_take
     });
 }
 
+#[test]
+fn a_daemon_that_begins_anew_takes_the_addresses_that_it_had_though_others_come_first() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let node = lab.node(1);
+        let underlay = || {
+            let record = lab.etcd().nodes()?.into_iter().find(|(name, _)| name == "n1");
+            Ok::<_, LabError>(record.map(|(_, record)| record["underlay"].clone()))
+        };
+        let before = underlay()?;
+        node.namespace().ip_batch("addr add 10.9.9.9/24 dev eth0\naddr add fd00:77::3/64 dev eth0 nodad\n")?;
+        lab.saved()?;
+        node.kill_daemon()?;
+        node.start_daemon()?;
+        node.says("is back, epoch")?;
+        assert_eq!(underlay()?, before);
+        let log = node.daemon_log();
+        assert!(!log.contains("10.9.9.9") && !log.contains("fd00:77::3/64"), "{log}");
+        Ok(())
+    });
+}
+
 // ---- another MTU -------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -101,7 +101,9 @@ async fn perils(store: &impl Store, view: &View, new: &ClusterConf) -> Result<Ve
     for hazard in hazards(view, new) {
         let pods = match &hazard {
             Hazard::Tall { node, .. } if perils.len() < MOST_ASKED => {
-                pods_of(&access::census_of(store, node).await?, node)
+                let mut census = Census::default();
+                census.look_at(store, node).await.map_err(Error::Etcd)?;
+                pods_of(&census, node)
             }
             _ => Vec::new(),
         };

@@ -206,8 +206,9 @@ fn is_unicast(address: IpAddr) -> bool {
 }
 
 /// Two nodes with one underlay address are reported and both kept: a dead node's record has no end of its own, and its
-/// address may long be a new machine's. Keeping both does no harm, since a VTEP drops frames for another's MAC, and
-/// a node refuses plain packets for blocks that are not its own, while leaving either out would let a record cut off the node that it names.
+/// address may long be a new machine's. Keeping both does no harm, since a VTEP drops frames for another's MAC, and a node
+/// refuses plain packets for blocks that are not its own, while leaving either out would let a record cut off the node that
+/// it names.
 fn note_shared_address<'a>(
     name: &'a NodeName,
     ends: &Underlay,

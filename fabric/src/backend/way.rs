@@ -2,9 +2,9 @@
 //!
 //! Nodes are switched one after another, each when it learns of it. Plain packets are understood by every node at any time,
 //! tunnelled ones only where a device stands for them. So a node sends by the tunnel to those whose records say that they
-//! receive by it, and only after its own record says that it may: the device of everybody else stands for as long as any record says
-//! that. (A node that no plain packet reaches is sent to as soon as its own record has an end: there is nothing to lose.) All of it is
-//! read from one view, whose order is etcd's, so no two nodes can miss each other.
+//! receive by it, and only after its own record says that it may: the device of everybody else stands for as long as any
+//! record says that. (A node that no plain packet reaches is sent to as soon as its record has an end: there is nothing to
+//! lose.) All of it is read from one view, whose order is etcd's, so no two nodes can miss each other.
 //!
 //! ```text
 //!              configuration: VXLAN                        configuration: host-gw

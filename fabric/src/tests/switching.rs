@@ -182,7 +182,7 @@ impl Node {
                 self.kernel.fdb.extend(before.fdb);
             }
         }
-        self.standing = Some(Standing { vxlan: wanted.vxlan, whole, pods: 0 });
+        self.standing = Some(Standing { vxlan: wanted.vxlan, routed: whole, pods: 0 });
     }
 
     fn device(&self) -> Option<(u32, u16)> {

@@ -109,6 +109,7 @@ pub(super) fn apply(netlink: &mut Netlink, changes: &[Change], outcome: &mut Out
                 table: change.table,
                 action: change.action.name(),
                 object: change.object.clone(),
+                was: None,
             }),
         }
     }

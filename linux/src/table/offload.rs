@@ -1,7 +1,7 @@
 //! The table of offloads: whether a device leaves the checksums of what it sends to the hardware (`ethtool -K DEV tx`).
 //!
-//! By the ioctl of ethtool (include/uapi/linux/ethtool.h), which works in the namespace of its socket; so it is made on a thread
-//! inside the netlink socket's namespace where that is not the caller's. A change by somebody else is told as an event of the link.
+//! By the ioctl of ethtool (include/uapi/linux/ethtool.h), which works in the namespace of its socket. A change by somebody else
+//! is told as an event of the link.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use super::{Outcome, Repair};
+use super::{Outcome, Repair, settle_inside};
 use crate::{Error, IfName, Netlink};
 
 /// SIOCETHTOOL (include/uapi/linux/sockios.h).
@@ -29,21 +29,8 @@ nix::ioctl_readwrite_bad!(siocethtool, SIOCETHTOOL, libc::ifreq);
 
 /// Brings the offload of each device to its value. A device that is not there is not this table's affair.
 pub(super) fn settle(netlink: &Netlink, desired: &BTreeMap<IfName, bool>, outcome: &mut Outcome) -> Result<(), Error> {
-    if desired.is_empty() {
-        return Ok(());
-    }
-    let work = || desired.iter().map(|(device, on)| bring(*device, *on)).collect::<Vec<_>>();
-    let results = match netlink.namespace() {
-        Some(namespace) => namespace.run(work)?,
-        None => work(),
-    };
-    for result in results {
-        match result {
-            Ok(repair) => outcome.repairs.extend(repair),
-            Err(error) => outcome.errors.push(error),
-        }
-    }
-    Ok(())
+    let wanted: Vec<_> = desired.iter().collect();
+    settle_inside(netlink, &wanted, |(device, on)| bring(**device, **on), outcome)
 }
 
 fn bring(device: IfName, on: bool) -> Result<Option<Repair>, Error> {
@@ -57,7 +44,9 @@ fn bring(device: IfName, on: bool) -> Result<Option<Repair>, Error> {
     };
     match change() {
         Ok(false) => Ok(None),
-        Ok(true) => Ok(Some(Repair { table: "offload", action: "changed", object: format!("{device} tx {word}") })),
+        Ok(true) => {
+            Ok(Some(Repair { table: "offload", action: "changed", object: format!("{device} tx {word}"), was: None }))
+        }
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(cause) => Err(Error::Offload { device: device.to_string(), value: word, cause }),
     }

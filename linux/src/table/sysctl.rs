@@ -1,13 +1,12 @@
 //! The table of sysctls: files under /proc/sys, read, compared, and written only where they differ.
 //!
-//! Those under net/ belong to the namespace of the thread that opens them, so they are handled on a thread inside the
-//! socket's namespace where that is not the caller's.
+//! Those under net/ belong to the namespace of the thread that opens them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path};
 
-use super::{Outcome, Repair};
+use super::{Outcome, Repair, settle_inside};
 use crate::{Error, Netlink};
 
 /// Brings every sysctl to its value. Paths are below /proc/sys, with '/' between their parts, since names of interfaces
@@ -18,22 +17,9 @@ pub(super) fn settle(
     desired: &BTreeMap<String, String>,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
-    if desired.is_empty() {
-        return Ok(());
-    }
     let (of_all, own): (Vec<_>, Vec<_>) = desired.iter().partition(|(path, _)| path.contains("/all/"));
-    let work = || own.iter().chain(&of_all).map(|(path, value)| bring(path, value)).collect::<Vec<_>>();
-    let results = match netlink.namespace() {
-        Some(namespace) => namespace.run(work)?,
-        None => work(),
-    };
-    for result in results {
-        match result {
-            Ok(repair) => outcome.repairs.extend(repair),
-            Err(error) => outcome.errors.push(error),
-        }
-    }
-    Ok(())
+    let ordered: Vec<_> = own.into_iter().chain(of_all).collect();
+    settle_inside(netlink, &ordered, |(path, value)| bring(path, value), outcome)
 }
 
 fn bring(path: &str, value: &str) -> Result<Option<Repair>, Error> {
@@ -51,6 +37,6 @@ fn bring(path: &str, value: &str) -> Result<Option<Repair>, Error> {
         return Ok(None);
     }
     fs::write(&file, value).map_err(failed(value))?;
-    let object = format!("{path} = {value} (was {})", standing.trim());
-    Ok(Some(Repair { table: "sysctl", action: "changed", object }))
+    let (object, was) = (format!("{path} = {value}"), Some(standing.trim().to_owned()));
+    Ok(Some(Repair { table: "sysctl", action: "changed", object, was }))
 }

@@ -28,7 +28,7 @@ pub(super) struct Feuds {
     contested: BTreeSet<Object>,
 }
 
-/// A repaired object: its table, and what it is without what it was found as.
+/// A repaired object, whatever it was found as.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Object {
     table: &'static str,
@@ -87,9 +87,7 @@ impl Feuds {
 
 impl Object {
     fn of(repair: &Repair) -> Self {
-        // A sysctl is told with what it was.
-        let name = repair.object.split(" (was ").next().unwrap_or_default().to_owned();
-        Self { table: repair.table, name }
+        Self { table: repair.table, name: repair.object.clone() }
     }
 }
 
@@ -175,7 +173,7 @@ mod tests {
     use super::*;
 
     fn repair(table: &'static str, object: &str) -> Repair {
-        Repair { table, action: "added", object: object.to_owned() }
+        Repair { table, action: "added", object: object.to_owned(), was: None }
     }
 
     fn names(objects: &[Object]) -> Vec<String> {
@@ -209,8 +207,9 @@ mod tests {
             assert!(news.begun.is_empty(), "four a minute");
         }
         let mut feuds = Feuds::default();
-        let told: Vec<News> =
-            (0..5).map(|was| feuds.note(&[repair("sysctl", &format!("net/x = 1 (was {was})"))], begin)).collect();
+        let told: Vec<News> = (0..5)
+            .map(|was| feuds.note(&[Repair { was: Some(was.to_string()), ..repair("sysctl", "net/x = 1") }], begin))
+            .collect();
         assert_eq!(names(&told[4].begun), ["sysctl net/x = 1"]);
     }
 

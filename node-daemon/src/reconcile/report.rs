@@ -78,7 +78,7 @@ impl Report {
         let respite = if drifted { self.repairs(&outcome.repairs) } else { Duration::ZERO };
         if !drifted {
             for repair in &outcome.repairs {
-                tracing::debug!(table = repair.table, "{} {}", repair.action, repair.object);
+                tracing::debug!("{repair}");
             }
         }
         // A pod that goes between the look at the store and the look at the kernel makes a refusal once; what is true is
@@ -104,15 +104,11 @@ impl Report {
         }
         let (mut told, mut more) = (0, 0);
         for repair in repairs.iter().filter(|repair| !self.feuds.is_contested(repair)) {
-            let Repair { table, action, object } = repair;
             if told < LINES {
-                tracing::info!(
-                    "repaired {table}: {action} {object} (repairs of this kind so far: {})",
-                    self.feuds.count(table)
-                );
+                tracing::info!("repaired {repair}; repairs of this kind so far: {}", self.feuds.count(repair.table));
                 told += 1;
             } else {
-                tracing::debug!(table, "{action} {object}");
+                tracing::debug!("repaired {repair}");
                 more += 1;
             }
         }

@@ -179,7 +179,7 @@ async fn what_living_pods_would_lose_is_refused_with_their_names_and_a_note_with
         let script = Script::default();
         let (picture, mirrors) = with_a_tall_pod();
         let nobody = Snapshot { revision: 10, entries: Vec::new() };
-        script.reads.lock().unwrap().extend([picture.clone(), picture, mirrors, nobody]);
+        script.reads.lock().unwrap().extend([picture, mirrors, nobody]);
         script.answers.lock().unwrap().extend(force.then_some(Ok(Outcome::Done(11))));
         let told = "pods on n1 have an MTU of 1500 bytes, and the new way carries 1450";
         match replace(&script, &conf(7777), force).await {
