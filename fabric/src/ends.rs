@@ -1,7 +1,7 @@
 //! What this node's record says of how it receives and sends, so that a switch of back ends loses nothing.
 //!
 //! What is promised stands: a VXLAN end is published after its device was made, and withdrawn only when no node has been able
-//! to send by it for [`DRAIN`] and no connection of the node itself hangs on the addresses of the device; then the device
+//! to send by it for ten seconds and no connection of the node itself hangs on the addresses of the device; then the device
 //! goes. That this node may send is said before it does, and taken back after all its routes are plain. The reading side of
 //! the same rules is the choice of a [`Way`](crate::backend::Way). Called by the daemon's block task, which writes the record.
 

@@ -200,7 +200,11 @@ fn a_second_machine_with_the_name_of_a_living_node_is_refused_and_does_not_distu
     with_lab(Lab::builder().nodes(2), |lab| {
         let pod = lab.node(1).attach("a")?;
         lab.node(2).kill_daemon()?;
-        let record = lab.etcd().read("nodes/n1")?;
+        // The pod's MTU falls in the record a moment after the pod is there; nothing else changes it from then on.
+        let record = deadline::until_some("n1's record tells its pod's MTU", PATIENCE, || {
+            let record = lab.etcd().read("nodes/n1")?;
+            Ok(if record[0].1["path"]["pods"] == 0 { Err(record) } else { Ok(record) })
+        })?;
         lab.node(2).start_daemon_named("n1")?;
         lab.node(2).says("the node name n1 belongs to another machine")?;
         lab.node(2).says("--node-name")?;
