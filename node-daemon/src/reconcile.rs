@@ -102,8 +102,12 @@ impl Reconciler {
     pub fn run(mut self) {
         let mut causes = Causes { view: true, network: true, firewall: true, stop: false };
         let mut pace = Pace::new(Instant::now());
+        let mut whole = Instant::now();
         while !causes.stop {
             let begin = Instant::now();
+            if causes.firewall {
+                whole = begin;
+            }
             match self.pass(causes) {
                 Ok(()) => self.report.clear(),
                 Err(obstacle) => {
@@ -116,8 +120,9 @@ impl Reconciler {
                 self.report.ports(self.ports.keep(&self.store));
             }
             self.bell.rest(pace.rest(begin, Instant::now()));
-            causes = self.bell.wait(RESYNC, CALM);
-            if causes.is_empty() {
+            // Counted from the beginning of the last whole pass: neither rests nor rings for something else put it off.
+            causes = self.bell.wait(RESYNC.saturating_sub(whole.elapsed()), CALM);
+            if whole.elapsed() >= RESYNC {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
         }
