@@ -53,7 +53,12 @@ const DEVICE: &str = "VXLAN device";
 
 /// The tunnel's device, which shall have `checksum_offload = "off"`.
 pub const DEVICE_DAMAGES: &[Damage] = &[
-    damage((DEVICE, "deleted"), ON_DEVICE, Cut, |_| "ip link del vxlan.twill".into()),
+    // The kernel unlists a device at once, and answers when the daemon may have put it back already. So it is not waited for.
+    damage((DEVICE, "deleted"), ON_DEVICE, Cut, |_| {
+        "ip link del vxlan.twill >/dev/null 2>&1 &
+         for look in $(seq 20000); do [ -e /proc/sys/net/ipv4/conf/vxlan.twill ] || break; done"
+            .into()
+    }),
     damage((DEVICE, "set down"), WAY, Cut, |_| "ip link set vxlan.twill down".into()),
     damage((DEVICE, "another MTU"), DEVICES, Harmless, |_| "ip link set vxlan.twill mtu 1400".into()),
     damage((DEVICE, "another MAC"), WAY, Cut, |_| "ip link set vxlan.twill address 02:00:00:00:99:99".into()),
@@ -62,15 +67,14 @@ pub const DEVICE_DAMAGES: &[Damage] = &[
     }),
     damage((DEVICE, "checksums to the hardware"), DEVICES, Harmless, |_| "ethtool -K vxlan.twill tx on".into()),
     damage((DEVICE, "learns"), ON_DEVICE, Cut, |_| "ip link set vxlan.twill type vxlan learning".into()),
-    // To delete a device takes the kernel longer than the daemon to put it back, so that comes last.
     damage((DEVICE, "a bridge in its place"), ON_DEVICE, Cut, |_| {
         "ip -batch - <<END
 link set vxlan.twill down
 link set vxlan.twill name old
 link add vxlan.twill type bridge
-link del old
-END"
-        .into()
+END
+ip link del old >/dev/null 2>&1 &"
+            .into()
     }),
     damage((DEVICE, "vxlan6.twill added"), DEVICES, Harmless, |facts| {
         format!("ip link add vxlan6.twill type vxlan id 7778 dstport 4790 local {}", facts.local)
