@@ -121,7 +121,7 @@ pub const ROUTE_DAMAGES: &[Damage] = &[
         let [v4, v6] = &facts.blocks;
         format!(
             "ip route replace blackhole {v4} proto 116 metric 7777
-             ip route del {v6} proto 116; ip route add prohibit {v6} proto 116 metric 7777"
+             ip route replace prohibit {v6} proto 116 metric 7777"
         )
     }),
     damage((ROUTE, "a second one of the same key"), ROUTES, Cut, |facts| {
