@@ -104,7 +104,7 @@ impl Reconciler {
         let mut pace = Pace::new(Instant::now());
         let mut whole = Instant::now();
         while !causes.stop {
-            let begin = Instant::now();
+            let (begin, before) = (Instant::now(), pace::processor_time());
             if causes.firewall {
                 whole = begin;
             }
@@ -119,7 +119,7 @@ impl Reconciler {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 self.report.ports(self.ports.keep(&self.store));
             }
-            self.bell.rest(pace.rest(begin, Instant::now()));
+            self.bell.rest(pace.rest(pace::processor_time().saturating_sub(before), Instant::now()));
             // Counted from the beginning of the last whole pass: neither rests nor rings for something else put it off.
             causes = self.bell.wait(RESYNC.saturating_sub(whole.elapsed()), CALM);
             if whole.elapsed() >= RESYNC {
