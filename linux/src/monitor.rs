@@ -15,15 +15,16 @@ use crate::Error;
 use crate::netlink::frame::Frames;
 use crate::netlink::socket::{enlarge, transport, transport_errno};
 
-/// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, IPv4 ifaddr and route, IPv6 ifaddr and route.
-/// FDB entries are told to the neighbours' group.
-const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, IPv4 ifaddr and route, IPv6 ifaddr and route,
+/// IPv4 and IPv6 netconf. FDB entries are told to the neighbours' group. Of the sysctls netconf tells of `forwarding` and of
+/// IPv4's `rp_filter`, without which no packet passes; the others change without a word.
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 /// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
 const NFTABLES_GROUP: u32 = 7;
 /// Larger than any notification; one that is cut off all the same is an event like others.
 const READ: usize = 64 * 1024;
 
-/// A subscription to links, addresses, routes, neighbours (FDB entries among them) and nftables.
+/// A subscription to links, addresses, routes, neighbours (FDB entries among them), forwarding and nftables.
 #[derive(Debug)]
 pub struct Monitor {
     network: Socket,
@@ -35,7 +36,7 @@ pub struct Monitor {
 /// What was heard. An overrun of the socket's buffer counts as everything changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Links, addresses, routes, neighbours.
+    /// Links, addresses, routes, neighbours, forwarding.
     pub network: bool,
     /// nftables.
     pub firewall: bool,
@@ -122,14 +123,16 @@ fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: fn(&[u8]) -> bool) -> R
 }
 
 /// Whether a notification tells of more than a neighbour's daily life: entries that the kernel resolves and ages by
-/// itself would wake the caller all the time. What replaces a permanent one is noticed by the caller's timer.
+/// itself would wake the caller all the time. What a program does to a neighbour bears the number of its socket
+/// (`neigh_add` in net/core/neighbour.c), also where it puts one that ages in place of a permanent one. An FDB entry bears
+/// none; one that ages, in place of a permanent one, is noticed by the caller's timer.
 fn is_news(bytes: &[u8]) -> bool {
     const RTM_NEWNEIGH: u16 = 28;
     const LASTING: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP;
     Frames::over(bytes).any(|frame| match frame {
         // ndm_state stands at byte 8 of struct ndmsg.
         Ok(frame) if frame.kind == RTM_NEWNEIGH => match frame.payload.get(8..10) {
-            Some(state) => u16::from_ne_bytes([state[0], state[1]]) & LASTING != 0,
+            Some(state) => frame.port != 0 || u16::from_ne_bytes([state[0], state[1]]) & LASTING != 0,
             None => true,
         },
         _ => true,
@@ -154,6 +157,13 @@ mod tests {
         for state in [libc::NUD_REACHABLE, libc::NUD_STALE, libc::NUD_INCOMPLETE, libc::NUD_FAILED] {
             assert!(!is_news(&neighbour(28, state)), "{state:#x}");
         }
+    }
+
+    #[test]
+    fn what_a_program_does_to_a_neighbour_is_news() {
+        let mut bytes = neighbour(28, libc::NUD_REACHABLE);
+        bytes[12..16].copy_from_slice(&4711u32.to_ne_bytes());
+        assert!(is_news(&bytes));
     }
 
     #[test]

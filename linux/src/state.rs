@@ -54,7 +54,8 @@ pub struct Ownership {
     /// FDB entries and sysctls.
     pub devices: BTreeSet<IfName>,
     /// Host ends of attached pods: permanent neighbours and routes of [`PROTOCOL_POD`] on them. Those of an ADD or DEL
-    /// in flight are left out, so that nothing of it is touched.
+    /// in flight are left out, so that nothing of it is touched. A route of that protocol that stands in the place of a
+    /// desired one is ours wherever it leads.
     pub pods: BTreeSet<IfName>,
 }
 

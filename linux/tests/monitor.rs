@@ -41,7 +41,11 @@ fn every_table_is_heard() {
         "ip neigh add 10.9.0.2 dev vx lladdr 02:00:00:00:00:02 nud permanent",
         "bridge fdb add 02:00:00:00:00:02 dev vx dst 192.0.2.2 self permanent",
         "bridge fdb del 02:00:00:00:00:02 dev vx dst 192.0.2.2 self permanent",
+        "ip neigh replace 10.9.0.2 dev vx lladdr 02:00:00:00:00:03 nud reachable",
         "ip neigh del 10.9.0.2 dev vx",
+        "sysctl -qw net.ipv4.conf.vx.rp_filter=1",
+        "sysctl -qw net.ipv4.conf.vx.forwarding=1",
+        "sysctl -qw net.ipv6.conf.vx.forwarding=1",
         "ip link del vx",
     ] {
         namespace.must(change);

@@ -223,6 +223,14 @@ fn each_kind_of_drift_is_repaired_and_named() {
                 &["removed route: unreachable fd42:0:0:9::/64 proto 116 metric 1024"],
             ),
             (
+                "route replace 10.42.0.5/32 dev vxlan.twill proto 117 metric 7777",
+                &["changed route: 10.42.0.5/32 dev tw00000000000aa proto 117 metric 7777"],
+            ),
+            (
+                "-6 route replace blackhole fd42::5/128 proto 117 metric 7777",
+                &["changed route: fd42::5/128 dev tw00000000000aa proto 117 metric 7777"],
+            ),
+            (
                 "route add 10.42.0.9/32 dev tw00000000000aa proto 117 metric 7777",
                 &["removed route: 10.42.0.9/32 dev tw00000000000aa proto 117 metric 7777"],
             ),
@@ -234,7 +242,10 @@ fn each_kind_of_drift_is_repaired_and_named() {
         let fdb = [
             ("del 02:00:00:00:00:02 dev vxlan.twill".to_owned(), "added"),
             (format!("replace 02:00:00:00:00:02 dev vxlan.twill dst {other} self permanent"), "changed"),
+            (format!("replace 02:00:00:00:00:02 dev vxlan.twill dst {remote} port 9999 self permanent"), "changed"),
+            (format!("replace 02:00:00:00:00:02 dev vxlan.twill dst {remote} self dynamic"), "changed"),
             (format!("append 02:00:00:00:00:02 dev vxlan.twill dst {other} self permanent"), "changed"),
+            (format!("append 00:00:00:00:00:00 dev vxlan.twill dst {other} port 9999 self permanent"), "removed"),
             (format!("append 00:00:00:00:00:00 dev vxlan.twill dst {other} self permanent"), "removed"),
         ];
         for (drift, action) in fdb {

@@ -85,12 +85,24 @@ pub struct Flags {
     /// The grace period of the sweep, for tests that cannot wait for it
     #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
     sweep_grace_ms: Option<u64>,
+    /// Hears no event of the kernel, for tests of what is repaired without one
+    #[arg(long, hide = true)]
+    deaf: bool,
+}
+
+/// What a daemon has as it is, unless a test starts it by a flag that no help shows.
+#[derive(Debug, Clone, Copy)]
+pub struct ForTests {
+    /// For how long a link must be missing before its row is freed.
+    pub sweep_grace: Duration,
+    /// No event of the kernel is heard: drift is found by the timer alone.
+    pub deaf: bool,
 }
 
 impl Flags {
-    /// For how long a link must be missing before its row is freed.
-    pub fn sweep_grace(&self) -> Duration {
-        self.sweep_grace_ms.map_or(GRACE, Duration::from_millis)
+    /// What only tests have otherwise.
+    pub fn for_tests(&self) -> ForTests {
+        ForTests { sweep_grace: self.sweep_grace_ms.map_or(GRACE, Duration::from_millis), deaf: self.deaf }
     }
 
     /// What was said on the command line; all else is left to the layers below.

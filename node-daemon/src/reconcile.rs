@@ -104,8 +104,12 @@ impl Reconciler {
     pub fn run(mut self) {
         let mut causes = Causes { view: true, network: true, firewall: true, stop: false };
         let mut pace = Pace::new(Instant::now());
+        let mut whole = Instant::now();
         while !causes.stop {
-            let begin = Instant::now();
+            let (begin, before) = (Instant::now(), pace::processor_time());
+            if causes.firewall {
+                whole = begin;
+            }
             let respite = match self.pass(causes) {
                 Ok(respite) => {
                     self.report.clear();
@@ -121,9 +125,11 @@ impl Reconciler {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 self.report.ports(self.ports.keep(&self.store));
             }
-            self.bell.rest(pace.rest(begin, Instant::now()).max(respite));
-            causes = self.bell.wait(RESYNC, CALM);
-            if causes.is_empty() {
+            let took = pace::processor_time().saturating_sub(before);
+            self.bell.rest(pace.rest(took, Instant::now()).max(respite));
+            // Counted from the beginning of the last whole pass: neither rests nor rings for something else put it off.
+            causes = self.bell.wait(RESYNC.saturating_sub(whole.elapsed()), CALM);
+            if whole.elapsed() >= RESYNC {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
         }

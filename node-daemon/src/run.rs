@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -15,6 +14,7 @@ use twill_linux::monitor::Monitor;
 
 use crate::bell::{Bell, Causes};
 use crate::blocks::{self, Blocks};
+use crate::flags::ForTests;
 use crate::picture::Picture;
 use crate::reconcile::{Me, Reconciler};
 use crate::requests::Requests;
@@ -57,20 +57,20 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> Fatal {
     move |cause| Fatal::Io { what, cause }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. `grace` is the sweep's.
-pub fn run(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
+/// Runs the daemon until SIGTERM or SIGINT.
+pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let _lock = lock::take(&conf.run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(io_error("starting the runtime"))?;
-    let stopped = runtime.block_on(serve(conf, grace));
+    let stopped = runtime.block_on(serve(conf, tests));
     runtime.shutdown_background();
     stopped
 }
 
-async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
+async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
     let etcd = EtcdStore::open(&conf.etcd, &conf.prefix)?;
@@ -93,13 +93,13 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
     let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
-    let events = Monitor::open()?;
+    let events = (!tests.deaf).then(Monitor::open).transpose()?;
     let reconciler = Reconciler::new(me, bell.clone(), seen.clone(), underlays, standings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
-    thread("monitor", {
+    if let Some(events) = events {
         let bell = bell.clone();
-        move || monitor::listen(events, &bell)
-    })?;
+        thread("monitor", move || monitor::listen(events, &bell))?;
+    }
 
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
@@ -118,7 +118,7 @@ async fn serve(conf: NodeConf, grace: Duration) -> Result<(), Fatal> {
         () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone()) => Err(Fatal::Ended("liveness")),
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
-        () = sweep::keep(&store, grace) => Err(Fatal::Ended("sweep")),
+        () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
         heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
     };
     bell.ring(Causes { stop: true, ..Causes::default() });

@@ -23,6 +23,8 @@ pub struct SeenFdbEntry {
     pub mac: MacAddr,
     /// Sent where; absent for entries of another make.
     pub remote: Option<IpAddr>,
+    /// As [`set`] makes it: it does not age, and is sent to the device's own port and with its own identifier.
+    pub plain: bool,
 }
 
 /// Sends frames for a MAC to one remote, and if they went to another one, to this one instead: replacing, since an
@@ -86,16 +88,19 @@ pub fn of(netlink: &mut Netlink, index: u32) -> Result<Vec<SeenFdbEntry>, Error>
 fn seen(message: &NeighbourMessage) -> Option<SeenFdbEntry> {
     let mut mac = None;
     let mut remote = None;
+    let mut plain = message.header.state == NeighbourState::Permanent;
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok().map(MacAddr),
             NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => remote = address(bytes),
             NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => remote = Some(IpAddr::V4(*v4)),
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => remote = Some(IpAddr::V6(*v6)),
+            // Only shown where they differ from the device's (vxlan_fdb_info in drivers/net/vxlan/vxlan_core.c).
+            NeighbourAttribute::Port(_) | NeighbourAttribute::Vni(_) | NeighbourAttribute::IfIndex(_) => plain = false,
             _ => {}
         }
     }
-    Some(SeenFdbEntry { index: message.header.ifindex, mac: mac?, remote })
+    Some(SeenFdbEntry { index: message.header.ifindex, mac: mac?, remote, plain })
 }
 
 /// In AF_BRIDGE the family of a destination is told by its length alone (vxlan_fdb_info).

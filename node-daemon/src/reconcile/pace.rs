@@ -4,8 +4,14 @@
 //!
 //! So passes may take [`BURST`] without a rest, which is what a few nodes that come or go call for; beyond that they rest
 //! [`SHARE`] times as long as they took. No rest is longer than [`LONGEST`], within which everything that happened is one pass.
+//!
+//! What counts is the time on a processor, that of `nft` included. Where a pass takes long since others are busy, a rest would
+//! give them nothing, and put off the next repair by seconds.
 
 use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// What passes may take at once.
 const BURST: Duration = Duration::from_millis(150);
@@ -27,16 +33,30 @@ impl Pace {
         Self { debt: Duration::ZERO, at: now }
     }
 
-    /// A pass from `begin` to `end` is over. How long to rest before the next one.
-    pub(super) fn rest(&mut self, begin: Instant, end: Instant) -> Duration {
-        let idle = begin.saturating_duration_since(self.at);
-        self.debt = self.debt.saturating_sub(idle / SHARE) + end.saturating_duration_since(begin);
-        self.at = end;
+    /// A pass is over that took so long. How long to rest before the next one.
+    pub(super) fn rest(&mut self, taken: Duration, now: Instant) -> Duration {
+        let idle = now.saturating_duration_since(self.at).saturating_sub(taken);
+        self.debt = self.debt.saturating_sub(idle / SHARE) + taken;
+        self.at = now;
         let rest = (self.debt.saturating_sub(BURST) * SHARE).min(LONGEST);
         // One pass may take longer than any rest makes up for: no more is owed than that.
         self.debt = self.debt.min(BURST + LONGEST / SHARE);
         rest
     }
+}
+
+/// The processor time that the calling thread has taken so far, and children that have ended: a pass's are runs of `nft`.
+pub(super) fn processor_time() -> Duration {
+    let of = |who| {
+        let usage = getrusage(who).ok()?;
+        Some(duration(usage.user_time()) + duration(usage.system_time()))
+    };
+    [UsageWho::RUSAGE_THREAD, UsageWho::RUSAGE_CHILDREN].into_iter().filter_map(of).sum()
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let micros = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -52,7 +72,7 @@ mod tests {
         let (mut pace, mut now, mut early, mut taken) = (Pace::new(begin), begin, 0, Duration::ZERO);
         while now.duration_since(begin) < 10_000 * MILLISECOND {
             early += usize::from(now.duration_since(begin) < 100 * MILLISECOND);
-            let rest = pace.rest(now, now + pass);
+            let rest = pace.rest(pass, now + pass);
             assert!(rest <= LONGEST);
             taken += pass;
             now += pass + rest;
@@ -73,8 +93,31 @@ mod tests {
     fn a_pass_after_a_long_quiet_is_followed_by_another_at_once() {
         let begin = Instant::now();
         let mut pace = Pace::new(begin);
-        assert_eq!(pace.rest(begin, begin + 3_000 * MILLISECOND), LONGEST, "a cold start in a large cluster");
+        assert_eq!(
+            pace.rest(3_000 * MILLISECOND, begin + 3_000 * MILLISECOND),
+            LONGEST,
+            "a cold start in a large cluster"
+        );
         let later = begin + 20_000 * MILLISECOND;
-        assert_eq!(pace.rest(later, later + 20 * MILLISECOND), Duration::ZERO);
+        assert_eq!(pace.rest(20 * MILLISECOND, later + 20 * MILLISECOND), Duration::ZERO);
+    }
+
+    #[test]
+    fn passes_that_wait_for_a_processor_are_followed_by_others_at_once() {
+        let begin = Instant::now();
+        let (mut pace, mut now) = (Pace::new(begin), begin);
+        for _ in 0..100 {
+            now += 200 * MILLISECOND;
+            assert_eq!(pace.rest(20 * MILLISECOND, now), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn work_takes_processor_time() {
+        let before = processor_time();
+        let end = Instant::now() + 10_000 * MILLISECOND;
+        while processor_time() - before < 5 * MILLISECOND {
+            assert!(Instant::now() < end, "it stands still");
+        }
     }
 }

@@ -6,16 +6,28 @@ use std::net::IpAddr;
 use super::{Scene, Table};
 use crate::netlink::Request;
 use crate::state::{FdbEntry, KernelState};
+use crate::table::Device;
 use crate::table::change::Plan;
-use crate::table::{Device, fdb};
+use crate::table::fdb::{self, SeenFdbEntry};
 use crate::{Error, IfName, MacAddr, Netlink};
 
 struct Fdb;
 
-/// The destinations of one MAC; one that is absent is no VXLAN destination.
+/// The destinations of one MAC; one whose address is absent is no VXLAN destination.
 struct Seen {
     index: u32,
-    remotes: Vec<Option<IpAddr>>,
+    entries: Vec<SeenFdbEntry>,
+}
+
+impl Seen {
+    /// Whether each can be told by its address.
+    fn is_plain(&self) -> bool {
+        self.entries.iter().all(|entry| entry.plain)
+    }
+
+    fn remotes(&self) -> impl Iterator<Item = Option<IpAddr>> {
+        self.entries.iter().map(|entry| entry.remote)
+    }
 }
 
 impl Table for Fdb {
@@ -29,7 +41,7 @@ impl Table for Fdb {
     }
 
     fn same(&self, value: &FdbEntry, seen: &Seen, index: u32) -> bool {
-        seen.index == index && seen.remotes == [Some(value.remote)]
+        seen.index == index && seen.is_plain() && seen.remotes().eq([Some(value.remote)])
     }
 
     fn make(&self, value: &FdbEntry, index: u32) -> Request {
@@ -37,13 +49,14 @@ impl Table for Fdb {
     }
 
     /// One other destination is replaced in place. Of several, the kernel would replace only the first: the others go
-    /// before.
+    /// before; or all, where one cannot be told by its address alone.
     fn change(&self, value: &FdbEntry, seen: &Seen, index: u32) -> Vec<Request> {
         let device = Device { index, name: value.device };
-        let others = seen.remotes.iter().filter(|remote| **remote != Some(value.remote));
-        let mut requests = match seen.remotes.len() {
+        let others = seen.remotes().filter(|remote| *remote != Some(value.remote));
+        let mut requests = match seen.entries.len() {
             1 => Vec::new(),
-            _ => others.map(|remote| fdb::remove(value.mac, *remote, device)).collect(),
+            _ if !seen.is_plain() => vec![fdb::remove(value.mac, None, device)],
+            _ => others.map(|remote| fdb::remove(value.mac, remote, device)).collect(),
         };
         requests.push(fdb::set(value, index));
         requests
@@ -52,9 +65,12 @@ impl Table for Fdb {
     fn unmake(&self, key: &Self::Key, seen: &Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
         let (name, mac) = *key;
         let device = Device { index: seen.index, name };
-        let shown: Vec<String> = seen.remotes.iter().flatten().map(|remote| format!(" dst {remote}")).collect();
+        let shown: Vec<String> = seen.remotes().flatten().map(|remote| format!(" dst {remote}")).collect();
         let object = format!("{mac} dev {name}{}", shown.concat());
-        let requests = seen.remotes.iter().map(|remote| fdb::remove(mac, *remote, device)).collect();
+        let requests = match seen.is_plain() {
+            true => seen.remotes().map(|remote| fdb::remove(mac, remote, device)).collect(),
+            false => vec![fdb::remove(mac, None, device)],
+        };
         scene.owns(&name).then_some((object, requests))
     }
 }
@@ -63,10 +79,10 @@ pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Sce
     let mut standing: BTreeMap<(IfName, MacAddr), Seen> = BTreeMap::new();
     for (device, index) in scene.standing(desired.fdb.keys().map(|(device, _)| *device), false) {
         for entry in fdb::of(netlink, index)? {
-            let seen = standing.entry((device, entry.mac)).or_insert_with(|| Seen { index, remotes: Vec::new() });
+            let seen = standing.entry((device, entry.mac)).or_insert_with(|| Seen { index, entries: Vec::new() });
             // A dump of a table that is being changed may show an entry twice.
-            if !seen.remotes.contains(&entry.remote) {
-                seen.remotes.push(entry.remote);
+            if !seen.entries.contains(&entry) {
+                seen.entries.push(entry);
             }
         }
     }

@@ -90,9 +90,9 @@ pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Sce
         .values()
         .map(|route| (normal(route.key), Route { key: normal(route.key), ..route.clone() }))
         .collect();
-    let standing = standing(netlink, scene)?;
+    let standing = standing(netlink, &wanted, scene)?;
     let changed = differing(&wanted, &standing, scene);
-    let table = Routes { contested: contested(netlink, &changed, scene)? };
+    let table = Routes { contested: contested(netlink, &wanted, &changed, scene)? };
     Ok(super::plan(&table, &wanted, &standing, scene))
 }
 
@@ -114,8 +114,11 @@ fn differing(
     changed.collect()
 }
 
-/// Ours: all of the cluster's protocol, and those of the pods' protocol on pods' devices.
-fn standing(netlink: &mut Netlink, scene: &Scene<'_>) -> Result<BTreeMap<RouteKey, Vec<SeenRoute>>, Error> {
+fn standing(
+    netlink: &mut Netlink,
+    wanted: &BTreeMap<RouteKey, Route>,
+    scene: &Scene<'_>,
+) -> Result<BTreeMap<RouteKey, Vec<SeenRoute>>, Error> {
     let mut standing: BTreeMap<RouteKey, Vec<SeenRoute>> = BTreeMap::new();
     for protocol in [PROTOCOL_CLUSTER, PROTOCOL_POD] {
         for ipv6 in [false, true] {
@@ -123,7 +126,7 @@ fn standing(netlink: &mut Netlink, scene: &Scene<'_>) -> Result<BTreeMap<RouteKe
                 let device = route.target.index().and_then(|index| scene.devices.name(index));
                 // What leads to a device that will be deleted goes with it.
                 let stays = device.is_none_or(|device| !scene.doomed.contains(&device));
-                if is_ours(&route, scene) && stays {
+                if is_ours(&route, wanted, scene) && stays {
                     let same_key = standing.entry(route.key).or_default();
                     // A dump of a table that is being changed may show a route twice.
                     if !same_key.contains(&route) {
@@ -136,12 +139,15 @@ fn standing(netlink: &mut Netlink, scene: &Scene<'_>) -> Result<BTreeMap<RouteKe
     Ok(standing)
 }
 
-fn is_ours(route: &SeenRoute, scene: &Scene<'_>) -> bool {
+/// Ours: all of the cluster's protocol, and of the pods' protocol those on pods' devices and those that stand where the
+/// route to an attached pod shall, wherever they lead. An address has one pod, so no ADD in flight makes such a one.
+fn is_ours(route: &SeenRoute, wanted: &BTreeMap<RouteKey, Route>, scene: &Scene<'_>) -> bool {
     match route.protocol {
         PROTOCOL_CLUSTER => true,
         PROTOCOL_POD => {
             let device = route.target.index().and_then(|index| scene.devices.name(index));
             device.is_some_and(|device| scene.ours.pods.contains(&device))
+                || wanted.get(&route.key).is_some_and(|wanted| wanted.protocol == PROTOCOL_POD)
         }
         _ => false,
     }
@@ -149,12 +155,17 @@ fn is_ours(route: &SeenRoute, scene: &Scene<'_>) -> bool {
 
 /// Those of the keys that a route has too which is not ours. The whole table is only read when something of ours is to
 /// be replaced.
-fn contested(netlink: &mut Netlink, keys: &BTreeSet<RouteKey>, scene: &Scene<'_>) -> Result<BTreeSet<RouteKey>, Error> {
+fn contested(
+    netlink: &mut Netlink,
+    wanted: &BTreeMap<RouteKey, Route>,
+    keys: &BTreeSet<RouteKey>,
+    scene: &Scene<'_>,
+) -> Result<BTreeSet<RouteKey>, Error> {
     let mut contested = BTreeSet::new();
     for ipv6 in [false, true] {
         if keys.iter().any(|key| key.destination.is_ipv6() == ipv6) {
             let all = route::dump(netlink, Filter { ipv6, ..Filter::default() })?;
-            contested.extend(all.into_iter().filter(|route| !is_ours(route, scene)).map(|route| route.key));
+            contested.extend(all.into_iter().filter(|route| !is_ours(route, wanted, scene)).map(|route| route.key));
         }
     }
     contested.retain(|key| keys.contains(key));

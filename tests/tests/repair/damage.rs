@@ -1,0 +1,261 @@
+//! What is done to a node: every kind of object is deleted, changed, and given a wrong companion.
+
+use twill_tests::Result;
+
+use crate::stage::{Facts, Part};
+
+/// One damage.
+#[derive(Clone, Copy)]
+pub struct Damage {
+    /// The object.
+    pub object: &'static str,
+    /// What is done to it.
+    pub what: &'static str,
+    /// What shows it, and is measured.
+    pub parts: &'static [Part],
+    /// What it does to the pod's packets.
+    pub harm: Harm,
+    /// The commands, for a shell in the node's namespace.
+    pub script: fn(&Facts) -> String,
+}
+
+/// What a damage does to the pod's packets until it is repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// None is lost, neither by the damage nor by the repair.
+    None,
+    /// They do not pass.
+    Cut,
+}
+
+use Harm::{Cut, None as Harmless};
+
+const fn damage(
+    (object, what): (&'static str, &'static str),
+    parts: &'static [Part],
+    harm: Harm,
+    script: fn(&Facts) -> String,
+) -> Damage {
+    Damage { object, what, parts, harm, script }
+}
+
+impl Damage {
+    /// Does it.
+    pub fn strike(&self, node: &twill_tests::Node, facts: &Facts) -> Result<()> {
+        node.run(&["sh", "-euc", &(self.script)(facts)]).map(drop)
+    }
+}
+
+const ON_DEVICE: &[Part] = &[Part::Devices, Part::Addresses, Part::Routes, Part::Neighbours, Part::Fdb, Part::Sysctls];
+const DEVICES: &[Part] = &[Part::Devices];
+const WAY: &[Part] = &[Part::Devices, Part::Routes, Part::Neighbours];
+const DEVICE: &str = "VXLAN device";
+
+/// The tunnel's device, which shall have `checksum_offload = "off"`.
+pub const DEVICE_DAMAGES: &[Damage] = &[
+    // The kernel unlists a device at once, and answers when the daemon may have put it back already. So it is not waited for.
+    damage((DEVICE, "deleted"), ON_DEVICE, Cut, |_| {
+        "ip link del vxlan.twill >/dev/null 2>&1 &
+         for look in $(seq 20000); do [ -e /proc/sys/net/ipv4/conf/vxlan.twill ] || break; done"
+            .into()
+    }),
+    damage((DEVICE, "set down"), WAY, Cut, |_| "ip link set vxlan.twill down".into()),
+    damage((DEVICE, "another MTU"), DEVICES, Harmless, |_| "ip link set vxlan.twill mtu 1400".into()),
+    damage((DEVICE, "another MAC"), WAY, Cut, |_| "ip link set vxlan.twill address 02:00:00:00:99:99".into()),
+    damage((DEVICE, "makes link-local addresses"), DEVICES, Harmless, |_| {
+        "ip link set vxlan.twill addrgenmode eui64".into()
+    }),
+    damage((DEVICE, "checksums to the hardware"), DEVICES, Harmless, |_| "ethtool -K vxlan.twill tx on".into()),
+    damage((DEVICE, "learns"), ON_DEVICE, Cut, |_| "ip link set vxlan.twill type vxlan learning".into()),
+    damage((DEVICE, "a bridge in its place"), ON_DEVICE, Cut, |_| {
+        "ip -batch - <<END
+link set vxlan.twill down
+link set vxlan.twill name old
+link add vxlan.twill type bridge
+END
+ip link del old >/dev/null 2>&1 &"
+            .into()
+    }),
+    damage((DEVICE, "vxlan6.twill added"), DEVICES, Harmless, |facts| {
+        format!("ip link add vxlan6.twill type vxlan id 7778 dstport 4790 local {}", facts.local)
+    }),
+];
+
+const ADDRESS: &str = "tunnel address";
+const ADDRESSES: &[Part] = &[Part::Addresses, Part::Routes];
+
+/// The addresses on the tunnel's device.
+pub const ADDRESS_DAMAGES: &[Damage] = &[
+    damage((ADDRESS, "all deleted"), ADDRESSES, Cut, |_| "ip addr flush dev vxlan.twill".into()),
+    damage((ADDRESS, "another prefix length"), ADDRESSES, Cut, |facts| {
+        let ip = &facts.tunnel[0];
+        format!("ip addr add {ip}/24 dev vxlan.twill; ip addr del {ip}/32 dev vxlan.twill")
+    }),
+    damage((ADDRESS, "wrong ones added"), ADDRESSES, Harmless, |_| {
+        "ip addr add 10.42.77.77/32 dev vxlan.twill; ip addr add fd42::7777/128 dev vxlan.twill nodad".into()
+    }),
+];
+
+const ROUTE: &str = "route to another node's block";
+const UNREACHABLE: &str = "unreachable route";
+const POD_ROUTE: &str = "route to a pod";
+const ROUTES: &[Part] = &[Part::Routes];
+
+/// Routes of both protocols.
+pub const ROUTE_DAMAGES: &[Damage] = &[
+    damage((ROUTE, "deleted"), ROUTES, Cut, |facts| {
+        let [v4, v6] = &facts.blocks;
+        format!("ip route del {v4} proto 116; ip route del {v6} proto 116")
+    }),
+    damage((ROUTE, "all of the protocol deleted"), ROUTES, Cut, |_| {
+        "ip -4 route flush proto 116; ip -6 route flush proto 116".into()
+    }),
+    damage((ROUTE, "another gateway"), ROUTES, Cut, |facts| {
+        let [v4, v6] = &facts.blocks;
+        format!(
+            "ip route replace {v4} via 10.42.77.77 dev vxlan.twill onlink proto 116 metric 7777
+             ip route replace {v6} via fe80::77 dev vxlan.twill proto 116 metric 7777"
+        )
+    }),
+    damage((ROUTE, "refused"), ROUTES, Cut, |facts| {
+        let [v4, v6] = &facts.blocks;
+        format!(
+            "ip route replace blackhole {v4} proto 116 metric 7777
+             ip route replace prohibit {v6} proto 116 metric 7777"
+        )
+    }),
+    damage((ROUTE, "a second one of the same key"), ROUTES, Cut, |facts| {
+        format!("ip route append {} via 10.42.77.77 dev vxlan.twill onlink proto 116 metric 7777", facts.blocks[0])
+    }),
+    damage((ROUTE, "wrong ones added"), ROUTES, Harmless, |_| {
+        "ip route add 198.51.100.0/24 dev vxlan.twill proto 116 metric 7777
+         ip route add 2001:db8:77::/64 dev vxlan.twill proto 116 metric 7777"
+            .into()
+    }),
+    damage((UNREACHABLE, "deleted"), ROUTES, Harmless, |facts| {
+        let delete = |all: &[String; 2], metric: u32| {
+            all.each_ref().map(|to| format!("ip route del unreachable {to} proto 116 metric {metric}\n")).concat()
+        };
+        delete(&facts.own, 77_777) + &delete(&facts.pools, 777_777)
+    }),
+    damage((UNREACHABLE, "a black hole"), ROUTES, Harmless, |facts| {
+        format!(
+            "ip route replace blackhole {} proto 116 metric 77777
+             ip route replace blackhole {} proto 116 metric 777777",
+            facts.own[0], facts.pools[0]
+        )
+    }),
+    damage((UNREACHABLE, "wrong ones added"), ROUTES, Harmless, |_| {
+        "ip route add unreachable 198.51.100.0/24 proto 116 metric 777777
+         ip route add unreachable 2001:db8:77::/64 proto 116 metric 777777"
+            .into()
+    }),
+    damage((POD_ROUTE, "deleted"), ROUTES, Cut, |facts| {
+        facts.pod.map(|ip| format!("ip route del {ip} proto 117\n")).concat()
+    }),
+    damage((POD_ROUTE, "another device"), ROUTES, Cut, |facts| {
+        facts.pod.map(|ip| format!("ip route replace {ip} dev vxlan.twill proto 117 metric 7777\n")).concat()
+    }),
+    damage((POD_ROUTE, "a black hole"), ROUTES, Cut, |facts| {
+        format!("ip route replace blackhole {} proto 117 metric 7777", facts.pod[0])
+    }),
+    damage((POD_ROUTE, "wrong ones added"), ROUTES, Harmless, |facts| {
+        let host = &facts.host;
+        format!(
+            "ip route add 198.51.100.7/32 dev {host} proto 117 metric 7777
+             ip route add 2001:db8:77::7/128 dev {host} proto 117 metric 7777"
+        )
+    }),
+];
+
+const NEIGHBOUR: &str = "neighbour on the tunnel";
+const POD_NEIGHBOUR: &str = "neighbour of a pod";
+const FDB_ENTRY: &str = "FDB entry";
+const NEIGHBOURS: &[Part] = &[Part::Neighbours];
+const FDB: &[Part] = &[Part::Fdb];
+
+fn flush_neighbours(device: &str) -> String {
+    format!("ip -4 neigh flush dev {device} nud permanent; ip -6 neigh flush dev {device} nud permanent")
+}
+
+fn replace_neighbours(ips: [String; 2], device: &str, state: &str) -> String {
+    let replace = |ip| format!("ip neigh replace {ip} lladdr 02:00:00:00:99:99 dev {device} nud {state}\n");
+    ips.map(replace).concat()
+}
+
+fn add_neighbours(device: &str) -> String {
+    replace_neighbours(["198.51.100.7".into(), "2001:db8:77::7".into()], device, "permanent")
+}
+
+fn pods(facts: &Facts) -> [String; 2] {
+    facts.pod.map(|ip| ip.to_string())
+}
+
+/// Permanent neighbours, and entries of the forwarding database.
+pub const NEIGHBOUR_DAMAGES: &[Damage] = &[
+    damage((NEIGHBOUR, "deleted"), NEIGHBOURS, Cut, |_| flush_neighbours("vxlan.twill")),
+    damage((NEIGHBOUR, "another MAC"), NEIGHBOURS, Cut, |facts| {
+        replace_neighbours(facts.gateways.clone(), "vxlan.twill", "permanent")
+    }),
+    damage((NEIGHBOUR, "another MAC, and it ages"), NEIGHBOURS, Cut, |facts| {
+        replace_neighbours(facts.gateways.clone(), "vxlan.twill", "reachable")
+    }),
+    damage((NEIGHBOUR, "wrong ones added"), NEIGHBOURS, Harmless, |_| add_neighbours("vxlan.twill")),
+    damage((POD_NEIGHBOUR, "deleted"), NEIGHBOURS, Cut, |facts| flush_neighbours(&facts.host)),
+    damage((POD_NEIGHBOUR, "another MAC"), NEIGHBOURS, Cut, |facts| {
+        replace_neighbours(pods(facts), &facts.host, "permanent")
+    }),
+    damage((POD_NEIGHBOUR, "another MAC, and it ages"), NEIGHBOURS, Cut, |facts| {
+        replace_neighbours(pods(facts), &facts.host, "reachable")
+    }),
+    damage((POD_NEIGHBOUR, "wrong ones added"), NEIGHBOURS, Harmless, |facts| add_neighbours(&facts.host)),
+    damage((FDB_ENTRY, "deleted"), FDB, Cut, |facts| format!("bridge fdb del {} dev vxlan.twill", facts.mac)),
+    damage((FDB_ENTRY, "another destination"), FDB, Cut, |facts| {
+        format!("bridge fdb replace {} dev vxlan.twill dst 192.168.77.99", facts.mac)
+    }),
+    damage((FDB_ENTRY, "another port"), FDB, Cut, |facts| {
+        format!("bridge fdb replace {} dev vxlan.twill dst {} port 9999", facts.mac, facts.remote)
+    }),
+    damage((FDB_ENTRY, "a wrong one added"), FDB, Harmless, |_| {
+        "bridge fdb add 02:00:00:00:99:99 dev vxlan.twill dst 192.168.77.99".into()
+    }),
+];
+
+const TABLE: &str = "table inet twill";
+const FIREWALL: &[Part] = &[Part::Firewall];
+
+/// The firewall.
+pub const FIREWALL_DAMAGES: &[Damage] = &[
+    damage((TABLE, "deleted"), FIREWALL, Harmless, |_| "nft delete table inet twill".into()),
+    damage((TABLE, "gone with all others"), FIREWALL, Harmless, |_| "nft flush ruleset".into()),
+    damage((TABLE, "a chain flushed"), FIREWALL, Harmless, |_| "nft flush chain inet twill forward".into()),
+    damage((TABLE, "a rule added"), FIREWALL, Harmless, |_| "nft insert rule inet twill forward counter".into()),
+    damage((TABLE, "a chain added"), FIREWALL, Harmless, |_| "nft add chain inet twill wrong".into()),
+    damage((TABLE, "a node taken out of its set"), FIREWALL, Cut, |facts| {
+        format!("nft delete element inet twill nodes4 '{{ {} }}'", facts.remote)
+    }),
+];
+
+const FORWARDING: &str = "forwarding and rp_filter";
+const SYSCTLS: &[Part] = &[Part::Sysctls];
+
+/// Sysctls whose change is told.
+pub const FORWARDING_DAMAGES: &[Damage] = &[
+    damage((FORWARDING, "IPv4's off"), SYSCTLS, Cut, |_| "echo 0 >/proc/sys/net/ipv4/ip_forward".into()),
+    damage((FORWARDING, "IPv6's off"), SYSCTLS, Cut, |_| "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding".into()),
+    damage((FORWARDING, "off on the tunnel"), SYSCTLS, Cut, |_| {
+        "for family in ipv4 ipv6; do echo 0 >/proc/sys/net/$family/conf/vxlan.twill/forwarding; done".into()
+    }),
+    damage((FORWARDING, "rp_filter on the tunnel"), SYSCTLS, Harmless, |_| {
+        "echo 1 >/proc/sys/net/ipv4/conf/vxlan.twill/rp_filter".into()
+    }),
+];
+
+/// Sysctls whose change nobody tells.
+pub const SYSCTL_DAMAGES: &[Damage] = &[damage(("other sysctls", "changed"), SYSCTLS, Harmless, |_| {
+    "cd /proc/sys/net
+     echo 1 >ipv4/conf/eth0/send_redirects
+     echo 1 >ipv6/conf/vxlan.twill/accept_dad
+     echo 0 >ipv6/conf/vxlan.twill/keep_addr_on_down"
+        .into()
+})];
