@@ -7,3 +7,5 @@ pub mod cni;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
+pub mod store;
+pub mod usage;
