@@ -7,3 +7,6 @@ pub mod cni;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
+pub mod scale;
+pub mod store;
+pub mod usage;

@@ -12,17 +12,7 @@ pub mod view;
 
 use std::time::Duration;
 
-/// A row of a table.
-fn row(cells: &[&str]) -> String {
-    format!("| {} |\n", cells.join(" | "))
-}
-
 /// So many a second.
 fn rate(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
-}
-
-/// Bytes, in MiB.
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

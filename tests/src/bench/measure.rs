@@ -1,4 +1,4 @@
-//! Runs processes and takes their time, and sums up many times.
+//! Runs processes and takes their time, and sums up many times; and how figures are written.
 
 use std::io::{self, Write as _};
 use std::process::{Command, Output, Stdio};
@@ -55,6 +55,16 @@ impl Samples {
 /// Milliseconds with two digits, as in `2.31 ms`.
 pub fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// Bytes, in MiB.
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// A row of a table.
+pub fn row<S: AsRef<str>>(cells: &[S]) -> String {
+    format!("| {} |\n", cells.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" | "))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use twill_tests::bench::cni::{self, Contender};
 use twill_tests::bench::ipam::{assignments, cluster, view};
 use twill_tests::bench::pairs::{self, CALLERS};
+use twill_tests::bench::scale;
 use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
 
 /// Benchmarks: ratios against a reference, in one run.
@@ -45,6 +46,18 @@ enum What {
         #[arg(long, default_value_t = 100)]
         batch: usize,
     },
+    /// One daemon in a cluster of many nodes: a cold start, changes, rest.
+    Scale {
+        /// How many other nodes in the large cluster; the small one has a tenth.
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// How many changes in a burst, and at most one by one.
+        #[arg(long, default_value_t = 1000)]
+        changes: usize,
+        /// How many seconds the daemon is watched at rest.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        rest: u64,
+    },
     /// One of the processes that assign addresses for `ipam`; prints how many it assigned.
     #[command(hide = true)]
     Assign {
@@ -67,6 +80,9 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().what {
         What::Cni { rounds, slices } => bench_cni(rounds, slices),
         What::Ipam { slices, claims, nodes, batch } => bench_ipam(slices, cluster::Plan { claims, nodes, batch }),
+        What::Scale { nodes, changes, rest } => {
+            scale::measure(scale::Plan { nodes, changes, rest: Duration::from_secs(rest) })
+        }
         What::Assign { contender, directory, worker, milliseconds } => {
             let time = Duration::from_millis(milliseconds);
             assignments::work(contender, &directory, worker, time).map(|count| count.to_string())

@@ -14,8 +14,8 @@ use serde_json::json;
 use twill_ipam::store::{BlockState, Node, Reservation, Role};
 use twill_ipam::{BootTime, Key, Store};
 
-use super::super::measure::run;
-use super::{rate, row};
+use super::super::measure::{row, run};
+use super::rate;
 use crate::{LabError, Result, process};
 
 /// How many processes work at once, in one row of the table each.

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use twill_cluster::store::{Range, Store};
-use twill_cluster::txn::{Op, Txn};
 use twill_cluster::{EtcdStore, View, key};
 
-use super::super::measure::{Samples, milliseconds};
+use super::super::measure::{Samples, mebibytes, milliseconds, row};
+use super::super::store;
 use super::node::{SimulatedNode, Tally};
-use super::{mebibytes, rate, row};
-use crate::etcd::{Etcd, PREFIX};
+use super::rate;
+use crate::etcd::Etcd;
 use crate::{LabError, Result};
 
 /// Pools with room for two blocks of each family for each of 5,000 nodes.
@@ -38,9 +38,8 @@ pub fn measure(etcd: &Etcd, plan: Plan) -> Result<(String, Arc<View>)> {
     // One thread, as the daemon has.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(LabError::io("starting a runtime"))?;
-    let endpoints: Vec<String> = etcd.members().iter().flat_map(|member| member.clients().to_vec()).collect();
     runtime.block_on(async {
-        let store = EtcdStore::connect(&endpoints, PREFIX).map_err(|error| LabError::wrong(error.to_string()))?;
+        let store = store::connect(etcd)?;
         commit(&store, key::CONFIG, configuration().to_string()).await?;
         let views = follow(&store);
         let mut text = claims(&store, &views, plan.claims).await?;
@@ -73,9 +72,7 @@ fn follow(store: &EtcdStore) -> watch::Receiver<Arc<View>> {
 }
 
 async fn commit(store: &EtcdStore, key: &str, value: String) -> Result<()> {
-    let put = Op::Put { key: key.into(), value: value.into_bytes(), lease: None };
-    let done = store.commit(&Txn { when: Vec::new(), then: vec![put] }).await;
-    done.map(drop).map_err(|error| LabError::wrong(error.to_string()))
+    store::commit(store, vec![store::put(key, value)]).await.map(drop)
 }
 
 /// As long as the record of a node.

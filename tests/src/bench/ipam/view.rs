@@ -8,9 +8,10 @@ use twill_cluster::keeper::{Identity, Input, Keeper};
 use twill_cluster::view::{Change, Delta, Entry, Snapshot};
 use twill_ipam::BootTime;
 
-use super::super::measure::Samples;
-use super::{mebibytes, node, row};
-use crate::{LabError, Result};
+use super::super::measure::{Samples, mebibytes, row};
+use super::super::usage::Memory;
+use super::node;
+use crate::Result;
 
 /// So many views are made, to tell their memory from everything else's.
 const COPIES: u64 = 8;
@@ -103,10 +104,7 @@ fn changes(snapshot: &Snapshot) -> [(&'static str, Samples); 5] {
     ]
 }
 
-/// The memory of this process, in bytes (proc(5), smaps_rollup).
+/// The memory of this process, in bytes.
 fn resident() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/smaps_rollup").map_err(LabError::io("reading smaps_rollup"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    number.map(|kib| kib << 10).ok_or_else(|| LabError::wrong("smaps_rollup has no Pss"))
+    Ok(Memory::of(std::process::id())?.proportional)
 }
