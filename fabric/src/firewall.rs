@@ -21,7 +21,7 @@
 
 mod syntax;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -35,7 +35,7 @@ use self::syntax::{
     jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
 };
 use crate::backend::Cluster;
-use crate::family::{Family, host_prefix};
+use crate::family::Family;
 
 /// The table's name; its family is inet.
 pub const TABLE: &str = "twill";
@@ -49,6 +49,15 @@ const FILTER: i32 = 0;
 /// After NF_IP_PRI_NAT_SRC, where kube-proxy is.
 const AFTER_SRCNAT: i32 = 101;
 
+/// Underlay addresses of the other nodes.
+const NODES: &str = "nodes";
+/// Those of them that are reached without a tunnel.
+const NATIVE: &str = "native";
+/// Prefixes that pods' own addresses are known in.
+const INSIDE: &str = "inside";
+/// The pools whose pods take the node's address elsewhere.
+const MASQUERADED: &str = "masqueraded";
+
 const PREROUTING: &str = "prerouting";
 const FROM_POD: &str = "from-pod";
 const VXLAN_IN: &str = "vxlan-in";
@@ -59,7 +68,7 @@ const POSTROUTING: &str = "postrouting";
 
 /// The table for a node that receives by `receive`, and reaches the nodes in `native` without a tunnel.
 pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<IpAddr>) -> Ruleset {
-    let mut objects = sets(cluster, native);
+    let mut objects = sets(cluster);
     objects.extend([
         base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW),
         base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW),
@@ -80,7 +89,7 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
     }
     objects.extend(pods.map(|pod| rule(FORWARD, [pod, ACCEPT])));
     objects.extend(Family::ALL.map(masquerading));
-    Ruleset { table: TABLE.to_owned(), objects }
+    Ruleset { table: TABLE.to_owned(), objects, members: members(cluster, native) }
 }
 
 /// The VXLAN tunnels that end here: network identifier and port.
@@ -89,21 +98,29 @@ fn tunnels(receive: &KernelState) -> BTreeSet<(u32, u16)> {
     kinds.map(|LinkKind::Vxlan { vni, port, .. }| (*vni, *port)).collect()
 }
 
-fn sets(cluster: &Cluster<'_>, native: &BTreeSet<IpAddr>) -> Vec<Object> {
-    let ends = |family: Family| cluster.peers().filter_map(move |peer| family.underlay(&peer.record.underlay));
+fn sets(cluster: &Cluster<'_>) -> Vec<Object> {
     let pools = &cluster.conf.pools;
     let mut sets = Vec::new();
     for family in Family::ALL {
-        let nodes: BTreeSet<IpAddr> = ends(family).collect();
-        let nodes = nodes.into_iter().map(|address| text(address.to_string())).collect();
-        let inside = pools.iter().map(|pool| pool.cidr).chain(native.iter().copied().map(host_prefix));
-        let inside = inside.chain(cluster.conf.firewall.no_masquerade.iter().copied());
+        let inside = pools.iter().map(|pool| pool.cidr).chain(cluster.conf.firewall.no_masquerade.iter().copied());
         let masqueraded = pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
-        sets.push(set(name("nodes", family), family, false, nodes));
-        sets.push(set(name("inside", family), family, true, elements(family, inside)));
-        sets.push(set(name("masqueraded", family), family, true, elements(family, masqueraded)));
+        sets.extend([NODES, NATIVE].map(|set_name| set(name(set_name, family), family, None)));
+        sets.push(set(name(INSIDE, family), family, Some(elements(family, inside))));
+        sets.push(set(name(MASQUERADED, family), family, Some(elements(family, masqueraded))));
     }
     sets
+}
+
+/// The addresses of the other nodes, and those of them that are reached without a tunnel.
+fn members(cluster: &Cluster<'_>, native: &BTreeSet<IpAddr>) -> BTreeMap<String, BTreeSet<IpAddr>> {
+    let mut members = BTreeMap::new();
+    for family in Family::ALL {
+        let ends = cluster.peers().filter_map(|peer| family.underlay(&peer.record.underlay));
+        members.insert(name(NODES, family), ends.collect());
+        let native = native.iter().copied().filter(|address| Family::of(*address) == family);
+        members.insert(name(NATIVE, family), native.collect());
+    }
+    members
 }
 
 /// One family's prefixes without those that others contain: nft refuses intervals that overlap.
@@ -127,7 +144,7 @@ fn name(set: &str, family: Family) -> String {
 }
 
 /// A reference to a set of [`sets`].
-fn members(set: &str, family: Family) -> Expression<'static> {
+fn in_set(set: &str, family: Family) -> Expression<'static> {
     text(format!("@{}", name(set, family)))
 }
 
@@ -180,10 +197,10 @@ fn guard(cluster: &Cluster<'_>) -> Vec<Object> {
         if let Some(side) = cluster.local.underlay.side(family) {
             // By its number, so that an interface that is renamed goes on receiving.
             let underlay = is(meta(MetaKey::Iif), Expression::Number(side.index));
-            rules.push(rule(VXLAN_IN, [underlay, is(source(), members("nodes", family)), NOTRACK, ACCEPT]));
+            rules.push(rule(VXLAN_IN, [underlay, is(source(), in_set(NODES, family)), NOTRACK, ACCEPT]));
         }
-        rules.push(rule(VXLAN_FROM_POD, [is(destination(), members("nodes", family)), DROP]));
-        rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), members("inside", family)), DROP]));
+        rules.push(rule(VXLAN_FROM_POD, [is(destination(), in_set(NODES, family)), DROP]));
+        rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), in_set(INSIDE, family)), DROP]));
     }
     rules.push(rule(VXLAN_IN, [DROP]));
     rules
@@ -198,8 +215,9 @@ fn masquerading(family: Family) -> Object {
     rule(
         POSTROUTING,
         [
-            is(field(header(family), "saddr"), members("masqueraded", family)),
-            is_not(destination(), members("inside", family)),
+            is(field(header(family), "saddr"), in_set(MASQUERADED, family)),
+            is_not(destination(), in_set(INSIDE, family)),
+            is_not(destination(), in_set(NATIVE, family)),
             is_not(destination(), prefix(multicast.parse().expect("a prefix"))),
             is_not(meta(MetaKey::Oifname), text(HOST_ENDS)),
             masquerade(),

@@ -1,9 +1,11 @@
 //! Tells that something in the namespace changed, without saying what: the caller dumps and compares.
 //!
-//! The daemon's reconciler sleeps on it. Its own changes are heard too; they cost it one reconciliation that finds
-//! nothing to do.
+//! The daemon's reconciler sleeps on it. What it did itself is heard too, and is no news where it said so ([`Echoes`]).
+
+mod echoes;
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
@@ -12,8 +14,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::Error;
-use crate::netlink::frame::Frames;
+use crate::netlink::frame::{Frame, Frames};
 use crate::netlink::socket::{enlarge, transport, transport_errno};
+
+pub use self::echoes::Echoes;
 
 /// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, IPv4 ifaddr and route, IPv6 ifaddr and route,
 /// IPv4 and IPv6 netconf. FDB entries are told to the neighbours' group. Of the sysctls netconf tells of `forwarding` and of
@@ -30,6 +34,7 @@ pub struct Monitor {
     network: Socket,
     /// Absent where the kernel has no netfilter netlink.
     firewall: Option<Socket>,
+    echoes: Arc<Echoes>,
     buffer: Vec<u8>,
 }
 
@@ -49,14 +54,14 @@ impl Heard {
 }
 
 impl Monitor {
-    /// Subscribes in the caller's namespace. What changes from then on is heard.
-    pub fn open() -> Result<Self, Error> {
+    /// Subscribes in the caller's namespace. What changes from then on is heard, but for what `echoes` expects.
+    pub fn open(echoes: Arc<Echoes>) -> Result<Self, Error> {
         let network = subscribe(NETLINK_ROUTE, &ROUTE_GROUPS)?;
         let firewall = match subscribe(NETLINK_NETFILTER, &[NFTABLES_GROUP]) {
             Err(Error::Transport { cause, .. }) if cause.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
             socket => Some(socket?),
         };
-        Ok(Self { network, firewall, buffer: Vec::with_capacity(READ) })
+        Ok(Self { network, firewall, echoes, buffer: Vec::with_capacity(READ) })
     }
 
     /// Waits up to `patience` for the first event, drains the rest; all false on a time-out.
@@ -67,9 +72,11 @@ impl Monitor {
             let ready = self.poll(left)?;
             let mut heard = Heard::default();
             if ready {
-                heard.network = drain(&self.network, &mut self.buffer, is_news)?;
+                let echoes = &self.echoes;
+                let of_network = |frame: &Frame<'_>| is_news(frame) && !echoes.has_object(frame);
+                heard.network = drain(&self.network, &mut self.buffer, of_network)?;
                 if let Some(firewall) = &self.firewall {
-                    heard.firewall = drain(firewall, &mut self.buffer, |_| true)?;
+                    heard.firewall = drain(firewall, &mut self.buffer, |frame| !echoes.has_process(frame))?;
                 }
             }
             if heard.anything() || left.is_zero() {
@@ -106,12 +113,13 @@ fn subscribe(protocol: isize, groups: &[u32]) -> Result<Socket, Error> {
 }
 
 /// Reads all that is there; true if any of it is news, or if something was lost.
-fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: fn(&[u8]) -> bool) -> Result<bool, Error> {
+fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: impl Fn(&Frame<'_>) -> bool) -> Result<bool, Error> {
+    let told = |bytes: &[u8]| Frames::over(bytes).any(|frame| frame.map_or(true, |frame| is_news(&frame)));
     let mut news = false;
     loop {
         buffer.clear();
         match socket.recv_from(buffer, libc::MSG_TRUNC) {
-            Ok((length, _)) => news |= length > buffer.len() || is_news(buffer),
+            Ok((length, _)) => news = news || length > buffer.len() || told(buffer),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(news),
                 Some(libc::ENOBUFS) => news = true,
@@ -126,52 +134,45 @@ fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: fn(&[u8]) -> bool) -> R
 /// itself would wake the caller all the time. What a program does to a neighbour bears the number of its socket
 /// (`neigh_add` in net/core/neighbour.c), also where it puts one that ages in place of a permanent one. An FDB entry bears
 /// none; one that ages, in place of a permanent one, is noticed by the caller's timer.
-fn is_news(bytes: &[u8]) -> bool {
+fn is_news(frame: &Frame<'_>) -> bool {
     const RTM_NEWNEIGH: u16 = 28;
     const LASTING: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP;
-    Frames::over(bytes).any(|frame| match frame {
-        // ndm_state stands at byte 8 of struct ndmsg.
-        Ok(frame) if frame.kind == RTM_NEWNEIGH => match frame.payload.get(8..10) {
-            Some(state) => frame.port != 0 || u16::from_ne_bytes([state[0], state[1]]) & LASTING != 0,
-            None => true,
-        },
+    // ndm_state stands at byte 8 of struct ndmsg.
+    match frame.payload.get(8..10) {
+        Some(state) if frame.kind == RTM_NEWNEIGH => {
+            frame.port != 0 || u16::from_ne_bytes([state[0], state[1]]) & LASTING != 0
+        }
         _ => true,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// An RTM_NEWNEIGH or RTM_DELNEIGH with that state.
-    fn neighbour(kind: u16, state: u16) -> Vec<u8> {
-        let mut bytes = vec![0; 28];
-        bytes[..4].copy_from_slice(&28u32.to_ne_bytes());
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[24..26].copy_from_slice(&state.to_ne_bytes());
-        bytes
+    /// Whether an RTM_NEWNEIGH or RTM_DELNEIGH with that state, by the socket of that number, is news.
+    fn tells(kind: u16, state: u16, port: u32) -> bool {
+        let mut payload = [0; 12];
+        payload[8..10].copy_from_slice(&state.to_ne_bytes());
+        is_news(&Frame { kind, flags: 0, sequence: 0, port, payload: &payload })
     }
 
     #[test]
     fn a_neighbours_daily_life_is_no_news() {
         for state in [libc::NUD_REACHABLE, libc::NUD_STALE, libc::NUD_INCOMPLETE, libc::NUD_FAILED] {
-            assert!(!is_news(&neighbour(28, state)), "{state:#x}");
+            assert!(!tells(28, state, 0), "{state:#x}");
         }
     }
 
     #[test]
     fn what_a_program_does_to_a_neighbour_is_news() {
-        let mut bytes = neighbour(28, libc::NUD_REACHABLE);
-        bytes[12..16].copy_from_slice(&4711u32.to_ne_bytes());
-        assert!(is_news(&bytes));
+        assert!(tells(28, libc::NUD_REACHABLE, 4711));
     }
 
     #[test]
     fn a_permanent_neighbour_and_a_deleted_one_and_everything_else_is_news() {
-        assert!(is_news(&neighbour(28, libc::NUD_PERMANENT)));
-        assert!(is_news(&neighbour(29, libc::NUD_STALE)), "RTM_DELNEIGH");
-        assert!(is_news(&neighbour(24, libc::NUD_STALE)), "RTM_NEWROUTE");
-        let both = [neighbour(28, libc::NUD_STALE), neighbour(28, libc::NUD_PERMANENT)].concat();
-        assert!(is_news(&both), "the second of two");
+        assert!(tells(28, libc::NUD_PERMANENT, 0));
+        assert!(tells(29, libc::NUD_STALE, 0), "RTM_DELNEIGH");
+        assert!(tells(24, libc::NUD_STALE, 0), "RTM_NEWROUTE");
     }
 }

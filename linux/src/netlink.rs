@@ -7,7 +7,7 @@
 //!
 //! The plugin sends its few requests with it, and [`crate::table`] its tens of thousands.
 
-mod decode;
+pub(crate) mod decode;
 mod errand;
 pub(crate) mod frame;
 pub(crate) mod socket;
@@ -21,6 +21,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NL
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
+use crate::monitor::Echoes;
 use crate::{Error, NetNs};
 use decode::decode;
 pub use errand::Errand;
@@ -75,6 +76,7 @@ pub struct Netlink {
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
     namespace: Option<NetNs>,
+    echoes: Option<Arc<Echoes>>,
 }
 
 impl Netlink {
@@ -91,7 +93,14 @@ impl Netlink {
     }
 
     fn over(socket: Socket, namespace: Option<NetNs>) -> Self {
-        Self { socket, sequence: 0, outgoing: Vec::new(), incoming: Vec::with_capacity(READ), namespace }
+        Self { socket, sequence: 0, outgoing: Vec::new(), incoming: Vec::with_capacity(READ), namespace, echoes: None }
+    }
+
+    /// This socket, whose changes are expected in `echoes`.
+    #[must_use]
+    pub fn expecting(mut self, echoes: &Arc<Echoes>) -> Self {
+        self.echoes = Some(Arc::clone(echoes));
+        self
     }
 
     /// The namespace that the socket was opened in; `None` for the caller's own.
@@ -116,6 +125,9 @@ impl Netlink {
     /// Sends the requests, in windows, and gives the outcome of each, in order. The outer error means that the outcome
     /// of some of them is unknown.
     pub fn batch<R: Borrow<Request>>(&mut self, requests: &[R]) -> Result<Vec<Result<(), Error>>, Error> {
+        if let Some(echoes) = &self.echoes {
+            echoes.expect(requests.iter().map(|request| &request.borrow().message));
+        }
         let mut outcomes = Vec::with_capacity(requests.len());
         while outcomes.len() < requests.len() {
             let rest = &requests[outcomes.len()..];

@@ -1,18 +1,27 @@
-//! Our nftables tables, whole: one transaction a change, by `nft -j`.
+//! Our nftables tables: one transaction a change, by `nft -j`.
 //!
-//! What nft shows of a table is not what was given to it: it fills in defaults and merges. So a table is not compared
-//! with what is desired but with what nft showed of it right after we made it. Two fingerprints are kept, of the ruleset
-//! that was applied and of what nft showed then; a difference in either means that the table is made anew. The daemon
-//! calls this on a change of the ruleset, on an nftables event and on its timer; nft takes about 15 ms, and one that has
-//! not ended after 10 s is killed.
+//! A table is a frame (chains, rules, sets) and the members of some sets, which come and go with the nodes of the cluster.
+//!
+//! What nft shows of a frame is not what was given to it: it fills in defaults and merges. So a frame is not compared
+//! with what is desired but with what nft showed of it right after we made it. Two fingerprints are kept, of the frame
+//! that was applied and of what nft showed then; a difference in either means that the table is made anew, whole. Members are
+//! shown as they were given, and only those that differ are added and deleted: one node more is one element, however many
+//! there are.
+//!
+//! The daemon [looks](Firewall::reconcile) on an nftables event and on its timer, and otherwise [goes on](Firewall::advance)
+//! from what it made; nft takes about 15 ms, and one that has not ended after 10 s is killed.
 
+mod members;
 mod transaction;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,10 +30,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use self::members::{Members, Turnover};
 use crate::Error;
+use crate::monitor::Echoes;
 
 /// How long nft may take. Repair waits for it, so one that hangs would end all repair.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is done to a table, for errors.
+const APPLY: &str = "apply the ruleset";
 /// How often it is looked whether nft has ended.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -35,6 +48,9 @@ pub struct Ruleset {
     pub table: String,
     /// The objects in it: chains, sets, rules.
     pub objects: Vec<NfListObject<'static>>,
+    /// The addresses in some of its sets, by the set's name: in such as hold single addresses, no intervals, and have no elements
+    /// among the objects.
+    pub members: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
 /// Keeps one table as it shall be. Remembers what nft reported back after the last change, so that someone else's
@@ -43,56 +59,93 @@ pub struct Ruleset {
 pub struct Firewall {
     file: PathBuf,
     memory: Option<Memory>,
+    /// The members that stood after the last look or change, as long as the memory holds.
+    standing: Option<Members>,
+    echoes: Arc<Echoes>,
 }
 
 /// What was applied last, as fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Memory {
-    /// Of the ruleset.
+    /// Of the frame.
     applied: String,
-    /// Of what nft showed right after.
+    /// Of what nft showed of it right after.
     shown: String,
 }
 
 impl Firewall {
-    /// `memory`: a file in the run directory where the last applied fingerprint is kept over a restart. One that is not
-    /// there or cannot be understood costs one change that was not needed.
-    pub fn new(memory: &Path) -> Self {
+    /// `memory`: a file in the run directory where the last applied fingerprints are kept over a restart. One that is not
+    /// there or cannot be understood costs one change that was not needed. `echoes` is told of each change, so that it is no
+    /// news to the caller's monitor.
+    pub fn new(memory: &Path, echoes: Arc<Echoes>) -> Self {
         let kept = fs::read(memory).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { file: memory.to_owned(), memory: kept }
+        Self { file: memory.to_owned(), memory: kept, standing: None, echoes }
     }
 
-    /// Brings the table to `desired`, in one transaction, if it is not so; true if it changed something. On an error
-    /// the table is as it was, unless the error tells of another program at work, or of the memory's file.
+    /// Looks at the table, and brings it to `desired` in one transaction if it is not so; true if it changed something. On
+    /// an error the table is as it was, unless the error tells of another program at work, or of the memory's file.
     pub fn reconcile(&mut self, desired: &Ruleset) -> Result<bool, Error> {
-        let commands = desired.transaction();
-        let applied = fingerprint(commands.as_bytes());
+        let applied = desired.frame_fingerprint();
         if let Some(memory) = self.memory.as_ref().filter(|memory| memory.applied == applied)
-            && show(&desired.table)?.is_some_and(|shown| shown.fingerprint == memory.shown)
+            && let Some(shown) = show(desired)?.filter(|shown| shown.fingerprint == memory.shown)
+            && let Some(members) = shown.members
         {
-            return Ok(false);
+            return self.exchange(members, desired);
         }
+        self.replace(applied, desired)
+    }
+
+    /// As [`Self::reconcile`], but without a look where the frame is the one that was made last: by what stood then. For a
+    /// caller who has heard of no change since.
+    pub fn advance(&mut self, desired: &Ruleset) -> Result<bool, Error> {
+        let same = self.memory.as_ref().is_some_and(|memory| memory.applied == desired.frame_fingerprint());
+        match self.standing.take().filter(|_| same) {
+            Some(members) => self.exchange(members, desired),
+            None => self.reconcile(desired),
+        }
+    }
+
+    /// Adds and deletes the members by which `standing` differs.
+    fn exchange(&mut self, standing: Members, desired: &Ruleset) -> Result<bool, Error> {
+        let turnover = Turnover::between(&standing, &desired.members);
+        if !turnover.is_empty() {
+            self.standing = None;
+            self.apply(&turnover.transaction(&desired.table))?;
+        }
+        self.standing = Some(desired.members.clone());
+        Ok(!turnover.is_empty())
+    }
+
+    /// Puts the whole table in the place of what stands.
+    fn replace(&mut self, applied: String, desired: &Ruleset) -> Result<bool, Error> {
         self.forget();
-        run("apply the ruleset", &["-j", "-f", "-"], &commands)?;
-        let shown = show(&desired.table)?;
+        self.apply(&desired.transaction())?;
         let expected = rules_and_chains(&desired.objects);
-        let Some(shown) = shown.filter(|shown| shown.rules_and_chains == expected) else {
+        let as_given =
+            |shown: &Shown| shown.rules_and_chains == expected && shown.members.as_ref() == Some(&desired.members);
+        let Some(shown) = show(desired)?.filter(as_given) else {
             let detail = format!("table inet {}: another program changed it while it was applied", desired.table);
-            return Err(Error::Nft { what: "apply the ruleset", detail });
+            return Err(Error::Nft { what: APPLY, detail });
         };
+        self.standing = Some(desired.members.clone());
         self.remember(Memory { applied, shown: shown.fingerprint })?;
         Ok(true)
     }
 
+    fn apply(&self, commands: &str) -> Result<(), Error> {
+        let output = start(APPLY, &["-j", "-f", "-"], commands, |process| self.echoes.expect_of_process(process))?;
+        succeeded(APPLY, output).map(drop)
+    }
+
     /// Whether a table of that name stands, in whatever form.
     pub fn stands(&self, table: &str) -> Result<bool, Error> {
-        Ok(show(table)?.is_some())
+        Ok(list(table)?.is_some())
     }
 
     /// Removes the table; true if there was one.
     pub fn remove(&mut self, table: &str) -> Result<bool, Error> {
         self.forget();
-        if show(table)?.is_none() {
+        if !self.stands(table)? {
             return Ok(false);
         }
         // Adding comes first: deleting a table that somebody deleted meanwhile would be an error.
@@ -101,7 +154,7 @@ impl Firewall {
     }
 
     fn forget(&mut self) {
-        self.memory = None;
+        (self.memory, self.standing) = (None, None);
     }
 
     fn remember(&mut self, memory: Memory) -> Result<(), Error> {
@@ -125,24 +178,29 @@ fn rules_and_chains(objects: &[NfListObject<'_>]) -> usize {
 
 /// What nft shows of a table.
 struct Shown {
+    /// Of all but the members.
     fingerprint: String,
     rules_and_chains: usize,
+    /// `None` where a set holds something else than addresses.
+    members: Option<Members>,
 }
 
 /// `None` where there is no such table.
-fn show(table: &str) -> Result<Option<Shown>, Error> {
-    let Some(mut listing) = list(table)? else { return Ok(None) };
+fn show(desired: &Ruleset) -> Result<Option<Shown>, Error> {
+    let Some(mut listing) = list(&desired.table)? else { return Ok(None) };
+    let members = members::take(&mut listing, desired.members.keys());
     let objects = listing.get("nftables").and_then(Value::as_array);
     let is_counted = |object: &&Value| object.get("rule").is_some() || object.get("chain").is_some();
     let rules_and_chains = objects.map_or(0, |objects| objects.iter().filter(is_counted).count());
     strip(&mut listing);
-    Ok(Some(Shown { fingerprint: fingerprint(listing.to_string().as_bytes()), rules_and_chains }))
+    let fingerprint = fingerprint(listing.to_string().as_bytes());
+    Ok(Some(Shown { fingerprint, rules_and_chains, members }))
 }
 
 /// What `nft -j list table` prints of a table of family inet; `None` where there is no such table.
 pub(crate) fn list(table: &str) -> Result<Option<Value>, Error> {
     let what = "list the table";
-    let output = start(what, &["-j", "list", "table", "inet", table], "")?;
+    let output = start(what, &["-j", "list", "table", "inet", table], "", |_| ())?;
     if !output.status.success() {
         // strerror(ENOENT), in English by LC_ALL.
         let absent = String::from_utf8_lossy(&output.stderr).contains("No such file or directory");
@@ -180,7 +238,10 @@ pub(crate) fn fingerprint(bytes: &[u8]) -> String {
 
 /// Runs nft, which must succeed.
 fn run(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
-    let output = start(what, args, input)?;
+    succeeded(what, start(what, args, input, |_| ())?)
+}
+
+fn succeeded(what: &'static str, output: Output) -> Result<Output, Error> {
     if output.status.success() { Ok(output) } else { Err(failed(what, &output)) }
 }
 
@@ -193,7 +254,8 @@ fn failed(what: &'static str, output: &Output) -> Error {
     Error::Nft { what, detail }
 }
 
-fn start(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
+/// `begun` is told the process before it has read anything.
+fn start(what: &'static str, args: &[&str], input: &str, begun: impl FnOnce(u32)) -> Result<Output, Error> {
     let attempt = || -> io::Result<Output> {
         let nft = Command::new(program())
             .args(args)
@@ -202,6 +264,7 @@ fn start(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        begun(nft.id());
         converse(nft, input, PATIENCE)
     };
     attempt().map_err(|error| {

@@ -167,13 +167,22 @@ impl Route {
 impl KernelState {
     /// Takes in all that `other` wants too. Where both name the same key, `other` wins.
     pub fn merge(&mut self, other: KernelState) {
-        self.links.extend(other.links);
-        self.offloads.extend(other.offloads);
+        take_in(&mut self.links, other.links);
+        take_in(&mut self.offloads, other.offloads);
         self.addresses.extend(other.addresses);
-        self.routes.extend(other.routes);
-        self.neighbours.extend(other.neighbours);
-        self.fdb.extend(other.fdb);
-        self.sysctls.extend(other.sysctls);
+        take_in(&mut self.routes, other.routes);
+        take_in(&mut self.neighbours, other.neighbours);
+        take_in(&mut self.fdb, other.fdb);
+        take_in(&mut self.sysctls, other.sysctls);
         self.firewall = other.firewall.or(self.firewall.take());
+    }
+}
+
+/// As `extend`, but at no cost where there was nothing: one part of a state has thousands of objects of a kind, the others a few.
+fn take_in<K: Ord, V>(into: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
+    if into.is_empty() {
+        *into = other;
+    } else {
+        into.extend(other);
     }
 }

@@ -26,7 +26,7 @@ use crate::{Error, IfName, Netlink};
 
 pub use address::SeenAddress;
 pub use link::{Device, SeenLink};
-pub use reconcile::{complete, reconcile};
+pub use reconcile::{advance, complete, reconcile};
 
 /// All links of the namespace.
 pub fn links(netlink: &mut Netlink) -> Result<Vec<SeenLink>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use twill_linux::monitor::Monitor;
+use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
 
@@ -12,8 +12,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often the thread looks whether the daemon still runs; nothing else hangs on it.
 const TURN: Duration = Duration::from_secs(3600);
 
-/// Listens for as long as the process lives. `first` is opened before the first dump, so that no change falls between.
-pub fn listen(first: Monitor, bell: &Arc<Bell>) {
+/// Listens for as long as the process lives. `first` is opened before the first dump, so that no change falls between;
+/// `echoes` is what the reconciler tells of its own changes.
+pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>) {
     let mut monitor = Some(first);
     loop {
         match monitor.as_mut().map(|monitor| monitor.wait(TURN)) {
@@ -26,7 +27,7 @@ pub fn listen(first: Monitor, bell: &Arc<Bell>) {
             }
             None => {
                 std::thread::sleep(PAUSE);
-                monitor = Monitor::open().ok();
+                monitor = Monitor::open(Arc::clone(echoes)).ok();
                 if monitor.is_some() {
                     tracing::info!("events of the kernel are heard again");
                     bell.ring(Causes { network: true, firewall: true, ..Causes::default() });

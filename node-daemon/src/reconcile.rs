@@ -1,8 +1,12 @@
 //! The reconciler: the only one that writes the cluster's routes, tunnels and firewall to the kernel.
 //!
 //! A thread of its own, since netlink and `nft` block. Each pass observes the underlay, reads the node store, lets `fabric`
-//! say what shall stand, and lets `linux` apply the difference. A pass is due when the [`Bell`] rings, and every
-//! [`RESYNC`] without a ring; where it rings all the time, they keep a [`Pace`]. Nothing is written before there is a view, and nothing is ever flushed: a restart finds
+//! say what shall stand, and lets `linux` bring it about. A pass is due when the [`Bell`] rings, and every
+//! [`RESYNC`] without a ring; where it rings all the time, they keep a [`Pace`]. Where nothing but the cluster's view has
+//! changed since a pass after which everything stood, only the difference of what shall stand is sent; every other pass looks
+//! at what does stand.
+//!
+//! Nothing is written before there is a view, and nothing is ever flushed: a restart finds
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
@@ -20,10 +24,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
-use twill_fabric::{Underlay, desired, pod_mtu, vxlan};
+use twill_fabric::{Desired, Local, Underlay, desired, pod_mtu, vxlan};
+use twill_linux::monitor::Echoes;
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
-use twill_linux::table::Repair;
+use twill_linux::table::{Outcome, Repair, SeenLink};
 use twill_linux::{Netlink, table};
 
 use crate::bell::{Bell, Causes};
@@ -57,39 +62,57 @@ enum Obstacle {
 pub struct Reconciler {
     me: Me,
     bell: Arc<Bell>,
+    echoes: Arc<Echoes>,
     pictures: Pictures,
-    underlays: watch::Sender<Option<Underlay>>,
-    standings: watch::Sender<Option<Standing>>,
+    findings: Findings,
     observer: Observer,
     store: NodeStore,
     netlink: Netlink,
     firewall: Firewall,
     ports: Ports,
     macs: Macs,
-    last: Option<KernelState>,
+    last: Option<Last>,
     report: Report,
 }
 
+/// Where it tells what it found.
+#[derive(Debug)]
+pub struct Findings {
+    /// The underlay; `None` while there is none.
+    pub underlays: watch::Sender<Option<Underlay>>,
+    /// What stands.
+    pub standings: watch::Sender<Option<Standing>>,
+}
+
+/// What the last pass wanted.
+#[derive(Debug)]
+struct Last {
+    desired: Desired,
+    local: Local,
+    /// All of it stood when the pass was over.
+    settled: bool,
+}
+
 impl Reconciler {
-    /// Opens a netlink socket in the daemon's namespace.
+    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor.
     pub fn new(
         me: Me,
         bell: Arc<Bell>,
+        echoes: Arc<Echoes>,
         pictures: Pictures,
-        underlays: watch::Sender<Option<Underlay>>,
-        standings: watch::Sender<Option<Standing>>,
+        findings: Findings,
         store: NodeStore,
     ) -> Result<Self, twill_linux::Error> {
-        let netlink = Netlink::open()?;
-        let firewall = Firewall::new(&me.run_dir.join("firewall.json"));
+        let netlink = Netlink::open()?.expecting(&echoes);
+        let firewall = Firewall::new(&me.run_dir.join("firewall.json"), Arc::clone(&echoes));
         let report = Report::default();
         Ok(Self {
             observer: Observer::new(me.underlay.clone()),
             me,
             bell,
+            echoes,
             pictures,
-            underlays,
-            standings,
+            findings,
             store,
             netlink,
             firewall,
@@ -118,6 +141,7 @@ impl Reconciler {
                 Err(obstacle) => {
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
+                    self.last.iter_mut().for_each(|last| last.settled = false);
                     Duration::ZERO
                 }
             };
@@ -148,11 +172,12 @@ impl Reconciler {
             Ok(observed) => observed,
             Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
             Err(none) => {
-                self.underlays.send_if_modified(|known| known.take().is_some());
+                self.findings.underlays.send_if_modified(|known| known.take().is_some());
                 return Err(none.into());
             }
         };
-        if self.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay)) {
+        if self.findings.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay))
+        {
             tracing::info!("the underlay is {underlay}");
         }
         self.report.underlay(&problems);
@@ -169,25 +194,57 @@ impl Reconciler {
             self.report.oversize(fits, pods);
         }
 
-        let drifted = self.last.as_ref() == Some(&desired.state);
-        // The guard first: it must know a node before a route makes that node answer.
-        let of_guard = match causes.firewall || !drifted {
-            true => self.guard(&desired.state, picture.is_whole())?,
-            false => None,
+        let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
+        let outcome = match self.advance(causes, picture.is_whole(), &links, &local, &desired)? {
+            Some(outcome) => outcome,
+            None => self.look(causes.firewall || !drifted, picture.is_whole(), &desired)?,
         };
-        let bring = if picture.is_whole() { table::reconcile } else { table::complete };
-        let mut outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
         if picture.is_whole() {
             let [device, _] = vxlan::devices();
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
             let of_vxlan = VxlanUse { receives, ..desired.vxlan };
             let standing =
                 Standing { vxlan: of_vxlan, routed: outcome.routed, pods: oversize::greatest(&local.pods, &links) };
-            self.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
+            self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
-        outcome.repairs.extend(of_guard);
-        self.last = Some(desired.state);
+        let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
+        self.last = Some(Last { desired, local, settled });
         Ok(self.report.outcome(outcome, drifted))
+    }
+
+    /// Goes on from what the last pass brought about, where nothing else can have changed since; `None` where it must look.
+    fn advance(
+        &mut self,
+        causes: Causes,
+        whole: bool,
+        links: &[SeenLink],
+        local: &Local,
+        desired: &Desired,
+    ) -> Result<Option<Outcome>, Obstacle> {
+        let heard = causes.network || causes.firewall;
+        let settled = |last: &&Last| last.settled && last.local == *local && last.desired.ours == desired.ours;
+        let Some(last) = self.last.as_ref().filter(|_| whole && !heard).filter(settled) else { return Ok(None) };
+        let (before, after) = (&last.desired.state, &desired.state);
+        let mut repairs = Vec::new();
+        if before.firewall != after.firewall {
+            let Some(ruleset) = &after.firewall else { return Ok(None) };
+            let changed = self.firewall.advance(ruleset)?;
+            repairs.extend(changed.then(|| of_guard(&ruleset.table)));
+        }
+        let outcome = table::advance(&mut self.netlink, links, before, after)?;
+        let outcome = outcome.filter(|outcome| outcome.errors.is_empty());
+        Ok(outcome.map(|outcome| Outcome { repairs: [repairs, outcome.repairs].concat(), ..outcome }))
+    }
+
+    /// Looks at what stands, and brings it to what shall stand.
+    fn look(&mut self, guard: bool, whole: bool, desired: &Desired) -> Result<Outcome, Obstacle> {
+        self.echoes.forget();
+        // The guard first: it must know a node before a route makes that node answer.
+        let of_guard = if guard { self.guard(&desired.state, whole)? } else { None };
+        let bring = if whole { table::reconcile } else { table::complete };
+        let mut outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
+        outcome.repairs.extend(of_guard);
+        Ok(outcome)
     }
 
     /// Puts our table in the place of one that is another, or that someone had changed or flushed; where the view is not
@@ -195,8 +252,7 @@ impl Reconciler {
     fn guard(&mut self, desired: &KernelState, whole: bool) -> Result<Option<Repair>, Obstacle> {
         let Some(ruleset) = &desired.firewall else { return Ok(None) };
         let changed = (whole || !self.firewall.stands(&ruleset.table)?) && self.firewall.reconcile(ruleset)?;
-        let object = format!("table inet {}", ruleset.table);
-        Ok(changed.then_some(Repair { table: "firewall", action: "changed", object, was: None }))
+        Ok(changed.then(|| of_guard(&ruleset.table)))
     }
 
     /// A socket that failed may hold answers to requests of long ago, or a dump that was never read to its end: begin
@@ -205,7 +261,11 @@ impl Reconciler {
         if let Obstacle::Kernel(_) = obstacle
             && let Ok(netlink) = Netlink::open()
         {
-            self.netlink = netlink;
+            self.netlink = netlink.expecting(&self.echoes);
         }
     }
+}
+
+fn of_guard(table: &str) -> Repair {
+    Repair { table: "firewall", action: "changed", object: format!("table inet {table}"), was: None }
 }

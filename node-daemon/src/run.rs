@@ -10,13 +10,13 @@ use twill_cluster::keeper::Identity;
 use twill_cluster::mirror::Mirror;
 use twill_cluster::saved;
 use twill_conf::node::NodeConf;
-use twill_linux::monitor::Monitor;
+use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
 use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
 use crate::picture::Picture;
-use crate::reconcile::{Me, Reconciler};
+use crate::reconcile::{Findings, Me, Reconciler};
 use crate::requests::Requests;
 use crate::store::NodeStore;
 use crate::watch::Watch;
@@ -93,12 +93,15 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
-    let events = (!tests.deaf).then(Monitor::open).transpose()?;
-    let reconciler = Reconciler::new(me, bell.clone(), seen.clone(), underlays, standings, store.clone())?;
+    let echoes: Arc<Echoes> = Arc::default();
+    let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
+    let heard = Arc::clone(&echoes);
+    let findings = Findings { underlays, standings };
+    let reconciler = Reconciler::new(me, bell.clone(), heard, seen.clone(), findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
-        thread("monitor", move || monitor::listen(events, &bell))?;
+        thread("monitor", move || monitor::listen(events, &echoes, &bell))?;
     }
 
     let supplies =

@@ -18,8 +18,12 @@ use twill_conf::NodeName;
 use crate::bell::{Bell, Causes};
 use crate::picture::Picture;
 
-/// A view is written to disk this long after its first change that is not there yet.
+/// A view is written to disk this long after its first change that is not there yet, and longer by so much for each record in
+/// it, since it is written whole: a change of a large cluster must not cost a node much work.
 const SAVE_AFTER: Duration = Duration::from_secs(2);
+const SAVE_AFTER_EACH: Duration = Duration::from_millis(10);
+/// But never longer than that.
+const SAVE_AT_LAST: Duration = Duration::from_secs(60);
 /// After a write that failed, the next try waits longer.
 const SAVE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -108,7 +112,7 @@ impl Watch {
             let told = Arc::new(view.clone());
             self.pictures.send_replace(Some(Picture { reach: former.with(&told), view: told, proven }));
             self.bell.ring(Causes { view: true, ..Causes::default() });
-            save_at = save_at.or_else(|| Some(Instant::now() + SAVE_AFTER));
+            save_at = save_at.or_else(|| Some(Instant::now() + unsaved(&view)));
         }
     }
 
@@ -124,6 +128,12 @@ impl Watch {
             written.is_ok()
         });
     }
+}
+
+/// How long a change of this view may be missing on disk.
+fn unsaved(view: &View) -> Duration {
+    let records = u32::try_from(view.nodes.len() + view.blocks.len()).unwrap_or(u32::MAX);
+    SAVE_AFTER_EACH.saturating_mul(records).saturating_add(SAVE_AFTER).min(SAVE_AT_LAST)
 }
 
 fn tell_snapshot(view: &View, again: bool) {

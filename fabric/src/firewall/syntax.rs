@@ -49,8 +49,8 @@ pub(super) fn rule(chain: &'static str, steps: impl Into<Vec<Step>>) -> Object {
     })
 }
 
-/// A named set of addresses, or of prefixes, which must not overlap.
-pub(super) fn set(name: String, family: Family, prefixes: bool, elements: Vec<Term>) -> Object {
+/// A named set: of single addresses, whose members are told apart; or of prefixes, which must not overlap.
+pub(super) fn set(name: String, family: Family, prefixes: Option<Vec<Term>>) -> Object {
     let kind = match family {
         Family::V4 => SetType::Ipv4Addr,
         Family::V6 => SetType::Ipv6Addr,
@@ -60,8 +60,8 @@ pub(super) fn set(name: String, family: Family, prefixes: bool, elements: Vec<Te
         table: TABLE.into(),
         name: name.into(),
         set_type: SetTypeValue::Single(kind),
-        flags: prefixes.then(|| HashSet::from([SetFlag::Interval])),
-        elem: (!elements.is_empty()).then_some(Cow::Owned(elements)),
+        flags: prefixes.is_some().then(|| HashSet::from([SetFlag::Interval])),
+        elem: prefixes.filter(|prefixes| !prefixes.is_empty()).map(Cow::Owned),
         ..Set::default()
     }))
 }

@@ -7,10 +7,14 @@ use super::Desired;
 /// All of it, but the rules of the firewall, which are the same in every state: only its sets.
 pub(super) fn print(desired: &Desired) -> String {
     let mut lines = objects(&desired.state);
+    let members = desired.state.firewall.as_ref().map(|ruleset| ruleset.members.clone()).unwrap_or_default();
     let sets = firewall(desired).into_iter().filter_map(|object| {
         let set = object.get("set")?;
-        let elements = set.get("elem").map(ToString::to_string).unwrap_or_default();
-        Some(format!("set {} {elements}", set["name"].as_str().unwrap()))
+        let name = set["name"].as_str().unwrap();
+        Some(match members.get(name) {
+            Some(members) => format!("set {name} {members:?}"),
+            None => format!("set {name} {}", set.get("elem").map(ToString::to_string).unwrap_or_default()),
+        })
     });
     lines.extend(sets);
     lines.push(format!("ours {:?} {:?}", desired.ours.devices, desired.ours.pods));

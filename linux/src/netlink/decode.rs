@@ -1,4 +1,4 @@
-//! From the bytes of an answer to an object: pure, without a socket. Used by the transport alone.
+//! From the bytes of an answer to an object: pure, without a socket. Used by the transport and the monitor.
 //!
 //! A link is read attribute by attribute, for anybody may write into one (an alias need not be text) and no device may
 //! become invisible by that: what cannot be read of it is missing, or, in an alias, replaced by U+FFFD.
@@ -16,7 +16,7 @@ const IFLA_IFALIAS: u16 = 20;
 const LINK_HEADER: usize = 16;
 
 /// The object that a frame shows; `None` where it cannot be read.
-pub(super) fn decode(frame: &Frame<'_>) -> Option<RouteNetlinkMessage> {
+pub(crate) fn decode(frame: &Frame<'_>) -> Option<RouteNetlinkMessage> {
     if frame.kind == RTM_NEWLINK {
         return link(frame.payload).map(RouteNetlinkMessage::NewLink);
     }

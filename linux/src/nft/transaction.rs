@@ -6,35 +6,45 @@ use nftables::schema::{NfCmd, NfListObject, NfObject, Nftables, Table};
 use nftables::types::NfFamily;
 use serde_json::{Value, json};
 
-use super::Ruleset;
+use super::{Ruleset, fingerprint, members};
 
 impl Ruleset {
     /// The transaction that makes the table anew, whether it is there or not: input for `nft -j -f -`.
     pub fn transaction(&self) -> String {
-        let mut commands = vec![add(table(&self.table)), delete(&self.table), add(table(&self.table))];
-        commands.extend(self.objects.iter().cloned().map(add));
+        let mut commands = self.frame();
+        commands.extend(members::elements(&self.table, &self.members).map(add));
         document(commands)
+    }
+
+    /// What tells this frame from others: of the transaction without the members.
+    pub(super) fn frame_fingerprint(&self) -> String {
+        fingerprint(document(self.frame()).as_bytes())
+    }
+
+    fn frame(&self) -> Vec<NfObject<'static>> {
+        let anew = [add(table(&self.table)), delete(table(&self.table)), add(table(&self.table))];
+        anew.into_iter().chain(self.objects.iter().cloned().map(add)).collect()
     }
 }
 
 /// The transaction that removes a table. Adding comes first: deleting one that somebody deleted meanwhile is an error.
 pub(super) fn removal(name: &str) -> String {
-    document(vec![add(table(name)), delete(name)])
+    document(vec![add(table(name)), delete(table(name))])
 }
 
 fn table(name: &str) -> NfListObject<'static> {
     NfListObject::Table(Table { family: NfFamily::INet, name: Cow::Owned(name.to_owned()), handle: None })
 }
 
-fn add(object: NfListObject<'static>) -> NfObject<'static> {
+pub(super) fn add(object: NfListObject<'static>) -> NfObject<'static> {
     NfObject::CmdObject(NfCmd::Add(object))
 }
 
-fn delete(name: &str) -> NfObject<'static> {
-    NfObject::CmdObject(NfCmd::Delete(table(name)))
+pub(super) fn delete(object: NfListObject<'static>) -> NfObject<'static> {
+    NfObject::CmdObject(NfCmd::Delete(object))
 }
 
-fn document(objects: Vec<NfObject<'static>>) -> String {
+pub(super) fn document(objects: Vec<NfObject<'static>>) -> String {
     let objects = Nftables { objects: Cow::Owned(objects) };
     let mut document = serde_json::to_value(objects).expect("the schema's types have string keys");
     canonicalise(&mut document);
@@ -65,6 +75,8 @@ fn canonicalise(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use nftables::expr::{Expression, Fib, FibFlag, FibResult, NamedExpression};
     use nftables::schema::Rule;
@@ -84,7 +96,7 @@ mod tests {
             expr: Cow::Owned(vec![Statement::Match(missing), Statement::Notrack]),
             ..Rule::default()
         };
-        Ruleset { table: "t".into(), objects: vec![NfListObject::Rule(rule)] }
+        Ruleset { table: "t".into(), objects: vec![NfListObject::Rule(rule)], members: BTreeMap::default() }
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn of(netlink: &mut Netlink, index: u32) -> Result<Vec<SeenFdbEntry>, Error>
         .collect())
 }
 
-fn seen(message: &NeighbourMessage) -> Option<SeenFdbEntry> {
+/// What a message of AF_BRIDGE shows, or asks for.
+pub(crate) fn seen(message: &NeighbourMessage) -> Option<SeenFdbEntry> {
     let mut mac = None;
     let mut remote = None;
     let mut plain = message.header.state == NeighbourState::Permanent;

@@ -84,7 +84,8 @@ pub(crate) fn dump(netlink: &mut Netlink, index: u32) -> Result<Vec<SeenNeighbou
         .collect())
 }
 
-fn seen(message: &NeighbourMessage) -> Option<SeenNeighbour> {
+/// What a message shows, or asks for.
+pub(crate) fn seen(message: &NeighbourMessage) -> Option<SeenNeighbour> {
     let mut ip = None;
     let mut mac = None;
     for attribute in &message.attributes {

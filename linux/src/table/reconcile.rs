@@ -4,6 +4,7 @@
 //! dumped when they stand as they shall.
 
 mod addresses;
+mod advance;
 mod fdb;
 mod links;
 mod neighbours;
@@ -17,6 +18,8 @@ use super::{Outcome, offload, sysctl};
 use crate::netlink::Request;
 use crate::state::{KernelState, Ownership};
 use crate::{Error, IfName, Netlink};
+
+pub use self::advance::advance;
 
 /// Dumps what is ours, compares it with `desired`, applies the difference: devices first, then sysctls, addresses,
 /// neighbours and FDB entries, then routes; leftovers go last. It continues after an error. The firewall is not in it:

@@ -19,8 +19,8 @@ use crate::state::{Route, RouteKey, Target};
 use crate::table::family;
 
 pub use detailed::{DetailedRoute, SeenDetail};
-pub(crate) use seen::asked;
 pub use seen::{Filter, SeenRoute, SeenTarget, destinations, dump, of, of_pods};
+pub(crate) use seen::{asked, seen};
 pub use way::{Way, is_local, to};
 
 /// Makes a route, exclusively: EEXIST if any route of the same destination and metric stands, whosever it is. `index` is

@@ -11,10 +11,10 @@ use crate::table::change::Plan;
 use crate::table::fdb::{self, SeenFdbEntry};
 use crate::{Error, IfName, MacAddr, Netlink};
 
-struct Fdb;
+pub(super) struct Fdb;
 
 /// The destinations of one MAC; one whose address is absent is no VXLAN destination.
-struct Seen {
+pub(super) struct Seen {
     index: u32,
     entries: Vec<SeenFdbEntry>,
 }

@@ -12,7 +12,7 @@ use crate::{Error, IfName, MacAddr, Netlink};
 /// Up to so many devices are dumped one by one: the kernel walks its whole table for each.
 const SINGLE_DUMPS: usize = 4;
 
-struct Neighbours;
+pub(super) struct Neighbours;
 
 impl Table for Neighbours {
     const NAME: &'static str = "neighbour";

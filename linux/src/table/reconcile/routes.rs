@@ -19,7 +19,7 @@ use crate::{Error, IfName, Netlink};
 /// The metric that IPv6 gives a route without one (IP6_RT_PRIO_USER).
 const IPV6_METRIC: u32 = 1024;
 
-struct Routes {
+pub(super) struct Routes {
     /// Keys that a foreign route has too: a replacement might hit that one.
     contested: BTreeSet<RouteKey>,
 }

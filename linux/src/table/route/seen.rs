@@ -154,7 +154,8 @@ pub(super) struct Parts {
     unusual: bool,
 }
 
-fn seen(message: RouteMessage) -> Option<SeenRoute> {
+/// What a message shows, or asks for; `None` outside of the main table.
+pub(crate) fn seen(message: RouteMessage) -> Option<SeenRoute> {
     let header = message.header;
     let parts = parts(message.attributes);
     if parts.table.unwrap_or(header.table.into()) != u32::from(RouteHeader::RT_TABLE_MAIN) {

@@ -2,6 +2,8 @@
 //! and a second pass finds nothing to do.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod advance;
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use std::net::IpAddr;

@@ -1,0 +1,133 @@
+//! From one desired state to the next by their difference, without a look at the kernel: what one more node costs does not
+//! grow with the nodes that are there.
+//!
+//! It is for a caller who knows that the first state stands: a reconciliation brought it about whole, and the monitor has
+//! told of nothing since. It makes exclusively and removes just what it names, so nothing of others is hit where that was
+//! wrong; and whatever it could only do by a look it leaves to a reconciliation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::fdb::Fdb;
+use super::neighbours::Neighbours;
+use super::routes::Routes;
+use super::{Devices, Table};
+use crate::netlink::Request;
+use crate::state::{FdbEntry, KernelState, Neighbour, Route};
+use crate::table::change::{Action, Change, Difference, Plan, diff, settle};
+use crate::table::{Outcome, SeenLink, fdb, neighbour, route};
+use crate::{Error, Netlink};
+
+/// Applies the difference of two desired states. `None`, and nothing is changed, where that takes a look at the kernel: what
+/// differs is not only neighbours, FDB entries and routes, or a route leads elsewhere than before, which might be replaced
+/// by hitting another's.
+///
+/// `links` are those of the namespace. Where the outcome has errors, what
+/// stands is not what was thought.
+pub fn advance(
+    netlink: &mut Netlink,
+    links: &[SeenLink],
+    before: &KernelState,
+    after: &KernelState,
+) -> Result<Option<Outcome>, Error> {
+    let Some(plans) = plan(links, before, after) else { return Ok(None) };
+    let mut outcome = Outcome::default();
+    // What routes need comes before them, and goes after them.
+    for plan in &plans {
+        settle(netlink, &plan.put, &mut outcome)?;
+    }
+    for plan in plans.iter().rev() {
+        settle(netlink, &plan.remove, &mut outcome)?;
+    }
+    outcome.routed = outcome.errors.is_empty();
+    Ok(Some(outcome))
+}
+
+fn plan(links: &[SeenLink], before: &KernelState, after: &KernelState) -> Option<[Plan; 3]> {
+    let rest = |state: &KernelState| {
+        let KernelState { links, offloads, addresses, sysctls, routes: _, neighbours: _, fdb: _, firewall: _ } = state;
+        (links.clone(), offloads.clone(), addresses.clone(), sysctls.clone())
+    };
+    if rest(before) != rest(after) {
+        return None;
+    }
+    let devices: Devices = links.iter().map(|link| (link.name, link.index)).collect();
+    Some([
+        difference::<Neighbours>(&before.neighbours, &after.neighbours, &devices)?,
+        difference::<Fdb>(&before.fdb, &after.fdb, &devices)?,
+        difference::<Routes>(&before.routes, &after.routes, &devices)?,
+    ])
+}
+
+/// How to go on from a value that stands as it was wanted.
+trait Known: Table<Value: PartialEq> {
+    fn creation(value: &Self::Value, index: u32) -> Request;
+    /// In the place of another of the same key; `None` where that is not safe without a look.
+    fn replacement(value: &Self::Value, index: u32) -> Option<Request>;
+    fn removal(value: &Self::Value, index: u32) -> Request;
+}
+
+impl Known for Neighbours {
+    fn creation(value: &Neighbour, index: u32) -> Request {
+        neighbour::set(value, index)
+    }
+
+    fn replacement(value: &Neighbour, index: u32) -> Option<Request> {
+        Some(neighbour::set(value, index))
+    }
+
+    fn removal(value: &Neighbour, index: u32) -> Request {
+        neighbour::remove(value, index)
+    }
+}
+
+impl Known for Fdb {
+    fn creation(value: &FdbEntry, index: u32) -> Request {
+        fdb::set(value, index)
+    }
+
+    fn replacement(value: &FdbEntry, index: u32) -> Option<Request> {
+        Some(fdb::set(value, index))
+    }
+
+    fn removal(value: &FdbEntry, index: u32) -> Request {
+        fdb::remove(value.mac, Some(value.remote), crate::table::Device { index, name: value.device })
+    }
+}
+
+impl Known for Routes {
+    fn creation(value: &Route, index: u32) -> Request {
+        route::add(value, index)
+    }
+
+    fn replacement(_: &Route, _: u32) -> Option<Request> {
+        None
+    }
+
+    fn removal(value: &Route, index: u32) -> Request {
+        route::remove(value.key, value.protocol, (index != 0).then_some(index))
+    }
+}
+
+fn difference<T: Known>(
+    before: &BTreeMap<T::Key, T::Value>,
+    after: &BTreeMap<T::Key, T::Value>,
+    devices: &Devices,
+) -> Option<Plan> {
+    let mut plan = Plan::default();
+    for difference in diff(after, before, T::Value::eq) {
+        let (Difference::Missing(value) | Difference::Changed(value, _) | Difference::Extra(_, value)) = difference;
+        let index = T::device(value).map_or(Some(0), |device| devices.index(&device))?;
+        let (list, action, request) = match difference {
+            Difference::Missing(_) => (&mut plan.put, Action::Added, T::creation(value, index)),
+            Difference::Changed(..) => (&mut plan.put, Action::Changed, T::replacement(value, index)?),
+            Difference::Extra(..) => (&mut plan.remove, Action::Removed, T::removal(value, index)),
+        };
+        list.push(change::<T>(action, value, request));
+    }
+    Some(plan)
+}
+
+fn change<T: Table>(action: Action, object: &impl fmt::Display, request: Request) -> Change {
+    Change { table: T::NAME, action, object: object.to_string(), requests: vec![request] }
+}
