@@ -1,6 +1,9 @@
 //! Daemons and etcd that stop: every packet keeps flowing, and pods come and go.
 
+use std::thread::sleep;
 use std::time::Duration;
+
+use serde_json::json;
 
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::iperf::Iperf;
@@ -197,5 +200,91 @@ fn a_node_that_joins_after_an_outage_of_etcd_is_seen_by_all() {
             first.ping_small_and_full(third.address(ipv6)?)?;
         }
         Ok(())
+    });
+}
+
+/// A record of a node that is nowhere, and of its block, as daemons write them.
+fn absent_node(number: u8) -> [(String, String); 2] {
+    let name = format!("x{number}");
+    let node = json!({
+        "machine_id": format!("absent{number}"), "nonce": "x-1", "labels": {}, "version": "0.1.0",
+        "underlay": { "ipv4": format!("192.168.77.{}/24", 100 + number) },
+        "tunnel": { "ipv4": format!("10.42.200.{}", 4 * number) },
+        "vxlan": { "mac": format!("02:00:00:00:99:{number:02x}"), "vni": 7777, "port": 4789 },
+        "path": { "tunnels": true, "mtu": 1500, "pods": 0 },
+    });
+    let block = json!({ "node": name, "machine_id": format!("absent{number}"), "epoch": 1, "nonce": "x-1" });
+    [(format!("nodes/{name}"), node.to_string()), (format!("blocks/4/0a2ac8{:02x}-30", 4 * number), block.to_string())]
+}
+
+#[test]
+fn a_daemon_that_is_killed_in_the_midst_of_programming_goes_on_where_it_stopped() {
+    const ABSENT: u8 = 40;
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (a, b) = pods_of_two_nodes(lab)?;
+        let probe = Probe::start(a.namespace(), b.namespace(), b.address(false)?, MILLISECOND)?;
+        probe.until_answered(100)?;
+        let node = lab.node(1);
+        let few = data_path(node)?;
+        let records: Vec<_> = (0..ABSENT).flat_map(absent_node).collect();
+        let mut broken = 0;
+        for round in 0..12u64 {
+            for (key, value) in &records {
+                if round % 2 == 0 { lab.etcd().put(key, value)? } else { lab.etcd().delete(key).map(drop)? }
+            }
+            node.kill_daemon()?;
+            let before = data_path(node)?;
+            // Each time it gets a little further.
+            node.start_daemon()?;
+            sleep(Duration::from_millis(15 * round));
+            node.kill_daemon()?;
+            broken += usize::from(data_path(node)? != before);
+        }
+        assert!(broken > 0, "it was always killed before it had begun");
+        probe.until_answered(100)?;
+        node.start_daemon()?;
+        deadline::until_some("what stood in the beginning stands again", PATIENCE, || {
+            let now = data_path(node)?;
+            Ok(if now == few { Ok(()) } else { Err(now) })
+        })?;
+        probe.stop()?.expect_no_loss()
+    });
+}
+
+#[test]
+fn a_partition_for_longer_than_the_lease_takes_neither_routes_nor_blocks() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (a, b) = pods_of_two_nodes(lab)?;
+        let alive = || Ok::<_, LabError>(lab.etcd().read("alive/")?.len());
+        deadline::until("both nodes are alive", PATIENCE, || Ok(alive()? == 2))?;
+        let probe = Probe::start(a.namespace(), b.namespace(), b.address(false)?, MILLISECOND)?;
+        probe.until_answered(100)?;
+        let (paths, blocks) = (lab.nodes().iter().map(data_path).collect::<Result<Vec<_>>>()?, lab.etcd().blocks()?);
+        // From etcd alone; and what the time would do to the leases.
+        for node in lab.nodes() {
+            node.run(&[
+                "nft",
+                "add table inet partition; add chain inet partition out { type filter hook output priority 0; }; \
+                        add rule inet partition out tcp dport 2379 drop",
+            ])?;
+        }
+        for lease in lab.etcd().etcdctl(&["lease", "list"])?.lines().skip(1) {
+            lab.etcd().etcdctl(&["lease", "revoke", lease])?;
+        }
+        assert_eq!(alive()?, 0);
+        probe.until_answered(2000)?;
+        pods_come_and_go(lab, "apart")?;
+        for node in lab.nodes() {
+            node.run(&["nft", "delete table inet partition"])?;
+        }
+        deadline::until("both nodes are alive again", PATIENCE, || Ok(alive()? == 2))?;
+        assert_eq!(lab.etcd().blocks()?, blocks);
+        for (node, before) in lab.nodes().iter().zip(paths) {
+            deadline::until_some("nothing has changed in the kernel", PATIENCE, || {
+                let now = data_path(node)?;
+                Ok(if now == before { Ok(()) } else { Err(now) })
+            })?;
+        }
+        probe.stop()?.expect_no_loss()
     });
 }
