@@ -30,7 +30,7 @@ impl Backend for Native {
     }
 
     fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending {
-        let mut sending = Sending::default();
+        let (mut routes, mut native) = (Vec::new(), BTreeSet::new());
         for peer in cluster.peers() {
             for block in &peer.blocks {
                 let family = Family::of_prefix(block.cidr());
@@ -45,18 +45,17 @@ impl Backend for Native {
                 let Some(gateway) = gateway(cluster.local, peer, family) else { continue };
                 let Some(side) = cluster.local.underlay.side(Family::of(gateway)) else { continue };
                 let device = side.device;
-                Route {
+                routes.push(Route {
                     key: RouteKey { destination: block.cidr(), metric: METRIC },
                     protocol: PROTOCOL_CLUSTER,
                     target: Target::Gateway { gateway, device, onlink: false },
                     source: None,
-                }
-                .insert_into(&mut sending.state.routes);
+                });
                 // An address that is proven by nothing but the record is not taken for a node's.
-                sending.native.insert(gateway);
+                native.insert(gateway);
             }
         }
-        sending
+        Sending { state: Route::all(routes), native }
     }
 
     fn judge(&self, peers: &[Peer<'_>], families: &BTreeSet<Family>, problems: &mut Problems) {

@@ -158,6 +158,12 @@ pub struct FdbEntry {
 }
 
 impl Route {
+    /// A state of these routes alone; of those with one key, the last.
+    pub fn all(routes: impl IntoIterator<Item = Self>) -> KernelState {
+        let routes = routes.into_iter().map(|route| (route.key, route)).collect();
+        KernelState { routes, ..KernelState::default() }
+    }
+
     /// Adds itself to `routes` under its key.
     pub fn insert_into(self, routes: &mut BTreeMap<RouteKey, Route>) {
         routes.insert(self.key, self);
