@@ -2,6 +2,7 @@
 
 mod golden;
 mod hostile;
+mod orders;
 mod print;
 mod properties;
 pub(crate) mod sample;

@@ -51,7 +51,7 @@ impl Sample {
         }
         let record = NodeRecord {
             machine_id: format!("machine{number}"),
-            nonce: String::new(),
+            nonce: "x-1".to_owned(),
             underlay: ends,
             tunnel: record::Tunnel::default(),
             vxlan: Some(VxlanEnd { mac: mac(number).to_string(), vni: None, port: None }),
@@ -81,7 +81,7 @@ impl Sample {
             node: name(number),
             machine_id: format!("machine{number}"),
             epoch: i64::from(number) * 10,
-            nonce: String::new(),
+            nonce: "x-1".to_owned(),
             other: Default::default(),
         };
         self.view.blocks.insert(block, versioned(record, i64::from(number) * 10 + 1).into());

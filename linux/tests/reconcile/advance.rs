@@ -13,7 +13,7 @@ use super::lab::{ip, mac, name};
 use super::{Node, PROTOCOL_CLUSTER, UNDERLAYS, VXLAN, desired, route, via};
 
 /// With another node, which is reached as the first is.
-fn and_another(mut state: KernelState, remote: &str) -> KernelState {
+pub(crate) fn and_another(mut state: KernelState, remote: &str) -> KernelState {
     let (device, peer) = (name(VXLAN), mac("02:00:00:00:00:03"));
     for address in ["10.42.3.0", "fe80::ff:fe00:3"] {
         state.neighbours.insert((device, ip(address)), Neighbour { device, ip: ip(address), mac: peer });
@@ -26,7 +26,7 @@ fn and_another(mut state: KernelState, remote: &str) -> KernelState {
 }
 
 impl Node {
-    fn advance(&mut self, before: &KernelState, after: &KernelState) -> Option<Outcome> {
+    pub(crate) fn advance(&mut self, before: &KernelState, after: &KernelState) -> Option<Outcome> {
         let links = table::links(&mut self.netlink).unwrap();
         advance(&mut self.netlink, &links, before, after).unwrap()
     }

@@ -5,6 +5,7 @@
 mod advance;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod orders;
 
 use std::net::IpAddr;
 
