@@ -62,6 +62,8 @@ pub struct Pod {
     pub mac: MacAddr,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// It may send by addresses that are not its own, since its network says so.
+    pub unchecked: bool,
 }
 
 /// What shall stand, what of the rest is ours to remove, and what could not be made of the view.

@@ -76,6 +76,7 @@ const KEYS: &[(&str, &str)] = &[
         r#""mtu":"1500"}"#,
         r#"7 mtu: the string "1500" is not valid: the MTU of the pod's interface in bytes, an integer from 68 to 65535"#,
     ),
+    (r#""spoofCheck":"off"}"#, r#"7 spoofCheck: the string "off" is not valid: true or false, without quotes"#),
     (r#""prevResult":[]}"#, "7 prevResult: a list is not valid: the result of the plugin before, an object"),
     (r#""disableCheck":"no"}"#, r#"7 disableCheck: the string "no" is not valid: true or false, without quotes"#),
     (r#""cniVersions":["1.0.0",2]}"#, r#"7 cniVersions[1]: the integer 2 is not valid: a version, as in "1.0.0""#),

@@ -1,0 +1,3 @@
+//! The firewall of a node: who may send by whose addresses, and what other people's rules do to pods.
+
+mod spoof;
