@@ -19,7 +19,7 @@
 //! - **Segments are clamped where that is asked for** (`clamp_mss`), of what pods send and of what is sent to them, before anything
 //!   is accepted.
 //!
-//! An `accept` ends our own chain only: another table's `drop` still holds.
+//! An `accept` ends our own chain only: another table's `drop` still holds. What is to be done about that says [`passage`].
 
 mod syntax;
 
@@ -29,6 +29,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
 use nftables::types::{NfChainType, NfHook};
+use twill_linux::forward::Passage;
 use twill_linux::nft::Ruleset;
 use twill_linux::state::{KernelState, LinkKind};
 
@@ -96,6 +97,12 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
     objects.extend(pods.map(|pod| rule(FORWARD, [pod, ACCEPT])));
     objects.extend(Family::ALL.map(masquerading));
     Ruleset { table: TABLE.to_owned(), objects, members: members(cluster, native) }
+}
+
+/// What the tables of others are to let through: an `accept` of ours does not reach so far.
+pub fn passage(cluster: &Cluster<'_>) -> Passage {
+    let [ipv4, ipv6] = Family::ALL.map(|family| cluster.uses(family));
+    Passage { interfaces: HOST_ENDS, own: TABLE, ipv4, ipv6, open: cluster.conf.firewall.open_forward }
 }
 
 /// The VXLAN tunnels that end here: network identifier and port.

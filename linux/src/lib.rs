@@ -10,6 +10,7 @@
 
 pub mod conntrack;
 mod error;
+pub mod forward;
 pub mod monitor;
 pub mod name;
 mod netfilter;

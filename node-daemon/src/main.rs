@@ -48,6 +48,7 @@ mod run;
 mod settings;
 mod store;
 mod sweep;
+mod troubles;
 mod underlay;
 mod watch;
 

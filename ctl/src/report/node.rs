@@ -117,6 +117,7 @@ impl NodeShown {
 
 fn of_node(census: &Census, name: &NodeName, record: &Versioned<NodeRecord>) -> Vec<Problem> {
     let mut problems = problems::node(&census.view, name, record, census.alive.contains(name));
+    problems.extend(problems::told(name, census.told.get(name).map(Vec::as_slice).unwrap_or_default()));
     problems.extend(record.value.disputes.iter().map(|cidr| {
         let owner = Block::new(*cidr).and_then(|block| census.view.blocks.get(&block));
         let whose = owner.map_or("another node".to_owned(), |record| record.value.node.to_string());

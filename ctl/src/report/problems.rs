@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use twill_cluster::key::{self, Key};
+use twill_cluster::record::Told;
 use twill_cluster::{BlockRecord, NodeRecord, Versioned, View};
 use twill_conf::NodeName;
 use twill_conf::cluster::Given;
@@ -129,6 +130,11 @@ fn of_blocks(view: &View, wrong: impl Fn(&NodeName, i64) -> Option<String>) -> V
         Some(Problem::new(format!("block {block}"), wrong(node, record.value.epoch)?, fix))
     };
     view.blocks.iter().filter_map(judge).collect()
+}
+
+/// What a node says is wrong with it, as only itself can know.
+pub(crate) fn told(name: &NodeName, told: &[Told]) -> impl Iterator<Item = Problem> {
+    told.iter().map(move |Told { what, fix }| Problem::new(format!("node {name}"), what, fix))
 }
 
 /// What a node lacks to be reached and to serve pods.

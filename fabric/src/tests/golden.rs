@@ -202,6 +202,7 @@ fn networks_that_are_not_masqueraded_are_inside_and_segments_are_clamped_where_t
     sample.view.config.as_mut().unwrap().value.firewall = FirewallConf {
         no_masquerade: ["192.0.2.0/24", "10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap()).into(),
         clamp_mss: true,
+        open_forward: false,
     };
     let text = print(&desired(&sample.view, &sample.local(1, &[])));
     let inside4 = r#"set inside4 [{"prefix":{"addr":"10.0.0.0","len":8}},{"prefix":{"addr":"192.0.2.0","len":24}}]"#;
