@@ -11,6 +11,7 @@ pub mod family;
 pub mod firewall;
 pub mod native;
 pub mod node;
+pub mod path;
 pub mod switch;
 pub mod underlay;
 pub mod vxlan;

@@ -9,6 +9,7 @@
 //! stores or configuration.
 
 pub mod conntrack;
+pub mod echo;
 mod error;
 pub mod forward;
 pub mod monitor;

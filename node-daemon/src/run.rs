@@ -16,6 +16,7 @@ use crate::bell::{Bell, Causes};
 use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
 use crate::picture::Picture;
+use crate::probe::Probe;
 use crate::reconcile::{Findings, Me, Reconciler};
 use crate::requests::Requests;
 use crate::store::NodeStore;
@@ -105,6 +106,15 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         let bell = bell.clone();
         thread("monitor", move || monitor::listen(events, &echoes, &bell))?;
     }
+
+    let probe = Probe {
+        name: conf.node_name.clone(),
+        pictures: seen.clone(),
+        underlays: underlay.clone(),
+        turn: tests.probe_turn,
+        troubles: troubles.clone(),
+    };
+    thread("probe", move || probe.run())?;
 
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };

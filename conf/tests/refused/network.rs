@@ -21,11 +21,11 @@ const KEYS: &[(&str, &str)] = &[
     (r#""type":true}"#, r#"7 type: true is not valid: the name of the plugin, "twill""#),
     (
         r#""subnet":"10.0.0.0/24"}"#,
-        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (
         r#""bridge":"cni0"}"#,
-        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (r#""runDir":"run"}"#, r#"7 runDir: "run" is not valid: an absolute path, beginning with '/'"#),
     (r#""runDir":{}}"#, "7 runDir: an object is not valid: an absolute path"),

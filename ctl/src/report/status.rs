@@ -69,8 +69,7 @@ impl Status {
         problems.extend(
             view.nodes.iter().flat_map(|(name, record)| problems::node(view, name, record, alive.contains_key(name))),
         );
-        let told = alive.iter().filter(|(name, _)| view.nodes.contains_key(*name));
-        problems.extend(told.flat_map(|(name, told)| problems::told(name, told)));
+        problems.extend(problems::told(alive.iter().filter(|(name, _)| view.nodes.contains_key(*name))));
         problems.extend(problems::ownerless(view));
         problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));

@@ -79,6 +79,16 @@ fn what_a_node_tells_of_itself_is_its_problem_and_a_stranger_tells_nothing() {
 }
 
 #[test]
+fn what_many_nodes_tell_alike_is_one_problem() {
+    let told = |what: &str| vec![Told { what: what.to_owned(), fix: "switch it on".to_owned() }];
+    let nodes: Vec<(NodeName, Vec<Told>)> =
+        (1..=5).map(|number| (format!("n{number}").parse().unwrap(), told("n9 does not answer"))).collect();
+    let lines: Vec<_> =
+        problems::told(nodes.iter().map(|(name, told)| (name, told))).iter().map(Problem::line).collect();
+    assert_eq!(lines, ["nodes n1, n2, n3 and 2 more: n9 does not answer; switch it on"]);
+}
+
+#[test]
 fn a_node_that_is_being_drained_is_shown_so_and_is_no_problem() {
     let mut entries = HEALTHY;
     let drained = NODE.replacen('{', r#"{"drain":"w","#, 1);
