@@ -257,6 +257,7 @@ mod tests {
             answers: false,
             mtu: 1500,
             addresses: vec!["10.42.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+            unchecked: false,
             routes: vec![],
         }
     }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub mtu: u32,
     /// The pod's addresses.
     pub addresses: Vec<IpAddr>,
+    /// Whether the pod may send by addresses that are not its own: the alias tells that to a daemon that lost its store.
+    pub unchecked: bool,
     /// The routes of the configuration, of whatever family; those of a family that the pod does not get are left out.
     pub routes: Vec<Route>,
 }
@@ -42,7 +44,7 @@ pub struct Plan {
 impl Plan {
     /// The host end's alias, from which a lost store is rebuilt.
     pub fn alias(&self) -> Alias {
-        Alias { hash: self.hash, addresses: self.addresses.clone(), ruled: Vec::new() }
+        Alias { hash: self.hash, addresses: self.addresses.clone(), ruled: Vec::new(), unchecked: self.unchecked }
     }
 
     /// The routes of the configuration that the pod gets, with their places in it.

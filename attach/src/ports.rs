@@ -77,7 +77,7 @@ mod tests {
             created: BootTime::default(),
             changed: BootTime::default(),
             addresses: vec![(ip, Block::host(ip))],
-            extras: Extras { ports: ports.iter().map(mapping).collect(), bandwidth: None },
+            extras: Extras { ports: ports.iter().map(mapping).collect(), ..Extras::default() },
         }
     }
 

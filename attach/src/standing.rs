@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twill_ipam::alias::{HostEnd, LocalAddress, Proof};
+use twill_ipam::alias::{self, HostEnd, LocalAddress, Proof};
 use twill_ipam::store::Observed;
 use twill_ipam::{Extras, KeyHash};
 use twill_linux::ports;
@@ -61,5 +61,6 @@ fn beyond(netlink: &mut Netlink, links: &[SeenLink]) -> Result<BTreeMap<KeyHash,
     let limited =
         |link: &SeenLink| rates.get(&link.index).copied().or((link.kind.as_deref() == Some(link::IFB)).then_some(1));
     let rates = links.iter().filter_map(|link| Some((link.name.as_str(), 8 * limited(link)?)));
-    Ok(Extras::observed(published, rates))
+    let unchecked = links.iter().filter_map(|link| alias::unchecked(link.name.as_str(), link.alias.as_deref()));
+    Ok(Extras::observed(published, rates, unchecked))
 }

@@ -9,7 +9,7 @@ use twill_ipam::Block;
 
 use crate::View;
 use crate::key;
-use crate::record::{Content, MirrorRecord, Versioned, from_json};
+use crate::record::{AliveRecord, Content, MirrorRecord, Told, Versioned, from_json};
 use crate::removal::Found;
 use crate::store::{Range, Store, StoreError};
 use crate::view::{Entry, Snapshot};
@@ -28,6 +28,8 @@ pub struct Census {
     pub faults: BTreeMap<String, String>,
     /// Nodes whose daemons renewed their leases within a minute.
     pub alive: BTreeSet<NodeName>,
+    /// What these nodes tell of themselves, where they do.
+    pub told: BTreeMap<NodeName, Vec<Told>>,
     snapshot: Snapshot,
 }
 
@@ -68,7 +70,9 @@ impl Census {
     fn add(&mut self, entries: Vec<Entry>) {
         for entry in &entries {
             if let Some(name) = entry.key.strip_prefix("alive/") {
-                self.alive.extend(name.parse::<NodeName>());
+                let Ok(name) = name.parse::<NodeName>() else { continue };
+                self.told.insert(name.clone(), AliveRecord::read(&entry.value).problems);
+                self.alive.insert(name);
             } else if entry.key.starts_with("addresses/") {
                 match mirror(&entry.key, &entry.value) {
                     Ok((node, block, value)) => {

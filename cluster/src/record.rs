@@ -1,5 +1,6 @@
 //! The values that stand in etcd, as JSON. Fields of newer versions are kept when a record is rewritten.
 
+mod alive;
 mod mirror;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
 
+pub use alive::{AliveRecord, Told};
 pub use mirror::{Content, Holder, LONGEST_MIRROR, MirrorRecord, Use};
 
 /// A value with its place in etcd's history.

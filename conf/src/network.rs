@@ -44,6 +44,8 @@ pub struct NetworkConf {
     /// The MTU of the pod's interface in bytes, the node's by default (`mtu`). At least 68, which IPv4 needs, and 1280 where
     /// `subnets` has IPv6; without `subnets` whoever knows the families has to look.
     pub mtu: Option<u32>,
+    /// Whether a pod may send by its own addresses only, true by default (`spoofCheck`).
+    pub spoof_check: bool,
     /// What the runtime asks for this attachment (`runtimeConfig`, `args.cni`), and the limits of the network.
     pub requested: Requested,
     /// What the pod reaches by the interface beside the default routes, or for a further interface at all (`routes`).

@@ -107,7 +107,7 @@ fn everything_that_a_runtime_sends_and_that_asks_for_nothing_is_taken() {
     let result = json!({"cniVersion": "1.0.0", "ips": []});
     let conf = json!({
         "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "n", "type": "twill", "runDir": "/run/other",
-        "pools": ["a", "b"], "mtu": 1400, "prevResult": result, "ipam": {}, "dns": {"nameservers": []}, "ipMasq": false,
+        "pools": ["a", "b"], "mtu": 1400, "spoofCheck": true, "prevResult": result, "ipam": {}, "dns": {"nameservers": []}, "ipMasq": false,
         "capabilities": {"portMappings": false}, "routes": [],
         "runtimeConfig": {"portMappings": [], "mac": "", "ips": [""], "dns": {}, "bandwidth": {"ingressRate": 0},
             "aliases": {"n": ["web"]}, "cgroupPath": "/pod", "io.kubernetes.cri.pod-annotations": {"a": "b"}, "x": 1},
@@ -120,6 +120,13 @@ fn everything_that_a_runtime_sends_and_that_asks_for_nothing_is_taken() {
     assert_eq!(conf.pools.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((conf.mtu, conf.prev_result), (Some(1400), Some(result)));
     assert_eq!((conf.requested, conf.routes, conf.dns), (Requested::default(), vec![], None));
+}
+
+#[test]
+fn pods_are_held_to_their_own_addresses_unless_their_network_says_otherwise() {
+    let spoof_check = |json: &[u8]| NetworkConf::from_json(json).unwrap().spoof_check;
+    assert!(spoof_check(br#"{"name":"n"}"#));
+    assert!(!spoof_check(br#"{"name":"n","spoofCheck":false}"#));
 }
 
 #[test]

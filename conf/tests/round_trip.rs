@@ -70,10 +70,13 @@ fn backend() -> impl Strategy<Value = Backend> {
 
 fn firewall() -> impl Strategy<Value = FirewallConf> {
     let networks = vec!["10.0.0.0/8", "192.0.2.0/24", "fd00::/8", "::/0"];
-    (prop::sample::subsequence(networks, 0..=4), any::<bool>()).prop_map(|(networks, clamp_mss)| FirewallConf {
-        no_masquerade: networks.into_iter().map(|text| text.parse().expect("a network")).collect(),
-        clamp_mss,
-    })
+    (prop::sample::subsequence(networks, 0..=4), any::<[bool; 2]>()).prop_map(
+        |(networks, [clamp_mss, open_forward])| FirewallConf {
+            no_masquerade: networks.into_iter().map(|text| text.parse().expect("a network")).collect(),
+            clamp_mss,
+            open_forward,
+        },
+    )
 }
 
 proptest! {

@@ -1,9 +1,10 @@
 //! The edge: etcd as `twillctl` reads it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use twill_cluster::inquiry::client::Client;
+use twill_cluster::record::{AliveRecord, Told};
 use twill_cluster::store::{Range, Store};
 use twill_cluster::view::{Entry, Snapshot};
 use twill_cluster::{Census, EtcdStore, View, key};
@@ -32,11 +33,16 @@ pub(crate) async fn picture(store: &impl Store) -> Result<Picture, Error> {
     Ok(Picture::new(&snapshot))
 }
 
+/// Who is alive, with what they tell of themselves.
+pub(crate) type Alive = BTreeMap<NodeName, Vec<Told>>;
+
 /// Reads who is alive. (A little later than [`picture`]: it decides nothing.)
-pub(crate) async fn alive(store: &impl Store) -> Result<BTreeSet<NodeName>, Error> {
+pub(crate) async fn alive(store: &impl Store) -> Result<Alive, Error> {
     let snapshot = store.read(&Range::prefix("alive/")).await.map_err(Error::Etcd)?;
-    let names = snapshot.entries.iter().filter_map(|entry| entry.key.strip_prefix("alive/")?.parse().ok());
-    Ok(names.collect())
+    let told = |entry: &Entry| {
+        Some((entry.key.strip_prefix("alive/")?.parse().ok()?, AliveRecord::read(&entry.value).problems))
+    };
+    Ok(snapshot.entries.iter().filter_map(told).collect())
 }
 
 /// Reads everything at one revision.

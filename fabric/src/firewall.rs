@@ -3,7 +3,9 @@
 //! - **A pod sends by its own addresses only.** What comes from a host end must have a route back by that very host end;
 //!   this one rule covers both families and every pod, needs no set that could lag behind an ADD, and lets duplicate address
 //!   detection, multicast listener reports and neighbour discovery pass. A link-local source would pass too, and is
-//!   refused when it speaks to anything but the link: the node's services would take it for a neighbour of their own.
+//!   refused when it speaks to anything but the link: the node's services would take it for a neighbour of their own. Pods of
+//!   a network with `spoofCheck` off send by whatever address they like, but for link-local ones, and for what follows: no
+//!   router needs either, and both would make a pod a node.
 //! - **The tunnel's port is guarded.** A VXLAN packet carries no proof of who sent it, and whoever gets one in is inside the
 //!   cluster, past every rule for pods. So packets for our network identifier are taken from known nodes on the
 //!   underlay, and from nobody else. Another overlay on the same port has another identifier, and is let be.
@@ -17,7 +19,7 @@
 //! - **Segments are clamped where that is asked for** (`clamp_mss`), of what pods send and of what is sent to them, before anything
 //!   is accepted.
 //!
-//! An `accept` ends our own chain only: another table's `drop` still holds.
+//! An `accept` ends our own chain only: another table's `drop` still holds. What is to be done about that says [`passage`].
 
 mod syntax;
 
@@ -27,13 +29,15 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
 use nftables::types::{NfChainType, NfHook};
+use twill_linux::forward::Passage;
 use twill_linux::nft::Ruleset;
 use twill_linux::state::{KernelState, LinkKind};
 
 use self::syntax::{
-    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, is, is_not,
-    jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
+    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, interfaces,
+    is, is_not, jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
 };
+use crate::Pod;
 use crate::backend::Cluster;
 use crate::family::Family;
 
@@ -66,6 +70,9 @@ const OUTPUT: &str = "output";
 const FORWARD: &str = "forward";
 const POSTROUTING: &str = "postrouting";
 
+/// The set of host ends whose pods may send by the addresses of others.
+const UNCHECKED: &str = "unchecked";
+
 /// The table for a node that receives by `receive`, and reaches the nodes in `native` without a tunnel.
 pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<IpAddr>) -> Ruleset {
     let mut objects = sets(cluster);
@@ -78,7 +85,7 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
         chain(VXLAN_IN),
         chain(VXLAN_FROM_POD),
     ]);
-    objects.extend(anti_spoofing());
+    objects.extend(anti_spoofing(&cluster.local.pods));
     for (vni, port) in tunnels(receive) {
         objects.extend(guarded_tunnel(vni, port));
     }
@@ -90,6 +97,12 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
     objects.extend(pods.map(|pod| rule(FORWARD, [pod, ACCEPT])));
     objects.extend(Family::ALL.map(masquerading));
     Ruleset { table: TABLE.to_owned(), objects, members: members(cluster, native) }
+}
+
+/// What the tables of others are to let through: an `accept` of ours does not reach so far.
+pub fn passage(cluster: &Cluster<'_>) -> Passage {
+    let [ipv4, ipv6] = Family::ALL.map(|family| cluster.uses(family));
+    Passage { interfaces: HOST_ENDS, own: TABLE, ipv4, ipv6, open: cluster.conf.firewall.open_forward }
 }
 
 /// The VXLAN tunnels that end here: network identifier and port.
@@ -152,22 +165,34 @@ fn from_host_end() -> Step {
     is(meta(MetaKey::Iifname), text(HOST_ENDS))
 }
 
-fn anti_spoofing() -> [Object; 3] {
+fn anti_spoofing(pods: &[Pod]) -> Vec<Object> {
     let link_local = || prefix("fe80::/10".parse().expect("a prefix"));
     let multicast = prefix("ff00::/8".parse().expect("a prefix"));
     let route_back = fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]);
-    [
-        rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
-        rule(FROM_POD, [is(route_back, Expression::Boolean(false)), DROP]),
-        rule(
-            FROM_POD,
-            [
-                is(field("ip6", "saddr"), link_local()),
-                is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
-                DROP,
-            ],
-        ),
-    ]
+    let without_route_back = is(route_back, Expression::Boolean(false));
+    let unchecked: BTreeSet<_> = pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
+    // Where there is no such pod, neither set nor match: the table changes with these pods alone.
+    let (set, spoofed) = match unchecked.is_empty() {
+        true => (None, vec![without_route_back, DROP]),
+        false => {
+            let checked = is_not(meta(MetaKey::Iifname), text(format!("@{UNCHECKED}")));
+            (Some(interfaces(UNCHECKED, unchecked.into_iter().map(text))), vec![checked, without_route_back, DROP])
+        }
+    };
+    set.into_iter()
+        .chain([
+            rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
+            rule(FROM_POD, spoofed),
+            rule(
+                FROM_POD,
+                [
+                    is(field("ip6", "saddr"), link_local()),
+                    is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
+                    DROP,
+                ],
+            ),
+        ])
+        .collect()
 }
 
 /// Matches a VXLAN packet (RFC 7348, section 5): the identifier follows the UDP header's 8 bytes and 4 of flags.

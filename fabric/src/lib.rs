@@ -11,6 +11,7 @@ pub mod family;
 pub mod firewall;
 pub mod native;
 pub mod node;
+pub mod path;
 pub mod switch;
 pub mod underlay;
 pub mod vxlan;
@@ -26,6 +27,7 @@ use twill_cluster::record::{self, NodeRecord, Tunnel};
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan};
 use twill_ipam::Block;
+use twill_linux::forward::Passage;
 use twill_linux::state::{KernelState, Ownership};
 use twill_linux::{IfName, MacAddr};
 
@@ -62,6 +64,8 @@ pub struct Pod {
     pub mac: MacAddr,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// It may send by addresses that are not its own, since its network says so.
+    pub unchecked: bool,
 }
 
 /// What shall stand, what of the rest is ours to remove, and what could not be made of the view.
@@ -71,6 +75,8 @@ pub struct Desired {
     pub state: KernelState,
     /// What is ours.
     pub ours: Ownership,
+    /// What the tables of others are to let through.
+    pub passage: Option<Passage>,
     /// What is to be published of VXLAN once it stands.
     pub vxlan: VxlanUse,
     /// What an operator should know, a sentence each: a peer without an address of our family, a garbage record.
@@ -86,13 +92,14 @@ pub fn desired(view: &View, local: &Local) -> Desired {
     let mut problems = Problems::default();
     let mut state = KernelState::default();
     let mut ours = node::ownership(local);
-    let mut vxlan = VxlanUse::default();
+    let (mut vxlan, mut passage) = (VxlanUse::default(), None);
     if let Some(conf) = &view.config {
         let conf = &conf.value;
         let cluster = Cluster::read(view, conf, local, &mut problems);
         let (receive, sending) = backend::sum(&cluster, &mut problems);
         vxlan = cluster.vxlan_use(!receive.links.is_empty());
         state.firewall = Some(firewall::ruleset(&cluster, &receive, &sending.native));
+        passage = Some(firewall::passage(&cluster));
         state.merge(receive);
         state.merge(sending.state);
         state.merge(node::forwarding(conf, local));
@@ -103,7 +110,7 @@ pub fn desired(view: &View, local: &Local) -> Desired {
     }
     // Last, since it wins: no record may take a pod's address away.
     state.merge(node::attachments(local, &mut problems));
-    Desired { state, ours, vxlan, problems: problems.into_iter().collect() }
+    Desired { state, ours, passage, vxlan, problems: problems.into_iter().collect() }
 }
 
 /// The MTU for new pods' interfaces, in bytes: the underlay's less what the back end puts around a packet, and no more than

@@ -85,6 +85,11 @@ pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
             sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");
         }
     }
+    // What such a pod sends by the address of another would be filtered here too, by the rule that routes back go the same way.
+    let filtered = if local.underlay.sides().any(|side| side.rp_filter) { "2" } else { "0" };
+    for pod in local.pods.iter().filter(|pod| pod.unchecked) {
+        sysctl(format!("net/ipv4/conf/{}/rp_filter", pod.host), filtered);
+    }
     state
 }
 

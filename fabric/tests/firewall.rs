@@ -67,11 +67,16 @@ fn both_families() -> [Ends; 2] {
 
 impl Lab {
     fn new() -> Option<Self> {
-        Self::with_native(&[])
+        Self::with(&[], false)
     }
 
     /// With nodes that are reached without a tunnel.
     fn with_native(native: &[IpAddr]) -> Option<Self> {
+        Self::with(native, false)
+    }
+
+    /// The first pod is of a network without `spoofCheck`, or is not.
+    fn with(native: &[IpAddr], unchecked: bool) -> Option<Self> {
         let namespaces = Namespaces::claim()?;
         if !has_program("nft") {
             return None;
@@ -81,7 +86,8 @@ impl Lab {
             .node(2, &["192.168.9.2/24", "fd09::2/64"])
             .block(1, "10.42.1.0/26")
             .block(1, "fd42::100/122");
-        let local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2,fd42::102"]);
+        let mut local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2,fd42::102"]);
+        local.pods[0].unchecked = unchecked;
         let lab = Self { namespaces, local };
         lab.build();
         let mut problems = Problems::default();
@@ -228,8 +234,46 @@ fn a_pod_sends_by_its_own_address_only() {
 }
 
 #[test]
+fn a_pod_without_spoof_check_sends_by_other_addresses_and_its_neighbour_does_not() {
+    let Some(lab) = Lab::with(&[], true) else { return };
+    lab.ip(POD[1], "address add 10.42.1.8/32 dev eth0");
+    lab.ip(POD[1], "address add fd42::108/128 dev eth0 nodad");
+    for (ends, spoofed) in both_families().into_iter().zip(["10.42.1.8", "fd42::108"]) {
+        let service = lab.socket("node", ends.node, 7);
+        let to = SocketAddr::new(ends.node, 7);
+        lab.socket(POD[1], spoofed.parse().unwrap(), 0).send_to(b"its neighbour's", to).unwrap();
+        lab.socket(POD[0], ends.spoofed, 0).send_to(b"unchecked", to).unwrap();
+        assert_eq!(receive(&service, b"unchecked"), ends.spoofed);
+    }
+}
+
+#[test]
+fn a_pod_without_spoof_check_forges_no_tunnel_packet_by_the_address_of_a_node() {
+    let Some(lab) = Lab::with(&[], true) else { return };
+    for ends in both_families() {
+        let length = if ends.peer.is_ipv6() { "128" } else { "32" };
+        lab.ip(POD[0], &format!("address add {}/{length} dev eth0", ends.peer));
+        let vtep = lab.socket("node", ends.node, PORT);
+        let to = SocketAddr::new(ends.node, PORT);
+        lab.socket(POD[0], ends.peer, 0).send_to(&vxlan(VNI, b"forged"), to).unwrap();
+        lab.socket("wire", ends.peer, 0).send_to(&vxlan(VNI, b"peer"), to).unwrap();
+        receive(&vtep, &vxlan(VNI, b"peer"));
+        lab.ip(POD[0], &format!("address del {}/{length} dev eth0", ends.peer));
+        let beyond = lab.socket("wire", ends.peer, PORT);
+        let to = SocketAddr::new(ends.peer, PORT);
+        let pod = lab.socket(POD[0], ends.spoofed, 0);
+        pod.send_to(&vxlan(VNI, b"forged"), to).unwrap();
+        pod.send_to(&vxlan(VNI + 1, b"its own overlay"), to).unwrap();
+        receive(&beyond, &vxlan(VNI + 1, b"its own overlay"));
+    }
+}
+
+#[test]
 fn a_link_local_source_reaches_only_the_link() {
-    let Some(lab) = Lab::new() else { return };
+    [false, true].into_iter().filter_map(|unchecked| Lab::with(&[], unchecked)).for_each(link_local_stays_on_the_link);
+}
+
+fn link_local_stays_on_the_link(lab: Lab) {
     let pod_end = "fe80::70ff:fe00:1".parse().unwrap();
     lab.ip(POD[0], "address replace fe80::70ff:fe00:1/64 dev eth0 nodad");
     lab.ip("node", &format!("address add fe80::1/64 dev {} nodad", HOST_END[0]));

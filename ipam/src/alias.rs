@@ -1,8 +1,9 @@
 //! The alias of a host interface: the trace of an attachment that outlives a lost store.
 //!
 //! The plugin writes it when it makes the interface; from it, whoever opens a store that was lost knows which addresses
-//! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ). Where
-//! addresses have policy rules in the pod, `;rules=` and these follow, so that they can be taken back.
+//! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ). What few
+//! attachments have follows, each after a semicolon: `rules=` with the addresses that have policy rules in the pod, so that
+//! these can be taken back; `spoofcheck=off`. A part of another name is a newer version's, and passed over.
 //!
 //! Pure: plugin and daemon ask the kernel, and here is what the answers mean.
 
@@ -23,6 +24,8 @@ pub struct Alias {
     pub addresses: Vec<IpAddr>,
     /// Those of them that have a policy rule in the pod.
     pub ruled: Vec<IpAddr>,
+    /// The pod may send by addresses that are not its own.
+    pub unchecked: bool,
 }
 
 /// An alias that is none of ours.
@@ -35,15 +38,20 @@ impl fmt::Display for Alias {
         write!(f, "twill1:{}:", self.hash)?;
         list(f, &self.addresses)?;
         if !self.ruled.is_empty() {
-            f.write_str(RULES)?;
+            write!(f, ";{RULES}=")?;
             list(f, &self.ruled)?;
+        }
+        if self.unchecked {
+            write!(f, ";{SPOOF_CHECK}={OFF}")?;
         }
         Ok(())
     }
 }
 
 /// What stands before the addresses that have rules.
-const RULES: &str = ";rules=";
+const RULES: &str = "rules";
+const SPOOF_CHECK: &str = "spoofcheck";
+const OFF: &str = "off";
 
 fn list(f: &mut fmt::Formatter<'_>, addresses: &[IpAddr]) -> fmt::Result {
     for (place, ip) in addresses.iter().enumerate() {
@@ -56,15 +64,21 @@ impl FromStr for Alias {
     type Err = ForeignAlias;
     fn from_str(text: &str) -> Result<Self, ForeignAlias> {
         let parse = || {
-            let (hash, addresses) = text.strip_prefix("twill1:")?.split_once(':')?;
+            let (hash, rest) = text.strip_prefix("twill1:")?.split_once(':')?;
             let digits = hash.len() == 13 && hash.bytes().all(|b| b.is_ascii_hexdigit());
             let hash = digits.then(|| u64::from_str_radix(hash, 16).ok()).flatten().map(KeyHash)?;
             let read = |text: &str| text.split(',').map(|ip| ip.parse().ok()).collect::<Option<Vec<IpAddr>>>();
-            let (addresses, ruled) = match addresses.split_once(RULES) {
-                Some((addresses, ruled)) => (read(addresses)?, read(ruled)?),
-                None => (read(addresses)?, Vec::new()),
-            };
-            Some(Self { hash, addresses, ruled })
+            let mut parts = rest.split(';');
+            let addresses = read(parts.next()?)?;
+            let mut alias = Self { hash, addresses, ruled: Vec::new(), unchecked: false };
+            for part in parts {
+                match part.split_once('=')? {
+                    (RULES, ruled) => alias.ruled = read(ruled)?,
+                    (SPOOF_CHECK, word) => alias.unchecked = word == OFF,
+                    _ => {}
+                }
+            }
+            Some(alias)
         };
         parse().ok_or_else(|| ForeignAlias(text.to_owned()))
     }
@@ -72,8 +86,18 @@ impl FromStr for Alias {
 
 /// The addresses of the attachment `hash` that have a policy rule in its pod, by the alias of its host end.
 pub fn ruled(alias: Option<&str>, hash: KeyHash) -> Vec<IpAddr> {
-    let alias = alias.and_then(|alias| alias.parse::<Alias>().ok()).filter(|alias| alias.hash == hash);
-    alias.map(|alias| alias.ruled).unwrap_or_default()
+    own(alias, hash).map(|alias| alias.ruled).unwrap_or_default()
+}
+
+/// The attachment whose host end has this name, if its alias says that its pod may send by addresses that are not its own.
+pub fn unchecked(ifname: &str, alias: Option<&str>) -> Option<KeyHash> {
+    let hash = KeyHash::of_host_ifname(ifname)?;
+    own(alias, hash)?.unchecked.then_some(hash)
+}
+
+/// An alias, if it is that of the attachment `hash`.
+fn own(alias: Option<&str>, hash: KeyHash) -> Option<Alias> {
+    alias?.parse::<Alias>().ok().filter(|alias| alias.hash == hash)
 }
 
 /// An interface as it stands in the kernel, which may be the host end of an attachment.
@@ -112,8 +136,7 @@ impl HostEnd<'_> {
 
     /// The addresses that its alias names, if that is its own.
     fn named(&self, hash: KeyHash) -> Vec<IpAddr> {
-        let alias = self.alias.and_then(|alias| alias.parse::<Alias>().ok()).filter(|alias| alias.hash == hash);
-        alias.map(|alias| alias.addresses).unwrap_or_default()
+        own(self.alias, hash).map(|alias| alias.addresses).unwrap_or_default()
     }
 }
 
@@ -247,12 +270,32 @@ mod tests {
 
     #[test]
     fn an_alias_is_read_as_it_was_written() {
-        let alias = Alias { hash: KeyHash(0xabc), addresses: ips(&["10.42.0.5", "fd00::5"]), ruled: vec![] };
+        let addresses = ips(&["10.42.0.5", "fd00::5"]);
+        let alias = Alias { hash: KeyHash(0xabc), addresses, ruled: vec![], unchecked: false };
         assert_eq!(alias.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5");
         assert_eq!(alias.to_string().parse(), Ok(alias.clone()));
         let ruled = Alias { ruled: ips(&["fd00::5"]), ..alias };
         assert_eq!(ruled.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5;rules=fd00::5");
-        assert_eq!(ruled.to_string().parse(), Ok(ruled));
+        assert_eq!(ruled.to_string().parse(), Ok(ruled.clone()));
+        let unchecked = Alias { unchecked: true, ..ruled };
+        assert_eq!(unchecked.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5;rules=fd00::5;spoofcheck=off");
+        assert_eq!(unchecked.to_string().parse(), Ok(unchecked));
+    }
+
+    #[test]
+    fn what_a_newer_version_adds_to_an_alias_is_passed_over() {
+        let alias: Alias = "twill1:0000000000abc:10.42.0.5;wings=2;spoofcheck=off".parse().unwrap();
+        assert_eq!((alias.addresses, alias.unchecked), (ips(&["10.42.0.5"]), true));
+    }
+
+    #[test]
+    fn only_its_own_alias_takes_an_attachment_out_of_the_spoof_check() {
+        let alias = Some("twill1:0000000000001:10.42.0.1;spoofcheck=off");
+        assert_eq!(unchecked("tw0000000000001", alias), Some(KeyHash(1)));
+        assert_eq!(unchecked("tw0000000000002", alias), None);
+        assert_eq!(unchecked("eth0", alias), None);
+        assert_eq!(unchecked("tw0000000000001", ALIAS), None);
+        assert_eq!(unchecked("tw0000000000001", Some("twill1:0000000000001:10.42.0.1;spoofcheck=maybe")), None);
     }
 
     #[test]
@@ -265,6 +308,7 @@ mod tests {
             "twill2:0000000000abc:10.0.0.1",
             "twill1:0000000000abc:x",
             "twill1:0000000000abc:10.0.0.1;rules=",
+            "twill1:0000000000abc:10.0.0.1;spoofcheck",
         ] {
             assert!(text.parse::<Alias>().is_err(), "{text:?}");
         }

@@ -1,5 +1,5 @@
-//! What an attachment has in the kernel beyond its link and its addresses, because its runtime asked for it: published
-//! ports, and limits of its bandwidth.
+//! What an attachment has beyond its link and its addresses, because its runtime or its network asked for it: published
+//! ports, limits of its bandwidth, and that it may send by the addresses of others.
 //!
 //! It stands in one column of the attachment's row, as JSON, which is empty for most: an ADD or a DEL that has nothing of
 //! this reads and writes nothing more than before. Fields that a newer version wrote are passed over.
@@ -12,13 +12,15 @@ use twill_conf::network::{Bandwidth, PortMapping, Protocol, Shape};
 
 use crate::KeyHash;
 
-/// Ports and limits of one attachment. By default it has none.
+/// Ports, limits and exemptions of one attachment. By default it has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// The ports of the node that lead to it.
     pub ports: Vec<PortMapping>,
     /// How fast it may receive and send.
     pub bandwidth: Option<Bandwidth>,
+    /// It may send by addresses that are not its own (`spoofCheck` of its network is false).
+    pub unchecked: bool,
 }
 
 /// A port of the node and where it leads to, in one family.
@@ -37,7 +39,7 @@ pub struct Published {
 impl Extras {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.ports.is_empty() && self.bandwidth.is_none()
+        *self == Self::default()
     }
 
     /// Whether what the pod sends is limited, by a device that outlives its link.
@@ -93,11 +95,12 @@ impl Extras {
     }
 
     /// What the kernel tells of all attachments together: the elements of published ports with the text by which they are
-    /// marked, and the rates, in bits a second, by the names of the devices that are limited. What is none of ours is left
-    /// out.
+    /// marked; the rates, in bits a second, by the names of the devices that are limited; and those whose aliases say that they
+    /// are [unchecked](Self::unchecked). What is none of ours is left out.
     pub fn observed<'a>(
         published: impl IntoIterator<Item = (&'a str, Published)>,
         rates: impl IntoIterator<Item = (&'a str, u64)>,
+        unchecked: impl IntoIterator<Item = KeyHash>,
     ) -> BTreeMap<KeyHash, Self> {
         let mut ports: BTreeMap<KeyHash, Vec<Published>> = BTreeMap::new();
         for (owner, one) in published {
@@ -107,7 +110,7 @@ impl Extras {
         }
         let mut all: BTreeMap<KeyHash, Self> = ports
             .into_iter()
-            .map(|(hash, seen)| (hash, Self { ports: Self::mappings(&seen), bandwidth: None }))
+            .map(|(hash, seen)| (hash, Self { ports: Self::mappings(&seen), ..Self::default() }))
             .collect();
         for (device, rate) in rates {
             let shape = Some(Shape { rate, burst: None });
@@ -116,6 +119,9 @@ impl Extras {
             let bandwidth = &mut all.entry(hash).or_default().bandwidth;
             let limits = bandwidth.get_or_insert(Bandwidth { ingress: None, egress: None });
             *(if egress.is_some() { &mut limits.egress } else { &mut limits.ingress }) = shape;
+        }
+        for hash in unchecked {
+            all.entry(hash).or_default().unchecked = true;
         }
         all
     }
@@ -134,6 +140,9 @@ impl Extras {
             let shape = |shape: Option<Shape>| shape.map(|shape| json!({"rate": shape.rate, "burst": shape.burst}));
             fields.insert("bandwidth".into(), json!({"ingress": shape(ingress), "egress": shape(egress)}));
         }
+        if self.unchecked {
+            fields.insert("spoofCheck".into(), false.into());
+        }
         Value::Object(fields).to_string()
     }
 
@@ -145,7 +154,8 @@ impl Extras {
             let (ingress, egress) = (shape(&bandwidth["ingress"]), shape(&bandwidth["egress"]));
             (ingress.is_some() || egress.is_some()).then_some(Bandwidth { ingress, egress })
         });
-        Some(Self { ports: ports.iter().filter_map(port).collect(), bandwidth })
+        let unchecked = fields.get("spoofCheck") == Some(&Value::Bool(false));
+        Some(Self { ports: ports.iter().filter_map(port).collect(), bandwidth, unchecked })
     }
 }
 
@@ -186,12 +196,18 @@ mod tests {
         let hosts = [None, Some("0.0.0.0"), Some("::"), Some("192.0.2.1"), Some("2001:db8::1")];
         let ports = (1..).zip(hosts).map(|(port, host)| mapping(host, port)).collect();
         let egress = Some(Shape { rate: u64::MAX, burst: None });
-        Extras { ports, bandwidth: Some(Bandwidth { ingress: Some(Shape { rate: 8, burst: Some(9) }), egress }) }
+        let bandwidth = Some(Bandwidth { ingress: Some(Shape { rate: 8, burst: Some(9) }), egress });
+        Extras { ports, bandwidth, unchecked: true }
     }
 
     #[test]
     fn what_is_written_is_read_back_and_what_is_unknown_is_passed_over() {
-        for extras in [sample(), Extras::default(), Extras { bandwidth: None, ..sample() }] {
+        for extras in [
+            sample(),
+            Extras::default(),
+            Extras { bandwidth: None, ..sample() },
+            Extras { unchecked: false, ..sample() },
+        ] {
             assert_eq!(Extras::from_json(&extras.to_json()), Some(extras));
         }
         let newer = r#"{"ports":[{"protocol":"dccp","hostPort":1,"containerPort":1}],"wings":2}"#;
@@ -230,20 +246,21 @@ mod tests {
         let published = sample().published(&addresses());
         let elements = published.iter().map(|one| ("0000000000001", *one)).chain([("by hand", published[0])]);
         let rates = [("tw0000000000001", 80), ("bw0000000000002", 160), ("eth0", 8)];
-        let seen = Extras::observed(elements, rates);
+        let seen = Extras::observed(elements, rates, [KeyHash(2), KeyHash(3)]);
         let shape = |rate| Some(Shape { rate, burst: None });
         let one = Bandwidth { ingress: shape(80), egress: None };
-        assert_eq!(seen[&KeyHash(1)], Extras { ports: sample().ports, bandwidth: Some(one) });
+        assert_eq!(seen[&KeyHash(1)], Extras { ports: sample().ports, bandwidth: Some(one), unchecked: false });
         let two = Bandwidth { ingress: None, egress: shape(160) };
-        assert_eq!(seen[&KeyHash(2)], Extras { ports: vec![], bandwidth: Some(two) });
-        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[&KeyHash(2)], Extras { ports: vec![], bandwidth: Some(two), unchecked: true });
+        assert_eq!(seen[&KeyHash(3)], Extras { unchecked: true, ..Extras::default() });
+        assert_eq!(seen.len(), 3);
     }
 
     #[test]
     fn what_is_seen_to_be_published_makes_mappings_that_publish_the_same() {
         for addresses in [addresses(), addresses()[1..].to_vec()] {
             let seen = sample().published(&addresses);
-            let extras = Extras { ports: Extras::mappings(&seen), bandwidth: None };
+            let extras = Extras { ports: Extras::mappings(&seen), ..Extras::default() };
             assert_eq!(extras.published(&addresses), seen);
         }
         assert_eq!(Extras::mappings(&sample().published(&addresses())), sample().ports);

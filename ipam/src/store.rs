@@ -39,7 +39,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use twill_conf::PoolName;
 
 use crate::error::{PATIENCE, sqlite};
-use crate::{Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, KeyHash, Liveness, Want, strings};
+use crate::{
+    Attachment, AttachmentId, Block, BootTime, Error, Extras, Family, KeyHash, Liveness, State, Want, strings,
+};
 
 /// An open node store. One for each process.
 #[derive(Debug)]
@@ -270,6 +272,13 @@ impl Store {
     /// All attachments, oldest first.
     pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
         self.read("reading attachments", attachments::all)
+    }
+    /// The attachments that may send by the addresses of others, oldest first. The file is of minor version 1 at least: a
+    /// daemon's is.
+    pub fn unchecked(&self) -> Result<Vec<KeyHash>, Error> {
+        let rows = self.read("reading attachments", attachments::with_extras)?;
+        let unchecked = rows.iter().filter(|row| row.state == State::Attached && row.extras.unchecked);
+        Ok(unchecked.map(|row| row.hash).collect())
     }
     /// The failed attempts, newest first.
     pub fn attempts(&self) -> Result<Vec<Attempt>, Error> {

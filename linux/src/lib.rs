@@ -9,7 +9,9 @@
 //! stores or configuration.
 
 pub mod conntrack;
+pub mod echo;
 mod error;
+pub mod forward;
 pub mod monitor;
 pub mod name;
 mod netfilter;

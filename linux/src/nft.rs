@@ -199,8 +199,12 @@ fn show(desired: &Ruleset) -> Result<Option<Shown>, Error> {
 
 /// What `nft -j list table` prints of a table of family inet; `None` where there is no such table.
 pub(crate) fn list(table: &str) -> Result<Option<Value>, Error> {
-    let what = "list the table";
-    let output = start(what, &["-j", "list", "table", "inet", table], "", |_| ())?;
+    listing("list the table", &["table", "inet", table])
+}
+
+/// What `nft -j list` prints of an object; `None` where there is no such object.
+pub(crate) fn listing(what: &'static str, object: &[&str]) -> Result<Option<Value>, Error> {
+    let output = start(what, &[&["-j", "list"], object].concat(), "", |_| ())?;
     if !output.status.success() {
         // strerror(ENOENT), in English by LC_ALL.
         let absent = String::from_utf8_lossy(&output.stderr).contains("No such file or directory");

@@ -25,7 +25,7 @@ use twill_conf::{NodeName, PoolName};
 use twill_fabric::ends::{Ends, Known, Standing};
 use twill_fabric::{Underlay, pod_mtu, underlay_mtu};
 use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
-use twill_ipam::{Block, BootTime, Error, Family, NodePool, Want};
+use twill_ipam::{Block, BootTime, Error, Family, KeyHash, NodePool, Want};
 use twill_linux::{MacAddr, sockets};
 
 use crate::bell::{Bell, Causes};
@@ -62,6 +62,8 @@ pub struct Blocks {
     local: Option<Vec<BlockUse>>,
     /// As last told to the keeper.
     wants: Vec<Want>,
+    /// The pods without a spoof check, as the reconciler was last told.
+    unchecked: Vec<KeyHash>,
     /// The tunnel address of a family was given up: that is to be published.
     gave_up: bool,
     exhausted: Vec<PoolName>,
@@ -97,6 +99,7 @@ impl Blocks {
             ends: Ends::new(vtep_mac),
             local: None,
             wants: Vec::new(),
+            unchecked: Vec::new(),
             gave_up: false,
             exhausted: Vec::new(),
             name: conf.node_name.clone(),
@@ -250,7 +253,8 @@ impl Blocks {
     ) -> Vec<Input> {
         let view = picture.filter(|picture| picture.proven).map(|picture| picture.view.clone());
         let name = self.name.clone();
-        let (local, tunnel, wants) = match self.store.run(move |store| supplies(store, &name, view.as_deref())).await {
+        let found = self.store.run(move |store| supplies(store, &name, view.as_deref())).await;
+        let Supplies { local, tunnel, wants, unchecked } = match found {
             Ok(found) => found,
             Err(error) => {
                 self.teller.store(Err(error));
@@ -266,6 +270,11 @@ impl Blocks {
             }
             self.local = Some(local.clone());
             news.push(Input::Local(local));
+        }
+        if unchecked != self.unchecked {
+            // The kernel's events of such a pod came before its row was attached, by which the firewall lets it go.
+            self.bell.ring(Causes { view: true, ..Causes::default() });
+            self.unchecked = unchecked;
         }
         if wants != self.wants {
             self.wants.clone_from(&wants);
@@ -353,13 +362,20 @@ fn shape(blocks: &[BlockUse]) -> Vec<(Block, BlockState, Option<IpAddr>)> {
     blocks.iter().map(|block| (block.block, block.state, block.tunnel)).collect()
 }
 
-/// The blocks with their use, the tunnel addresses, taken now where a family has its first block, and what ADDs that wait
-/// want. Blocks that went to somebody else are forgotten as soon as nothing of ours is in them, or they would stand in the new owner's way.
-fn supplies(
-    store: &mut twill_ipam::Store,
-    me: &NodeName,
-    view: Option<&View>,
-) -> Result<(Vec<BlockUse>, Tunnel, Vec<Want>), Error> {
+/// What a look at the node's store finds.
+struct Supplies {
+    /// The blocks with their use.
+    local: Vec<BlockUse>,
+    tunnel: Tunnel,
+    /// What ADDs that wait want.
+    wants: Vec<Want>,
+    /// The pods without a spoof check.
+    unchecked: Vec<KeyHash>,
+}
+
+/// What is there. The tunnel addresses are taken now where a family has its first block. Blocks that went to somebody else are
+/// forgotten as soon as nothing of ours is in them, or they would stand in the new owner's way.
+fn supplies(store: &mut twill_ipam::Store, me: &NodeName, view: Option<&View>) -> Result<Supplies, Error> {
     let now = BootTime::now();
     for lost in store.blocks(now)?.iter().filter(|block| is_lost(block, me, view)) {
         if let Some(ip) = lost.tunnel {
@@ -379,7 +395,7 @@ fn supplies(
     }
     // The wants first: whoever wants something then found no more than the use tells.
     let wants = store.wants(now)?;
-    Ok((store.blocks(now)?, tunnel, wants))
+    Ok(Supplies { local: store.blocks(now)?, tunnel, wants, unchecked: store.unchecked()? })
 }
 
 /// Whether a block from the cluster is closed here, and by etcd's own word not ours. One that is nobody's and has

@@ -70,7 +70,8 @@ impl Fixture {
         };
         let port = PortMapping { protocol: Protocol::Tcp, host_ip: None, host_port, container_port: 80 };
         let egress = Some(Shape { rate: 8_000_000, burst: None });
-        let extras = Extras { ports: vec![port], bandwidth: Some(Bandwidth { ingress: None, egress }) };
+        let extras =
+            Extras { ports: vec![port], bandwidth: Some(Bandwidth { ingress: None, egress }), unchecked: false };
         let netns = Path::new("/run/netns/none");
         let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
         self.store.with(|store| store.reserve_with(&wanted, &extras, BootTime::now()).unwrap())

@@ -9,6 +9,7 @@ use twill_conf::node::{NodeLayer, Setting};
 use twill_ipam::sweep::GRACE;
 
 use crate::install::{InstallFlags, UninstallFlags};
+use crate::probe::TURN;
 
 /// The daemon of a Twill node: claims blocks of addresses, keeps routes, tunnels and firewall as they shall be.
 ///
@@ -85,6 +86,9 @@ pub struct Flags {
     /// The grace period of the sweep, for tests that cannot wait for it
     #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
     sweep_grace_ms: Option<u64>,
+    /// Between two turns of the path probe, for tests that cannot wait for it
+    #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
+    probe_turn_ms: Option<u64>,
     /// Hears no event of the kernel, for tests of what is repaired without one
     #[arg(long, hide = true)]
     deaf: bool,
@@ -95,6 +99,8 @@ pub struct Flags {
 pub struct ForTests {
     /// For how long a link must be missing before its row is freed.
     pub sweep_grace: Duration,
+    /// Between two turns of the path probe.
+    pub probe_turn: Duration,
     /// No event of the kernel is heard: drift is found by the timer alone.
     pub deaf: bool,
 }
@@ -102,7 +108,11 @@ pub struct ForTests {
 impl Flags {
     /// What only tests have otherwise.
     pub fn for_tests(&self) -> ForTests {
-        ForTests { sweep_grace: self.sweep_grace_ms.map_or(GRACE, Duration::from_millis), deaf: self.deaf }
+        ForTests {
+            sweep_grace: self.sweep_grace_ms.map_or(GRACE, Duration::from_millis),
+            probe_turn: self.probe_turn_ms.map_or(TURN, Duration::from_millis),
+            deaf: self.deaf,
+        }
     }
 
     /// What was said on the command line; all else is left to the layers below.

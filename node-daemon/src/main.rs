@@ -22,7 +22,7 @@
 //!                                   └─────────┘
 //! ```
 //!
-//! [`alive`] renews a lease for display, [`mirror`] tells etcd what was given out, [`requests`] answers an operator, and
+//! [`probe`] asks whether the others are reached, [`alive`] renews a lease for display, [`mirror`] tells etcd what was given out, [`requests`] answers an operator, and
 //! [`sweep`] frees what a runtime forgot. Tasks that speak to etcd share one
 //! thread; the reconciler and the monitor, which block, have one each. When the daemon ends, by SIGTERM or by a crash,
 //! the data path stays as it is. [`install`] is another program in the same file: it brings the plugin and the network's
@@ -42,12 +42,14 @@ mod lock;
 mod mirror;
 mod monitor;
 mod picture;
+mod probe;
 mod reconcile;
 mod requests;
 mod run;
 mod settings;
 mod store;
 mod sweep;
+mod troubles;
 mod underlay;
 mod watch;
 

@@ -11,6 +11,7 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told.
 
 mod feud;
+mod forward;
 mod local;
 mod macs;
 mod oversize;
@@ -34,7 +35,9 @@ use twill_linux::{Netlink, table};
 use crate::bell::{Bell, Causes};
 use crate::picture::Pictures;
 use crate::store::NodeStore;
+use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
+use forward::Forward;
 pub use local::Me;
 use macs::Macs;
 use pace::Pace;
@@ -70,6 +73,7 @@ pub struct Reconciler {
     netlink: Netlink,
     firewall: Firewall,
     ports: Ports,
+    forward: Forward,
     macs: Macs,
     last: Option<Last>,
     report: Report,
@@ -82,6 +86,8 @@ pub struct Findings {
     pub underlays: watch::Sender<Option<Underlay>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
+    /// What is wrong.
+    pub troubles: Troubles,
 }
 
 /// What the last pass wanted.
@@ -112,6 +118,7 @@ impl Reconciler {
             bell,
             echoes,
             pictures,
+            forward: Forward::new(findings.troubles.clone()),
             findings,
             store,
             netlink,
@@ -195,7 +202,7 @@ impl Reconciler {
         }
 
         let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
-        let outcome = match self.advance(causes, picture.is_whole(), &links, &local, &desired)? {
+        let mut outcome = match self.advance(causes, picture.is_whole(), &links, &local, &desired)? {
             Some(outcome) => outcome,
             None => self.look(causes.firewall || !drifted, picture.is_whole(), &desired)?,
         };
@@ -208,6 +215,9 @@ impl Reconciler {
             self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
+        if let Some(passage) = desired.passage.as_ref().filter(|_| picture.is_whole()) {
+            outcome.repairs.extend(self.forward.keep(passage, causes.firewall));
+        }
         self.last = Some(Last { desired, local, settled });
         Ok(self.report.outcome(outcome, drifted))
     }

@@ -16,9 +16,11 @@ use crate::bell::{Bell, Causes};
 use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
 use crate::picture::Picture;
+use crate::probe::Probe;
 use crate::reconcile::{Findings, Me, Reconciler};
 use crate::requests::Requests;
 use crate::store::NodeStore;
+use crate::troubles::Troubles;
 use crate::watch::Watch;
 use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
 
@@ -82,6 +84,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
     let (registered, epochs) = watch::channel(None);
+    let troubles = Troubles::default();
 
     let me = Me {
         name: conf.node_name.clone(),
@@ -96,13 +99,22 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
     let heard = Arc::clone(&echoes);
-    let findings = Findings { underlays, standings };
+    let findings = Findings { underlays, standings, troubles: troubles.clone() };
     let reconciler = Reconciler::new(me, bell.clone(), heard, seen.clone(), findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
         thread("monitor", move || monitor::listen(events, &echoes, &bell))?;
     }
+
+    let probe = Probe {
+        name: conf.node_name.clone(),
+        pictures: seen.clone(),
+        underlays: underlay.clone(),
+        turn: tests.probe_turn,
+        troubles: troubles.clone(),
+    };
+    thread("probe", move || probe.run())?;
 
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
@@ -118,7 +130,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         _ = interrupt.recv() => Ok(()),
         () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
         () = blocks.keep(&etcd, supplies) => Err(Fatal::Ended("block")),
-        () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone()) => Err(Fatal::Ended("liveness")),
+        () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone(), &troubles) => Err(Fatal::Ended("liveness")),
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
         () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),

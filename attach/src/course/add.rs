@@ -40,7 +40,7 @@ pub struct Wanted<'a> {
     pub reservation: Reservation<'a>,
     /// The key's digest.
     pub hash: KeyHash,
-    /// Ports and limits.
+    /// Ports, limits and exemptions.
     pub extras: &'a Extras,
     /// CNI_IFNAME.
     pub ifname: IfName,
@@ -180,7 +180,8 @@ impl<B: Builder> Add<'_, B> {
             return Err(Error::Configuration(twill_conf::Error::value("mac", wanted.mac, expected)));
         }
         let Wanted { hash, ifname, mac, answers, .. } = *wanted;
-        Ok(Plan { hash, ifname, mac, answers, mtu, addresses, routes: wanted.routes.to_vec() })
+        let unchecked = row.extras.unchecked;
+        Ok(Plan { hash, ifname, mac, answers, mtu, addresses, unchecked, routes: wanted.routes.to_vec() })
     }
 
     /// The kernel's refusal of an address. One that was asked for cannot be replaced by another.

@@ -128,7 +128,7 @@ impl Kernel for Hands {
         let tunnel = board.tunnel.map(|ip| LocalAddress { ip, ifname: "vxlan.twill" });
         let observed = Observed::from(&ends.collect::<Vec<_>>(), tunnel.as_slice());
         let rates: Vec<_> = board.ifbs.iter().map(|hash| (hash.ifb_name(), 8_000_000)).collect();
-        let extras = Extras::observed([], rates.iter().map(|(name, rate)| (name.as_str(), *rate)));
+        let extras = Extras::observed([], rates.iter().map(|(name, rate)| (name.as_str(), *rate)), []);
         Ok(Observed { extras, ..observed })
     }
 
@@ -148,7 +148,7 @@ impl Kernel for Hands {
 }
 
 fn alias(hash: KeyHash, link: &Link) -> String {
-    Alias { hash, addresses: link.addresses.clone(), ruled: Vec::new() }.to_string()
+    Alias { hash, addresses: link.addresses.clone(), ruled: Vec::new(), unchecked: false }.to_string()
 }
 
 impl Builder for Hands {

@@ -23,7 +23,11 @@ pub(crate) fn add(request: &Request, instant: Instant, began: BootTime) -> Resul
     let mut building = Building::new(Linux::of_call(), open_namespace(request)?, pod_ifname(request));
     let netns = request.target.netns_path().unwrap_or_default();
     let conf = &request.conf;
-    let extras = Extras { ports: conf.requested.ports.clone(), bandwidth: conf.requested.bandwidth };
+    let extras = Extras {
+        ports: conf.requested.ports.clone(),
+        bandwidth: conf.requested.bandwidth,
+        unchecked: !conf.spoof_check,
+    };
     let ring = || doorbell::ring(request.run_dir(), Verb::Add, 11, instant.elapsed()) == Ring::Heard;
     let wanted = Wanted {
         run_dir: request.run_dir(),

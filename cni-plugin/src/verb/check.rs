@@ -96,6 +96,7 @@ fn plan(request: &Request, row: Option<&Attachment>, expected: &Expected) -> Pla
         // Not looked at: another plugin may have changed it.
         mtu: 0,
         addresses,
+        unchecked: row.map_or(!request.conf.spoof_check, |row| row.extras.unchecked),
         routes: request.conf.routes.clone(),
     }
 }

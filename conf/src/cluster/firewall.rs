@@ -13,6 +13,9 @@ pub struct FirewallConf {
     /// messages by which senders learn it. Default false.
     #[serde(skip_serializing_if = "super::is_false")]
     pub clamp_mss: bool,
+    /// Whether pods are let through the chains of Docker, iptables and firewalld that drop what they forward. Default false.
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub open_forward: bool,
 }
 
 impl FirewallConf {

@@ -140,11 +140,12 @@ fn host_gw(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
 }
 
 fn firewall(section: &Section<'_>, unknown: Unknown) -> Result<FirewallConf, Error> {
-    unknown.check(section, &["no_masquerade", "clamp_mss"])?;
+    unknown.check(section, &["no_masquerade", "clamp_mss", "open_forward"])?;
     let networks = section.list("no_masquerade", "a list of networks")?.unwrap_or_default();
     let networks = networks.into_iter().map(|item| prefix::parse(&item.path, item.string(prefix::PREFIX)?));
     Ok(FirewallConf {
         no_masquerade: networks.collect::<Result<_, _>>()?,
         clamp_mss: section.boolean("clamp_mss")?.unwrap_or(false),
+        open_forward: section.boolean("open_forward")?.unwrap_or(false),
     })
 }

@@ -220,7 +220,7 @@ const BACKENDS: &[(&str, &str)] = &[
 
 /// What stands in `[firewall]`.
 const FIREWALLS: &[(&str, &str)] = &[
-    ("no_masquerade = ['10.0.0.0/8', 'fd00::/8']\nclamp_mss = true", "accepted"),
+    ("no_masquerade = ['10.0.0.0/8', 'fd00::/8']\nclamp_mss = true\nopen_forward = true", "accepted"),
     (
         "no_masquerade = '10.0.0.0/8'",
         r#"firewall.no_masquerade: the string "10.0.0.0/8" is not valid: a list of networks"#,
@@ -234,7 +234,11 @@ const FIREWALLS: &[(&str, &str)] = &[
         r#"firewall.no_masquerade[1]: "10.1.0.0/8" is not valid: a prefix has no host bits: 10.0.0.0/8"#,
     ),
     ("clamp_mss = 1400", "firewall.clamp_mss: the integer 1400 is not valid: true or false, without quotes"),
-    ("clamp = true", "firewall.clamp: unknown key; known here are no_masquerade, clamp_mss"),
+    (
+        "open_forward = 'docker'",
+        r#"firewall.open_forward: the string "docker" is not valid: true or false, without quotes"#,
+    ),
+    ("clamp = true", "firewall.clamp: unknown key; known here are no_masquerade, clamp_mss, open_forward"),
 ];
 
 /// What stands in a pool of 10.42.0.0/24.

@@ -95,6 +95,7 @@ impl Nodes {
         let notes = all.iter().filter_map(|(node, blocks)| sources.left_out(&node.name, blocks)).collect();
         let mut problems: Vec<Problem> =
             view.nodes.iter().flat_map(|(name, record)| of_node(census, name, record)).collect();
+        problems.extend(problems::told(census.told.iter().filter(|(name, _)| view.nodes.contains_key(*name))));
         // A block of which nobody knows whose it is may be any node's.
         problems.extend(["nodes/", "blocks/"].into_iter().flat_map(|keys| problems::unreadable_below(view, keys)));
         problems.sort();
@@ -109,7 +110,8 @@ impl NodeShown {
     pub(crate) fn new(sources: &Sources, name: &NodeName) -> Option<Self> {
         let census = sources.census.as_ref()?;
         let (node, own_blocks) = Node::new(sources, name)?;
-        let problems = of_node(census, name, census.view.nodes.get(name)?);
+        let mut problems = of_node(census, name, census.view.nodes.get(name)?);
+        problems.extend(problems::told(census.told.get_key_value(name)));
         let notes = sources.left_out(name, &own_blocks).into_iter().collect();
         Some(Self { revision: census.view.revision, node, own_blocks, problems, notes })
     }

@@ -1,10 +1,11 @@
 //! What is wrong: each problem with its likely cause and what to do about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use twill_cluster::key::{self, Key};
+use twill_cluster::record::Told;
 use twill_cluster::{BlockRecord, NodeRecord, Versioned, View};
 use twill_conf::NodeName;
 use twill_conf::cluster::Given;
@@ -129,6 +130,22 @@ fn of_blocks(view: &View, wrong: impl Fn(&NodeName, i64) -> Option<String>) -> V
         Some(Problem::new(format!("block {block}"), wrong(node, record.value.epoch)?, fix))
     };
     view.blocks.iter().filter_map(judge).collect()
+}
+
+/// What nodes say is wrong, as only they can know. What several say alike is one problem: all of them may miss a machine that
+/// is off.
+pub(crate) fn told<'a>(nodes: impl IntoIterator<Item = (&'a NodeName, &'a Vec<Told>)>) -> Vec<Problem> {
+    let mut by_words: BTreeMap<&Told, Vec<String>> = BTreeMap::new();
+    for (name, told) in nodes {
+        for told in told {
+            by_words.entry(told).or_default().push(name.to_string());
+        }
+    }
+    let problem = |(told, names): (&Told, Vec<String>)| {
+        let subject = if names.len() == 1 { "node" } else { "nodes" };
+        Problem::new(format!("{subject} {}", shortened(&names)), &told.what, &told.fix)
+    };
+    by_words.into_iter().map(problem).collect()
 }
 
 /// What a node lacks to be reached and to serve pods.

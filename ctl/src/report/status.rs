@@ -1,6 +1,6 @@
 //! What `twillctl status` says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use twill_conf::NodeName;
 
 use super::pools::PoolUse;
 use super::problems::{self, Problem};
-use crate::access::Picture;
+use crate::access::{Alive, Picture};
 
 /// The cluster at a glance.
 #[derive(Debug, Serialize)]
@@ -55,20 +55,21 @@ pub(crate) struct Node {
 }
 
 impl Status {
-    pub(crate) fn new(picture: &Picture, alive: &BTreeSet<NodeName>) -> Self {
+    pub(crate) fn new(picture: &Picture, alive: &Alive) -> Self {
         let view = &picture.view;
         let mut counts: BTreeMap<&NodeName, usize> = BTreeMap::new();
         for record in view.blocks.values() {
             *counts.entry(&record.value.node).or_default() += 1;
         }
         let node = |(name, record): (&NodeName, &Arc<Versioned<NodeRecord>>)| {
-            Node::new(name, record, alive.contains(name), counts.get(name).copied().unwrap_or(0))
+            Node::new(name, record, alive.contains_key(name), counts.get(name).copied().unwrap_or(0))
         };
         let pools = PoolUse::all(view);
         let mut problems = problems::faults(view);
         problems.extend(
-            view.nodes.iter().flat_map(|(name, record)| problems::node(view, name, record, alive.contains(name))),
+            view.nodes.iter().flat_map(|(name, record)| problems::node(view, name, record, alive.contains_key(name))),
         );
+        problems.extend(problems::told(alive.iter().filter(|(name, _)| view.nodes.contains_key(*name))));
         problems.extend(problems::ownerless(view));
         problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));

@@ -55,14 +55,24 @@ pub(super) fn set(name: String, family: Family, prefixes: Option<Vec<Term>>) -> 
         Family::V4 => SetType::Ipv4Addr,
         Family::V6 => SetType::Ipv6Addr,
     };
+    let flags = prefixes.is_some().then(|| HashSet::from([SetFlag::Interval]));
+    let elem = prefixes.filter(|prefixes| !prefixes.is_empty()).map(Cow::Owned);
+    set_of(kind, name, Set { flags, elem, ..Set::default() })
+}
+
+/// A named set of interfaces, by their names: changed with the rules that name it.
+pub(super) fn interfaces(name: &str, elements: impl Iterator<Item = Term>) -> Object {
+    let elem = Some(elements.collect::<Vec<_>>().into());
+    set_of(SetType::Ifname, name.to_owned(), Set { elem, ..Set::default() })
+}
+
+fn set_of(kind: SetType, name: String, rest: Set<'static>) -> Object {
     NfListObject::Set(Box::new(Set {
         family: NfFamily::INet,
         table: TABLE.into(),
         name: name.into(),
         set_type: SetTypeValue::Single(kind),
-        flags: prefixes.is_some().then(|| HashSet::from([SetFlag::Interval])),
-        elem: prefixes.filter(|prefixes| !prefixes.is_empty()).map(Cow::Owned),
-        ..Set::default()
+        ..rest
     }))
 }
 

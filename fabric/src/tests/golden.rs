@@ -6,6 +6,7 @@ use twill_conf::cluster::{ChecksumOffload, FirewallConf, Kind, Vxlan};
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
 use super::{IfName, desired, judge, pod_mtu};
+use crate::Local;
 use crate::backend::VxlanUse;
 
 const POOLS: [&str; 2] = ["10.42.0.0/16", "fd42::/64"];
@@ -36,6 +37,24 @@ fn three_nodes_with_both_families() {
     let rules: Vec<String> = firewall(&desired).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("dual_stack_firewall", rules.join("\n"));
     assert_eq!(pod_mtu(&sample.view, &local.name, &local.underlay), 1450);
+}
+
+#[test]
+fn a_pod_without_spoof_check_is_in_a_set_that_is_there_for_it_alone() {
+    let sample = dual_stack();
+    let mut local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2"]);
+    let rules = |local: &Local| -> Vec<String> {
+        firewall(&desired(&sample.view, local)).iter().map(ToString::to_string).collect()
+    };
+    let before = rules(&local);
+    local.pods[1].unchecked = true;
+    let after = rules(&local);
+    let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).cloned().collect();
+    assert_eq!(after.len(), before.len() + 1, "a set, and one rule that is another");
+    insta::assert_snapshot!("unchecked", added.join("\n"));
+    let sysctls = desired(&sample.view, &local).state.sysctls;
+    assert_eq!(sysctls.get("net/ipv4/conf/tw0000000000002/rp_filter").map(String::as_str), Some("0"));
+    assert_eq!(sysctls.get("net/ipv4/conf/tw0000000000001/rp_filter"), None);
 }
 
 #[test]
@@ -183,6 +202,7 @@ fn networks_that_are_not_masqueraded_are_inside_and_segments_are_clamped_where_t
     sample.view.config.as_mut().unwrap().value.firewall = FirewallConf {
         no_masquerade: ["192.0.2.0/24", "10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap()).into(),
         clamp_mss: true,
+        open_forward: false,
     };
     let text = print(&desired(&sample.view, &sample.local(1, &[])));
     let inside4 = r#"set inside4 [{"prefix":{"addr":"10.0.0.0","len":8}},{"prefix":{"addr":"192.0.2.0","len":24}}]"#;

@@ -114,6 +114,7 @@ impl Sample {
             host: IfName::new(&format!("tw{:013x}", at + 1)).unwrap(),
             mac: MacAddr([2, 0x70, 0, 0, 0, at as u8 + 1]),
             addresses: addresses.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            unchecked: false,
         };
         let side = |cidr| Side {
             device: IfName::new("eth0").unwrap(),

@@ -1,11 +1,12 @@
 //! `twilld uninstall`: the list is taken back, so that no further pod comes, and then the plugin, each only if it is
-//! Twill's, and neither while a pod needs them.
+//! Twill's, and neither while a pod needs them. With the plugin go the rules that `twilld` put into the tables of others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use twill_conf::network::list::{self, Author, PLUGIN};
 use twill_conf::node::RUN_DIR;
+use twill_linux::forward;
 
 use super::file::{self, Done};
 use super::flags::UninstallFlags;
@@ -50,7 +51,16 @@ pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
         return Ok(());
     }
     say(&plugin, file::remove(&plugin)?);
+    close_chains_of_others();
     Ok(())
+}
+
+/// Takes back what `open_forward` put into the tables of others. Where there is no nft, or nobody may use it, nothing was put.
+fn close_chains_of_others() {
+    match forward::close() {
+        Ok(closed) => closed.iter().for_each(|place| println!("removed the rules for pods from {place}")),
+        Err(error) => warn(&format!("whether tables of others have rules for pods cannot be known: {error}")),
+    }
 }
 
 /// The run directory whose store knows the pods: as it was said, or as the list says that the plugin was told.

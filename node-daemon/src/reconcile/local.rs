@@ -49,6 +49,7 @@ fn pod(attachment: &Attachment) -> Option<(AttachmentId, Pod)> {
         host: IfName::new(&attachment.hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name"),
         mac: MacAddr(attachment.hash.pod_mac()),
         addresses: attachment.addresses.iter().map(|(ip, _)| *ip).collect(),
+        unchecked: attachment.extras.unchecked,
     };
     (attachment.state == State::Attached).then(|| (attachment.id, pod()))
 }

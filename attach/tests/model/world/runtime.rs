@@ -31,7 +31,7 @@ fn netns(container: u8, other: bool) -> PathBuf {
 fn extras(container: u8) -> Extras {
     let egress = Some(Shape { rate: 8_000_000, burst: None });
     let bandwidth = (container % 2 == 1).then_some(Bandwidth { ingress: None, egress });
-    Extras { ports: Vec::new(), bandwidth }
+    Extras { bandwidth, ..Extras::default() }
 }
 
 impl World {

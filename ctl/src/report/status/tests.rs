@@ -1,5 +1,7 @@
 //! What the status finds in small clusters.
 
+use twill_cluster::record::Told;
+
 use super::*;
 use crate::print;
 use crate::report::{Report, Verdict};
@@ -19,7 +21,7 @@ const HEALTHY: [(&str, &str); 4] = [
 ];
 
 fn status(entries: &[(&str, &str)], alive: &[&str]) -> Status {
-    Status::new(&Picture::of(entries), &alive.iter().map(|name| name.parse().unwrap()).collect())
+    Status::new(&Picture::of(entries), &alive.iter().map(|name| (name.parse().unwrap(), vec![])).collect())
 }
 
 fn problems(entries: &[(&str, &str)], alive: &[&str]) -> Vec<String> {
@@ -65,6 +67,25 @@ fn an_empty_cluster_lacks_its_configuration() {
 fn a_node_that_is_not_alive_is_a_problem() {
     let found = problems(&HEALTHY, &[]);
     assert_eq!(found, ["node n1: its daemon has not been heard of for a minute; its pods keep what they have"]);
+}
+
+#[test]
+fn what_a_node_tells_of_itself_is_its_problem_and_a_stranger_tells_nothing() {
+    let told = |what: &str| vec![Told { what: what.to_owned(), fix: "mend it".to_owned() }];
+    let alive = [("n1", told("a barrier")), ("n9", told("a lie"))].map(|(name, told)| (name.parse().unwrap(), told));
+    let status = Status::new(&Picture::of(&HEALTHY), &alive.into());
+    let lines: Vec<_> = status.problems.iter().map(Problem::line).collect();
+    assert_eq!(lines, ["node n1: a barrier; mend it"]);
+}
+
+#[test]
+fn what_many_nodes_tell_alike_is_one_problem() {
+    let told = |what: &str| vec![Told { what: what.to_owned(), fix: "switch it on".to_owned() }];
+    let nodes: Vec<(NodeName, Vec<Told>)> =
+        (1..=5).map(|number| (format!("n{number}").parse().unwrap(), told("n9 does not answer"))).collect();
+    let lines: Vec<_> =
+        problems::told(nodes.iter().map(|(name, told)| (name, told))).iter().map(Problem::line).collect();
+    assert_eq!(lines, ["nodes n1, n2, n3 and 2 more: n9 does not answer; switch it on"]);
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Where this node asks whether its packets reach another one: by the way that pods' packets take, and beside it.
+
+use std::net::IpAddr;
+
+use twill_cluster::View;
+use twill_conf::NodeName;
+
+use crate::Local;
+use crate::backend::{Backend as _, Cluster, Peer, Problems, Way};
+use crate::family::Family;
+
+/// Another node, and by which addresses it can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Which node.
+    pub node: NodeName,
+    /// Its underlay address.
+    pub outer: IpAddr,
+    /// Its tunnel address, where pods' packets travel encapsulated.
+    pub inner: Option<Inner>,
+}
+
+/// The end of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inner {
+    /// The address that is reached through it.
+    pub address: IpAddr,
+    /// What is put around a packet, in bytes.
+    pub overhead: u32,
+    /// The UDP port.
+    pub port: u16,
+}
+
+/// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel address
+/// yet.
+pub fn targets(view: &View, local: &Local) -> Vec<Target> {
+    let Some(conf) = &view.config else { return Vec::new() };
+    let cluster = Cluster::read(view, &conf.value, local, &mut Problems::default());
+    let ends = local.underlay.ends();
+    let target = |peer: &Peer<'_>| {
+        let outer = Family::common(&ends, &peer.record.underlay)?;
+        let used = Family::ALL.into_iter().filter(|family| cluster.uses(*family));
+        let (family, way) = used.filter_map(|family| Some((family, cluster.way(peer, family)?))).next()?;
+        let inner = match (way, cluster.tunnel()) {
+            (Way::Tunnel, Some(vxlan)) => {
+                let (overhead, port) = (vxlan.overhead(outer), vxlan.port);
+                Some(Inner { address: family.tunnel(&peer.tunnel)?, overhead, port })
+            }
+            _ => None,
+        };
+        Some(Target { node: peer.name.clone(), outer: outer.underlay(&peer.record.underlay)?, inner })
+    };
+    let mut targets: Vec<_> = cluster.peers().filter_map(target).collect();
+    targets.sort_by(|one, other| one.node.cmp(&other.node));
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_conf::cluster::{Kind, Vxlan};
+
+    use super::*;
+    use crate::tests::sample::Sample;
+
+    fn two_nodes(underlay: [&str; 2]) -> Sample {
+        Sample::new(&["10.42.0.0/16", "fd42::/64"])
+            .node(1, &underlay[..1])
+            .node(2, &underlay[1..])
+            .block(1, "10.42.1.0/26")
+            .block(2, "10.42.2.0/26")
+            .block(2, "fd42::200/122")
+    }
+
+    const WIRE: [&str; 2] = ["192.168.9.1/24", "192.168.9.2/24"];
+
+    fn asked(sample: &Sample) -> Vec<String> {
+        let text = |target: &Target| match target.inner {
+            Some(inner) => format!("{} {} {}+{}", target.node, target.outer, inner.address, inner.overhead),
+            None => format!("{} {}", target.node, target.outer),
+        };
+        targets(&sample.view, &sample.local(1, &[])).iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_node_behind_the_tunnel_is_asked_by_its_tunnel_address_too() {
+        assert_eq!(asked(&two_nodes(WIRE)), ["n2 192.168.9.2 10.42.2.0+50"]);
+        assert_eq!(asked(&two_nodes(["fd09::1/64", "fd09::2/64"])), ["n2 fd09::2 10.42.2.0+70"]);
+        let without_an_end = two_nodes(WIRE).but(2, |record| record.value.tunnel = Default::default());
+        assert!(asked(&without_an_end).is_empty(), "it has no tunnel address yet");
+    }
+
+    #[test]
+    fn a_node_that_is_reached_without_a_tunnel_is_asked_by_its_underlay_address_alone() {
+        let direct = Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() });
+        assert_eq!(asked(&two_nodes(WIRE).backend(direct)), ["n2 192.168.9.2"]);
+        assert_eq!(asked(&two_nodes(WIRE).backend(Kind::HostGw).without_tunnels()), ["n2 192.168.9.2"]);
+    }
+
+    #[test]
+    fn nobody_is_asked_whose_record_cannot_be_believed_or_who_is_not_reached() {
+        assert!(asked(&two_nodes([WIRE[0], "127.0.0.1/8"])).is_empty());
+        assert!(asked(&two_nodes([WIRE[0], "fd09::2/64"])).is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! What nft shows of chains and their rules, as far as it matters here.
+
+use serde_json::Value;
+
+use super::{MARK, Place};
+use crate::{Error, nft};
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) place: Place,
+    /// The kernel asks it of what it forwards.
+    pub(super) at_forward: bool,
+    pub(super) drops_by_policy: bool,
+    /// In their order. Empty where they were not read.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) handle: u64,
+    comment: Option<String>,
+    /// What it lets through, if it does nothing else than accept what comes or goes by certain interfaces: `iifname` or
+    /// `oifname`, and which.
+    lets: Option<(String, String)>,
+    jump: Option<String>,
+    /// Drops or rejects whatever comes to it.
+    pub(super) refuses_all: bool,
+}
+
+impl Rule {
+    pub(super) fn is_ours(&self) -> bool {
+        self.comment.as_deref() == Some(MARK) && self.lets.is_some()
+    }
+
+    /// Whether it accepts whatever comes (`iifname`) or goes (`oifname`) by these interfaces.
+    pub(super) fn lets(&self, direction: &str, interfaces: &str) -> bool {
+        self.lets.as_ref().is_some_and(|(by, names)| (by.as_str(), names.as_str()) == (direction, interfaces))
+    }
+}
+
+impl Chain {
+    pub(super) fn jumps_to(&self, chain: &str) -> bool {
+        self.rules.iter().any(|rule| rule.jump.as_deref() == Some(chain))
+    }
+}
+
+/// All chains, with the rules of those that `matter`. One that is gone between two looks is left out.
+pub(super) fn read(matter: impl Fn(&Chain) -> bool) -> Result<Vec<Chain>, Error> {
+    let what = "list the chains";
+    let Some(listing) = nft::listing(what, &["chains"])? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for mut chain in chains(&listing).into_iter().filter(matter) {
+        let Place { family, table, chain: name } = &chain.place;
+        if let Some(listing) = nft::listing("list a chain", &["chain", family, table, name])? {
+            chain.rules = rules(&listing);
+            found.push(chain);
+        }
+    }
+    Ok(found)
+}
+
+fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    listing["nftables"].as_array().into_iter().flatten().filter_map(move |object| object.get(kind))
+}
+
+pub(super) fn chains(listing: &Value) -> Vec<Chain> {
+    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let chain = |object: &Value| Chain {
+        place: Place { family: text(object, "family"), table: text(object, "table"), chain: text(object, "name") },
+        at_forward: object["hook"] == "forward" && object["type"] == "filter",
+        drops_by_policy: object["policy"] == "drop",
+        rules: Vec::new(),
+    };
+    objects(listing, "chain")
+        .map(chain)
+        .filter(|chain| ["ip", "ip6", "inet"].contains(&chain.place.family.as_str()))
+        .collect()
+}
+
+pub(super) fn rules(listing: &Value) -> Vec<Rule> {
+    objects(listing, "rule").map(rule).collect()
+}
+
+fn rule(object: &Value) -> Rule {
+    let is_told_only = |statement: &&Value| statement.get("counter").is_some() || statement.get("log").is_some();
+    let steps = object["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let steps: Vec<&Value> = steps.iter().filter(|step| !is_told_only(step)).collect();
+    let lets = match steps[..] {
+        [only, verdict] if verdict.get("accept").is_some() => by_interface(&only["match"]),
+        _ => None,
+    };
+    let jump = match steps[..] {
+        [jump] => jump["jump"]["target"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    let refuses_all =
+        matches!(steps[..], [verdict] if verdict.get("drop").is_some() || verdict.get("reject").is_some());
+    let comment = object["comment"].as_str().map(str::to_owned);
+    Rule { handle: object["handle"].as_u64().unwrap_or_default(), comment, lets, jump, refuses_all }
+}
+
+fn by_interface(condition: &Value) -> Option<(String, String)> {
+    let key = condition["left"]["meta"]["key"].as_str()?;
+    let names = condition["right"].as_str()?;
+    let by = ["iifname", "oifname"].contains(&key) && condition["op"] == "==";
+    by.then(|| (key.to_owned(), names.to_owned()))
+}

@@ -1,0 +1,100 @@
+//! The judgement, by what nft 1.0.6 shows of Docker's, firewalld's and other people's chains.
+
+use serde_json::{Value, json};
+
+use super::listing::{chains, rules};
+use super::*;
+
+const PODS: Passage = Passage { interfaces: "tw*", own: "twill", ipv4: true, ipv6: true, open: true };
+
+fn chain(place: &str, policy: Option<&str>, of: &[Value]) -> Chain {
+    let [family, table, name] = place.split(' ').collect::<Vec<_>>()[..] else { unreachable!("three words") };
+    let mut object = json!({"family": family, "table": table, "name": name, "handle": 1});
+    if let Some(policy) = policy {
+        object["type"] = json!("filter");
+        object["hook"] = json!("forward");
+        object["policy"] = json!(policy);
+    }
+    let mut chain = chains(&json!({"nftables": [{"metainfo": {}}, {"chain": object}]})).pop().expect("it is a chain");
+    let rule = |(handle, expr): (usize, &Value)| json!({"rule": {"handle": handle, "expr": expr}});
+    let mut listed: Vec<Value> = (10..).zip(of).map(rule).collect();
+    for rule in &mut listed {
+        if let Some(comment) =
+            rule["rule"]["expr"].as_array_mut().and_then(|steps| steps.pop_if(|step| step.is_string()))
+        {
+            rule["rule"]["comment"] = comment;
+        }
+    }
+    chain.rules = rules(&json!({ "nftables": listed }));
+    chain
+}
+
+/// A rule that accepts by interfaces, as nft shows one of iptables.
+fn accepts(direction: &str, interfaces: &str, comment: Option<&str>) -> Value {
+    let condition = json!({"match": {"op": "==", "left": {"meta": {"key": direction}}, "right": interfaces}});
+    let counter = json!({"counter": {"packets": 1, "bytes": 2}});
+    let mut steps = vec![condition, counter, json!({"accept": null})];
+    steps.extend(comment.map(|comment| json!(comment)));
+    Value::Array(steps)
+}
+
+fn jump(chain: &str) -> Value {
+    json!([{"counter": {"packets": 0, "bytes": 0}}, {"jump": {"target": chain}}])
+}
+
+fn told(chains: &[Chain], passage: &Passage) -> Vec<String> {
+    let entrance = |barrier: &Barrier| barrier.entrance.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
+    barriers(chains, passage).iter().map(|one| format!("{} by {}", one.place, entrance(one))).collect()
+}
+
+#[test]
+fn a_chain_of_iptables_that_drops_is_opened_by_dockers_where_it_asks_that() {
+    let forward = |of: &[Value]| chain("ip filter FORWARD", Some("drop"), of);
+    let docker = chain("ip filter DOCKER-USER", None, &[json!([{"return": null}])]);
+    assert_eq!(told(&[forward(&[]), docker.clone()], &PODS), ["ip filter FORWARD by ip filter FORWARD"]);
+    let asked =
+        forward(&[jump("DOCKER-USER"), json!([{"xt": {"type": "match", "name": "conntrack"}}, {"accept": null}])]);
+    assert_eq!(told(&[asked, docker], &PODS), ["ip filter FORWARD by ip filter DOCKER-USER"]);
+}
+
+#[test]
+fn firewalld_refuses_by_its_last_rule_and_another_persons_chain_has_no_entrance() {
+    let reject = json!([{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
+    let firewalld = chain("inet firewalld filter_FORWARD", Some("accept"), &[reject]);
+    assert_eq!(told(&[firewalld], &PODS), ["inet firewalld filter_FORWARD by inet firewalld filter_FORWARD"]);
+    let own = chain("inet filter forward", Some("drop"), &[]);
+    assert_eq!(told(&[own], &PODS), ["inet filter forward by nowhere"]);
+    let conditional =
+        json!([{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth9"}}, {"drop": null}]);
+    assert_eq!(told(&[chain("ip filter FORWARD", Some("accept"), &[conditional])], &PODS), [""; 0]);
+}
+
+#[test]
+fn what_others_have_opened_for_pods_is_no_barrier_and_what_we_have_opened_stays_one() {
+    let with = |comment| [accepts("iifname", "tw*", comment), accepts("oifname", "tw*", comment)];
+    assert_eq!(told(&[chain("ip filter FORWARD", Some("drop"), &with(None))], &PODS), [""; 0]);
+    assert_eq!(told(&[chain("ip filter FORWARD", Some("drop"), &with(Some("twill")))], &PODS).len(), 1);
+    assert_eq!(
+        told(&[chain("ip filter FORWARD", Some("drop"), &with(None)[..1])], &PODS).len(),
+        1,
+        "one way is not both"
+    );
+}
+
+#[test]
+fn a_family_that_pods_do_not_have_concerns_nobody() {
+    let chains = ["ip filter FORWARD", "ip6 filter FORWARD"].map(|place| chain(place, Some("drop"), &[]));
+    let only = Passage { ipv6: false, ..PODS };
+    assert_eq!(told(&chains, &only), ["ip filter FORWARD by ip filter FORWARD"]);
+}
+
+#[test]
+fn only_rules_that_have_our_comment_and_our_form_are_deleted() {
+    let strange = json!([{"drop": null}, "twill"]);
+    let chain = chain(
+        "ip filter DOCKER-USER",
+        None,
+        &[accepts("iifname", "tw*", Some("twill")), accepts("oifname", "tw*", Some("mine")), strange],
+    );
+    assert_eq!(deletions(&chain), "delete rule ip filter DOCKER-USER handle 10\n");
+}

@@ -1,0 +1,128 @@
+//! The path probe: whether packets of this node reach the others and come back, small and as long as pods may send them.
+//!
+//! A thread of its own, since it waits for packets. One node is asked in each turn, so the traffic is the same in a cluster of
+//! any size: a few packets each ten seconds. [`schedule`] says whose turn it is; [`judge`] what the answers mean. The kernel of
+//! the other node answers, whatever runs there, so a node of another version is asked like any other, and one whose daemon is
+//! down too. Nothing hangs on what is found but the log and what `twillctl` shows ([`Troubles`]).
+
+mod judge;
+mod schedule;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use twill_cluster::record::{Told, Tunnel};
+use twill_conf::NodeName;
+use twill_fabric::path::{Target, targets};
+use twill_fabric::{Local, Underlay, pod_mtu};
+use twill_linux::MacAddr;
+use twill_linux::echo::{How, Question, ask};
+
+use crate::identity;
+use crate::picture::{Picture, Pictures};
+use crate::troubles::Troubles;
+use judge::{Heard, Judgements, Through};
+use schedule::Schedule;
+
+/// Between two turns, unless a test has it otherwise.
+pub const TURN: Duration = Duration::from_secs(10);
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How often a question is put before it counts as not answered: packets are lost now and then.
+const TRIES: u16 = 3;
+/// Where a node answers again the next turn comes so many times earlier: what was broken for many may be mended for all.
+const HURRY: u32 = 20;
+/// The size of a small packet, in bytes.
+const SMALL: u32 = 64;
+/// By which the board knows what is found here.
+const FINDER: &str = "probe";
+
+/// What the probe knows and whom it tells.
+#[derive(Debug)]
+pub struct Probe {
+    /// This node.
+    pub name: NodeName,
+    /// The cluster.
+    pub pictures: Pictures,
+    /// This node's underlay.
+    pub underlays: watch::Receiver<Option<Underlay>>,
+    /// Between two turns.
+    pub turn: Duration,
+    /// Where it is told.
+    pub troubles: Troubles,
+}
+
+impl Probe {
+    /// Asks one node after the other for as long as the process lives.
+    pub fn run(self) {
+        let mut schedule = Schedule::new(self.name.clone());
+        let mut judgements = Judgements::default();
+        let mut pause = self.turn;
+        loop {
+            let word = fresh_word();
+            // Nodes that were started in one moment do not go on in step.
+            std::thread::sleep(pause.mul_f64(0.75 + f64::from(word[7]) / 512.0));
+            let (picture, underlay) = (self.pictures.borrow().clone(), self.underlays.borrow().clone());
+            let (Some(picture), Some(underlay)) = (picture, underlay) else { continue };
+            let mtu = pod_mtu(&picture.reach, &self.name, &underlay);
+            let targets = targets(&picture.reach, &self.local(&picture, underlay));
+            judgements.keep(|node| targets.iter().any(|target| target.node == *node));
+            let names: Vec<&NodeName> = targets.iter().map(|target| &target.node).collect();
+            pause = self.turn;
+            if let Some(place) = schedule.next(&names, |name| judgements.suspects(name)) {
+                match look(&targets[place], mtu, word) {
+                    Ok(heard) if judgements.take(&targets[place], mtu, &heard) => {
+                        schedule.hurry();
+                        pause = self.turn / HURRY;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.troubles.set(FINDER, vec![without_sockets(&error)]);
+                        continue;
+                    }
+                }
+            }
+            self.troubles.set(FINDER, judgements.told());
+        }
+    }
+
+    /// This node, as far as it matters for whom to ask.
+    fn local(&self, picture: &Picture, underlay: Underlay) -> Local {
+        let record = picture.reach.nodes.get(&self.name);
+        Local {
+            name: self.name.clone(),
+            vtep_mac: MacAddr([0; 6]),
+            underlay,
+            tunnel: record.map_or_else(Tunnel::default, |record| record.value.tunnel.clone()),
+            blocks: Vec::new(),
+            pods: Vec::new(),
+        }
+    }
+}
+
+/// Asks a node in all ways at once.
+fn look(target: &Target, mtu: u32, word: [u8; 8]) -> std::io::Result<Heard> {
+    let all = [How::Ping(SMALL), How::Ping(mtu), How::Refusal];
+    let inner = target.inner.map(|inner| inner.address);
+    let addresses = [Some(target.outer), inner].into_iter().flatten();
+    let questions: Vec<Question> =
+        addresses.flat_map(|to| all.into_iter().map(move |how| Question { to, how })).collect();
+    let answers = ask(&questions, word, TRIES, PATIENCE)?;
+    let through = |answers: &[bool]| Through { small: answers[0], full: answers[1], refusal: answers[2] };
+    let mut ways = answers.chunks_exact(all.len()).map(through);
+    let outer = ways.next().expect("a node has an underlay address");
+    Ok(Heard { outer, inner: ways.next() })
+}
+
+fn without_sockets(error: &std::io::Error) -> Told {
+    Told {
+        what: format!("the paths to other nodes cannot be probed: the kernel gives no sockets for pings: {error}"),
+        fix: "let twilld have CAP_NET_RAW; packets flow without it".to_owned(),
+    }
+}
+
+/// What no earlier question had. Without randomness of the kernel's there is still the time.
+fn fresh_word() -> [u8; 8] {
+    let word = identity::run_word().ok().and_then(|word| u64::from_str_radix(&word, 16).ok());
+    word.unwrap_or_else(|| twill_ipam::BootTime::now().0.subsec_nanos().into()).to_be_bytes()
+}
