@@ -1,7 +1,8 @@
 //! The reference: two nodes with a pod each on the wire of a lab, and the path between them, all built with `ip` and `bridge`.
 //!
 //! Every object has the shape that it has with Twill: a veth without a bridge, a /32 in the pod, permanent neighbours, a
-//! route for each block; by a tunnel also the neighbour and the FDB entry of the other node.
+//! route for each block; by a tunnel also the neighbour and the FDB entry of the other node. The tunnel is not bound to the
+//! interface between the nodes, as Twill's is not.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -141,7 +142,7 @@ impl Node {
     fn tunnel_to(&self, other: &Self, mtu: u64) -> Result<()> {
         let (far_mac, far, block) = (other.tunnel_mac(), other.tunnel_address(), other.block());
         self.namespace.ip_batch(&format!(
-            "link add {TUNNEL} address {} mtu {mtu} type vxlan id 7777 dstport 4789 local {} dev {INTERFACE} nolearning\n\
+            "link add {TUNNEL} address {} mtu {mtu} type vxlan id 7777 dstport 4789 local {} nolearning\n\
              link set {TUNNEL} up\n\
              addr add {}/32 dev {TUNNEL}\n\
              neigh add {far} lladdr {far_mac} dev {TUNNEL} nud permanent\n\
