@@ -4,9 +4,11 @@
 //! should. Nothing here is a test: a benchmark tells, it does not fail a build.
 
 pub mod cni;
+pub mod data;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
+pub mod plot;
 pub mod scale;
 pub mod store;
 pub mod usage;

@@ -12,16 +12,27 @@ use crate::{LabError, Result};
 
 /// An answer that takes longer is none: TCP itself goes on for minutes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between an answer and the next question.
-const PAUSE: Duration = Duration::from_millis(2);
-/// More than a segment, in each direction.
-const MESSAGE: usize = 4096;
+/// How the two converse.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// The bytes of a question, and of an answer.
+    pub message: usize,
+    /// Between an answer and the next question.
+    pub pause: Duration,
+}
+
+impl Default for Manner {
+    /// More than a segment in each direction, and time for others in between.
+    fn default() -> Self {
+        Self { message: 4096, pause: Duration::from_millis(2) }
+    }
+}
 
 /// A conversation that goes on until [`end`](Self::end).
 #[derive(Debug)]
 pub struct Conversation {
     over: Arc<AtomicBool>,
-    asking: Option<JoinHandle<std::io::Result<(u64, Duration)>>>,
+    asking: Option<JoinHandle<std::io::Result<Vec<Duration>>>>,
     answering: Option<JoinHandle<()>>,
     what: String,
 }
@@ -29,6 +40,11 @@ pub struct Conversation {
 impl Conversation {
     /// Connects from one namespace to an address in another.
     pub fn start(from: &Namespace, to: &Namespace, target: IpAddr) -> Result<Self> {
+        Self::start_in_manner(from, to, target, Manner::default())
+    }
+
+    /// The same in another manner.
+    pub fn start_in_manner(from: &Namespace, to: &Namespace, target: IpAddr, manner: Manner) -> Result<Self> {
         let what = format!("the conversation from {} with {target} in {}", from.name(), to.name());
         let listener = to.enter(|| TcpListener::bind((target, 0)))?.map_err(LabError::io(what.clone()))?;
         let at = listener.local_addr().map_err(LabError::io(what.clone()))?;
@@ -37,14 +53,21 @@ impl Conversation {
         let over = Arc::new(AtomicBool::new(false));
         let asking = std::thread::spawn({
             let over = Arc::clone(&over);
-            move || ask(asker, &over)
+            move || ask(asker, manner, &over)
         });
-        let answering = std::thread::spawn(move || answer(answerer));
+        let answering = std::thread::spawn(move || answer(answerer, manner));
         Ok(Self { over, asking: Some(asking), answering: Some(answering), what })
     }
 
     /// Ends it. How many answers there were, and the longest wait for one; an error if the connection broke.
-    pub fn end(mut self) -> Result<(u64, Duration)> {
+    pub fn end(self) -> Result<(u64, Duration)> {
+        let times = self.end_with_times()?;
+        let answers = u64::try_from(times.len()).expect("a count of answers");
+        Ok((answers, times.into_iter().max().unwrap_or_default()))
+    }
+
+    /// Ends it. How long each answer took; an error if the connection broke.
+    pub fn end_with_times(mut self) -> Result<Vec<Duration>> {
         self.over.store(true, Ordering::Relaxed);
         let asked = self.asking.take().map(|thread| thread.join().expect("it does not panic"));
         if let Some(answering) = self.answering.take() {
@@ -60,25 +83,25 @@ impl Drop for Conversation {
     }
 }
 
-fn ask(mut stream: TcpStream, over: &AtomicBool) -> std::io::Result<(u64, Duration)> {
+fn ask(mut stream: TcpStream, manner: Manner, over: &AtomicBool) -> std::io::Result<Vec<Duration>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    let (mut answers, mut longest) = (0, Duration::ZERO);
-    let mut buffer = [0; MESSAGE];
+    let mut times = Vec::new();
+    let question = vec![7; manner.message];
+    let mut answer = vec![0; manner.message];
     while !over.load(Ordering::Relaxed) {
         let begin = Instant::now();
-        stream.write_all(&[7; MESSAGE])?;
-        stream.read_exact(&mut buffer)?;
-        longest = longest.max(begin.elapsed());
-        answers += 1;
-        std::thread::sleep(PAUSE);
+        stream.write_all(&question)?;
+        stream.read_exact(&mut answer)?;
+        times.push(begin.elapsed());
+        std::thread::sleep(manner.pause);
     }
-    Ok((answers, longest))
+    Ok(times)
 }
 
 /// Until the other side ends it, or it breaks: what broke is told by the one who asks.
-fn answer(mut stream: TcpStream) {
-    let mut buffer = [0; MESSAGE];
+fn answer(mut stream: TcpStream, manner: Manner) {
+    let mut buffer = vec![0; manner.message];
     let ready = stream.set_read_timeout(Some(3 * PATIENCE)).and_then(|()| stream.set_nodelay(true));
     while ready.is_ok() && stream.read_exact(&mut buffer).and_then(|()| stream.write_all(&buffer)).is_ok() {}
 }

@@ -22,6 +22,12 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> io::Result<(Output, Duration)
 #[derive(Debug, Clone, Default)]
 pub struct Samples(Vec<Duration>);
 
+impl FromIterator<Duration> for Samples {
+    fn from_iter<I: IntoIterator<Item = Duration>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
+}
+
 impl Samples {
     /// Adds one.
     pub fn add(&mut self, time: Duration) {

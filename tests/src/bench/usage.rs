@@ -1,4 +1,5 @@
-//! What a running process uses, as the kernel accounts it (proc(5)): memory and processor time.
+//! What a running process uses, as the kernel accounts it (proc(5)): memory and processor time; and what the whole machine
+//! does.
 
 use std::fs;
 use std::ops::Sub;
@@ -59,8 +60,6 @@ impl Cpu {
         let (_, rest) = stat.rsplit_once(')')?;
         let ticks: Vec<u64> = rest.split_whitespace().skip(11).take(4).map_while(|field| field.parse().ok()).collect();
         let &[user, system, children_user, children_system] = ticks.as_slice() else { return None };
-        // USER_HZ is 100 on all architectures that Twill is built for.
-        let time = |ticks: u64| Duration::from_millis(ticks * 10);
         Some(Self { own: time(user + system), children: time(children_user + children_system) })
     }
 
@@ -78,6 +77,51 @@ impl Sub for Cpu {
     }
 }
 
+/// Processor time of the whole machine since it was started, of all its processors together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Spent on programs and in the kernel.
+    pub busy: Duration,
+    /// The same and what nobody wanted, or the hypervisor gave to others.
+    pub all: Duration,
+}
+
+impl Machine {
+    /// Up to now.
+    pub fn now() -> Result<Self> {
+        let path = "/proc/stat";
+        let text = fs::read_to_string(path).map_err(LabError::io(format!("reading {path}")))?;
+        Self::parse(&text).ok_or_else(|| LabError::wrong(format!("{path} cannot be read: {text}")))
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let sum = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        // What guests use is a part of the first two.
+        let ticks: Vec<u64> = sum.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
+        let &[user, nice, system, idle, iowait, irq, softirq, steal] = ticks.as_slice() else { return None };
+        let busy = user + nice + system + irq + softirq;
+        Some(Self { busy: time(busy), all: time(busy + idle + iowait + steal) })
+    }
+
+    /// Which part of the time was spent, from 0 to 1.
+    pub fn part(self) -> f64 {
+        if self.all.is_zero() { 0.0 } else { self.busy.as_secs_f64() / self.all.as_secs_f64() }
+    }
+}
+
+impl Sub for Machine {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { busy: self.busy.saturating_sub(earlier.busy), all: self.all.saturating_sub(earlier.all) }
+    }
+}
+
+/// The kernel's ticks for programs; USER_HZ is 100 on all architectures that Twill is built for.
+fn time(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 10)
+}
+
 fn read(pid: u32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");
     fs::read_to_string(&path).map_err(LabError::io(format!("reading {path}")))
@@ -93,6 +137,15 @@ mod tests {
         let (own, children) = (Duration::from_secs(2), Duration::from_millis(70));
         assert_eq!(Cpu::parse(stat), Some(Cpu { own, children }));
         assert_eq!(Cpu::parse("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn of_the_machine_waiting_and_stolen_time_is_not_spent() {
+        let stat = "cpu  100 10 50 800 30 4 6 20 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        let machine = Machine::parse(stat).unwrap();
+        assert_eq!((machine.busy, machine.all), (Duration::from_millis(1700), Duration::from_millis(10200)));
+        assert_eq!((machine - machine).part(), 0.0);
+        assert_eq!(Machine::parse("cpu0 1 1 1 1 1 1 1 1 1 1\n"), None);
     }
 
     #[test]

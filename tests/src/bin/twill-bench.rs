@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use twill_tests::bench::cni::{self, Contender};
+use twill_tests::bench::data;
 use twill_tests::bench::ipam::{assignments, cluster, view};
 use twill_tests::bench::pairs::{self, CALLERS};
 use twill_tests::bench::scale;
@@ -58,6 +59,21 @@ enum What {
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         rest: u64,
     },
+    /// The data path: each back end, pod to pod, against the same path built by hand and the wire between the nodes.
+    Data {
+        /// How many alternating rounds, each of which takes 28 times --seconds.
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How many seconds each figure of a round takes.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// The nodes by hand masquerade, as Twill's do: the kernel then tracks connections on both.
+        #[arg(long)]
+        masquerade: bool,
+        /// Also writes a plot there, as SVG.
+        #[arg(long, value_name = "FILE")]
+        plot: Option<PathBuf>,
+    },
     /// One of the processes that assign addresses for `ipam`; prints how many it assigned.
     #[command(hide = true)]
     Assign {
@@ -82,6 +98,9 @@ fn main() -> ExitCode {
         What::Ipam { slices, claims, nodes, batch } => bench_ipam(slices, cluster::Plan { claims, nodes, batch }),
         What::Scale { nodes, changes, rest } => {
             scale::measure(scale::Plan { nodes, changes, rest: Duration::from_secs(rest) })
+        }
+        What::Data { rounds, seconds, masquerade, plot } => {
+            bench_data(data::Plan { rounds: rounds.into(), seconds, masquerade }, plot.as_deref())
         }
         What::Assign { contender, directory, worker, milliseconds } => {
             let time = Duration::from_millis(milliseconds);
@@ -134,6 +153,14 @@ fn bench_ipam(slices: usize, plan: cluster::Plan) -> Result<String> {
     let place = lab.etcd().members()[0].namespace();
     let (clustered, seen) = place.enter(|| cluster::measure(lab.etcd(), plan))??;
     Ok(format!("{assigned}\n{clustered}\n{}", view::measure(&seen)?))
+}
+
+fn bench_data(plan: data::Plan, plot: Option<&Path>) -> Result<String> {
+    let report = data::measure(plan)?;
+    if let Some(file) = plot {
+        std::fs::write(file, report.svg()?).map_err(LabError::io(format!("writing {}", file.display())))?;
+    }
+    Ok(report.markdown())
 }
 
 /// Compiles a static program that does nothing: what any process costs.

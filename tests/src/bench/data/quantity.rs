@@ -1,0 +1,146 @@
+//! What is measured on a path, in which unit, which of two figures is the better one, and the figures of many rounds.
+
+use std::collections::BTreeMap;
+
+/// A property of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantity {
+    /// What a TCP connection carries.
+    TcpOne,
+    /// What eight TCP connections carry together.
+    TcpEight,
+    /// Small UDP packets that arrive at the interface of the receiver.
+    Arriving,
+    /// Those of them that the receiving program gets to read.
+    Read,
+    /// The time from a question to its answer on a TCP connection: half of them are faster.
+    Median,
+    /// The same: 99 of 100 are faster.
+    Late,
+    /// What the whole machine spends on a gigabit of one connection.
+    CostOne,
+    /// The same of eight.
+    CostEight,
+}
+
+/// At least this part of what the path by hand reaches.
+pub const GOAL: f64 = 0.97;
+
+impl Quantity {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 8] = [
+        Self::TcpOne,
+        Self::TcpEight,
+        Self::Arriving,
+        Self::Read,
+        Self::Median,
+        Self::Late,
+        Self::CostOne,
+        Self::CostEight,
+    ];
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::TcpOne => "TCP, one stream",
+            Self::TcpEight => "TCP, eight streams",
+            Self::Arriving => "UDP of 64 bytes, arriving",
+            Self::Read => "UDP of 64 bytes, read",
+            Self::Median => "request and response, p50",
+            Self::Late => "request and response, p99",
+            Self::CostOne => "processor time, one stream",
+            Self::CostEight => "processor time, eight streams",
+        }
+    }
+
+    /// The unit of its figures.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::TcpOne | Self::TcpEight => "Gbit/s",
+            Self::Arriving | Self::Read => "1000/s",
+            Self::Median | Self::Late => "µs",
+            Self::CostOne | Self::CostEight => "ms/Gbit",
+        }
+    }
+
+    /// Whether less is better.
+    fn is_a_price(self) -> bool {
+        matches!(self, Self::Median | Self::Late | Self::CostOne | Self::CostEight)
+    }
+
+    /// The least [`ratio`](Self::ratio) that is good enough, where a goal is set.
+    pub fn goal(self) -> Option<f64> {
+        (!matches!(self, Self::CostOne | Self::CostEight)).then_some(GOAL)
+    }
+
+    /// How good a figure is beside a reference: 1 where they are equal, less where it is worse.
+    pub fn ratio(self, figure: f64, reference: f64) -> f64 {
+        if self.is_a_price() { reference / figure } else { figure / reference }
+    }
+}
+
+/// The figures of one round.
+pub type Round = BTreeMap<Quantity, f64>;
+
+/// The figures of a path in all rounds.
+#[derive(Debug, Clone, Default)]
+pub struct Figures(BTreeMap<Quantity, Vec<f64>>);
+
+/// Figures of the same thing in many rounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The least.
+    pub least: f64,
+    /// The one in the middle; of an even number, the mean of the two.
+    pub median: f64,
+    /// The greatest.
+    pub greatest: f64,
+}
+
+impl Figures {
+    /// Adds a round.
+    pub fn add(&mut self, round: Round) {
+        for (quantity, figure) in round {
+            self.0.entry(quantity).or_default().push(figure);
+        }
+    }
+
+    /// What the rounds gave; `None` where there was none.
+    pub fn spread(&self, quantity: Quantity) -> Option<Spread> {
+        let mut sorted = self.0.get(&quantity)?.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        Some(Spread { least: *sorted.first()?, median, greatest: *sorted.last()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(all: &[f64]) -> Figures {
+        let mut figures = Figures::default();
+        for figure in all {
+            figures.add(Round::from([(Quantity::TcpOne, *figure)]));
+        }
+        figures
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle_whatever_the_order_of_rounds() {
+        let spread = |all| figures(all).spread(Quantity::TcpOne).unwrap();
+        assert_eq!(spread(&[9.0, 1.0, 5.0]), Spread { least: 1.0, median: 5.0, greatest: 9.0 });
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]).median, 3.0);
+        assert_eq!(figures(&[]).spread(Quantity::TcpOne), None);
+        assert_eq!(figures(&[1.0]).spread(Quantity::Late), None);
+    }
+
+    #[test]
+    fn twice_the_rate_is_twice_as_good_and_twice_the_time_half_as_good() {
+        assert_eq!(Quantity::TcpEight.ratio(20.0, 10.0), 2.0);
+        assert_eq!(Quantity::Late.ratio(20.0, 10.0), 0.5);
+        assert_eq!(Quantity::CostOne.ratio(5.0, 10.0), 2.0);
+    }
+}
