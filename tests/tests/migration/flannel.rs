@@ -119,14 +119,15 @@ impl<'a> Flannel<'a> {
         format!("{}.0", subnet(self.number)).parse().expect("three numbers and one more")
     }
 
-    /// All of Flannel's in the kernel, as it is shown, but for what packets count.
+    /// All of Flannel's in the kernel, as it is shown, but for what packets count, and for the two rules by which Twill lets its own
+    /// pods through.
     pub fn shown(&self) -> Result<String> {
         let script = format!(
             "ip -d link show dev {0}; ip addr show dev {0}; ip route show dev {0}; ip neigh show dev {0} nud permanent
              bridge fdb show dev {0}
              ip -o -4 addr show dev cni0; ip route show dev cni0
              cat /proc/sys/net/ipv4/conf/{0}/rp_filter /proc/sys/net/ipv4/conf/cni0/rp_filter
-             iptables-save | sed -e '/^#/d' -e 's/ \\[.*//'",
+             iptables-save | sed -e '/^#/d' -e 's/ \\[.*//' -e '/-A FORWARD -[io] tw+ /d'",
             self.device()
         );
         self.node.run(&["sh", "-euc", &script])

@@ -158,7 +158,7 @@ fn migrates(tunnel: Tunnel, sources: Sources) {
         let places = || new_pods.iter().map(new).collect::<Result<Vec<_>>>();
         all_reach_all(lab, &places()?)?;
         flannel.iter().try_for_each(Flannel::remove)?;
-        lab.apply_config(&lab.cluster_config())?;
+        configure(lab, "")?;
         among_new.flows()?;
         among_new.end("to the end of Flannel")?;
         all_reach_all(lab, &places()?)
@@ -167,21 +167,23 @@ fn migrates(tunnel: Tunnel, sources: Sources) {
 
 /// What is prepared before Twill's daemons start.
 fn beside(lab: &Lab, flannel: &[Flannel<'_>], sources: Sources) -> Result<()> {
+    if sources == Sources::Masqueraded {
+        return configure(lab, "");
+    }
     for flannel in flannel {
-        flannel.run(&format!("iptables -A FORWARD -s {POOL} -j ACCEPT; iptables -A FORWARD -d {POOL} -j ACCEPT"))?;
+        flannel.run(&format!(
+            "iptables -t nat -I FLANNEL-POSTRTG -s {NETWORK} -d {POOL} -j RETURN
+             iptables -t nat -I FLANNEL-POSTRTG -s {POOL} -d {NETWORK} -j RETURN
+             echo 2 >/proc/sys/net/ipv4/conf/{}/rp_filter",
+            flannel.device()
+        ))?;
     }
-    if sources == Sources::Own {
-        lab.apply_config(&format!("{}\n[firewall]\nno_masquerade = [\"{NETWORK}\"]\n", lab.cluster_config()))?;
-        for flannel in flannel {
-            flannel.run(&format!(
-                "iptables -t nat -I FLANNEL-POSTRTG -s {NETWORK} -d {POOL} -j RETURN
-                 iptables -t nat -I FLANNEL-POSTRTG -s {POOL} -d {NETWORK} -j RETURN
-                 echo 2 >/proc/sys/net/ipv4/conf/{}/rp_filter",
-                flannel.device()
-            ))?;
-        }
-    }
-    Ok(())
+    configure(lab, &format!("no_masquerade = [\"{NETWORK}\"]\n"))
+}
+
+/// The lab's configuration, where pods pass what drops them otherwise, with more about the firewall.
+fn configure(lab: &Lab, firewall: &str) -> Result<()> {
+    lab.apply_config(&format!("{}\n[firewall]\nopen_forward = true\n{firewall}", lab.cluster_config()))
 }
 
 fn shown(flannel: &[Flannel<'_>]) -> Result<Vec<String>> {
