@@ -37,7 +37,6 @@ use self::syntax::{
     ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, interfaces,
     is, is_not, jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
 };
-use crate::Pod;
 use crate::backend::Cluster;
 use crate::family::Family;
 
@@ -85,7 +84,7 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
         chain(VXLAN_IN),
         chain(VXLAN_FROM_POD),
     ]);
-    objects.extend(anti_spoofing(&cluster.local.pods));
+    objects.extend(anti_spoofing(cluster, receive));
     for (vni, port) in tunnels(receive) {
         objects.extend(guarded_tunnel(vni, port));
     }
@@ -165,34 +164,43 @@ fn from_host_end() -> Step {
     is(meta(MetaKey::Iifname), text(HOST_ENDS))
 }
 
-fn anti_spoofing(pods: &[Pod]) -> Vec<Object> {
+fn anti_spoofing(cluster: &Cluster<'_>, receive: &KernelState) -> Vec<Object> {
     let link_local = || prefix("fe80::/10".parse().expect("a prefix"));
     let multicast = prefix("ff00::/8".parse().expect("a prefix"));
     let route_back = fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]);
     let without_route_back = is(route_back, Expression::Boolean(false));
-    let unchecked: BTreeSet<_> = pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
+    let pods = cluster.local.pods.iter();
+    let unchecked: BTreeSet<_> = pods.filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
+    let mut objects = Vec::new();
+    let mut spoofed = vec![without_route_back, DROP];
     // Where there is no such pod, neither set nor match: the table changes with these pods alone.
-    let (set, spoofed) = match unchecked.is_empty() {
-        true => (None, vec![without_route_back, DROP]),
-        false => {
-            let checked = is_not(meta(MetaKey::Iifname), text(format!("@{UNCHECKED}")));
-            (Some(interfaces(UNCHECKED, unchecked.into_iter().map(text))), vec![checked, without_route_back, DROP])
+    if !unchecked.is_empty() {
+        let member = || [meta(MetaKey::Iifname), text(format!("@{UNCHECKED}"))];
+        objects.push(interfaces(UNCHECKED, unchecked.into_iter().map(text)));
+        // By a node's address these could pass the guard of any other, and not only towards an underlay address: a tunnel
+        // address lies in a pool, and is the node's all the same.
+        let mut all = tunnels(receive);
+        all.insert(cluster.tunnel_or_default());
+        for (vni, port) in all {
+            let [left, right] = member();
+            objects.push(rule(FROM_POD, [&[is(left, right)], &is_vxlan(vni, port)[..], &[DROP]].concat()));
         }
-    };
-    set.into_iter()
-        .chain([
-            rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
-            rule(FROM_POD, spoofed),
-            rule(
-                FROM_POD,
-                [
-                    is(field("ip6", "saddr"), link_local()),
-                    is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
-                    DROP,
-                ],
-            ),
-        ])
-        .collect()
+        let [left, right] = member();
+        spoofed.insert(0, is_not(left, right));
+    }
+    objects.extend([
+        rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
+        rule(FROM_POD, spoofed),
+        rule(
+            FROM_POD,
+            [
+                is(field("ip6", "saddr"), link_local()),
+                is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
+                DROP,
+            ],
+        ),
+    ]);
+    objects
 }
 
 /// Matches a VXLAN packet (RFC 7348, section 5): the identifier follows the UDP header's 8 bytes and 4 of flags.

@@ -265,6 +265,15 @@ fn a_pod_without_spoof_check_forges_no_tunnel_packet_by_the_address_of_a_node() 
         pod.send_to(&vxlan(VNI, b"forged"), to).unwrap();
         pod.send_to(&vxlan(VNI + 1, b"its own overlay"), to).unwrap();
         receive(&beyond, &vxlan(VNI + 1, b"its own overlay"));
+        // Another node's tunnel address, to which packets go as they are.
+        let tunnel: IpAddr = if ends.peer.is_ipv6() { "fd42::200" } else { "10.42.2.0" }.parse().unwrap();
+        lab.ip("wire", &format!("address add {tunnel}/{length} dev eth0"));
+        lab.ip("node", &format!("route add {tunnel}/{length} via {}", ends.peer));
+        let inside = lab.socket("wire", tunnel, PORT);
+        let to = SocketAddr::new(tunnel, PORT);
+        pod.send_to(&vxlan(VNI, b"forged"), to).unwrap();
+        pod.send_to(&vxlan(VNI + 1, b"its own overlay"), to).unwrap();
+        receive(&inside, &vxlan(VNI + 1, b"its own overlay"));
     }
 }
 

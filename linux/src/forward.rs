@@ -7,7 +7,7 @@
 //! deleted by handle. A barrier that somebody wrote himself is never touched, only told.
 //!
 //! `listing` reads what nft shows. All of this works in the namespace of the calling thread; it takes one run of nft, and one
-//! more for each chain of others at the hook, about 13 ms each.
+//! more for each chain of others at the hook, 15 ms each and more where they are long.
 
 mod listing;
 
@@ -16,8 +16,8 @@ use std::fmt;
 use crate::{Error, nft};
 use listing::{Chain, Rule};
 
-/// The comment by which our rules are known.
-const MARK: &str = "twill";
+/// The comment by which our rules are known: one that nobody else gives to his.
+const MARK: &str = "twilld: open_forward";
 /// The chain that Docker leaves to others, and asks before its own.
 const DOCKER: &str = "DOCKER-USER";
 
@@ -69,6 +69,10 @@ pub struct Kept {
     pub opened: Vec<Place>,
     /// Where rules were removed that are not wanted any more.
     pub closed: Vec<Place>,
+    /// Where rules of ours stand now.
+    pub open: Vec<Place>,
+    /// What could not be removed, and why.
+    pub stuck: Vec<(Place, String)>,
 }
 
 impl fmt::Display for Place {
@@ -82,7 +86,6 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
     let chains = listing::read(|place| is_looked_at(place, passage.own))?;
     let barriers = barriers(&chains, passage);
     let mut kept = Kept::default();
-    let mut open = Vec::new();
     for mut barrier in barriers {
         let Some(entrance) = barrier.entrance.clone().filter(|_| passage.open) else {
             kept.barriers.push(barrier);
@@ -91,19 +94,25 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
         match open_up(&chains, &entrance, passage) {
             Ok(changed) => {
                 kept.opened.extend(changed.then(|| entrance.clone()));
-                open.push(entrance);
             }
             Err(error) => {
                 barrier.refused = Some(error.to_string());
                 kept.barriers.push(barrier);
             }
         }
+        // Also where it was refused: what stands there of it is left.
+        kept.open.push(entrance);
     }
-    for chain in chains.iter().filter(|chain| !open.contains(&chain.place)) {
+    let entrances = chains.iter().filter(|chain| chain.place.is_entrance());
+    for chain in entrances.filter(|chain| !kept.open.contains(&chain.place)) {
         let rules = deletions(chain);
-        if !rules.is_empty() {
-            nft::change("remove our rules", &rules)?;
-            kept.closed.push(chain.place.clone());
+        if rules.is_empty() {
+            continue;
+        }
+        match nft::change("remove our rules", &rules) {
+            Ok(()) => kept.closed.push(chain.place.clone()),
+            // Somebody makes the chain anew in this moment: the next look tells.
+            Err(error) => kept.stuck.push((chain.place.clone(), error.to_string())),
         }
     }
     Ok(kept)
@@ -123,6 +132,11 @@ fn is_looked_at(chain: &Chain, own: &str) -> bool {
 }
 
 impl Place {
+    /// Whether rules of ours may stand in it.
+    fn is_entrance(&self) -> bool {
+        self.is_dockers() || self.is_well_known()
+    }
+
     fn is_dockers(&self) -> bool {
         self.is_of_iptables() && self.chain == DOCKER
     }

@@ -46,6 +46,8 @@ use report::Report;
 
 /// How long drift can last that no event told of.
 const RESYNC: Duration = Duration::from_secs(9);
+/// How long after a pass that could not be made the next one is tried.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long events of the kernel are gathered before a pass.
 const CALM: Duration = Duration::from_millis(40);
 
@@ -134,22 +136,22 @@ impl Reconciler {
     pub fn run(mut self) {
         let mut causes = Causes { view: true, network: true, firewall: true, stop: false };
         let mut pace = Pace::new(Instant::now());
-        let mut whole = Instant::now();
+        let mut looked = Instant::now();
         while !causes.stop {
             let (begin, before) = (Instant::now(), pace::processor_time());
-            if causes.firewall {
-                whole = begin;
-            }
-            let respite = match self.pass(causes) {
+            let (respite, patience) = match self.pass(causes) {
                 Ok(respite) => {
                     self.report.clear();
-                    respite
+                    if causes.firewall {
+                        looked = begin;
+                    }
+                    (respite, RESYNC.saturating_sub(looked.elapsed()))
                 }
                 Err(obstacle) => {
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
                     self.last.iter_mut().for_each(|last| last.settled = false);
-                    Duration::ZERO
+                    (Duration::ZERO, RETRY)
                 }
             };
             if causes.firewall {
@@ -158,9 +160,9 @@ impl Reconciler {
             }
             let took = pace::processor_time().saturating_sub(before);
             self.bell.rest(pace.rest(took, Instant::now()).max(respite));
-            // Counted from the beginning of the last whole pass: neither rests nor rings for something else put it off.
-            causes = self.bell.wait(RESYNC.saturating_sub(whole.elapsed()), CALM);
-            if whole.elapsed() >= RESYNC {
+            // Counted from the beginning of the last look at everything: neither rests nor rings for something else put it off.
+            causes = self.bell.wait(patience, CALM);
+            if looked.elapsed() >= RESYNC || causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
         }
@@ -202,10 +204,20 @@ impl Reconciler {
         }
 
         let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
-        let mut outcome = match self.advance(causes, picture.is_whole(), &links, &local, &desired)? {
-            Some(outcome) => outcome,
-            None => self.look(causes.firewall || !drifted, picture.is_whole(), &desired)?,
+        let mut repairs = Vec::new();
+        let advanced = match picture.is_whole() {
+            true => self.advance(causes, &links, &local, &desired, &mut repairs)?,
+            false => None,
         };
+        let mut outcome = match advanced {
+            Some(outcome) => outcome,
+            None => {
+                // What was flushed while a pass failed, or before this daemon began, must not wait for the timer.
+                let settled = self.last.as_ref().is_some_and(|last| last.settled);
+                self.look(causes.firewall || !drifted || !settled, picture.is_whole(), &desired)?
+            }
+        };
+        outcome.repairs.splice(0..0, repairs);
         if picture.is_whole() {
             let [device, _] = vxlan::devices();
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
@@ -223,27 +235,31 @@ impl Reconciler {
     }
 
     /// Goes on from what the last pass brought about, where nothing else can have changed since; `None` where it must look.
+    /// What was done up to then is in `repairs` all the same.
     fn advance(
         &mut self,
         causes: Causes,
-        whole: bool,
         links: &[SeenLink],
         local: &Local,
         desired: &Desired,
+        repairs: &mut Vec<Repair>,
     ) -> Result<Option<Outcome>, Obstacle> {
         let heard = causes.network || causes.firewall;
-        let settled = |last: &&Last| last.settled && last.local == *local && last.desired.ours == desired.ours;
-        let Some(last) = self.last.as_ref().filter(|_| whole && !heard).filter(settled) else { return Ok(None) };
+        let goes_on = |last: &&Last| last.settled && last.local == *local && last.desired.ours == desired.ours;
+        let Some(last) = self.last.as_ref().filter(|_| !heard).filter(goes_on) else { return Ok(None) };
         let (before, after) = (&last.desired.state, &desired.state);
-        let mut repairs = Vec::new();
         if before.firewall != after.firewall {
             let Some(ruleset) = &after.firewall else { return Ok(None) };
-            let changed = self.firewall.advance(ruleset)?;
+            // Somebody may have flushed it a moment ago.
+            let Ok(changed) = self.firewall.advance(ruleset) else { return Ok(None) };
             repairs.extend(changed.then(|| of_guard(&ruleset.table)));
         }
-        let outcome = table::advance(&mut self.netlink, links, before, after)?;
-        let outcome = outcome.filter(|outcome| outcome.errors.is_empty());
-        Ok(outcome.map(|outcome| Outcome { repairs: [repairs, outcome.repairs].concat(), ..outcome }))
+        let Some(outcome) = table::advance(&mut self.netlink, links, before, after)? else { return Ok(None) };
+        if outcome.errors.is_empty() {
+            return Ok(Some(outcome));
+        }
+        repairs.extend(outcome.repairs);
+        Ok(None)
     }
 
     /// Looks at what stands, and brings it to what shall stand.

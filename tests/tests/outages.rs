@@ -277,7 +277,8 @@ fn a_partition_for_longer_than_the_lease_takes_neither_routes_nor_blocks() {
         for node in lab.nodes() {
             node.run(&["nft", "delete table inet partition"])?;
         }
-        deadline::until("both nodes are alive again", PATIENCE, || Ok(alive()? == 2))?;
+        // They say so with their next renewal.
+        deadline::until("both nodes are alive again", 3 * PATIENCE, || Ok(alive()? == 2))?;
         assert_eq!(lab.etcd().blocks()?, blocks);
         for (node, before) in lab.nodes().iter().zip(paths) {
             deadline::until_some("nothing has changed in the kernel", PATIENCE, || {

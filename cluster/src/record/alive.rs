@@ -36,10 +36,16 @@ impl AliveRecord {
             let what = format!("{more} more problems");
             problems.push(Told { what, fix: "look at the log of its twilld".to_owned() });
         }
-        for text in problems.iter_mut().flat_map(|told| [&mut told.what, &mut told.fix]) {
+        Self { version: version.to_owned(), problems }.within_bounds()
+    }
+
+    /// No more than [`Self::new`] makes of any daemon's problems.
+    fn within_bounds(mut self) -> Self {
+        self.problems.truncate(MOST + 1);
+        for text in self.problems.iter_mut().flat_map(|told| [&mut told.what, &mut told.fix]) {
             text.truncate(text.floor_char_boundary(LONGEST));
         }
-        Self { version: version.to_owned(), problems }
+        self
     }
 
     /// Reads it, whatever somebody wrote there: what is none of ours tells nothing, and no text moves a terminal.
@@ -47,7 +53,8 @@ impl AliveRecord {
         let record: Self = serde_json::from_slice(value).unwrap_or_default();
         let plain = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let told = |told: Told| Told { what: plain(&told.what), fix: plain(&told.fix) };
-        Self::new(&plain(&record.version), record.problems.into_iter().map(told))
+        let problems = record.problems.into_iter().map(told).collect();
+        Self { version: plain(&record.version), problems }.within_bounds()
     }
 }
 
@@ -65,6 +72,9 @@ mod tests {
         assert_eq!(record.problems.len(), MOST + 1);
         assert_eq!(record.problems[MOST].what, "4 more problems");
         assert_eq!(record.problems[0].fix.len(), LONGEST);
+        assert_eq!(AliveRecord::read(&serde_json::to_vec(&record).unwrap()), record, "it is read as it was told");
+        let hostile = AliveRecord { problems: vec![told("x"); 100], ..AliveRecord::default() };
+        assert_eq!(AliveRecord::read(&serde_json::to_vec(&hostile).unwrap()).problems.len(), MOST + 1);
     }
 
     #[test]

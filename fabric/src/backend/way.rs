@@ -49,6 +49,12 @@ impl Cluster<'_> {
         })
     }
 
+    /// The identifier and the port of the tunnel that other nodes receive by, if any does.
+    pub fn tunnel_or_default(&self) -> (u32, u16) {
+        let vxlan = self.tunnel().unwrap_or_default();
+        (vxlan.vni, vxlan.port)
+    }
+
     /// The way to a peer for packets of a family; `None` where there is none.
     pub fn way(&self, peer: &Peer<'_>, family: Family) -> Option<Way> {
         let native = native::gateway(self.local, peer, family).is_some();

@@ -50,7 +50,7 @@ fn a_pod_without_spoof_check_is_in_a_set_that_is_there_for_it_alone() {
     local.pods[1].unchecked = true;
     let after = rules(&local);
     let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).cloned().collect();
-    assert_eq!(after.len(), before.len() + 1, "a set, and one rule that is another");
+    assert_eq!(after.len(), before.len() + 2, "a set, a rule against forged tunnels, and one rule that is another");
     insta::assert_snapshot!("unchecked", added.join("\n"));
     let sysctls = desired(&sample.view, &local).state.sysctls;
     assert_eq!(sysctls.get("net/ipv4/conf/tw0000000000002/rp_filter").map(String::as_str), Some("0"));

@@ -73,7 +73,7 @@ fn firewalld_refuses_by_its_last_rule_and_another_persons_chain_has_no_entrance(
 fn what_others_have_opened_for_pods_is_no_barrier_and_what_we_have_opened_stays_one() {
     let with = |comment| [accepts("iifname", "tw*", comment), accepts("oifname", "tw*", comment)];
     assert_eq!(told(&[chain("ip filter FORWARD", Some("drop"), &with(None))], &PODS), [""; 0]);
-    assert_eq!(told(&[chain("ip filter FORWARD", Some("drop"), &with(Some("twill")))], &PODS).len(), 1);
+    assert_eq!(told(&[chain("ip filter FORWARD", Some("drop"), &with(Some(MARK)))], &PODS).len(), 1);
     assert_eq!(
         told(&[chain("ip filter FORWARD", Some("drop"), &with(None)[..1])], &PODS).len(),
         1,
@@ -90,11 +90,11 @@ fn a_family_that_pods_do_not_have_concerns_nobody() {
 
 #[test]
 fn only_rules_that_have_our_comment_and_our_form_are_deleted() {
-    let strange = json!([{"drop": null}, "twill"]);
+    let strange = json!([{"drop": null}, MARK]);
     let chain = chain(
         "ip filter DOCKER-USER",
         None,
-        &[accepts("iifname", "tw*", Some("twill")), accepts("oifname", "tw*", Some("mine")), strange],
+        &[accepts("iifname", "tw*", Some(MARK)), accepts("oifname", "tw*", Some("mine")), strange],
     );
     assert_eq!(deletions(&chain), "delete rule ip filter DOCKER-USER handle 10\n");
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -20,17 +21,18 @@ use crate::table::route::{self, SeenRoute};
 
 /// So many objects are remembered: to look once more costs less than the memory for all of a large cluster.
 const OBJECTS: usize = 1024;
-/// So many processes are remembered: numbers of processes come again.
+/// So many processes are remembered, and so long: numbers of processes come again. None works for longer (`nft.rs`).
 const PROCESSES: usize = 4;
+const LIFE: Duration = Duration::from_secs(15);
 
 /// Expected echoes, shared by who changes the kernel and the [`super::Monitor`] that listens. Empty, it lets everything be news.
 #[derive(Debug, Default)]
 pub struct Echoes {
     /// As what each object was left.
     objects: Mutex<BTreeMap<Object, Left>>,
-    /// The processes that changed nftables last. A socket has the number of its process (netlink_autobind in
-    /// net/netlink/af_netlink.c); one that has another is heard as a stranger's.
-    processes: Mutex<VecDeque<u32>>,
+    /// The processes that changed nftables last, and when they began. A socket has the number of its process
+    /// (netlink_autobind in net/netlink/af_netlink.c); one that has another is heard as a stranger's.
+    processes: Mutex<VecDeque<(u32, Instant)>>,
 }
 
 /// What tells objects apart in notifications.
@@ -79,7 +81,7 @@ impl Echoes {
     pub(crate) fn expect_of_process(&self, process: u32) {
         let mut processes = lock(&self.processes);
         processes.truncate(PROCESSES - 1);
-        processes.push_front(process);
+        processes.push_front((process, Instant::now()));
     }
 
     /// Forgets the objects: from now on what is heard of them is news. For a caller who is about to look.
@@ -104,7 +106,8 @@ impl Echoes {
 
     /// Whether a notification of nftables is an echo.
     pub(super) fn has_process(&self, frame: &Frame<'_>) -> bool {
-        lock(&self.processes).contains(&frame.port)
+        let recent = |(process, since): &(u32, Instant)| *process == frame.port && since.elapsed() < LIFE;
+        lock(&self.processes).iter().any(recent)
     }
 }
 

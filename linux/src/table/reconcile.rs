@@ -176,7 +176,7 @@ trait Table {
     fn device(value: &Self::Value) -> Option<IfName>;
     /// Whether what stands is what shall stand; `index` is that of the value's device.
     fn same(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> bool;
-    fn make(&self, value: &Self::Value, index: u32) -> Request;
+    fn make(value: &Self::Value, index: u32) -> Request;
     fn change(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> Vec<Request>;
     /// How to remove what stands, and how it is called; `None` if it is not ours to remove.
     fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)>;
@@ -208,7 +208,7 @@ fn plan<T: Table>(
         let Some(index) = scene.resolve(T::device(value), value) else { continue };
         let requests = match difference {
             Difference::Changed(_, seen) => table.change(value, seen, index),
-            _ => vec![table.make(value, index)],
+            _ => vec![T::make(value, index)],
         };
         plan.put.push(Change { table: T::NAME, action, object: value.to_string(), requests });
     }

@@ -142,8 +142,10 @@ fn tell(verdict: Verdict, target: &Target, mtu: u32) -> Told {
         ),
         Verdict::Checksums => (
             format!("pings to {node} ({outer}) come back through the tunnel, and UDP comes back beside it only"),
-            "a network card computes wrong checksums in tunnels: set checksum_offload = \"off\" in [backend]"
-                .to_owned(),
+            format!(
+                "either a network card computes wrong checksums in tunnels, and checksum_offload = \"off\" in [backend] helps; \
+                 or a firewall on {node} drops UDP that comes by vxlan.twill"
+            ),
         ),
     };
     Told { what, fix }

@@ -1,5 +1,5 @@
 //! The chains of others that drop what this node forwards: told, and where the cluster's configuration has `open_forward`,
-//! opened. Looked at on the events of nftables and by the timer, never for a pod.
+//! opened. Looked at on the events of nftables and by the timer: not for each pod, but for such as publish ports, whose rules nftables hold too.
 
 use std::collections::BTreeSet;
 
@@ -36,16 +36,16 @@ impl Forward {
         // What failed is tried again whatever the cause of the next pass.
         self.passage = kept.is_ok().then(|| passage.clone());
         self.troubles.set(FINDER, told(&kept, passage));
-        let Ok(Kept { opened, closed, .. }) = kept else { return Vec::new() };
+        let Ok(Kept { opened, closed, open, barriers, .. }) = kept else { return Vec::new() };
+        let is_refused = |place: &Place| barriers.iter().any(|barrier| barrier.entrance.as_ref() == Some(place));
         for place in &closed {
             tracing::info!("{place} has no rules of ours any more: open_forward is off, or it drops nothing now");
-            self.open.remove(place);
         }
         let (again, first): (Vec<_>, Vec<_>) = opened.into_iter().partition(|place| self.open.contains(place));
         for place in first {
             tracing::info!("{place} lets pods through now, as open_forward wants it");
-            self.open.insert(place);
         }
+        self.open = open.into_iter().filter(|place| !is_refused(place)).collect();
         let repair =
             |place: Place| Repair { table: "firewall", action: "opened", object: place.to_string(), was: None };
         again.into_iter().map(repair).collect()
@@ -54,11 +54,21 @@ impl Forward {
 
 fn told(kept: &Result<Kept, Error>, passage: &Passage) -> Vec<Told> {
     match kept {
-        Ok(kept) => kept.barriers.iter().map(|barrier| tell(barrier, passage)).collect(),
+        Ok(kept) => {
+            let barriers = kept.barriers.iter().map(|barrier| tell(barrier, passage));
+            barriers.chain(kept.stuck.iter().map(|(place, error)| tell_stuck(place, error))).collect()
+        }
         Err(error) => {
             let what = format!("what other tables do to forwarded packets cannot be known: {error}");
             vec![Told { what, fix: "look whether nft works on this machine".to_owned() }]
         }
+    }
+}
+
+fn tell_stuck(place: &Place, error: &str) -> Told {
+    Told {
+        what: format!("the rules of open_forward in {place} could not be removed: {error}"),
+        fix: "it is tried again; look at 'nft -a list ruleset' if this stays".to_owned(),
     }
 }
 

@@ -62,7 +62,9 @@ fn open(lab: &Lab, open: bool) -> Result<()> {
 
 fn has_rules(node: &Node, chain: &str) -> Result<bool> {
     let listing = node.run(&[&["nft", "list", "chain"][..], &chain.split(' ').collect::<Vec<_>>()].concat())?;
-    Ok(["iifname", "oifname"].iter().all(|by| listing.contains(&format!("{by} \"tw*\" accept comment \"twill\""))))
+    Ok(["iifname", "oifname"]
+        .iter()
+        .all(|by| listing.contains(&format!("{by} \"tw*\" accept comment \"twilld: open_forward\""))))
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Table for Addresses {
         *seen == index
     }
 
-    fn make(&self, value: &Address, index: u32) -> Request {
+    fn make(value: &Address, index: u32) -> Request {
         address::add(value, index)
     }
 

@@ -61,17 +61,12 @@ fn plan(links: &[SeenLink], before: &KernelState, after: &KernelState) -> Option
 
 /// How to go on from a value that stands as it was wanted.
 trait Known: Table<Value: PartialEq> {
-    fn creation(value: &Self::Value, index: u32) -> Request;
     /// In the place of another of the same key; `None` where that is not safe without a look.
     fn replacement(value: &Self::Value, index: u32) -> Option<Request>;
     fn removal(value: &Self::Value, index: u32) -> Request;
 }
 
 impl Known for Neighbours {
-    fn creation(value: &Neighbour, index: u32) -> Request {
-        neighbour::set(value, index)
-    }
-
     fn replacement(value: &Neighbour, index: u32) -> Option<Request> {
         Some(neighbour::set(value, index))
     }
@@ -82,10 +77,6 @@ impl Known for Neighbours {
 }
 
 impl Known for Fdb {
-    fn creation(value: &FdbEntry, index: u32) -> Request {
-        fdb::set(value, index)
-    }
-
     fn replacement(value: &FdbEntry, index: u32) -> Option<Request> {
         Some(fdb::set(value, index))
     }
@@ -96,10 +87,6 @@ impl Known for Fdb {
 }
 
 impl Known for Routes {
-    fn creation(value: &Route, index: u32) -> Request {
-        route::add(value, index)
-    }
-
     fn replacement(_: &Route, _: u32) -> Option<Request> {
         None
     }
@@ -119,7 +106,7 @@ fn difference<T: Known>(
         let (Difference::Missing(value) | Difference::Changed(value, _) | Difference::Extra(_, value)) = difference;
         let index = T::device(value).map_or(Some(0), |device| devices.index(&device))?;
         let (list, action, request) = match difference {
-            Difference::Missing(_) => (&mut plan.put, Action::Added, T::creation(value, index)),
+            Difference::Missing(_) => (&mut plan.put, Action::Added, T::make(value, index)),
             Difference::Changed(..) => (&mut plan.put, Action::Changed, T::replacement(value, index)?),
             Difference::Extra(..) => (&mut plan.remove, Action::Removed, T::removal(value, index)),
         };

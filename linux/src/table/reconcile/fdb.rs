@@ -44,7 +44,7 @@ impl Table for Fdb {
         seen.index == index && seen.is_plain() && seen.remotes().eq([Some(value.remote)])
     }
 
-    fn make(&self, value: &FdbEntry, index: u32) -> Request {
+    fn make(value: &FdbEntry, index: u32) -> Request {
         fdb::set(value, index)
     }
 

@@ -28,7 +28,7 @@ impl Table for Neighbours {
         (seen.index, seen.mac) == (index, Some(value.mac))
     }
 
-    fn make(&self, value: &Neighbour, index: u32) -> Request {
+    fn make(value: &Neighbour, index: u32) -> Request {
         neighbour::set(value, index)
     }
 

@@ -42,7 +42,7 @@ impl Table for Routes {
         matches!(seen.as_slice(), [single] if is_same(value, single, index))
     }
 
-    fn make(&self, value: &Route, index: u32) -> Request {
+    fn make(value: &Route, index: u32) -> Request {
         route::add(value, index)
     }
 
