@@ -204,20 +204,11 @@ impl Reconciler {
         }
 
         let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
-        let mut repairs = Vec::new();
-        let advanced = match picture.is_whole() {
-            true => self.advance(causes, &links, &local, &desired, &mut repairs)?,
-            false => None,
+        let mut outcome = if picture.is_whole() {
+            self.bring(causes, &links, &local, &desired)?
+        } else {
+            self.look(causes.firewall || !drifted, false, &desired)?
         };
-        let mut outcome = match advanced {
-            Some(outcome) => outcome,
-            None => {
-                // What was flushed while a pass failed, or before this daemon began, must not wait for the timer.
-                let settled = self.last.as_ref().is_some_and(|last| last.settled);
-                self.look(causes.firewall || !drifted || !settled, picture.is_whole(), &desired)?
-            }
-        };
-        outcome.repairs.splice(0..0, repairs);
         if picture.is_whole() {
             let [device, _] = vxlan::devices();
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
@@ -234,8 +225,27 @@ impl Reconciler {
         Ok(self.report.outcome(outcome, drifted))
     }
 
+    /// Brings the kernel to what etcd itself has told: without a look where that is enough.
+    fn bring(
+        &mut self,
+        causes: Causes,
+        links: &[SeenLink],
+        local: &Local,
+        desired: &Desired,
+    ) -> Result<Outcome, Obstacle> {
+        let mut repairs = Vec::new();
+        if let Some(outcome) = self.advance(causes, links, local, desired, &mut repairs)? {
+            return Ok(Outcome { repairs, ..outcome });
+        }
+        // What was flushed while a pass failed, or before this daemon began, must not wait for the timer.
+        let last = self.last.as_ref().filter(|last| last.settled && last.desired.state == desired.state);
+        let mut outcome = self.look(causes.firewall || last.is_none(), true, desired)?;
+        outcome.repairs.splice(0..0, repairs);
+        Ok(outcome)
+    }
+
     /// Goes on from what the last pass brought about, where nothing else can have changed since; `None` where it must look.
-    /// What was done up to then is in `repairs` all the same.
+    /// What was changed is in `repairs`, also then.
     fn advance(
         &mut self,
         causes: Causes,
@@ -254,12 +264,9 @@ impl Reconciler {
             let Ok(changed) = self.firewall.advance(ruleset) else { return Ok(None) };
             repairs.extend(changed.then(|| of_guard(&ruleset.table)));
         }
-        let Some(outcome) = table::advance(&mut self.netlink, links, before, after)? else { return Ok(None) };
-        if outcome.errors.is_empty() {
-            return Ok(Some(outcome));
-        }
-        repairs.extend(outcome.repairs);
-        Ok(None)
+        let Some(mut outcome) = table::advance(&mut self.netlink, links, before, after)? else { return Ok(None) };
+        repairs.append(&mut outcome.repairs);
+        Ok(Some(outcome).filter(|outcome| outcome.errors.is_empty()))
     }
 
     /// Looks at what stands, and brings it to what shall stand.
