@@ -35,6 +35,16 @@ pub enum Error {
         /// The known key that looks most like it, if one does.
         meant: Option<String>,
     },
+    /// A key that has no meaning beside another one's value.
+    #[error("{key}: it has no meaning beside {beside}: take out {all}")]
+    NotWith {
+        /// The path of the key.
+        key: String,
+        /// The other key and its value, as they are written.
+        beside: String,
+        /// All such keys, comma-separated.
+        all: String,
+    },
     /// A key that must be there and is not.
     #[error("{key}: missing: {expected}")]
     Missing {

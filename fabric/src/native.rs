@@ -64,7 +64,8 @@ impl Backend for Native {
             let names = strangers(&nodes, *family);
             if !names.is_empty() {
                 problems.report(format!(
-                    "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {}",
+                    "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {}: \
+                     give them addresses there, or take vxlan, which may have direct = true",
                     backend::some_of(names.into_iter())
                 ));
             }

@@ -61,7 +61,7 @@ pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
         (Kind::Vxlan(_), Kind::HostGw) => hazards.extend(old_version(view).into_iter().chain(apart(view, new))),
         (Kind::HostGw, Kind::HostGw) => {}
     }
-    hazards.extend(tall(view, new));
+    hazards.extend(tall(view, &old.backend.kind, &new.backend.kind));
     hazards
 }
 
@@ -94,15 +94,20 @@ fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
     hazards.filter(|hazard| !matches!(hazard, Hazard::Apart { nodes, .. } if nodes.is_empty())).collect()
 }
 
-fn tall(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+/// The pods whose packets fit the old way and would not fit the new one. What is too long for both is lost already.
+fn tall(view: &View, old: &Kind, new: &Kind) -> Vec<Hazard> {
     let tall = |(name, record): (&NodeName, &NodeRecord)| {
         let path = record.path?;
-        let overhead = match new.backend.kind {
-            Kind::Vxlan(_) => crate::overhead(view.nodes.values().map(|node| &node.value), &record.underlay),
-            Kind::HostGw => 0,
+        let carries = |kind: &Kind| {
+            let overhead = match kind {
+                Kind::Vxlan(_) => crate::overhead(view.nodes.values().map(|node| &node.value), &record.underlay),
+                Kind::HostGw => 0,
+            };
+            path.mtu.saturating_sub(overhead)
         };
-        let left = path.mtu.saturating_sub(overhead);
-        (path.mtu > 0 && path.pods > left).then(|| Hazard::Tall { node: name.clone(), mtu: path.pods, left })
+        let left = carries(new);
+        let fitted = path.pods.min(carries(old));
+        (path.mtu > 0 && fitted > left).then(|| Hazard::Tall { node: name.clone(), mtu: path.pods, left })
     };
     view.nodes.iter().map(|(name, record)| (name, &record.value)).filter_map(tall).collect()
 }
@@ -123,14 +128,16 @@ impl fmt::Display for Hazard {
                 let family = if *family == Family::V6 { "IPv6" } else { "IPv4" };
                 write!(
                     f,
-                    "{} are not on one {family} subnet with the others: host-gw would not reach their pods",
+                    "not on one {family} subnet with the others: {}, whose pods host-gw would not reach: stay with vxlan, or \
+                     take direct = true beside it",
                     some_of(nodes.iter())
                 )
             }
             Self::Tall { node, mtu, left } => write!(
                 f,
                 "pods on {node} have an MTU of {mtu} bytes, and the new way carries {left}: their full-size packets would be lost; \
-                 set \"mtu\" to {left} in [backend], and make them anew before the switch"
+                 set \"mtu\" to {left} in [backend], and in network configurations that ask for more, make those pods anew, and \
+                 switch half a minute later, when the node has told that they are gone"
             ),
         }
     }
@@ -193,7 +200,10 @@ mod tests {
     fn what_is_lost_already_stands_in_no_ones_way() {
         let tall = with_pods(sample(), 1, 9000);
         assert_eq!(to(&tall, vxlan(7777)), []);
-        assert_eq!(to(&tall, vxlan(8)).len(), 2);
+        assert_eq!(to(&tall, vxlan(8)).len(), 1, "the other tunnel");
+        assert_eq!(to(&tall, Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() })), []);
+        let plain = with_pods(sample().backend(Kind::HostGw), 1, 9000);
+        assert_eq!(to(&plain, vxlan(7777)).len(), 1, "up to 1500 bytes they fitted");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use listing::{Chain, Rule};
 
 /// The comment by which our rules are known: one that nobody else gives to his.
 const MARK: &str = "twilld: open_forward";
+/// Ways of a packet past a pod's interface.
+const DIRECTIONS: [&str; 2] = ["iifname", "oifname"];
 /// The chain that Docker leaves to others, and asks before its own.
 const DOCKER: &str = "DOCKER-USER";
 
@@ -54,6 +56,8 @@ pub struct Barrier {
     pub place: Place,
     /// How it drops, as in "its policy is drop".
     pub how: &'static str,
+    /// What no rule of it accepts: what comes by the pods' interfaces (`iifname`), what goes by them (`oifname`).
+    pub closed: Vec<&'static str>,
     /// The chain whose first rules decide, where it is a well-known program's.
     pub entrance: Option<Place>,
     /// Why it could not be opened, where that was tried.
@@ -169,11 +173,12 @@ fn barriers(chains: &[Chain], passage: &Passage) -> Vec<Barrier> {
         let dockers = chains.iter().find(|other| other.place == dockers && chain.jumps_to(DOCKER));
         let rules = || chain.rules.iter().chain(dockers.iter().flat_map(|dockers| &dockers.rules));
         let others_let = |direction| rules().any(|rule| !rule.is_ours() && rule.lets(direction, passage.interfaces));
-        if others_let("iifname") && others_let("oifname") {
+        let closed: Vec<_> = DIRECTIONS.into_iter().filter(|direction| !others_let(*direction)).collect();
+        if closed.is_empty() {
             return None;
         }
         let entrance = chain.place.is_well_known().then(|| dockers.unwrap_or(chain).place.clone());
-        Some(Barrier { place: chain.place.clone(), how, entrance, refused: None })
+        Some(Barrier { place: chain.place.clone(), how, closed, entrance, refused: None })
     };
     chains.iter().filter(|chain| chain.at_forward).filter(concerns).filter_map(barrier).collect()
 }
@@ -183,14 +188,13 @@ fn open_up(chains: &[Chain], entrance: &Place, passage: &Passage) -> Result<bool
     let chain = chains.iter().find(|chain| chain.place == *entrance).expect("an entrance is one of the chains");
     let ours: Vec<&Rule> = chain.rules.iter().filter(|rule| rule.is_ours()).collect();
     let stands = |direction: &&str| ours.iter().filter(|rule| rule.lets(direction, passage.interfaces)).count() == 1;
-    let directions = ["oifname", "iifname"];
-    if ours.len() == directions.len() && directions.iter().all(stands) {
+    if ours.len() == DIRECTIONS.len() && DIRECTIONS.iter().all(stands) {
         return Ok(false);
     }
     let insert = |direction| {
         format!("insert rule {entrance} {direction} \"{}\" accept comment \"{MARK}\"\n", passage.interfaces)
     };
-    let commands = deletions(chain) + &directions.map(insert).concat();
+    let commands = deletions(chain) + &DIRECTIONS.map(insert).concat();
     nft::change("let pods through", &commands).map(|()| true)
 }
 

@@ -56,7 +56,7 @@ impl Probe {
     /// Asks one node after the other for as long as the process lives.
     pub fn run(self) {
         let mut schedule = Schedule::new(self.name.clone());
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::new(self.name.clone());
         let mut pause = self.turn;
         loop {
             let word = fresh_word();

@@ -109,14 +109,18 @@ fn backend(section: &Section<'_>, unknown: Unknown) -> Result<Backend, Error> {
     let known = || BACKENDS.map(|(name, _)| format!("{name:?}")).join(" or ");
     let kind = section.string("type", &known())?.unwrap_or("vxlan");
     let Some((_, read)) = BACKENDS.iter().find(|(name, _)| *name == kind) else {
-        return Err(Error::value(section.key("type"), kind, format!("this version knows {}", known())));
+        let hint = if kind == "direct" { "; direct = true stands beside \"vxlan\"" } else { "" };
+        return Err(Error::value(section.key("type"), kind, format!("this version knows {}{hint}", known())));
     };
     let kind = read(section, unknown)?;
     Ok(Backend { kind, mtu: section.integer("mtu", rules::MTU, "an MTU in bytes")? })
 }
 
+/// What VXLAN alone has.
+const OF_VXLAN: [&str; 4] = ["vni", "port", "direct", "checksum_offload"];
+
 fn vxlan(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
-    unknown.check(section, &["type", "mtu", "vni", "port", "direct", "checksum_offload"])?;
+    unknown.check(section, &[&["type", "mtu"][..], &OF_VXLAN].concat())?;
     let default = Vxlan::default();
     let vni = section.integer("vni", rules::VNI, "a VXLAN network identifier")?.unwrap_or(default.vni);
     let port = section.integer("port", rules::PORT, "a UDP port")?.map(u16::try_from);
@@ -135,6 +139,14 @@ fn vxlan(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
 }
 
 fn host_gw(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
+    let strangers: Vec<&str> = OF_VXLAN.into_iter().filter(|key| section.has(key)).collect();
+    if let (Unknown::Refused, Some(first)) = (unknown, strangers.first()) {
+        return Err(Error::NotWith {
+            key: section.key(first),
+            beside: "type = \"host-gw\"".to_owned(),
+            all: strangers.join(", "),
+        });
+    }
     unknown.check(section, &["type", "mtu"])?;
     Ok(Kind::HostGw)
 }

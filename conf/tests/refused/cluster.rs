@@ -204,7 +204,14 @@ const BACKENDS: &[(&str, &str)] = &[
         "VNI = 7",
         r#"backend.VNI: unknown key; did you mean "vni"? Known here are type, mtu, vni, port, direct, checksum_offload"#,
     ),
-    ("type = 'host-gw'\nvni = 7", "backend.vni: unknown key; known here are type, mtu"),
+    (
+        "type = 'host-gw'\nport = 4789\nvni = 7",
+        r#"backend.vni: it has no meaning beside type = "host-gw": take out vni, port"#,
+    ),
+    (
+        "type = 'direct'",
+        r#"backend.type: "direct" is not valid: this version knows "vxlan" or "host-gw"; direct = true stands beside "vxlan""#,
+    ),
     ("type = 'host-gw'\nmtu = 1400", "accepted"),
     ("mtu = 575", r#"backend.mtu: "575" is not valid: an MTU in bytes, an integer from 576 to 65535"#),
     ("mtu = 576", "accepted"),

@@ -63,7 +63,11 @@ pub(crate) struct Peril {
 impl Peril {
     /// As a note, where it was taken all the same.
     pub(crate) fn note(&self) -> Problem {
-        Problem::new("back end", self.to_string(), "it was applied by --force: look at the pods")
+        Problem::new(
+            "back end",
+            self.to_string(),
+            "it was applied by --force: these pods lose packets until they are made anew, or the former configuration is applied again",
+        )
     }
 }
 
@@ -71,7 +75,7 @@ impl fmt::Display for Peril {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hazard, pods } = self;
         write!(f, "{hazard}")?;
-        if pods.is_empty() { Ok(()) } else { write!(f, " (pods there: {})", shortened(pods)) }
+        if pods.is_empty() { Ok(()) } else { write!(f, " (of the pods there, {})", shortened(pods)) }
     }
 }
 

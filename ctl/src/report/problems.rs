@@ -44,7 +44,7 @@ impl Problem {
 /// The configuration's absence, records that cannot be read, and what in the others no node believes.
 pub(crate) fn faults(view: &View) -> Vec<Problem> {
     let mut problems = unreadable(view);
-    let fix = "it is left out; put right the record that is wrong, or delete the node that is gone";
+    let fix = "it is left out as long as that is so; a node whose machine is off for good is deleted by 'twillctl node delete'";
     problems.extend(twill_fabric::judge(view).into_iter().map(|what| Problem::new("records", what, fix)));
     problems
 }

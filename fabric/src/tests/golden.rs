@@ -119,7 +119,8 @@ fn host_gw_names_the_nodes_that_are_on_another_subnet_and_reaches_the_others() {
     );
     let wanted = |family, names| {
         format!(
-            "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {names}"
+            "host-gw reaches only nodes on the same subnet, and for {family} these are not on that of the others: {names}: \
+             give them addresses there, or take vxlan, which may have direct = true"
         )
     };
     assert_eq!(judge(&sample.view), [wanted("IPv4", "n4"), wanted("IPv6", "n4, n5")]);

@@ -63,8 +63,10 @@ impl Heard {
 }
 
 /// What was found of each node, last and how often in a row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Judgements {
+    /// Who asks.
+    me: NodeName,
     nodes: BTreeMap<NodeName, Judgement>,
 }
 
@@ -76,6 +78,11 @@ struct Judgement {
 }
 
 impl Judgements {
+    /// Of a node that has asked nobody yet.
+    pub(super) fn new(me: NodeName) -> Self {
+        Self { me, nodes: BTreeMap::new() }
+    }
+
     /// Takes what was heard of a node; whether it is mended. `mtu`: of the pods, in bytes.
     pub(super) fn take(&mut self, target: &Target, mtu: u32, heard: &Heard) -> bool {
         let verdict = heard.verdict();
@@ -88,7 +95,7 @@ impl Judgements {
         }
         judgement.times = judgement.times.saturating_add(1);
         if judgement.times >= TWICE {
-            judgement.told = Some(tell(verdict, target, mtu));
+            judgement.told = Some(tell(verdict, &self.me, target, mtu));
         }
         false
     }
@@ -109,7 +116,7 @@ impl Judgements {
     }
 }
 
-fn tell(verdict: Verdict, target: &Target, mtu: u32) -> Told {
+fn tell(verdict: Verdict, me: &NodeName, target: &Target, mtu: u32) -> Told {
     let Target { node, outer, inner } = target;
     let (overhead, port) = inner.map_or((0, 0), |Inner { overhead, port, .. }| (overhead, port));
     let (what, fix) = match verdict {
@@ -117,14 +124,14 @@ fn tell(verdict: Verdict, target: &Target, mtu: u32) -> Told {
         Verdict::Silent => (
             format!("{node} ({outer}) does not answer, neither at its underlay address nor at its pods'"),
             format!(
-                "is the machine on, and the network between here and there whole? One that answers no ping looks the same: \
+                "is the machine on, and the network between {me} and {node} whole? One that answers no ping looks the same: \
                  icmp_echo_ignore_all on {node}, or a firewall"
             ),
         ),
         Verdict::NotThrough => (
             format!("{node} ({outer}) answers, but not through the tunnel: encapsulated packets do not arrive"),
             format!(
-                "let UDP port {port} pass in every firewall between here and {node}, and on both; then compare vni and port \
+                "let UDP port {port} pass in every firewall between {me} and {node}, and on both; then compare vni and port \
                  of vxlan.twill on both, look at rp_filter of the interfaces between nodes, and try \
                  checksum_offload = \"off\""
             ),
@@ -196,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_told_when_it_was_seen_twice_and_is_over_at_once() {
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::new("n1".parse().unwrap());
         let [cut, good] = [NOTHING, ALL].map(|inner| Heard { outer: ALL, inner: Some(inner) });
         judgements.take(&target(), 1450, &cut);
         assert!(judgements.suspects(&target().node) && judgements.told().is_empty());
@@ -213,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_advice_for_small_packets_names_the_sizes_and_a_node_that_is_gone_is_forgotten() {
-        let mut judgements = Judgements::default();
+        let mut judgements = Judgements::new("n1".parse().unwrap());
         let small = Heard { outer: ALL, inner: Some(Through { full: false, ..ALL }) };
         judgements.take(&target(), 1450, &small);
         judgements.take(&target(), 1450, &small);

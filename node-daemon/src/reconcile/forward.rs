@@ -72,11 +72,16 @@ fn tell_stuck(place: &Place, error: &str) -> Told {
     }
 }
 
-fn tell(Barrier { place, how, entrance, refused }: &Barrier, passage: &Passage) -> Told {
+fn tell(Barrier { place, how, closed, entrance, refused }: &Barrier, passage: &Passage) -> Told {
     let interfaces = passage.interfaces;
-    let what = format!("{place} drops what pods send and get: {how}, and no rule of it accepts {interfaces}");
-    let by_hand =
-        |place: &Place| format!("'nft insert rule {place} iifname \"{interfaces}\" accept', and the same with oifname");
+    let dropped = match closed.as_slice() {
+        ["iifname"] => "what pods send",
+        ["oifname"] => "what pods get",
+        _ => "what pods send and get",
+    };
+    let conditions: Vec<String> = closed.iter().map(|direction| format!("{direction} \"{interfaces}\"")).collect();
+    let what = format!("{place} drops {dropped}: {how}, and no rule of it accepts {}", conditions.join(" or "));
+    let by_hand = conditions.iter().map(|condition| format!("'nft insert rule {place} {condition} accept'"));
     let fix = match (entrance, refused) {
         (Some(entrance), None) => format!(
             "set open_forward = true in [firewall] of the cluster configuration, and twilld inserts two rules into {entrance}"
@@ -86,7 +91,7 @@ fn tell(Barrier { place, how, entrance, refused }: &Barrier, passage: &Passage) 
                 "open_forward could not open {entrance} ({error}): let the program that made it accept {interfaces}"
             )
         }
-        (None, _) => format!("nobody but its author changes it: {}", by_hand(place)),
+        (None, _) => format!("nobody but its author changes it: {}", by_hand.collect::<Vec<_>>().join(" and ")),
     };
     Told { what, fix }
 }
@@ -104,13 +109,17 @@ mod tests {
     #[test]
     fn a_barrier_is_told_with_its_name_and_with_what_opens_it() {
         let how = "its policy is drop";
-        let barrier = Barrier { place: place("FORWARD"), how, entrance: Some(place("DOCKER-USER")), refused: None };
+        let closed = vec!["iifname", "oifname"];
+        let barrier =
+            Barrier { place: place("FORWARD"), how, closed, entrance: Some(place("DOCKER-USER")), refused: None };
         let Told { what, fix } = tell(&barrier, &PODS);
         assert!(what.starts_with("ip filter FORWARD drops") && what.contains(how), "{what}");
         assert!(fix.contains("open_forward = true") && fix.contains("ip filter DOCKER-USER"), "{fix}");
         let refused = tell(&Barrier { refused: Some("EPERM".to_owned()), ..barrier.clone() }, &PODS);
         assert!(refused.fix.contains("EPERM"), "{}", refused.fix);
-        let by_hand = tell(&Barrier { entrance: None, ..barrier }, &PODS);
+        let by_hand = tell(&Barrier { entrance: None, ..barrier.clone() }, &PODS);
         assert!(by_hand.fix.contains("nft insert rule ip filter FORWARD iifname \"tw*\" accept"), "{}", by_hand.fix);
+        let half = tell(&Barrier { closed: vec!["oifname"], entrance: None, ..barrier }, &PODS);
+        assert!(half.what.contains("drops what pods get: ") && !half.fix.contains("iifname"), "{half:?}");
     }
 }

@@ -193,7 +193,7 @@ async fn what_living_pods_would_lose_is_refused_with_their_names_and_a_note_with
                 let text = error.to_string();
                 assert!(text.starts_with(&format!("refused, nothing was changed: {told}")), "{text}");
                 assert!(
-                    text.contains("(pods there: shop/cart)")
+                    text.contains("(of the pods there, shop/cart)")
                         && text.ends_with("with --force it is applied all the same")
                 );
                 assert_eq!(error.verdict(), Verdict::Problems);
