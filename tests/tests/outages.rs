@@ -236,7 +236,7 @@ fn a_daemon_that_is_killed_in_the_midst_of_programming_goes_on_where_it_stopped(
             let before = data_path(node)?;
             // Each time it gets a little further.
             node.start_daemon()?;
-            sleep(Duration::from_millis(15 * round));
+            sleep(Duration::from_millis(4 * round * round));
             node.kill_daemon()?;
             broken += usize::from(data_path(node)? != before);
         }
