@@ -158,7 +158,9 @@ impl Reconciler {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 self.report.ports(self.ports.keep(&self.store));
             }
-            let took = pace::processor_time().saturating_sub(before);
+            // Where many nodes join, all of them look at each other's news, which can wait while others work; a repair cannot.
+            let news_alone = causes.view && !causes.network && !causes.firewall;
+            let took = if news_alone { begin.elapsed() } else { pace::processor_time().saturating_sub(before) };
             self.bell.rest(pace.rest(took, Instant::now()).max(respite));
             // Counted from the beginning of the last look at everything: neither rests nor rings for something else put it off.
             causes = self.bell.wait(patience, CALM);

@@ -91,8 +91,9 @@ fn nothing_is_left_of_a_lab_whose_owner_was_interrupted_or_killed() {
         return needs::say_skipped(&why);
     }
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
-        let mut owner = Command::new(env!("CARGO_BIN_EXE_twill-lab"))
-            .arg("hold")
+        // What a shell runs in the background ignores SIGINT, and hands that on.
+        let mut owner = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_twill-lab"), "hold"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

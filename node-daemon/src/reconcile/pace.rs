@@ -5,8 +5,9 @@
 //! So passes may take [`BURST`] without a rest, which is what a few nodes that come or go call for; beyond that they rest
 //! [`SHARE`] times as long as they took. No rest is longer than [`LONGEST`], within which everything that happened is one pass.
 //!
-//! What counts is the time on a processor, that of `nft` included. Where a pass takes long since others are busy, a rest would
-//! give them nothing, and put off the next repair by seconds.
+//! What counts of a pass that the kernel's events called for is its time on a processor, that of `nft` included: where it takes
+//! long since others are busy, a rest would put off the next repair by seconds. Of one that only the view's news called for all its time
+//! counts, since they can wait.
 
 use std::time::{Duration, Instant};
 
