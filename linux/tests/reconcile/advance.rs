@@ -77,54 +77,52 @@ fn a_node_comes_moves_and_goes_without_a_look_and_without_news() {
     }
 }
 
-#[test]
-fn what_somebody_does_to_an_object_just_made_is_news() {
-    let Some(mut node) = Node::new() else { return };
+/// A node to which another one has just come, or from which it has just gone, without a look.
+fn advanced(comes: bool) -> Option<(Node, Arc<Echoes>, Monitor)> {
+    let mut node = Node::new()?;
     let (local, remote) = UNDERLAYS[0];
     let few = desired(local, remote);
     let more = and_another(few.clone(), remote);
-    node.settle(&few);
+    let (before, after) = if comes { (few, more) } else { (more, few) };
+    node.settle(&before);
     let echoes: Arc<Echoes> = Arc::default();
     let mut monitor = node.monitor(&echoes);
-    node.advance(&few, &more).unwrap();
+    node.advance(&before, &after).unwrap();
     calm(&mut monitor);
-    for change in [
+    Some((node, echoes, monitor))
+}
+
+fn is_news(node: &Node, monitor: &mut Monitor, change: &str) {
+    node.namespace.must(change);
+    assert!(monitor.wait(Duration::from_secs(10)).unwrap().network, "{change}");
+    calm(monitor);
+}
+
+#[test]
+fn what_somebody_does_to_an_object_just_made_is_news() {
+    let Some((node, _, mut monitor)) = advanced(true) else { return };
+    let changes = [
         "ip route del 10.42.3.0/26 proto 116 metric 7777",
         "ip -6 route del fd42:0:0:3::/64 proto 116 metric 7777",
         "ip neigh replace 10.42.3.0 dev vxlan.twill lladdr 02:00:00:00:00:66 nud permanent",
         "ip neigh del 10.42.3.0 dev vxlan.twill",
         "bridge fdb replace 02:00:00:00:00:03 dev vxlan.twill dst 192.0.2.66 self permanent",
         "bridge fdb del 02:00:00:00:00:03 dev vxlan.twill self",
-    ] {
-        node.namespace.must(change);
-        assert!(monitor.wait(Duration::from_secs(10)).unwrap().network, "{change}");
-        calm(&mut monitor);
-    }
+    ];
+    changes.iter().for_each(|change| is_news(&node, &mut monitor, change));
 }
 
 #[test]
 fn an_object_just_removed_that_somebody_makes_again_is_news() {
-    let Some(mut node) = Node::new() else { return };
-    let (local, remote) = UNDERLAYS[0];
-    let few = desired(local, remote);
-    let more = and_another(few.clone(), remote);
-    node.settle(&more);
-    let echoes: Arc<Echoes> = Arc::default();
-    let mut monitor = node.monitor(&echoes);
-    node.advance(&more, &few).unwrap();
-    calm(&mut monitor);
-    for change in [
+    let Some((node, echoes, mut monitor)) = advanced(false) else { return };
+    let changes = [
         "ip route add unreachable 10.42.4.0/26 proto 116 metric 7777",
         "ip neigh add 10.42.3.0 dev vxlan.twill lladdr 02:00:00:00:00:03 nud permanent",
         "bridge fdb add 02:00:00:00:00:03 dev vxlan.twill dst 192.0.2.2 self permanent",
-    ] {
-        node.namespace.must(change);
-        assert!(monitor.wait(Duration::from_secs(10)).unwrap().network, "{change}");
-        calm(&mut monitor);
-    }
+    ];
+    changes.iter().for_each(|change| is_news(&node, &mut monitor, change));
     echoes.forget();
-    node.ip("route del unreachable 10.42.4.0/26 proto 116 metric 7777");
-    assert!(monitor.wait(Duration::from_secs(10)).unwrap().network, "what is forgotten is news");
+    is_news(&node, &mut monitor, "ip route del unreachable 10.42.4.0/26 proto 116 metric 7777");
 }
 
 #[test]
