@@ -39,10 +39,14 @@ pub struct VxlanUse {
 }
 
 impl Cluster<'_> {
-    /// The tunnel that this node must be able to receive: the configuration's, or the one that its own record promises.
+    /// The tunnel that this node must be able to receive: the configuration's, or the one that its own record promises, or else
+    /// one that somebody may send by. (This node may have withdrawn its promise without having heard of that word yet, and the
+    /// other has sent since before it could hear of the withdrawal.)
     pub fn tunnel(&self) -> Option<Vxlan> {
         self.conf.backend.kind.vxlan().cloned().or_else(|| {
-            let end = self.own?.vxlan.as_ref()?;
+            let promised = self.own.and_then(|own| own.vxlan.as_ref());
+            let mut senders = self.peers.iter().filter(|peer| peer.record.tunnels());
+            let end = promised.or_else(|| senders.find_map(|peer| peer.record.vxlan.as_ref()))?;
             let default = Vxlan::default();
             let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
             Some(Vxlan { vni, port, ..default })

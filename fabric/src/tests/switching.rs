@@ -197,6 +197,23 @@ fn tunnel() -> IfName {
     crate::vxlan::devices()[0]
 }
 
+#[test]
+fn a_promise_that_is_withdrawn_while_somebody_takes_it_up_is_kept() {
+    let [n1, n2, n3] = [0, 1, 2];
+    let mut world = World::new(backends()[0].clone());
+    // n2 cannot take its routes out of the tunnel, so n3 keeps its end; nobody else sends, and n2 waits to withdraw its own.
+    let to_plain =
+        [Step::Apply(2), Step::Round(n1, true), Step::Round(n3, true), Step::Round(n2, false), Step::Wait(10)];
+    // n3 hears of the way back and sends; n2, which has heard of nothing, withdraws.
+    let and_back = [Step::Apply(0), Step::Round(n3, false), Step::Round(n3, false), Step::Say(n2)];
+    // Now n2 hears of another configuration that has no tunnel, and of n3's word.
+    let and_forth = [Step::Apply(2), Step::Round(n2, true)];
+    for step in to_plain.into_iter().chain(and_back).chain(and_forth) {
+        world.take(step);
+        assert_eq!(world.check(), Ok(()), "after {step:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn in_whatever_order_nodes_switch_nobody_sends_what_the_other_cannot_receive(
