@@ -13,3 +13,5 @@
 //! depends on nothing of Twill's own.
 
 pub mod path;
+pub mod policy;
+pub mod prefix;
