@@ -15,3 +15,4 @@
 pub mod path;
 pub mod policy;
 pub mod prefix;
+pub mod rib;
