@@ -85,8 +85,11 @@ pub(super) fn verdicts(rib: &Rib, prefix: &str) -> Vec<Verdict> {
     rib.explain(net(prefix)).into_iter().map(|explained| explained.verdict).collect()
 }
 
-/// Everything that is to be sent, a route at a time; an attribute of none is a withdrawal. End-of-RIB markers are left out.
-pub(super) fn drained(rib: &mut Rib, n: u8) -> Vec<(IpNetwork, PathId, Option<(Arc<Attributes>, NextHop)>)> {
+/// A route as it was sent; without attributes it is a withdrawal.
+type Sent = (IpNetwork, PathId, Option<(Arc<Attributes>, NextHop)>);
+
+/// Everything that is to be sent, a route at a time. End-of-RIB markers are left out.
+pub(super) fn drained(rib: &mut Rib, n: u8) -> Vec<Sent> {
     let mut routes = Vec::new();
     while rib.is_dirty(id(n)) {
         for batch in rib.drain(id(n), 3) {
