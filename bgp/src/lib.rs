@@ -13,3 +13,4 @@
 //! depends on nothing of Twill's own.
 
 pub mod path;
+pub mod wire;
