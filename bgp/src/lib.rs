@@ -3,14 +3,14 @@
 //! What it promises:
 //!
 //! - [`path`] has the words that all others share: what is said of a route;
-//! - [`prefix`] has sets and maps of prefixes;
+//! - [`prefix`] has maps of prefixes;
+//! - [`wire`] decodes and encodes messages (RFC 4271, 4760, 6793) and turns each malformed attribute into what RFC 7606 asks;
 //! - [`rib`] holds what was learned and what is announced, and decides (RFC 4271, section 9); every decision can be asked for its
 //!   reason;
 //! - [`policy`] filters by prefix and length, sets communities, and keeps what no peer may announce.
 //!
 //! Not there yet, so that nothing of Twill speaks BGP:
 //!
-//! - `wire`, which decodes and encodes messages (RFC 4271, 4760, 6793) and turns each malformed attribute into what RFC 7606 asks;
 //! - `session`, the finite state machine of RFC 4271, section 8, as a pure function from inputs, time among them, to outputs, so
 //!   that every transition, timer and collision can be tested by a table.
 //!
@@ -21,3 +21,4 @@ pub mod path;
 pub mod policy;
 pub mod prefix;
 pub mod rib;
+pub mod wire;

@@ -1,193 +1,169 @@
-//! What holds of every history.
+//! What holds of every history: only what was last said counts, not when.
 
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 use super::*;
 
-/// Two neighbours of other systems, one of our own, one that routes are reflected to and from.
-const PEERS: [(u8, Kind); 4] = [(1, SINGLE), (2, SINGLE), (3, Kind::Internal), (4, Kind::Client)];
-const PREFIXES: [&str; 4] = ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "fd01::/64"];
+const KINDS: [Kind; 5] = [SINGLE, SINGLE, Kind::Internal, Kind::Client, Kind::Client];
+
+/// What a peer last said of a prefix: a choice of attributes.
+type Said = BTreeMap<(u8, u8), u16>;
 
 #[derive(Debug, Clone)]
-enum Step {
-    Learn(usize, usize, u8),
-    Forget(usize, usize),
-    Close(usize),
-    Up(usize),
-    /// The peer is sent a part of what it is to be sent.
-    Drain(usize),
-    /// The kernel's owner takes what has changed.
-    Take,
+enum Event {
+    /// Peer, prefix, attributes.
+    Learn(u8, u8, u16),
+    Forget(u8, u8),
+    /// A few prefixes of what a peer is to be told go out.
+    Drain(u8),
+    /// The next hop of a peer is lost, or is there.
+    Reach(u8, bool),
 }
 
-/// What a peer says: a few things that the decision process tells apart, and some that are refused.
-fn said(peer: usize, what: u8) -> Attributes {
-    let (n, kind) = PEERS[peer];
-    let first = if kind.is_external() { vec![65000 + u32::from(n)] } else { vec![] };
-    let longer = [&first[..], &[65100 + u32::from(what % 2)]].concat();
-    let (med, local_pref) = (Some(u32::from(what % 3)), Some(100 + u32::from(what % 2)));
-    match what {
-        0..3 => Attributes { med, ..through(&first) },
-        3..6 => Attributes { med, ..through(&longer) },
-        6..8 => Attributes { local_pref, ..through(&longer) },
-        8 => Attributes { communities: vec![Community::NO_EXPORT], ..through(&longer) },
-        9 => Attributes {
-            originator: Some(Ipv4Addr::new(10, 255, 0, 9)),
-            clusters: vec![Ipv4Addr::LOCALHOST],
-            ..through(&longer)
-        },
-        // Through our own system.
-        _ => through(&[&first[..], &[64512]].concat()),
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let (peer, prefix) = (1..=5u8, 0..4u8);
+    prop::collection::vec(
+        prop_oneof![
+            6 => (peer.clone(), prefix.clone(), any::<u16>()).prop_map(|(n, prefix, choice)| Event::Learn(n, prefix, choice)),
+            2 => (peer.clone(), prefix).prop_map(|(n, prefix)| Event::Forget(n, prefix)),
+            2 => peer.clone().prop_map(Event::Drain),
+            1 => (peer, any::<bool>()).prop_map(|(n, there)| Event::Reach(n, there)),
+        ],
+        0..60,
+    )
+}
+
+/// Few choices of each attribute, so that many are equal.
+fn attributes(n: u8, choice: u16) -> Attributes {
+    let bit = |at: u16, count: u16| u32::from(choice >> at) % u32::from(count);
+    let external = KINDS[usize::from(n) - 1].is_external();
+    let mut systems = if external { vec![65000 + u32::from(n)] } else { vec![1 + bit(0, 2)] };
+    systems.extend([7, 8].into_iter().take(bit(1, 3) as usize));
+    Attributes {
+        med: (bit(3, 2) == 1).then_some(bit(4, 3)),
+        local_pref: (bit(6, 4) == 1).then_some(200),
+        origin: if bit(8, 4) == 1 { Origin::Incomplete } else { Origin::Igp },
+        communities: if bit(10, 8) == 1 { vec![Community::NO_EXPORT] } else { vec![] },
+        ..through(&systems)
     }
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let (peer, prefix) = (|| 0..PEERS.len(), || 0..PREFIXES.len());
-    let step = prop_oneof![
-        8 => (peer(), prefix(), 0..11u8).prop_map(|(peer, prefix, what)| Step::Learn(peer, prefix, what)),
-        3 => (peer(), prefix()).prop_map(|(peer, prefix)| Step::Forget(peer, prefix)),
-        1 => peer().prop_map(Step::Close),
-        2 => peer().prop_map(Step::Up),
-        3 => peer().prop_map(Step::Drain),
-        1 => Just(Step::Take),
-    ];
-    prop::collection::vec(step, 1..60)
+fn prefix(number: u8) -> String {
+    format!("10.{number}.0.0/16")
 }
 
-/// Which route, and what is said of it.
-type Key = (IpNetwork, PathId);
-type Said = (Arc<Attributes>, NextHop);
-
-/// A speaker, and beside it what its peers last said, what they were told, and what the kernel has.
-struct World {
-    rib: Rib,
-    up: [bool; PEERS.len()],
-    said: BTreeMap<(usize, usize), u8>,
-    kernel: BTreeMap<IpNetwork, Vec<Selected>>,
-    told: [BTreeMap<Key, Said>; PEERS.len()],
+fn with_reach(rib: &mut Rib, lost: &BTreeSet<u8>) {
+    let lost = lost.iter().map(|n| (IpNetwork::from(end(*n).address), None));
+    rib.set_reach(lost.chain([(net("192.0.2.0/24"), Some(0))]).collect());
 }
 
-impl World {
-    fn new() -> Self {
-        Self {
-            rib: rib(&PEERS),
-            up: [true; PEERS.len()],
-            said: BTreeMap::new(),
-            kernel: BTreeMap::new(),
-            told: Default::default(),
-        }
-    }
+fn all_peers() -> Rib {
+    let peers: Vec<_> = (1..=5).zip(KINDS).collect();
+    rib(&peers)
+}
 
-    fn take(&mut self, step: &Step) {
-        match *step {
-            Step::Learn(peer, prefix, what) if self.up[peer] => {
-                learn(&mut self.rib, PEERS[peer].0, PREFIXES[prefix], &said(peer, what));
-                self.said.insert((peer, prefix), what);
-            }
-            Step::Forget(peer, prefix) if self.up[peer] => {
-                self.rib.forget(id(PEERS[peer].0), &[(net(PREFIXES[prefix]), PathId(0))]);
-                self.said.remove(&(peer, prefix));
-            }
-            Step::Close(peer) if self.up[peer] => {
-                self.rib.down(id(PEERS[peer].0), Down::Closed, NOW);
-                self.up[peer] = false;
-                self.said.retain(|(of, _), _| *of != peer);
-                self.told[peer].clear();
-            }
-            Step::Up(peer) if !self.up[peer] => {
-                self.rib.up(id(PEERS[peer].0), session(100, PEERS[peer].0), NOW);
-                self.up[peer] = true;
-            }
-            Step::Drain(peer) if self.up[peer] => {
-                let batches = self.rib.drain(id(PEERS[peer].0), 2);
-                self.hear(peer, batches);
-            }
-            Step::Take => {
-                for Change { prefix, routes } in self.rib.changes() {
-                    self.kernel.insert(prefix, routes);
-                }
-                self.kernel.retain(|_, routes| !routes.is_empty());
-            }
-            _ => {}
-        }
-    }
+type View = Vec<(IpNetwork, Vec<Selected>)>;
 
-    fn hear(&mut self, peer: usize, batches: Vec<Batch>) {
+/// What is used, without prefixes of which nothing is.
+fn used(rib: &Rib) -> View {
+    rib.routes().filter(|(_, routes)| !routes.is_empty()).collect()
+}
+
+/// A peer's end of the session: what it makes of what it is sent.
+#[derive(Default)]
+struct Mirror(BTreeMap<(IpNetwork, PathId), (Arc<Attributes>, NextHop)>);
+
+impl Mirror {
+    fn take(&mut self, batches: Vec<Batch>) {
         for batch in batches {
             match batch {
                 Batch::Withdraw { routes } => {
-                    for route in routes {
-                        assert!(self.told[peer].remove(&route).is_some(), "{route:?} was never announced");
-                    }
+                    routes.iter().for_each(|route| assert!(self.0.remove(route).is_some(), "it was announced before"));
                 }
                 Batch::Advertise { attributes, next_hop, routes } => {
-                    self.told[peer]
-                        .extend(routes.into_iter().map(|route| (route, (Arc::clone(&attributes), next_hop))));
+                    self.0.extend(routes.into_iter().map(|route| (route, (Arc::clone(&attributes), next_hop))));
                 }
                 Batch::EndOfRib(_) => {}
             }
         }
     }
-
-    /// Everybody is told, and the kernel's owner too, until there is nothing left to say.
-    fn settle(&mut self) {
-        self.take(&Step::Take);
-        for (peer, (n, _)) in PEERS.iter().enumerate() {
-            for _ in 0..1000 {
-                self.take(&Step::Drain(peer));
-            }
-            assert!(!self.up[peer] || !self.rib.is_dirty(id(*n)), "it ends");
-        }
-    }
-
-    fn used(&self) -> BTreeMap<IpNetwork, Vec<Selected>> {
-        self.rib.routes().filter(|(_, routes)| !routes.is_empty()).collect()
-    }
 }
 
 proptest! {
     #[test]
-    fn all_follows_from_what_was_last_said_in_whatever_order(steps in steps(), order in prop::collection::vec(any::<Index>(), 16)) {
-        let mut world = World::new();
-        steps.iter().for_each(|step| world.take(step));
-        world.settle();
-
-        let mut fresh = World::new();
-        for peer in (0..PEERS.len()).filter(|peer| !world.up[*peer]) {
-            fresh.take(&Step::Close(peer));
-        }
-        let mut said: Vec<_> = world.said.iter().map(|((peer, prefix), what)| Step::Learn(*peer, *prefix, *what)).collect();
-        for at in order {
-            if said.is_empty() { break }
-            let at = at.index(said.len());
-            fresh.take(&said.swap_remove(at));
-        }
-        fresh.settle();
-
-        prop_assert_eq!(world.used(), fresh.used());
-        prop_assert_eq!(&world.kernel, &world.used(), "what was reported adds up");
-        prop_assert_eq!(&world.told, &fresh.told, "so does what was sent");
-        for (peer, (n, _)) in PEERS.iter().enumerate() {
-            let told = world.rib.told(id(*n)).map(|(prefix, path, attributes, next_hop)| ((prefix, path), (attributes, next_hop)));
-            prop_assert_eq!(&world.told[peer], &told.collect::<BTreeMap<_, _>>());
-            let count = world.said.keys().filter(|(of, prefix)| *of == peer && net(PREFIXES[*prefix]).is_ipv4()).count();
-            prop_assert_eq!(world.rib.summary(id(*n), Family::Ipv4).unwrap().received as usize, count);
-        }
-    }
-
-    #[test]
-    fn when_all_is_withdrawn_nothing_is_left(steps in steps()) {
-        let mut world = World::new();
-        steps.iter().for_each(|step| world.take(step));
-        for peer in 0..PEERS.len() {
-            for prefix in 0..PREFIXES.len() {
-                world.take(&Step::Forget(peer, prefix));
+    fn only_what_was_last_said_counts_and_not_in_which_order(
+        events in events(),
+        shuffle in any::<prop::sample::Index>(),
+    ) {
+        let mut rib = all_peers();
+        let (mut said, mut lost) = (Said::new(), BTreeSet::new());
+        let mut mirrors: BTreeMap<u8, Mirror> = (1..=5).map(|n| (n, Mirror::default())).collect();
+        let mut kernel = BTreeMap::new();
+        for event in events {
+            match event {
+                Event::Learn(n, number, choice) => {
+                    learn(&mut rib, n, &prefix(number), &attributes(n, choice));
+                    said.insert((n, number), choice);
+                }
+                Event::Forget(n, number) => {
+                    rib.forget(id(n), &[(net(&prefix(number)), PathId(0))]);
+                    said.remove(&(n, number));
+                }
+                Event::Drain(n) => {
+                    let batches = rib.drain(id(n), 2);
+                    mirrors.get_mut(&n).unwrap().take(batches);
+                    kernel.extend(rib.changes().into_iter().map(|change| (change.prefix, change.routes)));
+                }
+                Event::Reach(n, there) => {
+                    if there { lost.remove(&n) } else { lost.insert(n) };
+                    with_reach(&mut rib, &lost);
+                }
             }
         }
-        world.settle();
-        world.told.iter_mut().for_each(BTreeMap::clear);
-        prop_assert_eq!((world.rib.routes().count(), world.kernel.len()), (0, 0));
-        prop_assert_eq!(world.rib.interned(), 0);
+        // Another one hears only the outcome, in another order.
+        let mut fresh = all_peers();
+        with_reach(&mut fresh, &lost);
+        let mut last: Vec<_> = said.iter().collect();
+        if !last.is_empty() {
+            let at = shuffle.index(last.len());
+            last.rotate_left(at);
+            if at % 2 == 0 { last.reverse() }
+        }
+        for ((n, number), choice) in last {
+            learn(&mut fresh, *n, &prefix(*number), &attributes(*n, *choice));
+        }
+        prop_assert_eq!(used(&rib), used(&fresh));
+        for number in 0..4 {
+            prop_assert_eq!(rib.explain(net(&prefix(number))), fresh.explain(net(&prefix(number))));
+        }
+        kernel.extend(rib.changes().into_iter().map(|change| (change.prefix, change.routes)));
+        kernel.retain(|_, routes| !routes.is_empty());
+        prop_assert_eq!(kernel.into_iter().collect::<Vec<_>>(), used(&rib));
+        for n in 1..=5 {
+            let mirror = mirrors.get_mut(&n).unwrap();
+            while rib.is_dirty(id(n)) {
+                mirror.take(rib.drain(id(n), 2));
+            }
+            while fresh.is_dirty(id(n)) {
+                fresh.drain(id(n), 1);
+            }
+            let told: Vec<_> = fresh.told(id(n)).collect();
+            prop_assert_eq!(rib.told(id(n)).collect::<Vec<_>>(), told.clone());
+            let flat = |((net, path), (attributes, next_hop)): (&(IpNetwork, PathId), &(Arc<Attributes>, NextHop))| {
+                (*net, *path, Arc::clone(attributes), *next_hop)
+            };
+            prop_assert_eq!(mirror.0.iter().map(flat).collect::<Vec<_>>(), told);
+        }
+        // All go, and nothing is left of them.
+        for n in 1..=5 {
+            rib.down(id(n), Down::Closed, NOW);
+        }
+        rib.changes();
+        mirrors.clear();
+        drop(fresh);
+        prop_assert_eq!((rib.interned(), rib.routes().count(), rib.deadline()), (0, 0, None));
+        for n in 1..=5 {
+            prop_assert_eq!(rib.summary(id(n), Family::Ipv4), Some(Summary::default()));
+        }
     }
 }
