@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::{Index, IndexMut};
 
 /// An AS number of four bytes (RFC 6793). Those below 65,536 are the old ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,40 @@ pub enum Family {
     Ipv4,
     /// AFI 2, SAFI 1.
     Ipv6,
+}
+
+/// Something that each family has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PerFamily<T> {
+    ipv4: T,
+    ipv6: T,
+}
+
+impl<T> PerFamily<T> {
+    /// What `of` gives for each.
+    pub fn new(mut of: impl FnMut(Family) -> T) -> Self {
+        Self { ipv4: of(Family::Ipv4), ipv6: of(Family::Ipv6) }
+    }
+}
+
+impl<T> Index<Family> for PerFamily<T> {
+    type Output = T;
+
+    fn index(&self, family: Family) -> &T {
+        match family {
+            Family::Ipv4 => &self.ipv4,
+            Family::Ipv6 => &self.ipv6,
+        }
+    }
+}
+
+impl<T> IndexMut<Family> for PerFamily<T> {
+    fn index_mut(&mut self, family: Family) -> &mut T {
+        match family {
+            Family::Ipv4 => &mut self.ipv4,
+            Family::Ipv6 => &mut self.ipv6,
+        }
+    }
 }
 
 /// Tells several routes of one peer to one prefix apart (RFC 7911). 0 where the session has no such identifiers.
@@ -189,6 +224,18 @@ pub struct NextHop {
 }
 
 impl Family {
+    /// All that are spoken.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// SAFI 1: unicast.
+    pub const SAFI: u8 = 1;
+
+    /// The family of this AFI and SAFI. None where it is not spoken.
+    #[must_use]
+    pub fn from_wire(afi: u16, safi: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.afi() == afi && safi == Self::SAFI)
+    }
+
     /// AFI, as IANA gives it.
     #[must_use]
     pub fn afi(self) -> u16 {
