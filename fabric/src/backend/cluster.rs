@@ -32,7 +32,7 @@ pub struct Cluster<'a> {
     /// This node's record, once it is registered.
     pub own: Option<&'a NodeRecord>,
     /// The other nodes, longest registered first.
-    pub(super) peers: Vec<Peer<'a>>,
+    peers: Vec<Peer<'a>>,
 }
 
 /// Another node.

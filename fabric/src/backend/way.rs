@@ -45,7 +45,7 @@ impl Cluster<'_> {
     pub fn tunnel(&self) -> Option<Vxlan> {
         self.conf.backend.kind.vxlan().cloned().or_else(|| {
             let promised = self.own.and_then(|own| own.vxlan.as_ref());
-            let mut senders = self.peers.iter().filter(|peer| peer.record.tunnels());
+            let mut senders = self.peers().filter(|peer| peer.record.tunnels());
             let end = promised.or_else(|| senders.find_map(|peer| peer.record.vxlan.as_ref()))?;
             let default = Vxlan::default();
             let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
