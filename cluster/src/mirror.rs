@@ -199,7 +199,8 @@ impl Mirror {
         let written = contents.iter().filter(|(block, content)| ours(block) && lacks(block, content));
         let written = written.map(|(block, content)| (*block, Some(content.clone())));
         let left = known.iter().filter(|(block, known)| known.revision != 0 && !contents.contains_key(*block));
-        let left = left.filter(|(block, _)| view.blocks.get(block).is_none_or(|record| record.value.node != self.node));
+        let left =
+            left.filter(|(block, _)| view.blocks.get(*block).is_none_or(|record| record.value.node != self.node));
         let mut all: Vec<_> = written.chain(left.map(|(block, _)| (*block, None))).collect();
         // From where the last write ended, round the corner.
         all.sort_by_key(|(block, _)| (Some(*block) <= self.next, *block));

@@ -5,6 +5,7 @@ mod decode;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use twill_conf::{NodeName, cluster::ClusterConf};
 use twill_ipam::Block;
@@ -21,8 +22,9 @@ use crate::store::Event;
 /// Each record is looked at by itself: one that can be decoded but contradicts another (a tunnel address outside of the
 /// node's blocks, a block across an older one) stands in its map, and whoever acts by it is to judge.
 ///
-/// A record never changes in its place: a copy of the view, as is made for the daemon's tasks at every change, shares all of
-/// them.
+/// A record never changes in its place, and the maps of them share what they have in common: a copy of the view, as is made for the
+/// daemon's tasks at every change, costs nothing, and what a change means to a task is found by comparing the maps with those of
+/// the view that the task saw last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     /// The revision up to which it is complete.
@@ -33,9 +35,9 @@ pub struct View {
     /// The cluster configuration, if there is one.
     pub config: Option<Versioned<ClusterConf>>,
     /// Nodes by name, this one among them.
-    pub nodes: BTreeMap<NodeName, Arc<Versioned<NodeRecord>>>,
+    pub nodes: OrdMap<NodeName, Arc<Versioned<NodeRecord>>>,
     /// Blocks with their owners, ordered by address.
-    pub blocks: BTreeMap<Block, Arc<Versioned<BlockRecord>>>,
+    pub blocks: OrdMap<Block, Arc<Versioned<BlockRecord>>>,
     /// Keys that could not be read or whose values could not, with the reason.
     pub faults: BTreeMap<String, String>,
 }
@@ -112,8 +114,8 @@ impl View {
     /// Takes a snapshot: what is not in it is gone, and what it holds as before stays as it is.
     pub fn replace(&mut self, snapshot: &Snapshot) {
         let there: HashSet<&str> = snapshot.entries.iter().map(|entry| entry.key.as_str()).collect();
-        self.nodes.retain(|name, _| there.contains(key::node(name).as_str()));
-        self.blocks.retain(|block, _| there.contains(key::block(*block).as_str()));
+        retain(&mut self.nodes, |name| there.contains(key::node(name).as_str()));
+        retain(&mut self.blocks, |block| there.contains(key::block(*block).as_str()));
         self.config = self.config.take().filter(|_| there.contains(key::CONFIG));
         self.faults.clear();
         for entry in &snapshot.entries {
@@ -178,11 +180,16 @@ pub(crate) fn is_readable(entry: &Entry) -> bool {
 }
 
 /// Leaves an equal value where it is: what did not change is not moved or allocated again.
-fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, key: K, value: V) {
-    match map.get_mut(&key) {
-        Some(old) if **old == value => {}
-        Some(old) => *old = Arc::new(value),
-        None => drop(map.insert(key, Arc::new(value))),
+fn keep<K: Ord + Clone, V: PartialEq>(map: &mut OrdMap<K, Arc<V>>, key: K, value: V) {
+    if map.get(&key).is_none_or(|old| **old != value) {
+        map.insert(key, Arc::new(value));
+    }
+}
+
+fn retain<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, stays: impl Fn(&K) -> bool) {
+    let gone: Vec<K> = map.keys().filter(|key| !stays(key)).cloned().collect();
+    for key in &gone {
+        map.remove(key);
     }
 }
 

@@ -1,84 +1,115 @@
 //! The frame of the back ends.
 //!
-//! A back end is two pure functions of the cluster: what this node must be able to [receive](Backend::receive), and how it
-//! [sends](Backend::send). There are two of them, [tunnel](crate::vxlan) and [plain routes](crate::native), and what the
-//! configuration calls a back end says which [`Way`] leads to which node.
+//! A back end is two pure functions of one peer and this node's [`Site`]: what must stand to [receive](Backend::receive) from it, and
+//! how to [send](Backend::send) to it; and what [stands](Backend::stand) whoever is there. There are two of them,
+//! [tunnel](crate::vxlan) and [plain routes](crate::native), and what the configuration calls a back end says which [`Way`] leads to
+//! which node.
 //!
 //! The functions are apart since nodes are switched one after another: every node must receive whatever any node still
 //! sends, and what it sends by is a choice of its own. `receive` gives all that stands whether or not anybody sends
-//! (devices, their addresses, neighbours, FDB entries), `send` gives routes, so that changing how a node sends moves routes
-//! and nothing else.
+//! (neighbours, FDB entries), `send` gives routes, so that changing how a node sends moves routes and nothing else.
 //!
-//! What is not the back end's own business is done before it is asked: [`Cluster`] holds only what may be believed of the
-//! records. The firewall is made from what `receive` wants ([`crate::firewall`]), the unreachable routes and the pods are
-//! the node's ([`crate::node`]).
+//! What is not the back end's own business is done before it is asked: the [`Roll`] holds only what may be believed of the
+//! records. The firewall is made from what `stand` wants ([`crate::firewall`]), the unreachable routes and the pods are
+//! the node's ([`crate::node`]), and [`crate::reckoning`] keeps the sum.
 
-pub mod cluster;
+mod claims;
+mod peer;
 mod ranges;
+mod roll;
+mod site;
 mod way;
 
 use std::collections::{BTreeSet, btree_set};
 use std::net::IpAddr;
 
+use twill_cluster::View;
 use twill_conf::NodeName;
-use twill_conf::cluster::{ClusterConf, Kind};
+use twill_conf::cluster::Kind;
 use twill_linux::IfName;
-use twill_linux::state::KernelState;
+use twill_linux::state::{FdbEntry, KernelState, Neighbour, Route};
 
-pub use self::cluster::{Cluster, Peer};
+pub use self::peer::Peer;
+pub use self::roll::{Roll, Terms};
+pub use self::site::{Site, uses};
 pub use self::way::{VxlanUse, Way};
+use crate::Local;
 use crate::family::Family;
 use crate::native::Native;
 use crate::vxlan;
 
 /// A way for packets to reach other nodes.
 pub trait Backend {
-    /// What must stand so that this node understands what others send to it, and can address them.
-    fn receive(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> KernelState;
+    /// What stands whoever is there: devices with their addresses and sysctls. `outer`: the families of the headers around what
+    /// comes from peers.
+    fn stand(&self, site: &Site, local: &Local, outer: &BTreeSet<Family>, problems: &mut Problems) -> KernelState;
 
-    /// The routes to other nodes' blocks, of those [`Way`]s that are its own.
-    fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending;
+    /// Adds what must stand so that this node understands what a peer sends to it, and can address it.
+    fn receive(&self, site: &Site, roll: &Roll, peer: &Peer, part: &mut Part);
+
+    /// Adds the routes to a peer's blocks, of those [`Way`]s that are its own.
+    fn send(&self, site: &Site, roll: &Roll, peer: &Peer, part: &mut Part);
 
     /// Reports what no node believes of `peers`, longest registered first, whoever it is that looks. `families`: those that
     /// pools are of.
-    fn judge(&self, peers: &[Peer<'_>], families: &BTreeSet<Family>, problems: &mut Problems);
+    fn judge(&self, peers: &[&Peer], families: &BTreeSet<Family>, problems: &mut Problems);
 
     /// What it puts around a packet, in bytes, between nodes that reach each other in `family`.
     fn overhead(&self, family: Family) -> u32;
 }
 
-/// How this node sends.
+/// What stands on this node for one peer. No two peers' parts name the same key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sending {
-    /// The routes.
-    pub state: KernelState,
-    /// Underlay addresses of nodes that pods reach without a tunnel, by their own source addresses. They are not
+pub struct Part {
+    /// The routes to its blocks.
+    pub routes: Vec<Route>,
+    /// Its addresses on devices of ours.
+    pub neighbours: Vec<Neighbour>,
+    /// Where its MACs are.
+    pub fdb: Vec<FdbEntry>,
+    /// The family of the header around what it sends by a tunnel.
+    pub outer: Option<Family>,
+    /// Underlay addresses by which pods reach it without a tunnel, with their own source addresses. They are not
     /// masqueraded; a node behind a tunnel is, since its reply would otherwise come back another way.
     pub native: BTreeSet<IpAddr>,
+    /// What an operator should know.
+    pub problems: Problems,
 }
 
-/// All that this node receives and sends by, whatever the configuration names: while nodes are switched, more than one back end
-/// stands.
-pub fn sum(cluster: &Cluster<'_>, problems: &mut Problems) -> (KernelState, Sending) {
-    let (mut receive, mut sending) = (KernelState::default(), Sending::default());
-    let tunnel = cluster.tunnel();
-    let backends = tunnel.iter().map(|vxlan| vxlan as &dyn Backend).chain([&Native as &dyn Backend]);
-    for backend in backends {
-        receive.merge(backend.receive(cluster, problems));
-        let Sending { state, native } = backend.send(cluster, problems);
-        sending.state.merge(state);
-        sending.native.extend(native);
+impl Part {
+    /// All that any back end wants for a peer: while nodes are switched, more than one of them stands.
+    pub(crate) fn new(site: &Site, roll: &Roll, peer: &Peer) -> Self {
+        let mut part = Self::default();
+        for backend in backends(site) {
+            backend.receive(site, roll, peer, &mut part);
+            backend.send(site, roll, peer, &mut part);
+        }
+        part
     }
-    (receive, sending)
 }
 
-/// Reports what no node believes of `peers`, longest registered first.
-fn judge(conf: &ClusterConf, peers: &[Peer<'_>], problems: &mut Problems) {
-    let families = Family::ALL.into_iter().filter(|family| cluster::uses(conf, *family)).collect();
-    match &conf.backend.kind {
-        Kind::Vxlan(vxlan) => vxlan.judge(peers, &families, problems),
-        Kind::HostGw => Native.judge(peers, &families, problems),
+/// All that this node receives and sends by, whatever the configuration names.
+pub(crate) fn backends(site: &Site) -> impl Iterator<Item = &dyn Backend> {
+    site.tunnel.iter().map(|vxlan| vxlan as &dyn Backend).chain([&Native as &dyn Backend])
+}
+
+/// What the view's records contradict each other in, a sentence each, by the same rules as what is programmed, but as no
+/// single node sees it: where two nodes are at odds, the older is right. Without what a record merely lacks.
+pub fn judge(view: &View) -> Vec<String> {
+    let mut problems = Problems::default();
+    if let Some(conf) = &view.config {
+        let conf = &conf.value;
+        let mut roll = Roll::default();
+        roll.follow(view, &Terms::new(conf, None));
+        roll.problems().for_each(|problem| problems.report(problem));
+        let peers = roll.by_seniority();
+        let families = Family::ALL.into_iter().filter(|family| uses(conf, *family)).collect();
+        match &conf.backend.kind {
+            Kind::Vxlan(vxlan) => vxlan.judge(&peers, &families, &mut problems),
+            Kind::HostGw => Native.judge(&peers, &families, &mut problems),
+        }
     }
+    problems.into_iter().collect()
 }
 
 /// The devices that any back end makes: those of the back ends that are not in use are ours to remove.
@@ -104,6 +135,10 @@ impl Problems {
     /// Adds a sentence.
     pub fn report(&mut self, sentence: String) {
         self.0.insert(sentence);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
     }
 }
 

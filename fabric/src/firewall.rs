@@ -26,6 +26,7 @@ mod syntax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use imbl::OrdSet;
 use ipnetwork::IpNetwork;
 use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
 use nftables::types::{NfChainType, NfHook};
@@ -37,8 +38,10 @@ use self::syntax::{
     ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, interfaces,
     is, is_not, jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
 };
-use crate::backend::Cluster;
+use crate::Pod;
+use crate::backend::{Peer, Site};
 use crate::family::Family;
+use crate::tally::Tally;
 
 /// The table's name; its family is inet.
 pub const TABLE: &str = "twill";
@@ -72,9 +75,9 @@ const POSTROUTING: &str = "postrouting";
 /// The set of host ends whose pods may send by the addresses of others.
 const UNCHECKED: &str = "unchecked";
 
-/// The table for a node that receives by `receive`, and reaches the nodes in `native` without a tunnel.
-pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<IpAddr>) -> Ruleset {
-    let mut objects = sets(cluster);
+/// The table for a node with these pods, which receives by `receive`.
+pub fn ruleset(site: &Site, pods: &[Pod], receive: &KernelState, nodes: &Nodes) -> Ruleset {
+    let mut objects = sets(site);
     objects.extend([
         base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW),
         base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW),
@@ -84,24 +87,24 @@ pub fn ruleset(cluster: &Cluster<'_>, receive: &KernelState, native: &BTreeSet<I
         chain(VXLAN_IN),
         chain(VXLAN_FROM_POD),
     ]);
-    objects.extend(anti_spoofing(cluster, receive));
+    objects.extend(anti_spoofing(site, pods, receive));
     for (vni, port) in tunnels(receive) {
         objects.extend(guarded_tunnel(vni, port));
     }
-    objects.extend(guard(cluster));
-    let pods = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
-    if cluster.conf.firewall.clamp_mss {
-        objects.extend(pods.clone().map(|pod| rule(FORWARD, [pod, tcp_begins(), clamp_mss()])));
+    objects.extend(guard(site));
+    let ends = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
+    if site.conf.firewall.clamp_mss {
+        objects.extend(ends.clone().map(|pod| rule(FORWARD, [pod, tcp_begins(), clamp_mss()])));
     }
-    objects.extend(pods.map(|pod| rule(FORWARD, [pod, ACCEPT])));
+    objects.extend(ends.map(|pod| rule(FORWARD, [pod, ACCEPT])));
     objects.extend(Family::ALL.map(masquerading));
-    Ruleset { table: TABLE.to_owned(), objects, members: members(cluster, native) }
+    Ruleset { table: TABLE.to_owned(), objects, members: nodes.members() }
 }
 
 /// What the tables of others are to let through: an `accept` of ours does not reach so far.
-pub fn passage(cluster: &Cluster<'_>) -> Passage {
-    let [ipv4, ipv6] = Family::ALL.map(|family| cluster.uses(family));
-    Passage { interfaces: HOST_ENDS, own: TABLE, ipv4, ipv6, open: cluster.conf.firewall.open_forward }
+pub fn passage(site: &Site) -> Passage {
+    let [ipv4, ipv6] = Family::ALL.map(|family| site.uses(family));
+    Passage { interfaces: HOST_ENDS, own: TABLE, ipv4, ipv6, open: site.conf.firewall.open_forward }
 }
 
 /// The VXLAN tunnels that end here: network identifier and port.
@@ -110,11 +113,11 @@ fn tunnels(receive: &KernelState) -> BTreeSet<(u32, u16)> {
     kinds.map(|LinkKind::Vxlan { vni, port, .. }| (*vni, *port)).collect()
 }
 
-fn sets(cluster: &Cluster<'_>) -> Vec<Object> {
-    let pools = &cluster.conf.pools;
+fn sets(site: &Site) -> Vec<Object> {
+    let pools = &site.conf.pools;
     let mut sets = Vec::new();
     for family in Family::ALL {
-        let inside = pools.iter().map(|pool| pool.cidr).chain(cluster.conf.firewall.no_masquerade.iter().copied());
+        let inside = pools.iter().map(|pool| pool.cidr).chain(site.conf.firewall.no_masquerade.iter().copied());
         let masqueraded = pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
         sets.extend([NODES, NATIVE].map(|set_name| set(name(set_name, family), family, None)));
         sets.push(set(name(INSIDE, family), family, Some(elements(family, inside))));
@@ -123,16 +126,35 @@ fn sets(cluster: &Cluster<'_>) -> Vec<Object> {
     sets
 }
 
-/// The addresses of the other nodes, and those of them that are reached without a tunnel.
-fn members(cluster: &Cluster<'_>, native: &BTreeSet<IpAddr>) -> BTreeMap<String, BTreeSet<IpAddr>> {
-    let mut members = BTreeMap::new();
-    for family in Family::ALL {
-        let ends = cluster.peers().filter_map(|peer| family.underlay(&peer.record.underlay));
-        members.insert(name(NODES, family), ends.collect());
-        let native = native.iter().copied().filter(|address| Family::of(*address) == family);
-        members.insert(name(NATIVE, family), native.collect());
+/// The addresses of the other nodes, and those of them that are reached without a tunnel: the members of [`NODES`] and [`NATIVE`].
+#[derive(Debug, Clone, Default)]
+pub struct Nodes {
+    all: [Tally<IpAddr>; 2],
+    native: [Tally<IpAddr>; 2],
+}
+
+impl Nodes {
+    pub(crate) fn add(&mut self, peer: &Peer, native: &BTreeSet<IpAddr>) {
+        peer.addresses().for_each(|address| self.all[place(address)].add(address));
+        native.iter().for_each(|address| self.native[place(*address)].add(*address));
     }
-    members
+
+    pub(crate) fn take(&mut self, peer: &Peer, native: &BTreeSet<IpAddr>) {
+        peer.addresses().for_each(|address| self.all[place(address)].take(&address));
+        native.iter().for_each(|address| self.native[place(*address)].take(address));
+    }
+
+    fn members(&self) -> BTreeMap<String, OrdSet<IpAddr>> {
+        let sets = [(NODES, &self.all), (NATIVE, &self.native)].into_iter();
+        let of_families = |(set, tallies): (&'static str, &[Tally<IpAddr>; 2])| {
+            Family::ALL.map(|family| (name(set, family), tallies[family as usize].there().clone()))
+        };
+        sets.flat_map(of_families).collect()
+    }
+}
+
+fn place(address: IpAddr) -> usize {
+    Family::of(address) as usize
 }
 
 /// One family's prefixes without those that others contain: nft refuses intervals that overlap.
@@ -164,13 +186,12 @@ fn from_host_end() -> Step {
     is(meta(MetaKey::Iifname), text(HOST_ENDS))
 }
 
-fn anti_spoofing(cluster: &Cluster<'_>, receive: &KernelState) -> Vec<Object> {
+fn anti_spoofing(site: &Site, pods: &[Pod], receive: &KernelState) -> Vec<Object> {
     let link_local = || prefix("fe80::/10".parse().expect("a prefix"));
     let multicast = prefix("ff00::/8".parse().expect("a prefix"));
     let route_back = fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]);
     let without_route_back = is(route_back, Expression::Boolean(false));
-    let pods = cluster.local.pods.iter();
-    let unchecked: BTreeSet<_> = pods.filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
+    let unchecked: BTreeSet<_> = pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
     let mut objects = Vec::new();
     let mut spoofed = vec![without_route_back, DROP];
     // Where there is no such pod, neither set nor match: the table changes with these pods alone.
@@ -180,7 +201,7 @@ fn anti_spoofing(cluster: &Cluster<'_>, receive: &KernelState) -> Vec<Object> {
         // By a node's address these could pass the guard of any other, and not only towards an underlay address: a tunnel
         // address lies in a pool, and is the node's all the same.
         let mut all = tunnels(receive);
-        all.insert(cluster.tunnel_or_default());
+        all.insert(site.tunnel_or_default());
         for (vni, port) in all {
             let [left, right] = member();
             objects.push(rule(FROM_POD, [&[is(left, right)], &is_vxlan(vni, port)[..], &[DROP]].concat()));
@@ -222,12 +243,12 @@ fn guarded_tunnel(vni: u32, port: u16) -> [Object; 3] {
     ]
 }
 
-fn guard(cluster: &Cluster<'_>) -> Vec<Object> {
+fn guard(site: &Site) -> Vec<Object> {
     let mut rules = Vec::new();
     for family in Family::ALL {
         let source = || field(header(family), "saddr");
         let destination = || field(header(family), "daddr");
-        if let Some(side) = cluster.local.underlay.side(family) {
+        if let Some(side) = site.underlay.side(family) {
             // By its number, so that an interface that is renamed goes on receiving.
             let underlay = is(meta(MetaKey::Iif), Expression::Number(side.index));
             rules.push(rule(VXLAN_IN, [underlay, is(source(), in_set(NODES, family)), NOTRACK, ACCEPT]));

@@ -12,7 +12,9 @@ pub mod firewall;
 pub mod native;
 pub mod node;
 pub mod path;
+mod reckoning;
 pub mod switch;
+mod tally;
 pub mod underlay;
 pub mod vxlan;
 
@@ -23,7 +25,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use twill_cluster::View;
-use twill_cluster::record::{self, NodeRecord, Tunnel};
+use twill_cluster::record::{self, Tunnel};
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan};
 use twill_ipam::Block;
@@ -31,11 +33,12 @@ use twill_linux::forward::Passage;
 use twill_linux::state::{KernelState, Ownership};
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::{Backend as _, Cluster, Problems, VxlanUse};
+use crate::backend::{Backend as _, Problems, Site, VxlanUse};
 use crate::family::Family;
 use crate::native::Native;
 
-pub use crate::backend::cluster::judge;
+pub use crate::backend::judge;
+pub use crate::reckoning::Reckoning;
 pub use crate::underlay::{Side, Underlay};
 
 /// What holds of this node, observed or stored, beside the view.
@@ -89,28 +92,7 @@ pub struct Desired {
 /// are not ours, and the problem is reported. The caller does not apply that where routes to other nodes may
 /// stand already, since their absence from the result would remove them.
 pub fn desired(view: &View, local: &Local) -> Desired {
-    let mut problems = Problems::default();
-    let mut state = KernelState::default();
-    let mut ours = node::ownership(local);
-    let (mut vxlan, mut passage) = (VxlanUse::default(), None);
-    if let Some(conf) = &view.config {
-        let conf = &conf.value;
-        let cluster = Cluster::read(view, conf, local, &mut problems);
-        let (receive, sending) = backend::sum(&cluster, &mut problems);
-        vxlan = cluster.vxlan_use(!receive.links.is_empty());
-        state.firewall = Some(firewall::ruleset(&cluster, &receive, &sending.native));
-        passage = Some(firewall::passage(&cluster));
-        state.merge(receive);
-        state.merge(sending.state);
-        state.merge(node::forwarding(conf, local));
-        report_mtu(&cluster, &mut problems);
-    } else {
-        ours.devices.clear();
-        problems.report("the cluster has no configuration: this node reaches no other".to_owned());
-    }
-    // Last, since it wins: no record may take a pod's address away.
-    state.merge(node::attachments(local, &mut problems));
-    Desired { state, ours, passage, vxlan, problems: problems.into_iter().collect() }
+    Reckoning::default().follow(view, local)
 }
 
 /// The MTU for new pods' interfaces, in bytes: the underlay's less what the back end puts around a packet, and no more than
@@ -125,15 +107,16 @@ pub fn pod_mtu(view: &View, local: &NodeName, underlay: &Underlay) -> u32 {
     };
     let own = view.nodes.get(local).map(|record| &record.value);
     let tunnelled = conf.value.backend.kind.vxlan().is_some() || own.is_some_and(|own| own.vxlan.is_some());
-    let nodes = view.nodes.values().map(|node| &node.value);
-    let (mtu, overhead) = narrowest(tunnelled, nodes, underlay).map_or((0, 0), |(side, overhead)| (side.mtu, overhead));
+    let families = families(ends(view), &underlay.ends());
+    let (mtu, overhead) =
+        narrowest(tunnelled, families, underlay).map_or((0, 0), |(side, overhead)| (side.mtu, overhead));
     let most = conf.value.backend.mtu.unwrap_or(u32::MAX);
     mtu_within(&conf.value, mtu, overhead).min(most)
 }
 
 /// The MTU of the interface that decides what a tunnel leaves for pods, in bytes: for the node's record.
 pub fn underlay_mtu(view: &View, underlay: &Underlay) -> u32 {
-    narrowest(true, view.nodes.values().map(|node| &node.value), underlay).map_or(0, |(side, _)| side.mtu)
+    narrowest(true, families(ends(view), &underlay.ends()), underlay).map_or(0, |(side, _)| side.mtu)
 }
 
 /// The greatest overhead of any back end.
@@ -146,50 +129,51 @@ const IPV4_MIN_MTU: u32 = 68;
 /// What is left of the underlay's MTU, but no less than the pools' families need: the outer packets are then sent in
 /// fragments, which is slow, where the kernel would otherwise turn IPv6 off on the device.
 fn mtu_within(conf: &ClusterConf, underlay: u32, overhead: u32) -> u32 {
-    let least = if backend::cluster::uses(conf, Family::V6) { IPV6_MIN_MTU } else { IPV4_MIN_MTU };
+    let least = if backend::uses(conf, Family::V6) { IPV6_MIN_MTU } else { IPV4_MIN_MTU };
     underlay.saturating_sub(overhead).max(least)
 }
 
-/// The side that leaves least for a packet towards any of `nodes` that can be reached, and the overhead there.
-fn narrowest<'u, 'n>(
-    tunnelled: bool,
-    nodes: impl Iterator<Item = &'n NodeRecord>,
-    underlay: &'u Underlay,
-) -> Option<(&'u Side, u32)> {
+/// The side that leaves least for a packet towards nodes that are reached in these families, and the overhead there.
+fn narrowest(tunnelled: bool, families: BTreeSet<Family>, underlay: &Underlay) -> Option<(&Side, u32)> {
     let overhead = |family| if tunnelled { Vxlan::default().overhead(family) } else { Native.overhead(family) };
-    let common = families(nodes, &underlay.ends()).into_iter();
-    let common = common.filter_map(|family| Some((underlay.side(family)?, overhead(family))));
+    let common = families.into_iter().filter_map(|family| Some((underlay.side(family)?, overhead(family))));
     // A plain packet goes by the interface of its own family, whatever the nodes have in common.
     let plain = underlay.sides().filter(|_| !tunnelled).map(|side| (side, 0));
     let sides = common.chain(plain);
     sides.min_by_key(|(side, overhead)| side.mtu.saturating_sub(*overhead))
 }
 
-/// What a tunnel puts around a packet, at most, towards those of `nodes` that can be reached from these addresses.
-fn overhead<'n>(nodes: impl Iterator<Item = &'n NodeRecord>, ends: &record::Underlay) -> u32 {
-    let families = families(nodes, ends).into_iter();
+/// What a tunnel puts around a packet, at most, towards the nodes that can be reached from these addresses.
+fn overhead(view: &View, from: &record::Underlay) -> u32 {
+    let families = families(ends(view), from).into_iter();
     families.map(|family| Vxlan::default().overhead(family)).max().unwrap_or(UNKNOWN_OVERHEAD)
 }
 
-/// The families in which nodes are reached from these addresses, and the one that is preferred.
-fn families<'n>(nodes: impl Iterator<Item = &'n NodeRecord>, ends: &record::Underlay) -> BTreeSet<Family> {
-    let peers = nodes.filter_map(|record| Family::common(ends, &record.underlay));
-    Family::common(ends, ends).into_iter().chain(peers).collect()
+/// Every node's underlay addresses.
+fn ends(view: &View) -> impl Iterator<Item = &record::Underlay> {
+    view.nodes.values().map(|node| &node.value.underlay)
+}
+
+/// The families in which nodes with these addresses are reached from ours, and the one that is preferred.
+fn families<'n>(nodes: impl Iterator<Item = &'n record::Underlay>, ours: &record::Underlay) -> BTreeSet<Family> {
+    let peers = nodes.filter_map(|ends| Family::common(ours, ends));
+    Family::common(ours, ours).into_iter().chain(peers).collect()
 }
 
 /// What an operator should know of packets' sizes on this node.
-fn report_mtu(cluster: &Cluster<'_>, problems: &mut Problems) {
-    let peers = cluster.peers().map(|peer| peer.record);
-    let narrowest = narrowest(cluster.tunnel().is_some(), peers, &cluster.local.underlay);
+fn report_mtu(site: &Site, reached: impl Iterator<Item = Family>, problems: &mut Problems) {
+    let ours = site.underlay.ends();
+    let families = Family::common(&ours, &ours).into_iter().chain(reached).collect();
+    let narrowest = narrowest(site.tunnel.is_some(), families, &site.underlay);
     let Some((Side { device, mtu, .. }, overhead)) = narrowest else { return };
     let left = mtu.saturating_sub(overhead);
-    if left < IPV6_MIN_MTU && cluster.uses(Family::V6) {
+    if left < IPV6_MIN_MTU && site.uses(Family::V6) {
         problems.report(format!(
             "the MTU of {device} is {mtu}, which leaves {left} bytes for pods: IPv6 needs {IPV6_MIN_MTU}, so full-size \
              packets travel in fragments"
         ));
     }
-    if let Some(wanted) = cluster.conf.backend.mtu.filter(|wanted| *wanted > left) {
+    if let Some(wanted) = site.conf.backend.mtu.filter(|wanted| *wanted > left) {
         problems.report(format!(
             "the configuration's mtu is {wanted}, and {device} with its MTU of {mtu} leaves {left} bytes for pods: they get \
              these"

@@ -17,7 +17,7 @@ use twill_conf::NodeName;
 use twill_linux::state::{KernelState, METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
 
 use crate::Local;
-use crate::backend::{self, Backend, Cluster, Peer, Problems, Sending, Way};
+use crate::backend::{self, Backend, Part, Peer, Problems, Roll, Site, Way};
 use crate::family::Family;
 
 /// The back end of plain routes.
@@ -25,41 +25,39 @@ use crate::family::Family;
 pub struct Native;
 
 impl Backend for Native {
-    fn receive(&self, _: &Cluster<'_>, _: &mut Problems) -> KernelState {
+    fn stand(&self, _: &Site, _: &Local, _: &BTreeSet<Family>, _: &mut Problems) -> KernelState {
         KernelState::default()
     }
 
-    fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending {
-        let (mut routes, mut native) = (Vec::new(), BTreeSet::new());
-        for peer in cluster.peers() {
-            for block in &peer.blocks {
-                let family = Family::of_prefix(block.cidr());
-                match cluster.way(peer, family) {
-                    Some(Way::Native) => {}
-                    Some(Way::Tunnel) => continue,
-                    None => {
-                        problems.report(apart(peer, family));
-                        continue;
-                    }
+    fn receive(&self, _: &Site, _: &Roll, _: &Peer, _: &mut Part) {}
+
+    fn send(&self, site: &Site, _: &Roll, peer: &Peer, part: &mut Part) {
+        for block in &peer.blocks {
+            let family = Family::of_prefix(block.cidr());
+            match site.way(peer, family) {
+                Some(Way::Native) => {}
+                Some(Way::Tunnel) => continue,
+                None => {
+                    part.problems.report(apart(peer, family));
+                    continue;
                 }
-                let Some(gateway) = gateway(cluster.local, peer, family) else { continue };
-                let Some(side) = cluster.local.underlay.side(Family::of(gateway)) else { continue };
-                let device = side.device;
-                routes.push(Route {
-                    key: RouteKey { destination: block.cidr(), metric: METRIC },
-                    protocol: PROTOCOL_CLUSTER,
-                    target: Target::Gateway { gateway, device, onlink: false },
-                    source: None,
-                });
-                // An address that is proven by nothing but the record is not taken for a node's.
-                native.insert(gateway);
             }
+            let Some(gateway) = gateway(site, peer, family) else { continue };
+            let Some(side) = site.underlay.side(Family::of(gateway)) else { continue };
+            let device = side.device;
+            part.routes.push(Route {
+                key: RouteKey { destination: block.cidr(), metric: METRIC },
+                protocol: PROTOCOL_CLUSTER,
+                target: Target::Gateway { gateway, device, onlink: false },
+                source: None,
+            });
+            // An address that is proven by nothing but the record is not taken for a node's.
+            part.native.insert(gateway);
         }
-        Sending { state: Route::all(routes), native }
     }
 
-    fn judge(&self, peers: &[Peer<'_>], families: &BTreeSet<Family>, problems: &mut Problems) {
-        let nodes: Vec<_> = peers.iter().map(|peer| (peer.name, &peer.record.underlay)).collect();
+    fn judge(&self, peers: &[&Peer], families: &BTreeSet<Family>, problems: &mut Problems) {
+        let nodes: Vec<_> = peers.iter().map(|peer| (&peer.name, &peer.record().underlay)).collect();
         for family in families {
             let names = strangers(&nodes, *family);
             if !names.is_empty() {
@@ -78,8 +76,8 @@ impl Backend for Native {
 }
 
 /// The address of a peer by which packets of a family can go to it as they are; `None` where the nodes are not on one subnet.
-pub fn gateway(local: &Local, peer: &Peer<'_>, family: Family) -> Option<IpAddr> {
-    reached(&local.underlay.ends(), &peer.record.underlay, family)
+pub fn gateway(site: &Site, peer: &Peer, family: Family) -> Option<IpAddr> {
+    reached(&site.underlay.ends(), &peer.record().underlay, family)
 }
 
 fn reached(ours: &Underlay, theirs: &Underlay, family: Family) -> Option<IpAddr> {
@@ -107,10 +105,10 @@ pub fn strangers<'n>(nodes: &[(&'n NodeName, &Underlay)], family: Family) -> Vec
 }
 
 /// Why there is no way to a peer.
-fn apart(peer: &Peer<'_>, family: Family) -> String {
-    let ends = &peer.record.underlay;
+fn apart(peer: &Peer, family: Family) -> String {
+    let ends = &peer.record().underlay;
     let addresses: Vec<String> = ends.ipv4.iter().chain(&ends.ipv6).map(ToString::to_string).collect();
-    let (name, addresses) = (peer.name, addresses.join(" and "));
+    let (name, addresses) = (&peer.name, addresses.join(" and "));
     match family {
         Family::V6 if ends.ipv6.is_none() => {
             format!("node {name} has no IPv6 underlay address: host-gw cannot reach its IPv6 blocks")

@@ -22,8 +22,7 @@ use twill_linux::state::{
     RouteKey, Target,
 };
 
-use crate::backend::cluster::uses;
-use crate::backend::{Problems, devices};
+use crate::backend::{Problems, devices, uses};
 use crate::family::{Family, host_prefix};
 use crate::{Local, Pod, Side};
 

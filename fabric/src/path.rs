@@ -6,7 +6,7 @@ use twill_cluster::View;
 use twill_conf::NodeName;
 
 use crate::Local;
-use crate::backend::{Backend as _, Cluster, Peer, Problems, Way};
+use crate::backend::{Backend as _, Peer, Roll, Site, Terms, Way};
 use crate::family::Family;
 
 /// Another node, and by which addresses it can be asked.
@@ -31,28 +31,36 @@ pub struct Inner {
     pub port: u16,
 }
 
-/// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel address
-/// yet.
-pub fn targets(view: &View, local: &Local) -> Vec<Target> {
-    let Some(conf) = &view.config else { return Vec::new() };
-    let cluster = Cluster::read(view, &conf.value, local, &mut Problems::default());
-    let ends = local.underlay.ends();
-    let target = |peer: &Peer<'_>| {
-        let outer = Family::common(&ends, &peer.record.underlay)?;
-        let used = Family::ALL.into_iter().filter(|family| cluster.uses(*family));
-        let (family, way) = used.filter_map(|family| Some((family, cluster.way(peer, family)?))).next()?;
-        let inner = match (way, cluster.tunnel()) {
-            (Way::Tunnel, Some(vxlan)) => {
-                let (overhead, port) = (vxlan.overhead(outer), vxlan.port);
-                Some(Inner { address: family.tunnel(&peer.tunnel)?, overhead, port })
-            }
-            _ => None,
-        };
-        Some(Target { node: peer.name.clone(), outer: outer.underlay(&peer.record.underlay)?, inner })
+/// The ways, kept from view to view.
+#[derive(Debug, Default)]
+pub struct Paths {
+    roll: Roll,
+}
+
+impl Paths {
+    /// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel
+    /// address yet.
+    pub fn targets(&mut self, view: &View, local: &Local) -> Vec<Target> {
+        let Some(conf) = &view.config else { return Vec::new() };
+        self.roll.follow(view, &Terms::new(&conf.value, Some(local)));
+        let own = view.nodes.get(&local.name).map(|record| &record.value);
+        let site = Site::new(&conf.value, local, own, &self.roll);
+        self.roll.peers().filter_map(|peer| target(&site, peer)).collect()
+    }
+}
+
+fn target(site: &Site, peer: &Peer) -> Option<Target> {
+    let outer = Family::common(&site.underlay.ends(), &peer.record().underlay)?;
+    let used = Family::ALL.into_iter().filter(|family| site.uses(*family));
+    let (family, way) = used.filter_map(|family| Some((family, site.way(peer, family)?))).next()?;
+    let inner = match (way, &site.tunnel) {
+        (Way::Tunnel, Some(vxlan)) => {
+            let (overhead, port) = (vxlan.overhead(outer), vxlan.port);
+            Some(Inner { address: family.tunnel(&peer.tunnel)?, overhead, port })
+        }
+        _ => None,
     };
-    let mut targets: Vec<_> = cluster.peers().filter_map(target).collect();
-    targets.sort_by(|one, other| one.node.cmp(&other.node));
-    targets
+    Some(Target { node: peer.name.clone(), outer: outer.underlay(&peer.record().underlay)?, inner })
 }
 
 #[cfg(test)]
@@ -78,7 +86,7 @@ mod tests {
             Some(inner) => format!("{} {} {}+{}", target.node, target.outer, inner.address, inner.overhead),
             None => format!("{} {}", target.node, target.outer),
         };
-        targets(&sample.view, &sample.local(1, &[])).iter().map(text).collect()
+        Paths::default().targets(&sample.view, &sample.local(1, &[])).iter().map(text).collect()
     }
 
     #[test]

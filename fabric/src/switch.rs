@@ -12,8 +12,8 @@ use twill_cluster::record::NodeRecord;
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
 
-use crate::backend::cluster::uses;
 use crate::backend::some_of;
+use crate::backend::uses;
 use crate::family::Family;
 use crate::native;
 
@@ -100,7 +100,7 @@ fn tall(view: &View, old: &Kind, new: &Kind) -> Vec<Hazard> {
         let path = record.path?;
         let carries = |kind: &Kind| {
             let overhead = match kind {
-                Kind::Vxlan(_) => crate::overhead(view.nodes.values().map(|node| &node.value), &record.underlay),
+                Kind::Vxlan(_) => crate::overhead(view, &record.underlay),
                 Kind::HostGw => 0,
             };
             path.mtu.saturating_sub(overhead)

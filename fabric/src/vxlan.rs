@@ -16,10 +16,12 @@
 //! an underlay address. The kernel chooses it by itself, as it is the device's only address; a `src` in the route would
 //! say no more, and would let the deletion of that address take all routes with it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
 use twill_conf::cluster::{ChecksumOffload, Vxlan};
 use twill_linux::state::{
@@ -27,7 +29,7 @@ use twill_linux::state::{
 };
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::{Backend, Cluster, Peer, Problems, Sending, Way};
+use crate::backend::{Backend, Part, Peer, Problems, Roll, Site, Way};
 use crate::family::{Family, host_prefix};
 use crate::{Local, mtu_within};
 
@@ -40,84 +42,86 @@ pub fn devices() -> [IfName; 2] {
 }
 
 /// Another node's end of the tunnel.
-struct Vtep<'c, 'a> {
-    peer: &'c Peer<'a>,
+struct Vtep<'a> {
+    peer: &'a Peer,
     mac: MacAddr,
     remote: IpAddr,
     device: IfName,
 }
 
-impl Vtep<'_, '_> {
+impl Vtep<'_> {
     /// By its tunnel address, and by its link-local address where pods have IPv6.
-    fn neighbours(&self, with_ipv6: bool) -> impl Iterator<Item = ((IfName, IpAddr), Neighbour)> + use<> {
+    fn neighbours(&self, with_ipv6: bool) -> impl Iterator<Item = Neighbour> + use<> {
         let Self { mac, device, .. } = *self;
         let link_local = with_ipv6.then(|| IpAddr::V6(mac.link_local()));
         let addresses = Family::V4.tunnel(&self.peer.tunnel).into_iter().chain(link_local);
-        addresses.map(move |ip| ((device, ip), Neighbour { device, ip, mac }))
+        addresses.map(move |ip| Neighbour { device, ip, mac })
     }
 
-    fn fdb_entry(&self) -> ((IfName, MacAddr), FdbEntry) {
+    fn fdb_entry(&self) -> FdbEntry {
         let Self { mac, remote, device, .. } = *self;
-        ((device, mac), FdbEntry { device, mac, remote })
+        FdbEntry { device, mac, remote }
     }
 }
 
 impl Backend for Vxlan {
-    fn receive(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> KernelState {
+    fn stand(&self, site: &Site, local: &Local, outer: &BTreeSet<Family>, problems: &mut Problems) -> KernelState {
         let mut state = KernelState::default();
-        let vteps = vteps(self, cluster, problems);
-        let peers = vteps.iter().map(|vtep| Family::of(vtep.remote));
-        let families: BTreeSet<Family> = preferred(cluster.local).into_iter().chain(peers).collect();
+        let families: BTreeSet<Family> = preferred(site).into_iter().chain(outer.iter().copied()).collect();
         if families.is_empty() {
             problems.report("this node has no underlay address: it reaches no other".to_owned());
         }
         for family in families {
-            make_device(self, cluster, family, &mut state);
+            make_device(self, site, &local.tunnel, family, &mut state);
         }
-        let with_ipv6 = cluster.uses(Family::V6);
-        // Collected at once: thousands of them are sorted faster than inserted.
-        state.neighbours = vteps.iter().flat_map(|vtep| vtep.neighbours(with_ipv6)).collect();
-        state.fdb = vteps.iter().map(Vtep::fdb_entry).collect();
         state
     }
 
-    fn send(&self, cluster: &Cluster<'_>, problems: &mut Problems) -> Sending {
-        let mut routes = Vec::new();
-        for Vtep { peer, mac, device, .. } in vteps(self, cluster, problems) {
-            for block in &peer.blocks {
-                let family = Family::of_prefix(block.cidr());
-                if cluster.way(peer, family) != Some(Way::Tunnel) {
-                    continue;
-                }
-                let gateway = match family {
-                    Family::V4 => Family::V4.tunnel(&peer.tunnel),
-                    Family::V6 => Some(IpAddr::V6(mac.link_local())),
-                };
-                let Some(gateway) = gateway else {
-                    if !peer.new {
-                        problems.report(format!(
-                            "node {} has the block {block} and no IPv4 tunnel address: the block is unreachable",
-                            peer.name
-                        ));
-                    }
-                    continue;
-                };
-                routes.push(Route {
-                    key: RouteKey { destination: block.cidr(), metric: METRIC },
-                    protocol: PROTOCOL_CLUSTER,
-                    target: Target::Gateway { gateway, device, onlink: gateway.is_ipv4() },
-                    source: None,
-                });
-            }
-        }
-        Sending { state: Route::all(routes), native: BTreeSet::new() }
+    fn receive(&self, site: &Site, roll: &Roll, peer: &Peer, part: &mut Part) {
+        let Some(vtep) = vtep(self, site, roll, peer, &mut part.problems) else { return };
+        part.outer = Some(Family::of(vtep.remote));
+        part.neighbours.extend(vtep.neighbours(site.uses(Family::V6)));
+        part.fdb.push(vtep.fdb_entry());
     }
 
-    fn judge(&self, peers: &[Peer<'_>], _: &BTreeSet<Family>, problems: &mut Problems) {
+    fn send(&self, site: &Site, roll: &Roll, peer: &Peer, part: &mut Part) {
+        let Some(Vtep { mac, device, .. }) = vtep(self, site, roll, peer, &mut part.problems) else { return };
+        for block in &peer.blocks {
+            let family = Family::of_prefix(block.cidr());
+            if site.way(peer, family) != Some(Way::Tunnel) {
+                continue;
+            }
+            let gateway = match family {
+                Family::V4 => Family::V4.tunnel(&peer.tunnel),
+                Family::V6 => Some(IpAddr::V6(mac.link_local())),
+            };
+            let Some(gateway) = gateway else {
+                if !peer.is_new() {
+                    part.problems.report(format!(
+                        "node {} has the block {block} and no IPv4 tunnel address: the block is unreachable",
+                        peer.name
+                    ));
+                }
+                continue;
+            };
+            part.routes.push(Route {
+                key: RouteKey { destination: block.cidr(), metric: METRIC },
+                protocol: PROTOCOL_CLUSTER,
+                target: Target::Gateway { gateway, device, onlink: gateway.is_ipv4() },
+                source: None,
+            });
+        }
+    }
+
+    fn judge(&self, peers: &[&Peer], _: &BTreeSet<Family>, problems: &mut Problems) {
         let mut owners = HashMap::new();
-        for peer in peers.iter().filter(|peer| peer.record.vxlan.is_some()) {
-            if let Some(mac) = believed_mac(peer, &owners, problems) {
-                owners.insert(mac, peer.name);
+        for peer in peers.iter().filter(|peer| peer.record().vxlan.is_some()) {
+            match vtep_mac(peer) {
+                Err(fault) => problems.report(unreachable(peer, &fault)),
+                Ok(mac) => match owners.entry(mac) {
+                    Entry::Vacant(free) => _ = free.insert(&peer.name),
+                    Entry::Occupied(owner) => problems.report(anothers(peer, mac, owner.get())),
+                },
             }
         }
     }
@@ -132,87 +136,95 @@ impl Backend for Vxlan {
 }
 
 /// The family of this node's first device.
-fn preferred(local: &Local) -> Option<Family> {
-    let ends = local.underlay.ends();
+fn preferred(site: &Site) -> Option<Family> {
+    let ends = site.underlay.ends();
     Family::common(&ends, &ends)
 }
 
-fn device(local: &Local, family: Family) -> IfName {
+fn device(site: &Site, family: Family) -> IfName {
     let [first, second] = devices();
-    if preferred(local) == Some(family) { first } else { second }
+    if preferred(site) == Some(family) { first } else { second }
 }
 
-/// The other ends that can be reached. Of two with one MAC, that of the node which registered first is believed.
-fn vteps<'c, 'a>(conf: &Vxlan, cluster: &'c Cluster<'a>, problems: &mut Problems) -> Vec<Vtep<'c, 'a>> {
-    let local = cluster.local;
-    let mut owners = HashMap::from([(local.vtep_mac, &local.name)]);
-    let mut vteps = Vec::new();
-    for peer in cluster.peers() {
-        if !is_awaited(peer) {
-            continue;
-        }
-        let Some(mac) = believed_mac(peer, &owners, problems) else { continue };
-        if let Some(other) = differs(conf, peer) {
-            problems.report(format!("node {} cannot be reached by VXLAN: {other}", peer.name));
-            continue;
-        }
-        let Some(family) = Family::common(&local.underlay.ends(), &peer.record.underlay) else {
-            problems.report(format!("node {} cannot be reached: it has no underlay address of our family", peer.name));
-            continue;
-        };
-        owners.insert(mac, peer.name);
-        let remote = family.underlay(&peer.record.underlay).expect("the common family is one that the peer has");
-        vteps.push(Vtep { peer, mac, remote, device: device(local, family) });
+/// A peer's end, if it can be reached. Of two with one MAC, that of the node which registered first is believed; but for this node,
+/// which always is.
+fn vtep<'a>(conf: &Vxlan, site: &Site, roll: &Roll, peer: &'a Peer, problems: &mut Problems) -> Option<Vtep<'a>> {
+    if !is_awaited(peer) {
+        return None;
     }
-    vteps
+    let mac = match vtep_mac(peer) {
+        Ok(mac) => mac,
+        Err(_) if peer.is_new() && peer.record().vxlan.is_none() => return None,
+        Err(fault) => {
+            problems.report(unreachable(peer, &fault));
+            return None;
+        }
+    };
+    if mac == site.vtep_mac {
+        problems.report(anothers(peer, mac, &site.name));
+        return None;
+    }
+    let older = roll.with_mac(mac).take_while(|other| other.name != peer.name);
+    if let Some(owner) = older.into_iter().find(|other| reached(conf, site, other).is_ok()) {
+        problems.report(anothers(peer, mac, &owner.name));
+        return None;
+    }
+    match reached(conf, site, peer) {
+        Ok((remote, device)) => Some(Vtep { peer, mac, remote, device }),
+        Err(fault) => {
+            problems.report(fault);
+            None
+        }
+    }
+}
+
+/// Where a peer's end is, and behind which device; if it has one, and whatever its MAC.
+fn reached(conf: &Vxlan, site: &Site, peer: &Peer) -> Result<(IpAddr, IfName), String> {
+    if let Some(other) = differs(conf, peer) {
+        return Err(unreachable(peer, &other));
+    }
+    let ends = &peer.record().underlay;
+    let family = Family::common(&site.underlay.ends(), ends);
+    let remote = family.and_then(|family| Some((family.underlay(ends)?, device(site, family))));
+    remote.ok_or_else(|| format!("node {} cannot be reached: it has no underlay address of our family", peer.name))
+}
+
+fn unreachable(peer: &Peer, fault: &str) -> String {
+    format!("node {} cannot be reached by VXLAN: {fault}", peer.name)
+}
+
+fn anothers(peer: &Peer, mac: MacAddr, owner: &NodeName) -> String {
+    format!("node {} is left out: its VTEP's MAC {mac} is node {owner}'s", peer.name)
 }
 
 /// Whether a peer's end is to be had: one that knows other back ends, and says that it does not receive by this one, is let be.
-fn is_awaited(peer: &Peer<'_>) -> bool {
-    peer.record.vxlan.is_some() || peer.record.path.is_none()
+fn is_awaited(peer: &Peer) -> bool {
+    peer.record().vxlan.is_some() || peer.record().path.is_none()
 }
 
 /// How a peer's tunnel is another than ours, if it is.
-fn differs(conf: &Vxlan, peer: &Peer<'_>) -> Option<String> {
-    let end = peer.record.vxlan.as_ref()?;
+fn differs(conf: &Vxlan, peer: &Peer) -> Option<String> {
+    let end = peer.record().vxlan.as_ref()?;
     let (vni, port) = (end.vni.unwrap_or(conf.vni), end.port.unwrap_or(conf.port));
     ((vni, port) != (conf.vni, conf.port)).then(|| {
         format!("it has the identifier {vni} and the port {port}, and here they are {} and {}", conf.vni, conf.port)
     })
 }
 
-/// The MAC of a peer's end, unless it has none or it is the MAC of one of `owners`.
-fn believed_mac(peer: &Peer<'_>, owners: &HashMap<MacAddr, &NodeName>, problems: &mut Problems) -> Option<MacAddr> {
-    let mac = match vtep_mac(peer) {
-        Ok(mac) => mac,
-        Err(_) if peer.new && peer.record.vxlan.is_none() => return None,
-        Err(fault) => {
-            problems.report(format!("node {} cannot be reached by VXLAN: {fault}", peer.name));
-            return None;
-        }
-    };
-    if let Some(owner) = owners.get(&mac) {
-        problems.report(format!("node {} is left out: its VTEP's MAC {mac} is node {owner}'s", peer.name));
-        return None;
-    }
-    Some(mac)
-}
-
-fn vtep_mac(peer: &Peer<'_>) -> Result<MacAddr, String> {
-    let end = peer.record.vxlan.as_ref().ok_or("its record names no VTEP")?;
+fn vtep_mac(peer: &Peer) -> Result<MacAddr, String> {
+    let end = peer.record().vxlan.as_ref().ok_or("its record names no VTEP")?;
     let mac: MacAddr = end.mac.parse().map_err(|error: twill_linux::name::InvalidMac| error.to_string())?;
     let unicast = mac.0[0] & 1 == 0 && mac.0 != [0; 6];
     unicast.then_some(mac).ok_or_else(|| format!("its VTEP's MAC {mac} is not a unicast address"))
 }
 
 /// One device with its addresses and sysctls. The tunnel addresses stand on each, for the kernel's choice of source.
-fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut KernelState) {
-    let local = cluster.local;
-    let Some(side) = local.underlay.side(family) else { return };
-    let name = device(local, family);
+fn make_device(conf: &Vxlan, site: &Site, tunnel: &Tunnel, family: Family, state: &mut KernelState) {
+    let Some(side) = site.underlay.side(family) else { return };
+    let name = device(site, family);
     let kind = LinkKind::Vxlan { vni: conf.vni, port: conf.port, local: side.cidr.ip() };
-    let mtu = mtu_within(cluster.conf, side.mtu, conf.overhead(family));
-    state.links.insert(name, Link { name, kind, mac: local.vtep_mac, mtu });
+    let mtu = mtu_within(&site.conf, side.mtu, conf.overhead(family));
+    state.links.insert(name, Link { name, kind, mac: site.vtep_mac, mtu });
     let offload = match conf.checksum_offload {
         ChecksumOffload::Auto => None,
         ChecksumOffload::On => Some(true),
@@ -220,17 +232,17 @@ fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut 
     };
     state.offloads.extend(offload.map(|on| (name, on)));
 
-    let tunnel = Family::ALL.into_iter().filter(|family| cluster.uses(*family));
-    let tunnel = tunnel.filter_map(|family| family.tunnel(&local.tunnel)).map(host_prefix);
-    state.addresses.extend(tunnel.map(|cidr| Address { device: name, cidr }));
+    let used = Family::ALL.into_iter().filter(|family| site.uses(*family));
+    let own = used.filter_map(|family| family.tunnel(tunnel)).map(host_prefix);
+    state.addresses.extend(own.map(|cidr| Address { device: name, cidr }));
 
     let mut sysctl = |path: String, value: &str| state.sysctls.insert(path, value.to_owned());
     sysctl(format!("net/ipv4/conf/{name}/forwarding"), "1");
     // Loose where filtering is in force: while nodes are switched one by one, packets come by the device that the peer
     // sends by, which need not be the one that we send by.
-    let filtered = local.underlay.sides().any(|side| side.rp_filter);
+    let filtered = site.underlay.sides().any(|side| side.rp_filter);
     sysctl(format!("net/ipv4/conf/{name}/rp_filter"), if filtered { "2" } else { "0" });
-    if cluster.uses(Family::V6) {
+    if site.uses(Family::V6) {
         let settings = [
             ("disable_ipv6", "0"),
             ("forwarding", "1"),
@@ -241,7 +253,7 @@ fn make_device(conf: &Vxlan, cluster: &Cluster<'_>, family: Family, state: &mut 
         for (key, value) in settings {
             sysctl(format!("net/ipv6/conf/{name}/{key}"), value);
         }
-        let link_local = IpAddr::V6(local.vtep_mac.link_local());
+        let link_local = IpAddr::V6(site.vtep_mac.link_local());
         let cidr = IpNetwork::new(link_local, 64).expect("64 is a prefix length of IPv6");
         state.addresses.insert(Address { device: name, cidr });
     }

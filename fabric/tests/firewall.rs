@@ -12,8 +12,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nftables::schema::NfListObject;
-use twill_fabric::backend::{self, Cluster, Problems};
-use twill_fabric::firewall::ruleset;
 use twill_fabric::{Local, Pod, Side, Underlay, desired};
 use twill_linux::nft::Ruleset;
 use twill_testkit::{Namespaces, has_program};
@@ -90,11 +88,12 @@ impl Lab {
         local.pods[0].unchecked = unchecked;
         let lab = Self { namespaces, local };
         lab.build();
-        let mut problems = Problems::default();
-        let conf = &sample.view.config.as_ref().unwrap().value;
-        let cluster = Cluster::read(&sample.view, conf, &lab.local, &mut problems);
-        let (receive, _) = backend::sum(&cluster, &mut problems);
-        lab.load(&ruleset(&cluster, &receive, &native.iter().copied().collect()));
+        let mut ruleset = desired(&sample.view, &lab.local).state.firewall.expect("there is a configuration");
+        for address in native {
+            let set = if address.is_ipv6() { "native6" } else { "native4" };
+            ruleset.members.get_mut(set).expect("a set of the table").insert(*address);
+        }
+        lab.load(&ruleset);
         Some(lab)
     }
 

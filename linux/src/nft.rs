@@ -14,7 +14,7 @@
 mod members;
 mod transaction;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imbl::OrdSet;
 use nftables::schema::NfListObject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +51,7 @@ pub struct Ruleset {
     pub objects: Vec<NfListObject<'static>>,
     /// The addresses in some of its sets, by the set's name: in such as hold single addresses, no intervals, and have no elements
     /// among the objects.
-    pub members: BTreeMap<String, BTreeSet<IpAddr>>,
+    pub members: BTreeMap<String, OrdSet<IpAddr>>,
 }
 
 /// Keeps one table as it shall be. Remembers what nft reported back after the last change, so that someone else's

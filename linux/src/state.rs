@@ -9,6 +9,7 @@ mod display;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use imbl::OrdMap;
 use ipnetwork::IpNetwork;
 
 use crate::{IfName, MacAddr, nft::Ruleset};
@@ -27,6 +28,9 @@ pub const METRIC_BLOCK: u32 = 77_777;
 pub const METRIC_POOL: u32 = 777_777;
 
 /// Everything of ours in a network namespace.
+///
+/// What there is of every other node stands in maps that share what they have in common: a copy costs nothing, and two states
+/// of which one was made from the other are compared by what differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelState {
     /// Devices that the daemon makes.
@@ -36,11 +40,11 @@ pub struct KernelState {
     /// Addresses on those devices: interface, address with prefix length.
     pub addresses: BTreeSet<Address>,
     /// Routes.
-    pub routes: BTreeMap<RouteKey, Route>,
+    pub routes: OrdMap<RouteKey, Route>,
     /// Permanent neighbours by interface and address.
-    pub neighbours: BTreeMap<(IfName, IpAddr), Neighbour>,
+    pub neighbours: OrdMap<(IfName, IpAddr), Neighbour>,
     /// Static FDB entries by device and MAC.
-    pub fdb: BTreeMap<(IfName, MacAddr), FdbEntry>,
+    pub fdb: OrdMap<(IfName, MacAddr), FdbEntry>,
     /// Sysctls by path below /proc/sys, with '/' between its parts.
     pub sysctls: BTreeMap<String, String>,
     /// Our nftables table; `None` means that none shall stand.
@@ -157,6 +161,20 @@ pub struct FdbEntry {
     pub remote: IpAddr,
 }
 
+impl Neighbour {
+    /// What it stands under.
+    pub fn key(&self) -> (IfName, IpAddr) {
+        (self.device, self.ip)
+    }
+}
+
+impl FdbEntry {
+    /// What it stands under.
+    pub fn key(&self) -> (IfName, MacAddr) {
+        (self.device, self.mac)
+    }
+}
+
 impl Route {
     /// A state of these routes alone; of those with one key, the last.
     pub fn all(routes: impl IntoIterator<Item = Self>) -> KernelState {
@@ -165,7 +183,7 @@ impl Route {
     }
 
     /// Adds itself to `routes` under its key.
-    pub fn insert_into(self, routes: &mut BTreeMap<RouteKey, Route>) {
+    pub fn insert_into(self, routes: &mut OrdMap<RouteKey, Route>) {
         routes.insert(self.key, self);
     }
 }
@@ -173,19 +191,19 @@ impl Route {
 impl KernelState {
     /// Takes in all that `other` wants too. Where both name the same key, `other` wins.
     pub fn merge(&mut self, other: KernelState) {
-        take_in(&mut self.links, other.links);
-        take_in(&mut self.offloads, other.offloads);
+        self.links.extend(other.links);
+        self.offloads.extend(other.offloads);
         self.addresses.extend(other.addresses);
         take_in(&mut self.routes, other.routes);
         take_in(&mut self.neighbours, other.neighbours);
         take_in(&mut self.fdb, other.fdb);
-        take_in(&mut self.sysctls, other.sysctls);
+        self.sysctls.extend(other.sysctls);
         self.firewall = other.firewall.or(self.firewall.take());
     }
 }
 
 /// As `extend`, but at no cost where there was nothing: one part of a state has thousands of objects of a kind, the others a few.
-fn take_in<K: Ord, V>(into: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
+fn take_in<K: Ord + Clone, V: Clone>(into: &mut OrdMap<K, V>, other: OrdMap<K, V>) {
     if into.is_empty() {
         *into = other;
     } else {

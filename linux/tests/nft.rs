@@ -4,6 +4,7 @@
 mod lab;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn with_members(port: u16, members: &[&str]) -> Ruleset {
             {"drop": null}]}},
     ]);
     let objects: Vec<NfListObject<'static>> = serde_json::from_value(objects).unwrap();
-    let members = members.iter().map(|member| member.parse().unwrap()).collect();
+    let members = members.iter().map(|member| member.parse::<IpAddr>().unwrap()).collect();
     Ruleset { table: "twill".to_owned(), objects, members: BTreeMap::from([("nodes".to_owned(), members)]) }
 }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
-use twill_fabric::{Desired, Local, Underlay, desired, pod_mtu, vxlan};
+use twill_fabric::{Desired, Local, Reckoning, Underlay, pod_mtu, vxlan};
 use twill_linux::monitor::Echoes;
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
@@ -77,6 +77,7 @@ pub struct Reconciler {
     ports: Ports,
     forward: Forward,
     macs: Macs,
+    reckoning: Reckoning,
     last: Option<Last>,
     report: Report,
 }
@@ -127,6 +128,7 @@ impl Reconciler {
             firewall,
             ports: Ports::default(),
             macs: Macs::new(RESYNC),
+            reckoning: Reckoning::default(),
             last: None,
             report,
         })
@@ -198,7 +200,7 @@ impl Reconciler {
         let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let desired = desired(&picture.reach, &local);
+        let desired = self.reckoning.follow(&picture.reach, &local);
         self.report.problems(&desired.problems);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {

@@ -12,9 +12,10 @@
 //!   → the others' routes, as they hear of it               no record sends any more → record "receives not" → device removed
 //! ```
 
-use twill_conf::cluster::{Kind, Vxlan};
+use twill_cluster::record::NodeRecord;
+use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
 
-use super::{Cluster, Peer};
+use super::{Peer, Roll, Site};
 use crate::family::Family;
 use crate::native;
 
@@ -38,30 +39,29 @@ pub struct VxlanUse {
     pub needed: bool,
 }
 
-impl Cluster<'_> {
-    /// The tunnel that this node must be able to receive: the configuration's, or the one that its own record promises, or else
-    /// one that somebody may send by. (This node may have withdrawn its promise without having heard of that word yet, and the
-    /// other has sent since before it could hear of the withdrawal.)
-    pub fn tunnel(&self) -> Option<Vxlan> {
-        self.conf.backend.kind.vxlan().cloned().or_else(|| {
-            let promised = self.own.and_then(|own| own.vxlan.as_ref());
-            let mut senders = self.peers().filter(|peer| peer.record.tunnels());
-            let end = promised.or_else(|| senders.find_map(|peer| peer.record.vxlan.as_ref()))?;
-            let default = Vxlan::default();
-            let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
-            Some(Vxlan { vni, port, ..default })
-        })
-    }
+/// The tunnel that this node must be able to receive: the configuration's, or the one that its own record promises, or else
+/// one that somebody may send by. (This node may have withdrawn its promise without having heard of that word yet, and the
+/// other has sent since before it could hear of the withdrawal.)
+pub(super) fn tunnel(conf: &ClusterConf, own: Option<&NodeRecord>, roll: &Roll) -> Option<Vxlan> {
+    conf.backend.kind.vxlan().cloned().or_else(|| {
+        let promised = own.and_then(|own| own.vxlan.as_ref());
+        let end = promised.or_else(|| roll.senders().find_map(|peer| peer.record().vxlan.as_ref()))?;
+        let default = Vxlan::default();
+        let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
+        Some(Vxlan { vni, port, ..default })
+    })
+}
 
+impl Site {
     /// The identifier and the port of the tunnel that other nodes receive by, if any does.
     pub fn tunnel_or_default(&self) -> (u32, u16) {
-        let vxlan = self.tunnel().unwrap_or_default();
+        let vxlan = self.tunnel.clone().unwrap_or_default();
         (vxlan.vni, vxlan.port)
     }
 
     /// The way to a peer for packets of a family; `None` where there is none.
-    pub fn way(&self, peer: &Peer<'_>, family: Family) -> Option<Way> {
-        let native = native::gateway(self.local, peer, family).is_some();
+    pub fn way(&self, peer: &Peer, family: Family) -> Option<Way> {
+        let native = native::gateway(self, peer, family).is_some();
         let Kind::Vxlan(vxlan) = &self.conf.backend.kind else { return native.then_some(Way::Native) };
         let plain = vxlan.direct || !self.may_tunnel(peer, vxlan);
         Some(if native && plain { Way::Native } else { Way::Tunnel })
@@ -69,20 +69,20 @@ impl Cluster<'_> {
 
     /// Whether both records say so: ours that we send, the peer's that it receives. Those of versions that know nothing else
     /// always do.
-    fn may_tunnel(&self, peer: &Peer<'_>, vxlan: &Vxlan) -> bool {
-        let received = peer.record.vxlan.as_ref().is_some_and(|end| {
+    fn may_tunnel(&self, peer: &Peer, vxlan: &Vxlan) -> bool {
+        let received = peer.record().vxlan.as_ref().is_some_and(|end| {
             end.vni.is_none_or(|vni| vni == vxlan.vni) && end.port.is_none_or(|port| port == vxlan.port)
         });
-        self.own.is_none_or(|own| own.tunnels()) && (received || peer.record.path.is_none())
+        self.tunnels && (received || peer.record().path.is_none())
     }
 
-    /// What others have to know, and what this node has to keep.
-    pub(crate) fn vxlan_use(&self, stands: bool) -> VxlanUse {
+    /// What others have to know, and what this node has to keep. `stands`: there is a device to receive by.
+    pub(crate) fn vxlan_use(&self, stands: bool, roll: &Roll) -> VxlanUse {
         let wanted = self.conf.backend.kind.vxlan().is_some();
         VxlanUse {
-            receives: self.tunnel().filter(|_| stands).map(|vxlan| (vxlan.vni, vxlan.port)),
+            receives: self.tunnel.as_ref().filter(|_| stands).map(|vxlan| (vxlan.vni, vxlan.port)),
             sends: wanted,
-            needed: wanted || self.peers().any(|peer| peer.record.tunnels()),
+            needed: wanted || roll.senders().next().is_some(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use twill_cluster::record::{NodeRecord, VxlanEnd};
 
 use super::print::print;
-use super::sample::{Sample, mac};
+use super::sample::{Sample, mac, name};
 use super::{Desired, desired, judge};
 
 fn honest() -> Sample {
@@ -127,7 +127,8 @@ fn a_block_over_ours_or_over_an_older_one_or_outside_the_pools_gets_no_route() {
 fn a_lost_block_leads_to_its_new_owner_and_to_the_pods_that_are_left_here() {
     let mut sample = honest().node(9, &["192.168.9.9/24"]);
     let local = sample.local(1, &["10.42.1.1"]);
-    sample.view.blocks.retain(|_, record| record.value.node.as_str() != "n1");
+    let own = sample.view.blocks_of(&name(1)).collect::<Vec<_>>();
+    own.iter().for_each(|block| drop(sample.view.blocks.remove(block)));
     sample = sample.block(9, "10.42.1.0/26");
     let result = desired(&sample.view, &local);
     assert_eq!(result.problems, [""; 0]);

@@ -96,14 +96,17 @@ impl Sample {
 
     /// With a change to every node's record.
     pub(crate) fn but_all(mut self, change: impl Fn(&mut Versioned<NodeRecord>)) -> Self {
-        self.view.nodes.values_mut().map(Arc::make_mut).for_each(change);
+        for number in self.view.nodes.keys().cloned().collect::<Vec<_>>() {
+            change(Arc::make_mut(self.view.nodes.get_mut(&number).unwrap()));
+        }
         self
     }
 
     /// Without a node and its blocks.
     pub(crate) fn without(mut self, number: u16) -> Self {
         self.view.nodes.remove(&name(number));
-        self.view.blocks.retain(|_, record| record.value.node != name(number));
+        let stays = |record: &BlockRecord| record.node != name(number);
+        self.view.blocks = self.view.blocks.into_iter().filter(|(_, record)| stays(&record.value)).collect();
         self
     }
 

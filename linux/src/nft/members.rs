@@ -1,9 +1,11 @@
 //! The members of sets: single addresses, by the set's name. Pure.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use nftables::expr::Expression;
 use nftables::schema::{Element, NfListObject};
 use nftables::types::NfFamily;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use super::transaction::{add, delete, document};
 
 /// As in [`super::Ruleset::members`].
-pub(super) type Members = BTreeMap<String, BTreeSet<IpAddr>>;
+pub(super) type Members = BTreeMap<String, OrdSet<IpAddr>>;
 
 /// What leads from some members to others. Sets that hold the same are in neither part.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,15 +26,18 @@ pub(super) struct Turnover {
 impl Turnover {
     /// `before` and `after` name the same sets.
     pub(super) fn between(before: &Members, after: &Members) -> Self {
-        let beyond = |some: &Members, others: &Members| -> Members {
-            let none = BTreeSet::new();
-            let rest = some.iter().map(|(set, members)| {
-                let others = others.get(set).unwrap_or(&none);
-                (set.clone(), members.difference(others).copied().collect::<BTreeSet<_>>())
-            });
-            rest.filter(|(_, members)| !members.is_empty()).collect()
-        };
-        Self { come: beyond(after, before), gone: beyond(before, after) }
+        let (mut come, mut gone) = (Members::new(), Members::new());
+        let none = OrdSet::new();
+        for (set, members) in after {
+            for difference in before.get(set).unwrap_or(&none).diff(members) {
+                let (side, member) = match difference {
+                    DiffItem::Add(member) => (&mut come, member),
+                    DiffItem::Remove(member) => (&mut gone, member),
+                };
+                side.entry(set.clone()).or_default().insert(*member);
+            }
+        }
+        Self { come, gone }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,7 +69,7 @@ pub(super) fn elements<'m>(
 
 /// Takes the members of some sets out of a listing; `None` where a set is not there or holds something else.
 pub(super) fn take<'s>(listing: &mut Value, sets: impl Iterator<Item = &'s String>) -> Option<Members> {
-    let mut members: Members = sets.map(|set| (set.clone(), BTreeSet::new())).collect();
+    let mut members: Members = sets.map(|set| (set.clone(), OrdSet::new())).collect();
     let mut found = 0;
     let mut plain = true;
     let objects = listing.get_mut("nftables").and_then(Value::as_array_mut)?;
@@ -90,7 +95,7 @@ mod tests {
     use super::*;
 
     fn members(entries: &[(&str, &[&str])]) -> Members {
-        let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect();
         entries.iter().map(|(set, texts)| ((*set).to_owned(), parsed(texts))).collect()
     }
 

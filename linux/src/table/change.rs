@@ -1,8 +1,6 @@
 //! Differences and changes: the one mechanism that all tables share.
 //!
-//! [`diff`] compares two ordered maps; a table makes [`Change`]s of what differs; [`apply`] sends them and keeps account.
-
-use std::collections::BTreeMap;
+//! [`diff`] compares two ordered maps, of whatever kind; a table makes [`Change`]s of what differs; [`apply`] sends them and keeps account.
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
@@ -22,14 +20,14 @@ pub(super) enum Difference<'a, K, D, S> {
     Extra(&'a K, &'a S),
 }
 
-/// All that differs, in the order of the keys.
-pub(super) fn diff<'a, K: Ord, D, S>(
-    desired: &'a BTreeMap<K, D>,
-    standing: &'a BTreeMap<K, S>,
+/// All that differs, in the order of the keys, which both sides are in.
+pub(super) fn diff<'a, K: Ord + 'a, D: 'a, S: 'a>(
+    desired: impl IntoIterator<Item = (&'a K, &'a D)>,
+    standing: impl IntoIterator<Item = (&'a K, &'a S)>,
     mut same: impl FnMut(&D, &S) -> bool,
 ) -> Vec<Difference<'a, K, D, S>> {
     let mut differences = Vec::new();
-    let (mut wanted, mut seen) = (desired.iter().peekable(), standing.iter().peekable());
+    let (mut wanted, mut seen) = (desired.into_iter().peekable(), standing.into_iter().peekable());
     loop {
         match (wanted.peek(), seen.peek()) {
             (None, None) => return differences,
@@ -138,6 +136,8 @@ fn is_gone(request: &Request, error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn map<const N: usize>(entries: [(u8, char); N]) -> BTreeMap<u8, char> {

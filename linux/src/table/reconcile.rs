@@ -183,10 +183,10 @@ trait Table {
 }
 
 /// The changes that bring one table to what is desired.
-fn plan<T: Table>(
+fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
     table: &T,
-    desired: &BTreeMap<T::Key, T::Value>,
-    standing: &BTreeMap<T::Key, T::Seen>,
+    desired: impl IntoIterator<Item = (&'a T::Key, &'a T::Value)>,
+    standing: &'a BTreeMap<T::Key, T::Seen>,
     scene: &mut Scene<'_>,
 ) -> Plan {
     let mut plan = Plan::default();

@@ -63,7 +63,7 @@ fn a_node_comes_moves_and_goes_without_a_look_and_without_news() {
 
         let moved_to = if remote.contains(':') { "2001:db8::7" } else { "192.0.2.7" };
         let mut moved = more.clone();
-        moved.fdb.values_mut().for_each(|entry| entry.remote = ip(moved_to));
+        moved.fdb = moved.fdb.iter().map(|(key, entry)| (*key, FdbEntry { remote: ip(moved_to), ..*entry })).collect();
         for (before, after, changes) in
             [(&few, &more, 6), (&more, &more, 0), (&more, &moved, 2), (&moved, &more, 2), (&more, &few, 6)]
         {

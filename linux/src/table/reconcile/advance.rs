@@ -5,8 +5,10 @@
 //! told of nothing since. It makes exclusively and removes just what it names, so nothing of others is hit where that was
 //! wrong; and whatever it could only do by a look it leaves to a reconciliation.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::fdb::Fdb;
 use super::neighbours::Neighbours;
@@ -14,7 +16,7 @@ use super::routes::Routes;
 use super::{Devices, Table};
 use crate::netlink::Request;
 use crate::state::{FdbEntry, KernelState, Neighbour, Route};
-use crate::table::change::{Action, Change, Difference, Plan, diff, settle};
+use crate::table::change::{Action, Change, Plan, settle};
 use crate::table::{Outcome, SeenLink, fdb, neighbour, route};
 use crate::{Error, Netlink};
 
@@ -97,18 +99,19 @@ impl Known for Routes {
 }
 
 fn difference<T: Known>(
-    before: &BTreeMap<T::Key, T::Value>,
-    after: &BTreeMap<T::Key, T::Value>,
+    before: &OrdMap<T::Key, T::Value>,
+    after: &OrdMap<T::Key, T::Value>,
     devices: &Devices,
 ) -> Option<Plan> {
     let mut plan = Plan::default();
-    for difference in diff(after, before, T::Value::eq) {
-        let (Difference::Missing(value) | Difference::Changed(value, _) | Difference::Extra(_, value)) = difference;
+    for difference in before.diff(after) {
+        let (DiffItem::Add(_, value) | DiffItem::Update { new: (_, value), .. } | DiffItem::Remove(_, value)) =
+            difference;
         let index = T::device(value).map_or(Some(0), |device| devices.index(&device))?;
         let (list, action, request) = match difference {
-            Difference::Missing(_) => (&mut plan.put, Action::Added, T::make(value, index)),
-            Difference::Changed(..) => (&mut plan.put, Action::Changed, T::replacement(value, index)?),
-            Difference::Extra(..) => (&mut plan.remove, Action::Removed, T::removal(value, index)),
+            DiffItem::Add(..) => (&mut plan.put, Action::Added, T::make(value, index)),
+            DiffItem::Update { .. } => (&mut plan.put, Action::Changed, T::replacement(value, index)?),
+            DiffItem::Remove(..) => (&mut plan.remove, Action::Removed, T::removal(value, index)),
         };
         list.push(change::<T>(action, value, request));
     }

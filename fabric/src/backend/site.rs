@@ -1,0 +1,53 @@
+//! This node, as far as its ways to others depend on it.
+//!
+//! A back end gets no more of this node than this, so what it makes for a peer stays good until this or that peer changes.
+
+use twill_cluster::record::NodeRecord;
+use twill_conf::NodeName;
+use twill_conf::cluster::{ClusterConf, Vxlan};
+use twill_linux::MacAddr;
+
+use super::roll::Roll;
+use crate::family::Family;
+use crate::{Local, Underlay};
+
+/// One side of every way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The cluster's configuration.
+    pub conf: ClusterConf,
+    /// This node's name.
+    pub name: NodeName,
+    /// The MAC of its VTEP.
+    pub vtep_mac: MacAddr,
+    /// What carries traffic between nodes.
+    pub underlay: Underlay,
+    /// Its record says that it may send by a tunnel, or it has none yet.
+    pub tunnels: bool,
+    /// The tunnel that it must be able to receive, if any.
+    pub tunnel: Option<Vxlan>,
+}
+
+impl Site {
+    /// Of a node with this record, once it is registered.
+    pub fn new(conf: &ClusterConf, local: &Local, own: Option<&NodeRecord>, roll: &Roll) -> Self {
+        Self {
+            conf: conf.clone(),
+            name: local.name.clone(),
+            vtep_mac: local.vtep_mac,
+            underlay: local.underlay.clone(),
+            tunnels: own.is_none_or(NodeRecord::tunnels),
+            tunnel: super::way::tunnel(conf, own, roll),
+        }
+    }
+
+    /// Whether any pool has addresses of this family.
+    pub fn uses(&self, family: Family) -> bool {
+        uses(&self.conf, family)
+    }
+}
+
+/// Whether any pool has addresses of this family.
+pub fn uses(conf: &ClusterConf, family: Family) -> bool {
+    conf.pools.iter().any(|pool| Family::of_prefix(pool.cidr) == family)
+}
