@@ -217,7 +217,7 @@ mod tests {
         view.faults.clear();
         view.config = before.config;
         assert!(follows(&view, &store.look(&Range::watched())));
-        view.nodes.remove(&"b".parse().unwrap());
+        view.nodes.remove(&"b".parse::<twill_conf::NodeName>().unwrap());
         assert!(!follows(&view, &store.look(&Range::watched())), "it had not b at that time");
     }
 

@@ -26,6 +26,7 @@ mod refusal;
 mod registration;
 mod renewing;
 mod rupture;
+mod seen;
 mod wants;
 mod words;
 

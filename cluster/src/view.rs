@@ -140,6 +140,13 @@ impl View {
         self.blocks.iter().filter(move |(_, record)| record.value.node == *node).map(|(block, _)| *block)
     }
 
+    /// The first block by address that this one lies in, or that lies in it. As much work as a prefix has bits.
+    pub fn overlapping(&self, block: Block) -> Option<(&Block, &Arc<Versioned<BlockRecord>>)> {
+        let around = (0..block.cidr().prefix()).find_map(|length| self.blocks.get_key_value(&block.around(length)?));
+        let inside = || self.blocks.range(block..).next().filter(|(there, _)| block.covers(**there));
+        around.or_else(inside)
+    }
+
     /// The view as a snapshot again, without what could not be read: for the disk.
     pub fn snapshot(&self) -> Snapshot {
         let config = self.config.iter().map(|config| encode(key::CONFIG.to_owned(), config));

@@ -15,7 +15,7 @@ use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends
 use crate::family::Family;
 use crate::firewall::{self, Nodes};
 use crate::tally::Tally;
-use crate::{Desired, Local, node, report_mtu};
+use crate::{Desired, Local, mtu, node};
 
 /// What the last view came to.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Reckoning {
             passage = Some(firewall::passage(&site));
             state.merge(self.sum.state.clone());
             state.merge(node::forwarding(&conf.value, local));
-            report_mtu(&site, self.sum.reached.there().iter().copied(), &mut problems);
+            mtu::report(&site, self.sum.reached.there().iter().copied(), &mut problems);
             let found = self.roll.problems().chain(self.roll.orphans());
             found.chain(self.sum.problems.there().iter().cloned()).for_each(|problem| problems.report(problem));
             self.site = Some(site);

@@ -100,7 +100,7 @@ fn tall(view: &View, old: &Kind, new: &Kind) -> Vec<Hazard> {
         let path = record.path?;
         let carries = |kind: &Kind| {
             let overhead = match kind {
-                Kind::Vxlan(_) => crate::overhead(view, &record.underlay),
+                Kind::Vxlan(_) => crate::mtu::overhead(view, &record.underlay),
                 Kind::HostGw => 0,
             };
             path.mtu.saturating_sub(overhead)

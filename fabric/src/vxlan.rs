@@ -29,9 +29,10 @@ use twill_linux::state::{
 };
 use twill_linux::{IfName, MacAddr};
 
+use crate::Local;
 use crate::backend::{Backend, Part, Peer, Problems, Roll, Site, Way};
 use crate::family::{Family, host_prefix};
-use crate::{Local, mtu_within};
+use crate::mtu::mtu_within;
 
 /// The device for the family that this node prefers; and the one for IPv6 beside an IPv4 one.
 const DEVICES: [&str; 2] = ["vxlan.twill", "vxlan6.twill"];

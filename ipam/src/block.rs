@@ -55,6 +55,11 @@ impl Block {
     pub fn overlaps(&self, other: Self) -> bool {
         self.covers(other) || other.covers(*self)
     }
+    /// The block of a shorter length, or of its own, that it lies in; `None` for a longer one.
+    pub fn around(&self, length: u8) -> Option<Self> {
+        let prefix = IpNetwork::new(self.first(), length).ok().filter(|_| length <= self.0.prefix())?;
+        Self::new(IpNetwork::new(prefix.network(), length).ok()?)
+    }
     /// How many addresses it has; `u64::MAX` where there are more.
     pub fn size(&self) -> u64 {
         Range::from(*self).size()

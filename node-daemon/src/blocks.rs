@@ -22,8 +22,9 @@ use twill_cluster::store::Store;
 use twill_conf::cluster::Given;
 use twill_conf::node::NodeConf;
 use twill_conf::{NodeName, PoolName};
+use twill_fabric::Underlay;
 use twill_fabric::ends::{Ends, Known, Standing};
-use twill_fabric::{Underlay, pod_mtu, underlay_mtu};
+use twill_fabric::mtu::Mtus;
 use twill_ipam::store::{BlockState, BlockUse, Node, Origin};
 use twill_ipam::{Block, BootTime, Error, Family, KeyHash, NodePool, Want};
 use twill_linux::{MacAddr, sockets};
@@ -58,6 +59,7 @@ pub struct Blocks {
     keeper: Keeper,
     facts: Facts,
     ends: Ends,
+    mtus: Mtus,
     /// As last told to the keeper; `None` before the first look.
     local: Option<Vec<BlockUse>>,
     /// As last told to the keeper.
@@ -97,6 +99,7 @@ impl Blocks {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             ends: Ends::new(vtep_mac),
+            mtus: Mtus::default(),
             local: None,
             wants: Vec::new(),
             unchecked: Vec::new(),
@@ -308,7 +311,7 @@ impl Blocks {
         let idle = standing.is_some_and(|Standing { vxlan, .. }| vxlan.receives.is_some() && !vxlan.needed);
         let connected = idle && self.is_connected().await;
         let nodes = picture.view.nodes.len();
-        let mtu = underlay_mtu(&picture.reach, underlay);
+        let mtu = self.mtus.follow(&picture.reach, &self.name, underlay).underlay;
         self.ends.say(Known { own, config, standing, nodes, mtu, connected }, Instant::now())
     }
 
@@ -330,7 +333,7 @@ impl Blocks {
         let has = |family| pools.iter().any(|pool| pool.family == family && pool.given == Given::Default);
         let node = Node {
             name: self.name.to_string(),
-            mtu: pod_mtu(&picture.reach, &self.name, underlay),
+            mtu: self.mtus.follow(&picture.reach, &self.name, underlay).pods,
             ipv4: has(Family::V4),
             ipv6: has(Family::V6),
             exhausted: self.exhausted.clone(),
@@ -403,7 +406,7 @@ fn supplies(store: &mut twill_ipam::Store, me: &NodeName, view: Option<&View>) -
 fn is_lost(block: &BlockUse, me: &NodeName, view: Option<&View>) -> bool {
     let closed = block.origin == Origin::Cluster && block.state == BlockState::Closing;
     let used = block.assigned > 0 || block.tunnel.is_some();
-    let lost = |view: &View| match view.blocks.iter().find(|(there, _)| there.overlaps(block.block)) {
+    let lost = |view: &View| match view.overlapping(block.block) {
         Some((there, record)) => *there != block.block || record.value.node != *me,
         None => !used,
     };

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use twill_cluster::record::{Told, Tunnel};
 use twill_conf::NodeName;
+use twill_fabric::mtu::Mtus;
 use twill_fabric::path::{Paths, Target};
-use twill_fabric::{Local, Underlay, pod_mtu};
+use twill_fabric::{Local, Underlay};
 use twill_linux::MacAddr;
 use twill_linux::echo::{How, Question, ask};
 
@@ -57,7 +58,7 @@ impl Probe {
     pub fn run(self) {
         let mut schedule = Schedule::new(self.name.clone());
         let mut judgements = Judgements::new(self.name.clone());
-        let mut paths = Paths::default();
+        let (mut paths, mut mtus) = (Paths::default(), Mtus::default());
         let mut pause = self.turn;
         loop {
             let word = fresh_word();
@@ -65,7 +66,7 @@ impl Probe {
             std::thread::sleep(pause.mul_f64(0.75 + f64::from(word[7]) / 512.0));
             let (picture, underlay) = (self.pictures.borrow().clone(), self.underlays.borrow().clone());
             let (Some(picture), Some(underlay)) = (picture, underlay) else { continue };
-            let mtu = pod_mtu(&picture.reach, &self.name, &underlay);
+            let mtu = mtus.follow(&picture.reach, &self.name, &underlay).pods;
             let targets = paths.targets(&picture.reach, &self.local(&picture, underlay));
             judgements.keep(|node| targets.iter().any(|target| target.node == *node));
             let names: Vec<&NodeName> = targets.iter().map(|target| &target.node).collect();

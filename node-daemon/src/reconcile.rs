@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
-use twill_fabric::{Desired, Local, Reckoning, Underlay, pod_mtu, vxlan};
+use twill_fabric::mtu::Mtus;
+use twill_fabric::{Desired, Local, Reckoning, Underlay, vxlan};
 use twill_linux::monitor::Echoes;
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
@@ -78,6 +79,7 @@ pub struct Reconciler {
     forward: Forward,
     macs: Macs,
     reckoning: Reckoning,
+    mtus: Mtus,
     last: Option<Last>,
     report: Report,
 }
@@ -129,6 +131,7 @@ impl Reconciler {
             ports: Ports::default(),
             macs: Macs::new(RESYNC),
             reckoning: Reckoning::default(),
+            mtus: Mtus::default(),
             last: None,
             report,
         })
@@ -197,7 +200,7 @@ impl Reconciler {
         // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
         let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         let Some(picture) = known else { return Ok(Duration::ZERO) };
-        let fits = pod_mtu(&picture.reach, &self.me.name, &underlay);
+        let fits = self.mtus.follow(&picture.reach, &self.me.name, &underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
         let desired = self.reckoning.follow(&picture.reach, &local);

@@ -45,8 +45,8 @@ pub(super) struct Claims {
     withheld: BTreeSet<Block>,
     /// Refusals in a row, since the last pause or success, that no view has explained yet.
     refusals: Vec<Block>,
-    /// Which pools have a free block, as far as that was asked since `refused` or the view changed.
-    room: BTreeMap<PoolName, bool>,
+    /// A free block of a pool, or that there is none, as far as that was asked since `refused` or the configuration changed.
+    room: BTreeMap<PoolName, Option<Block>>,
     /// Tries so far: each points at another place.
     tries: u64,
 }
@@ -77,9 +77,11 @@ impl Claims {
     /// A newer view has come. `true` if it explains so many refusals that claims may be tried again: the places went to
     /// others, as happens where many nodes claim at once.
     pub(super) fn see(&mut self, view: &View) -> bool {
-        self.forget();
+        self.refused.clear();
+        let taken = |block: &Block| view.overlapping(*block).is_some();
+        // Where a block is free still there is room, whatever else has changed; where there was none, there may be now.
+        self.room.retain(|_, free| free.is_some_and(|free| !taken(&free)));
         let waited = !self.may_be_refused();
-        let taken = |block: &Block| view.blocks.keys().any(|there| there.overlaps(*block));
         self.refusals.retain(|block| !taken(block));
         waited && self.may_be_refused()
     }
@@ -170,11 +172,11 @@ impl Claims {
     /// Whether a pool has a place for a block.
     pub(super) fn has_room(&mut self, pool: &Pool, view: &View) -> bool {
         if let Some(room) = self.room.get(&pool.name) {
-            return *room;
+            return room.is_some();
         }
-        let room = self.places(pool, view).is_some_and(|places| places.free() > 0);
-        self.room.insert(pool.name.clone(), room);
-        room
+        let free = self.places(pool, view).and_then(|places| places.choose(&[pool.name.as_str()]));
+        self.room.insert(pool.name.clone(), free);
+        free.is_some()
     }
 
     /// Whether every block of a pool has an owner by the view: one that is avoided for a while may be had later.

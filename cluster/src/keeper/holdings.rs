@@ -8,6 +8,7 @@ use twill_conf::{NodeName, PoolName};
 use twill_ipam::store::{BlockState, BlockUse, Origin};
 use twill_ipam::{Block, BootTime};
 
+use super::seen::Seen;
 use super::{Identity, Output, Problem};
 use crate::View;
 use twill_ipam::guard::{Guard, stands};
@@ -31,6 +32,7 @@ struct Shown {
 /// What is known of them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holdings {
+    seen: Seen,
     /// Ours by the last view.
     shown: BTreeMap<Block, Shown>,
     /// Written by us, at a revision that no view has reached yet, with the time of the answer. They count as ours for a
@@ -60,24 +62,20 @@ pub(super) struct Holdings {
 impl Holdings {
     /// Takes a view.
     pub(super) fn see(&mut self, view: &View, me: &Identity) {
-        let ours = view.blocks.iter().filter(|(_, record)| {
-            // The machine is compared too: a second machine with this name has no right to these blocks.
-            let machine = record.value.machine_id == me.machine_id || !stands(Guard::MachineId);
-            record.value.node == me.node && machine
-        });
-        let known = std::mem::take(&mut self.shown);
         self.ahead.retain(|_, (revision, _)| *revision > view.revision || !stands(Guard::Adoption));
-        let adopted =
-            |block: &Block| stands(Guard::Adoption) || known.contains_key(block) || self.ahead.contains_key(block);
-        self.shown = ours
-            .filter(|(block, _)| adopted(block))
-            .map(|(block, record)| {
-                let ours = me.wrote(&record.value.nonce);
-                (*block, Shown { modified: record.modified, epoch: record.value.epoch, ours })
-            })
-            .collect();
+        self.seen.follow(view, me, |block, record| {
+            let adopted = stands(Guard::Adoption) || self.shown.contains_key(&block) || self.ahead.contains_key(&block);
+            match record.filter(|_| adopted) {
+                None => drop(self.shown.remove(&block)),
+                Some(record) => {
+                    let ours = me.wrote(&record.value.nonce);
+                    let shown = Shown { modified: record.modified, epoch: record.value.epoch, ours };
+                    self.shown.insert(block, shown);
+                }
+            }
+        });
         self.gone.retain(|_, revision| *revision > view.revision);
-        self.disputed = self.own().filter_map(|block| Some((block, disputer(block, view, me)?))).collect();
+        self.disputed = self.own().filter_map(|block| Some((block, self.seen.disputer(block)?.clone()))).collect();
         self.repeat();
     }
 
@@ -338,17 +336,8 @@ pub(super) fn pool_of(config: &ClusterConf, block: Block) -> Option<&Pool> {
 /// Who has a block, or one that overlaps it.
 fn owner(block: Block, view: &View) -> Option<&NodeName> {
     let at = |block: &Block| view.blocks.get(block);
-    let record = at(&block).or_else(|| view.blocks.iter().find(|(there, _)| there.overlaps(block)).map(|(_, r)| r));
+    let record = at(&block).or_else(|| view.overlapping(block).map(|(_, record)| record));
     record.map(|record| &record.value.node)
-}
-
-/// Another node that says that it has pods in a block of ours.
-fn disputer(block: Block, view: &View, me: &Identity) -> Option<NodeName> {
-    let others = view.nodes.iter().filter(|(name, _)| **name != me.node);
-    let disputes = |record: &crate::NodeRecord| {
-        record.disputes.iter().filter_map(|cidr| Block::new(*cidr)).any(|disputed| disputed.overlaps(block))
-    };
-    others.filter(|(_, record)| disputes(&record.value)).map(|(name, _)| name.clone()).next()
 }
 
 /// Whether nobody has an address of it, and none cools.

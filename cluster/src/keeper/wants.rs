@@ -98,7 +98,7 @@ fn address(
         return Err(Refusal::Reserved(pool.name.clone()));
     }
     let block = cut(ip, pool.block);
-    match ground.view.blocks.iter().find(|(there, _)| there.overlaps(block)) {
+    match ground.view.overlapping(block) {
         // It is being opened, or given back; or it has another size, and does not hold the address.
         Some((_, record)) if record.value.node == ground.me.node => Ok(None),
         Some((there, record)) => Err(Refusal::Owned { block: *there, owner: record.value.node.clone() }),

@@ -68,12 +68,12 @@ impl World {
         let view = view_of(&snapshot);
         let before = std::mem::replace(&mut self.view, view.clone());
         self.check_blocks(&view);
-        for block in view.blocks.keys().filter(|block| !before.blocks.contains_key(block)) {
+        for block in view.blocks.keys().filter(|block| !before.blocks.contains_key(*block)) {
             self.count("claim");
             self.check_claim(*block, &view);
         }
         if !self.operated {
-            for block in before.blocks.keys().filter(|block| !view.blocks.contains_key(block)) {
+            for block in before.blocks.keys().filter(|block| !view.blocks.contains_key(*block)) {
                 self.count("give back");
                 self.check_return(*block);
             }

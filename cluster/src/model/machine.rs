@@ -174,7 +174,7 @@ impl Machine {
             let is_open = self.books.open().any(|open| open == block);
             let uses = self.books.uses(now);
             let used = uses.iter().any(|has| has.block == block && (has.assigned > 0 || has.tunnel.is_some()));
-            let lost = match daemon.view.blocks.iter().find(|(there, _)| there.overlaps(block)) {
+            let lost = match daemon.view.overlapping(block) {
                 Some((there, record)) => *there != block || record.value.node.as_str() != self.name,
                 None => !used,
             };

@@ -24,7 +24,7 @@ fn view(config: Option<ClusterConf>, blocks: &[(&str, &str)]) -> View {
         config: config.map(|value| Versioned { value, created: 3, modified: 5 }),
         blocks: blocks
             .iter()
-            .map(|(block, node)| (block.parse().expect("a block"), versioned(record(node)).into()))
+            .map(|(block, node)| (block.parse::<twill_ipam::Block>().expect("a block"), std::sync::Arc::new(versioned(record(node)))))
             .collect(),
         ..View::default()
     }

@@ -216,3 +216,21 @@ fn records_that_contradict_each_other_are_read_and_left_to_be_judged() {
     assert_eq!(view.faults, BTreeMap::new());
     assert_eq!((view.nodes.len(), view.blocks.len()), (3, 4));
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_overlaps_a_block_is_found_without_a_look_at_the_others(
+        there in proptest::collection::vec((0u32..64, 26u8..=32), 0..8), at in 0u32..64, length in 24u8..=32,
+    ) {
+        let block = |at: u32, length: u8| {
+            let ip = std::net::Ipv4Addr::from_bits(0x0a2a_0000 + at);
+            Block::new(ipnetwork::Ipv4Network::new(ip, 32).unwrap().into()).unwrap().around(length).unwrap()
+        };
+        let other = Entry { key: "blocks/4/0a2a0040-26".into(), ..super::tests::block("10.42.0.64/26", "n1", 1) };
+        let blocks = there.into_iter().map(|(at, length)| super::tests::block(&block(at, length).to_string(), "n1", 1));
+        let view = view(blocks.chain([other]).collect());
+        let wanted = block(at, length);
+        let first = view.blocks.iter().find(|(there, _)| there.overlaps(wanted));
+        proptest::prop_assert_eq!(view.overlapping(wanted), first);
+    }
+}

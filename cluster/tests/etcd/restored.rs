@@ -9,6 +9,7 @@ use twill_cluster::View;
 use twill_cluster::etcd::EtcdStore;
 use twill_cluster::store::{Event, Range, Store};
 use twill_cluster::txn::{Op, Txn};
+use twill_conf::NodeName;
 
 use crate::server::Server;
 
@@ -27,7 +28,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// Follows until the view shows a node.
 async fn follow_to(view: &mut View, events: &mut Receiver<Event>, node: &str) {
-    let name = node.parse().unwrap();
+    let name: NodeName = node.parse().unwrap();
     while !view.nodes.contains_key(&name) {
         let event = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.unwrap().unwrap();
         view.follow(&event);

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnetwork::IpNetwork;
 use twill_conf::NodeName;
 use twill_ipam::Block;
 
@@ -65,11 +64,7 @@ impl Claims {
     /// The largest block that covers this one and is claimed, or itself.
     fn outermost(&self, block: Block) -> Block {
         let longer = self.lengths.range(..block.cidr().prefix()).map(|(length, _)| *length);
-        let covering = longer.filter_map(|length| {
-            let around = IpNetwork::new(block.first(), length).ok()?;
-            Block::new(IpNetwork::new(around.network(), length).ok()?)
-        });
-        covering.into_iter().find(|block| self.claims.contains_key(block)).unwrap_or(block)
+        longer.filter_map(|length| block.around(length)).find(|block| self.claims.contains_key(block)).unwrap_or(block)
     }
 
     /// Of two that overlap the older is right: etcd refuses the younger's claim, so that one was written by other means.

@@ -9,6 +9,7 @@ use twill_conf::cluster::{Kind, Vxlan};
 
 use super::sample::{Sample, mac, name};
 use super::{Local, Reckoning, desired};
+use crate::mtu::Mtus;
 use crate::path::Paths;
 
 /// What happens.
@@ -182,12 +183,14 @@ proptest! {
     #[test]
     fn what_was_followed_comes_to_what_is_there(edits in edits()) {
         let mut world = World::new();
-        let (mut reckoning, mut paths) = (Reckoning::default(), Paths::default());
+        let (mut reckoning, mut paths, mut mtus) = (Reckoning::default(), Paths::default(), Mtus::default());
         for edit in &edits {
             world.edit(edit);
             let view = &world.sample.view;
             let followed = reckoning.follow(view, &world.local);
             prop_assert_eq!(followed, desired(view, &world.local), "after {:?}", edit);
+            let mtu = |mtus: &mut Mtus| mtus.follow(view, &world.local.name, &world.local.underlay);
+            prop_assert_eq!(mtu(&mut mtus), mtu(&mut Mtus::default()));
             prop_assert_eq!(paths.targets(view, &world.local), Paths::default().targets(view, &world.local));
         }
     }

@@ -5,9 +5,10 @@ use twill_conf::cluster::{ChecksumOffload, FirewallConf, Kind, Vxlan};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
-use super::{IfName, desired, judge, pod_mtu};
+use super::{IfName, Underlay, View, desired, judge};
 use crate::Local;
 use crate::backend::VxlanUse;
+use crate::mtu::Mtus;
 
 const POOLS: [&str; 2] = ["10.42.0.0/16", "fd42::/64"];
 
@@ -23,6 +24,10 @@ fn dual_stack() -> Sample {
         .block(2, "fd42::200/122")
         .block(3, "10.42.3.0/26")
         .block(3, "fd42::300/122")
+}
+
+fn pod_mtu(view: &View, local: &twill_conf::NodeName, underlay: &Underlay) -> u32 {
+    Mtus::default().follow(view, local, underlay).pods
 }
 
 #[test]

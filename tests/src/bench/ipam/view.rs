@@ -50,10 +50,9 @@ fn read(snapshot: &Snapshot) -> View {
 
 /// What handing the view on would be if the copies shared nothing.
 fn copy(view: &View) -> View {
-    let mut copy = view.clone();
-    copy.nodes.values_mut().for_each(|record| *record = Arc::new((**record).clone()));
-    copy.blocks.values_mut().for_each(|record| *record = Arc::new((**record).clone()));
-    copy
+    let nodes = view.nodes.iter().map(|(name, record)| (name.clone(), Arc::new((**record).clone()))).collect();
+    let blocks = view.blocks.iter().map(|(block, record)| (*block, Arc::new((**record).clone()))).collect();
+    View { nodes, blocks, ..view.clone() }
 }
 
 /// What the daemon does for each change: the record is read and put into the view, the view is handed to the other tasks,
