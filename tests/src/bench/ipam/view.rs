@@ -51,8 +51,8 @@ fn read(snapshot: &Snapshot) -> View {
 /// What handing the view on would be if the copies shared nothing.
 fn copy(view: &View) -> View {
     let mut copy = view.clone();
-    copy.nodes.values_mut().for_each(|record| *record = Arc::new((**record).clone()));
-    copy.blocks.values_mut().for_each(|record| *record = Arc::new((**record).clone()));
+    copy.nodes = view.nodes.iter().map(|(name, record)| (name.clone(), Arc::new((**record).clone()))).collect();
+    copy.blocks = view.blocks.iter().map(|(block, record)| (*block, Arc::new((**record).clone()))).collect();
     copy
 }
 
