@@ -8,7 +8,8 @@
 //!   router needs either, and both would make a pod a node.
 //! - **The tunnel's port is guarded.** A VXLAN packet carries no proof of who sent it, and whoever gets one in is inside the
 //!   cluster, past every rule for pods. So packets for our network identifier are taken from known nodes on the
-//!   underlay, and from nobody else. Another overlay on the same port has another identifier, and is let be.
+//!   underlay, and from nobody else. Another overlay on the same port has another identifier, and is let be; what does not tell
+//!   its identifier, such as a first fragment of 8 bytes, is taken for ours.
 //! - **A pod cannot borrow the node's name for that.** Masquerading would give a pod's own VXLAN packet the node's address,
 //!   which the other side's guard believes; so it is dropped on its way out, towards known nodes and towards everything
 //!   that we would masquerade, which are nodes that we do not know yet. Between pods it is traffic like any other.
@@ -16,11 +17,16 @@
 //! - **Pods take the node's address towards the outside**, where nobody knows a way back to theirs; never inside, where
 //!   they are to be seen by their own. Ports are chosen fully at random, or concurrent connections collide. It comes
 //!   after kube-proxy's rules, and touches no marks. Networks that the operator names (`no_masquerade`) are inside.
-//! - **Segments are clamped where that is asked for** (`clamp_mss`), of what pods send and of what is sent to them, before anything
-//!   is accepted.
+//! - **Segments are clamped where that is asked for** (`clamp_mss`), of what pods send and of what is sent to them.
 //!
-//! An `accept` ends our own chain only: another table's `drop` still holds. What is to be done about that says [`passage`].
+//! An `accept` ends our own chain only: another table's `drop` still holds, and there is none here that would let pods through.
+//! What is to be done about that says [`passage`].
+//!
+//! **Every packet of every pod passes these rules**, so they are as few as can be, and a chain stands only where it has some. What
+//! most packets lack is asked first, and a number, such as a protocol or a port, before the name of an interface, which the
+//! kernel copies before it compares.
 
+mod guard;
 mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,11 +38,11 @@ use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
 use nftables::types::{NfChainType, NfHook};
 use twill_linux::forward::Passage;
 use twill_linux::nft::Ruleset;
-use twill_linux::state::{KernelState, LinkKind};
+use twill_linux::state::KernelState;
 
 use self::syntax::{
-    ACCEPT, DROP, NOTRACK, Object, Step, any_of, base_chain, chain, clamp_mss, fib, field, goto, header, interfaces,
-    is, is_not, jump, masquerade, meta, prefix, rule, set, tcp_begins, text, transport_bits,
+    DROP, Object, Step, any_of, base_chain, chain, chain_of, clamp_mss, fib, field, header, interfaces, is, is_not,
+    masquerade, meta, prefix, rule, set, tcp_begins, text,
 };
 use crate::Pod;
 use crate::backend::{Peer, Site};
@@ -48,7 +54,7 @@ pub const TABLE: &str = "twill";
 
 /// All host ends, and nothing else, match this.
 const HOST_ENDS: &str = "tw*";
-/// NF_IP_PRI_RAW: before connection tracking, after the reassembly of fragments.
+/// NF_IP_PRI_RAW: before connection tracking, and after the reassembly of fragments, which is there only where that is.
 const RAW: i32 = -300;
 /// NF_IP_PRI_FILTER.
 const FILTER: i32 = 0;
@@ -65,7 +71,6 @@ const INSIDE: &str = "inside";
 const MASQUERADED: &str = "masqueraded";
 
 const PREROUTING: &str = "prerouting";
-const FROM_POD: &str = "from-pod";
 const VXLAN_IN: &str = "vxlan-in";
 const VXLAN_FROM_POD: &str = "vxlan-from-pod";
 const OUTPUT: &str = "output";
@@ -77,28 +82,40 @@ const UNCHECKED: &str = "unchecked";
 
 /// The table for a node with these pods, which receives by `receive`.
 pub fn ruleset(site: &Site, pods: &[Pod], receive: &KernelState, nodes: &Nodes) -> Ruleset {
-    let mut objects = sets(site);
-    objects.extend([
-        base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW),
-        base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW),
-        base_chain(FORWARD, NfChainType::Filter, NfHook::Forward, FILTER),
-        base_chain(POSTROUTING, NfChainType::NAT, NfHook::Postrouting, AFTER_SRCNAT),
-        chain(FROM_POD),
-        chain(VXLAN_IN),
-        chain(VXLAN_FROM_POD),
-    ]);
-    objects.extend(anti_spoofing(site, pods, receive));
-    for (vni, port) in tunnels(receive) {
-        objects.extend(guarded_tunnel(vni, port));
-    }
-    objects.extend(guard(site));
-    let ends = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
+    let unchecked = unchecked(pods);
+    // First, since a tunnel's packet needs no other rule. What a pod makes look like one is not accepted there.
+    let mut rules = guard::rules(site, receive, !unchecked.is_empty());
+    rules.extend(anti_spoofing(!unchecked.is_empty()));
     if site.conf.firewall.clamp_mss {
-        objects.extend(ends.clone().map(|pod| rule(FORWARD, [pod, tcp_begins(), clamp_mss()])));
+        let ends = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
+        rules.extend(ends.map(|pod| rule(FORWARD, [tcp_begins(), pod, clamp_mss()])));
     }
-    objects.extend(ends.map(|pod| rule(FORWARD, [pod, ACCEPT])));
-    objects.extend(Family::ALL.map(masquerading));
+    let masquerades = |family| masqueraded(site, family).next().is_some();
+    rules.extend(Family::ALL.into_iter().filter(|family| masquerades(*family)).map(masquerading));
+
+    let mut objects = sets(site);
+    // Where there is no such pod, neither set nor match: the table changes with these pods alone.
+    if !unchecked.is_empty() {
+        objects.push(interfaces(UNCHECKED, unchecked.into_iter().map(text)));
+    }
+    objects.extend(chains(&rules));
+    objects.extend(rules);
     Ruleset { table: TABLE.to_owned(), objects, members: nodes.members() }
+}
+
+/// The chains that have rules. One at a hook costs every packet, also when it is empty; and one that translates addresses has
+/// the kernel track every connection of the node.
+fn chains(rules: &[Object]) -> impl Iterator<Item = Object> {
+    let used: BTreeSet<&str> = rules.iter().filter_map(chain_of).collect();
+    let all = [
+        (PREROUTING, base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW)),
+        (OUTPUT, base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW)),
+        (FORWARD, base_chain(FORWARD, NfChainType::Filter, NfHook::Forward, FILTER)),
+        (POSTROUTING, base_chain(POSTROUTING, NfChainType::NAT, NfHook::Postrouting, AFTER_SRCNAT)),
+        (VXLAN_IN, chain(VXLAN_IN)),
+        (VXLAN_FROM_POD, chain(VXLAN_FROM_POD)),
+    ];
+    all.into_iter().filter(move |(name, _)| used.contains(name)).map(|(_, chain)| chain)
 }
 
 /// What the tables of others are to let through: an `accept` of ours does not reach so far.
@@ -107,10 +124,9 @@ pub fn passage(site: &Site) -> Passage {
     Passage { interfaces: HOST_ENDS, own: TABLE, ipv4, ipv6, open: site.conf.firewall.open_forward }
 }
 
-/// The VXLAN tunnels that end here: network identifier and port.
-fn tunnels(receive: &KernelState) -> BTreeSet<(u32, u16)> {
-    let kinds = receive.links.values().map(|link| &link.kind);
-    kinds.map(|LinkKind::Vxlan { vni, port, .. }| (*vni, *port)).collect()
+/// The host ends of the pods that may send by the addresses of others.
+fn unchecked(pods: &[Pod]) -> BTreeSet<&str> {
+    pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect()
 }
 
 fn sets(site: &Site) -> Vec<Object> {
@@ -118,12 +134,17 @@ fn sets(site: &Site) -> Vec<Object> {
     let mut sets = Vec::new();
     for family in Family::ALL {
         let inside = pools.iter().map(|pool| pool.cidr).chain(site.conf.firewall.no_masquerade.iter().copied());
-        let masqueraded = pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
         sets.extend([NODES, NATIVE].map(|set_name| set(name(set_name, family), family, None)));
         sets.push(set(name(INSIDE, family), family, Some(elements(family, inside))));
-        sets.push(set(name(MASQUERADED, family), family, Some(elements(family, masqueraded))));
+        sets.push(set(name(MASQUERADED, family), family, Some(elements(family, masqueraded(site, family)))));
     }
     sets
+}
+
+/// The ranges of one family whose pods take the node's address elsewhere.
+fn masqueraded(site: &Site, family: Family) -> impl Iterator<Item = IpNetwork> {
+    let pools = site.conf.pools.iter().filter(|pool| pool.masquerade).map(|pool| pool.cidr);
+    pools.filter(move |cidr| Family::of_prefix(*cidr) == family)
 }
 
 /// The addresses of the other nodes, and those of them that are reached without a tunnel: the members of [`NODES`] and [`NATIVE`].
@@ -186,78 +207,27 @@ fn from_host_end() -> Step {
     is(meta(MetaKey::Iifname), text(HOST_ENDS))
 }
 
-fn anti_spoofing(site: &Site, pods: &[Pod], receive: &KernelState) -> Vec<Object> {
+fn from_unchecked() -> Step {
+    is(meta(MetaKey::Iifname), text(format!("@{UNCHECKED}")))
+}
+
+/// `unchecked`: whether there are pods that may send by the addresses of others.
+fn anti_spoofing(unchecked: bool) -> [Object; 2] {
     let link_local = || prefix("fe80::/10".parse().expect("a prefix"));
     let multicast = prefix("ff00::/8".parse().expect("a prefix"));
     let route_back = fib(FibResult::Oif, [FibFlag::Saddr, FibFlag::Iif]);
-    let without_route_back = is(route_back, Expression::Boolean(false));
-    let unchecked: BTreeSet<_> = pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect();
-    let mut objects = Vec::new();
-    let mut spoofed = vec![without_route_back, DROP];
-    // Where there is no such pod, neither set nor match: the table changes with these pods alone.
-    if !unchecked.is_empty() {
-        let member = || [meta(MetaKey::Iifname), text(format!("@{UNCHECKED}"))];
-        objects.push(interfaces(UNCHECKED, unchecked.into_iter().map(text)));
-        // By a node's address these could pass the guard of any other, and not only towards an underlay address: a tunnel
-        // address lies in a pool, and is the node's all the same.
-        let mut all = tunnels(receive);
-        all.insert(site.tunnel_or_default());
-        for (vni, port) in all {
-            let [left, right] = member();
-            objects.push(rule(FROM_POD, [&[is(left, right)], &is_vxlan(vni, port)[..], &[DROP]].concat()));
-        }
-        let [left, right] = member();
-        spoofed.insert(0, is_not(left, right));
+    let mut spoofed = vec![from_host_end()];
+    if unchecked {
+        spoofed.push(is_not(meta(MetaKey::Iifname), text(format!("@{UNCHECKED}"))));
     }
-    objects.extend([
-        rule(PREROUTING, [from_host_end(), jump(FROM_POD)]),
-        rule(FROM_POD, spoofed),
-        rule(
-            FROM_POD,
-            [
-                is(field("ip6", "saddr"), link_local()),
-                is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
-                DROP,
-            ],
-        ),
-    ]);
-    objects
-}
-
-/// Matches a VXLAN packet (RFC 7348, section 5): the identifier follows the UDP header's 8 bytes and 4 of flags.
-fn is_vxlan(vni: u32, port: u16) -> [Step; 2] {
-    [
-        is(field("udp", "dport"), Expression::Number(port.into())),
-        is(transport_bits(8 * (8 + 4), 24), Expression::Number(vni)),
-    ]
-}
-
-/// The rules that name a tunnel: in, out, and what pods must not make look like it.
-fn guarded_tunnel(vni: u32, port: u16) -> [Object; 3] {
-    let to_us = is(fib(FibResult::Type, [FibFlag::Daddr]), any_of(["local", "broadcast", "multicast"].map(text)));
-    let with = |before: &[Step], after: &[Step]| [before, &is_vxlan(vni, port)[..], after].concat();
-    [
-        rule(PREROUTING, with(&[], &[to_us, goto(VXLAN_IN)])),
-        rule(OUTPUT, with(&[], &[NOTRACK])),
-        rule(FORWARD, with(&[from_host_end()], &[jump(VXLAN_FROM_POD)])),
-    ]
-}
-
-fn guard(site: &Site) -> Vec<Object> {
-    let mut rules = Vec::new();
-    for family in Family::ALL {
-        let source = || field(header(family), "saddr");
-        let destination = || field(header(family), "daddr");
-        if let Some(side) = site.underlay.side(family) {
-            // By its number, so that an interface that is renamed goes on receiving.
-            let underlay = is(meta(MetaKey::Iif), Expression::Number(side.index));
-            rules.push(rule(VXLAN_IN, [underlay, is(source(), in_set(NODES, family)), NOTRACK, ACCEPT]));
-        }
-        rules.push(rule(VXLAN_FROM_POD, [is(destination(), in_set(NODES, family)), DROP]));
-        rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), in_set(INSIDE, family)), DROP]));
-    }
-    rules.push(rule(VXLAN_IN, [DROP]));
-    rules
+    spoofed.extend([is(route_back, Expression::Boolean(false)), DROP]);
+    let beyond_the_link = [
+        is(field("ip6", "saddr"), link_local()),
+        is_not(field("ip6", "daddr"), any_of([link_local(), multicast])),
+        from_host_end(),
+        DROP,
+    ];
+    [rule(PREROUTING, spoofed), rule(PREROUTING, beyond_the_link)]
 }
 
 fn masquerading(family: Family) -> Object {

@@ -5,6 +5,7 @@
 
 pub mod cni;
 pub mod data;
+pub mod heap;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::namespace::Namespace;
 use crate::{LabError, Result};
 
@@ -19,12 +22,24 @@ pub struct Manner {
     pub message: usize,
     /// Between an answer and the next question.
     pub pause: Duration,
+    /// Both work on this processor alone; by `None` on any.
+    pub processor: Option<usize>,
 }
 
 impl Default for Manner {
     /// More than a segment in each direction, and time for others in between.
     fn default() -> Self {
-        Self { message: 4096, pause: Duration::from_millis(2) }
+        Self { message: 4096, pause: Duration::from_millis(2), processor: None }
+    }
+}
+
+impl Manner {
+    /// Takes the calling thread to where it is to work.
+    fn settle(self) -> std::io::Result<()> {
+        let Some(processor) = self.processor else { return Ok(()) };
+        let mut only = CpuSet::new();
+        only.set(processor)?;
+        Ok(sched_setaffinity(Pid::from_raw(0), &only)?)
     }
 }
 
@@ -84,6 +99,7 @@ impl Drop for Conversation {
 }
 
 fn ask(mut stream: TcpStream, manner: Manner, over: &AtomicBool) -> std::io::Result<Vec<Duration>> {
+    manner.settle()?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut times = Vec::new();
@@ -102,6 +118,9 @@ fn ask(mut stream: TcpStream, manner: Manner, over: &AtomicBool) -> std::io::Res
 /// Until the other side ends it, or it breaks: what broke is told by the one who asks.
 fn answer(mut stream: TcpStream, manner: Manner) {
     let mut buffer = vec![0; manner.message];
-    let ready = stream.set_read_timeout(Some(3 * PATIENCE)).and_then(|()| stream.set_nodelay(true));
+    let ready = manner
+        .settle()
+        .and_then(|()| stream.set_read_timeout(Some(3 * PATIENCE)))
+        .and_then(|()| stream.set_nodelay(true));
     while ready.is_ok() && stream.read_exact(&mut buffer).and_then(|()| stream.write_all(&buffer)).is_ok() {}
 }

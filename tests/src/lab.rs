@@ -33,12 +33,19 @@ pub struct PoolSpec {
     pub cidr: String,
     /// The prefix length of a block; Twill's default where absent.
     pub block: Option<u8>,
+    /// Whether its pods take their node's address outside.
+    pub masquerade: bool,
 }
 
 impl PoolSpec {
-    /// A pool with blocks of this prefix length.
+    /// A pool with blocks of this prefix length, masqueraded.
     pub fn new(name: &str, cidr: &str, block: Option<u8>) -> Self {
-        Self { name: name.into(), cidr: cidr.into(), block }
+        Self { name: name.into(), cidr: cidr.into(), block, masquerade: true }
+    }
+
+    /// The same, masqueraded or not.
+    pub fn masqueraded(self, masquerade: bool) -> Self {
+        Self { masquerade, ..self }
     }
 
     /// An IPv4 pool for thousands of nodes.
@@ -320,6 +327,7 @@ impl Lab {
         for pool in &self.pools {
             toml += &format!("[[pool]]\nname = \"{}\"\ncidr = \"{}\"\n", pool.name, pool.cidr);
             toml += &pool.block.map(|block| format!("block = {block}\n")).unwrap_or_default();
+            toml += if pool.masquerade { "" } else { "masquerade = false\n" };
         }
         toml + "\n[backend]\n" + backend
     }

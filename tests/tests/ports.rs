@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::namespace::Namespace;
-use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
+use twill_tests::{Lab, LabError, Node, Pod, PoolSpec, Result, with_lab};
 
 const PORT: u16 = 8080;
 const PORT_UDP: u16 = 8053;
@@ -119,4 +119,19 @@ fn ports_of_a_node_are_reached_across_the_cluster_and_come_back_when_somebody_fl
 /// How many there are in a listing of the table. Rules bear comments too.
 fn elements(listing: &str) -> usize {
     listing.matches("comment").count() - listing.matches("comment \"twill ").count()
+}
+
+#[test]
+fn ports_lead_to_pods_also_where_no_pool_is_masqueraded() {
+    let pools = [PoolSpec::v4(), PoolSpec::v6()].map(|pool| pool.masqueraded(false));
+    with_lab(Lab::builder().nodes(2).pools(pools), |lab| {
+        let (pod, here) = (published(lab.node(1), "p")?, lab.node(1).add_pod("here")?);
+        for (ipv6, port) in [(false, PORT), (true, PORT), (false, PORT_UDP), (true, PORT_UDP)] {
+            let to = SocketAddr::new(address(lab.node(1), ipv6)?, port);
+            assert_eq!(ask(lab.node(2).namespace(), to)?, address(lab.node(2), ipv6)?, "from the other node");
+            assert_eq!(ask(here.namespace(), to)?, here.address(ipv6)?, "from a pod of the same node");
+            assert_ne!(ask(pod.namespace(), to)?, pod.address(ipv6)?, "from the pod itself");
+        }
+        Ok(())
+    });
 }

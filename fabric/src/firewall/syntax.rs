@@ -39,6 +39,14 @@ fn chain_named(name: &'static str) -> Chain<'static> {
     Chain { family: NfFamily::INet, table: TABLE.into(), name: name.into(), ..Chain::default() }
 }
 
+/// The chain of a rule; `None` of what is none.
+pub(super) fn chain_of(object: &Object) -> Option<&str> {
+    match object {
+        NfListObject::Rule(rule) => Some(&rule.chain),
+        _ => None,
+    }
+}
+
 pub(super) fn rule(chain: &'static str, steps: impl Into<Vec<Step>>) -> Object {
     NfListObject::Rule(Rule {
         family: NfFamily::INet,
@@ -129,10 +137,6 @@ pub(super) fn jump(chain: &'static str) -> Step {
     Statement::Jump(JumpTarget { target: chain.into() })
 }
 
-pub(super) fn goto(chain: &'static str) -> Step {
-    Statement::Goto(JumpTarget { target: chain.into() })
-}
-
 /// Matches the first packets of a TCP connection, from both sides.
 pub(super) fn tcp_begins() -> Step {
     Statement::Match(Match { left: field("tcp", "flags"), right: text("syn"), op: Operator::IN })
@@ -155,4 +159,5 @@ pub(super) fn masquerade() -> Step {
 
 pub(super) const DROP: Step = Statement::Drop(None);
 pub(super) const ACCEPT: Step = Statement::Accept(None);
+pub(super) const RETURN: Step = Statement::Return(None);
 pub(super) const NOTRACK: Step = Statement::Notrack;

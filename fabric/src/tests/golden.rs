@@ -1,7 +1,7 @@
 //! Whole states of small clusters, written out.
 
 use twill_cluster::record::Path;
-use twill_conf::cluster::{ChecksumOffload, FirewallConf, Kind, Vxlan};
+use twill_conf::cluster::{ChecksumOffload, ClusterConf, FirewallConf, Kind, Vxlan};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
@@ -316,6 +316,31 @@ fn each_pool_says_for_itself_whether_it_is_masqueraded() {
     for (name, has, lacks) in [("masqueraded4", "10.43.0.0", "10.42.0.0"), ("masqueraded6", "fd42::", "fd43::")] {
         assert!(set(name).contains(has) && !set(name).contains(lacks), "{name}: {}", set(name));
     }
+}
+
+#[test]
+fn a_chain_stands_only_where_it_has_rules() {
+    let chains_with = |sample: &Sample, local: &Local| -> Vec<String> {
+        let rules = firewall(&desired(&sample.view, local));
+        let chains = rules.iter().filter_map(|object| object.get("chain"));
+        chains.map(|chain| chain["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let chains = |sample: &Sample| chains_with(sample, &sample.local(1, &[]));
+    fn conf(sample: &mut Sample) -> &mut ClusterConf {
+        &mut sample.view.config.as_mut().unwrap().value
+    }
+    let mut plain = dual_stack().backend(Kind::HostGw).without_tunnels();
+    assert_eq!(chains(&plain), ["prerouting", "postrouting"]);
+    let mut unchecked = plain.local(1, &["10.42.1.1,fd42::101"]);
+    unchecked.pods[0].unchecked = true;
+    assert_eq!(chains_with(&plain, &unchecked), ["prerouting", "postrouting", "vxlan-in"], "others may have tunnels");
+    conf(&mut plain).firewall.clamp_mss = true;
+    assert_eq!(chains(&plain), ["prerouting", "forward", "postrouting"]);
+    let mut tunnels = dual_stack();
+    conf(&mut tunnels).pools[0].masquerade = false;
+    assert!(chains(&tunnels).contains(&"postrouting".to_owned()), "for the other family");
+    conf(&mut tunnels).pools[1].masquerade = false;
+    assert_eq!(chains(&tunnels), ["prerouting", "output", "forward", "vxlan-in", "vxlan-from-pod"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use twill_linux::state::{KernelState, LinkKind, Target};
 
 use super::Desired;
 
-/// All of it, but the rules of the firewall, which are the same in every state: only its sets.
+/// All of it, but of the firewall only its sets: few things change its rules.
 pub(super) fn print(desired: &Desired) -> String {
     let mut lines = objects(&desired.state);
     let members = desired.state.firewall.as_ref().map(|ruleset| ruleset.members.clone()).unwrap_or_default();

@@ -2,11 +2,12 @@
 //!
 //! For each back end there is a lab of two nodes with Twill, and on the same bridge two nodes more, between whose pods the same
 //! path is built with `ip`: the same devices, routes and neighbours of the same shape and MTU. Forwarding is all that
-//! they have besides, no nftables and no daemon: what Twill's rules cost is a part of what Twill costs. Since pods that
-//! are to reach the outside have to be masqueraded by somebody, and the kernel tracks all connections then, the nodes by hand
-//! may be given one rule for that, to see how much of the cost it is. All labs stand side by side,
-//! and each round measures every path once, in an order that turns from round to round, so that whatever disturbs the
-//! machine disturbs all of them.
+//! they have besides, no nftables and no daemon: what Twill's rules cost is a part of what Twill costs. Pods that
+//! are to reach the outside have to be masqueraded by somebody, and the kernel tracks all connections then; so who does it is
+//! a choice ([`Masquerade`]), and like can be compared with like.
+//!
+//! All labs stand side by side, and each round measures every path once, in an order that turns from round to round; so
+//! whatever disturbs the machine disturbs all of them, and a round's figures are compared with those of the same round.
 //!
 //! Measuring ([`round`]), what the figures are called and mean ([`quantity`]), and how they are shown ([`report`]) know
 //! nothing of each other's insides.
@@ -38,8 +39,19 @@ pub struct Plan {
     pub rounds: usize,
     /// How long each figure of a round takes, in whole seconds, as iperf3 has them.
     pub seconds: u64,
-    /// The nodes by hand masquerade their pods' packets to the outside.
-    pub masquerade: bool,
+    /// Whose nodes masquerade.
+    pub masquerade: Masquerade,
+}
+
+/// Whose nodes give their pods' packets to the outside their own address, by which the kernel tracks all connections there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Masquerade {
+    /// Twill's, as they do by default; by hand there is no nftables.
+    Twill,
+    /// Both, by hand with one rule.
+    Both,
+    /// Nobody: Twill's pools have `masquerade = false`.
+    Neither,
 }
 
 /// Where packets travel while something is measured.
@@ -81,11 +93,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn build(backend: Backend, masquerade: bool) -> Result<Self> {
+    fn build(backend: Backend, masquerade: Masquerade) -> Result<Self> {
         eprintln!("a lab for {}", backend.name);
-        let lab = Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).backend(backend.toml);
+        let pool = PoolSpec::v4().masqueraded(masquerade != Masquerade::Neither);
+        let lab = Lab::builder().nodes(2).underlay(Underlay::V4).pools([pool]).backend(backend.toml);
         let lab = lab.build()?;
         let pods = [lab.node(1).attach("a")?, lab.node(2).attach("b")?];
+        let masquerade = masquerade == Masquerade::Both;
         let by_hand = Pair::build(&lab, Shape { tunnel: backend.tunnel, mtu: pods[0].mtu()?, masquerade })?;
         let stage = Self { backend, lab, pods, by_hand };
         for ends in [stage.twill()?, stage.by_hand.pods(), stage.by_hand.nodes()] {
@@ -117,6 +131,13 @@ impl Stage {
     }
 }
 
+/// The paths of a round. Who comes first may have it better or worse than the others, so it is somebody else each time; and
+/// of two neighbours, which are compared, each is as often before the other.
+fn order(round: usize, paths: usize) -> Vec<usize> {
+    let turned = (round / 2..round / 2 + paths).map(|place| place % paths);
+    if round.is_multiple_of(2) { turned.collect() } else { turned.rev().collect() }
+}
+
 /// Builds the labs, measures, and removes them.
 pub fn measure(plan: Plan) -> Result<Report> {
     let before = Machine::now()?;
@@ -136,9 +157,10 @@ pub fn measure(plan: Plan) -> Result<Report> {
     let mut measured = vec![Figures::default(); paths.len()];
     for round in 0..plan.rounds {
         eprintln!("round {} of {}", round + 1, plan.rounds);
-        // Who comes first may have it better or worse than the others, so it is somebody else each time.
-        for place in (round..round + paths.len()).map(|place| place % paths.len()) {
-            measured[place].add(round::measure(paths[place], plan.seconds, stages[0].lab.directory())?);
+        for part in round::PARTS {
+            for place in order(round, paths.len()) {
+                measured[place].add(part(paths[place], plan.seconds, stages[0].lab.directory())?);
+            }
         }
     }
     let nodes = measured.pop().unwrap_or_default();

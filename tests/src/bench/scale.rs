@@ -7,14 +7,17 @@
 mod cluster;
 mod kernel;
 mod phases;
+mod reckoning;
 mod trace;
 
 use std::time::Duration;
 
+use super::heap::Allocations;
 use super::measure::{Samples, mebibytes, milliseconds, row};
 use super::usage::{Cpu, Memory};
 use crate::Result;
 use kernel::Standing;
+use reckoning::Reckoning;
 use trace::Sent;
 
 /// What is measured.
@@ -70,6 +73,8 @@ struct Changes {
     spaced: OneByOne,
     /// For so many changes: what was sent to the kernel.
     sent: (usize, Sent),
+    /// What following a few more allocates.
+    reckoned: Reckoning,
 }
 
 /// Many changes at once.
@@ -110,6 +115,16 @@ pub fn measure(plan: Plan) -> Result<String> {
     Ok(table(&measured.collect::<Result<Vec<_>>>()?))
 }
 
+/// A part of what is reckoned for a change.
+type Part = fn(&Reckoning) -> Allocations;
+
+/// All parts.
+const RECKONED: [(&str, Part); 3] = [
+    ("to take it into the view", |reckoned| reckoned.taken),
+    ("to hand the view on", |reckoned| reckoned.handed),
+    ("to reckon what shall stand", |reckoned| reckoned.desired),
+];
+
 /// The table: a column for each cluster.
 fn table(all: &[Figures]) -> String {
     let mut text = row_of("beside it", all, |figures| format!("{} nodes", figures.nodes));
@@ -147,6 +162,13 @@ fn table(all: &[Figures]) -> String {
         let each = |number: usize| number as f64 / count as f64;
         Some(format!("{:.1}, {:.1}, {:.1}", each(sent.dumps), each(sent.requests), each(sent.calls)))
     });
+    for (what, which) in RECKONED {
+        add(&format!("allocated for one write, {what}"), &|f| {
+            let reckoned = &f.changes.as_ref()?.reckoned;
+            let Allocations { count, bytes } = which(reckoned);
+            Some(format!("{}, {:.1} KiB", count / reckoned.writes, bytes as f64 / 1024.0 / reckoned.writes as f64))
+        });
+    }
     add("memory at rest after all of it (heap and stacks of it)", &|f| Some(memory(f.memory)));
     add("memory: at most, in all its life", &|f| Some(mebibytes(f.memory.peak)));
     add("at rest: of one processor", &|f| {

@@ -7,10 +7,15 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use twill_tests::bench::cni::{self, Contender};
 use twill_tests::bench::data;
+use twill_tests::bench::heap::Counting;
 use twill_tests::bench::ipam::{assignments, cluster, view};
 use twill_tests::bench::pairs::{self, CALLERS};
 use twill_tests::bench::scale;
 use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
+
+/// For `scale`, which counts what one change allocates.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Benchmarks: ratios against a reference, in one run.
 #[derive(Debug, Parser)]
@@ -67,9 +72,9 @@ enum What {
         /// How many seconds each figure of a round takes.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
-        /// The nodes by hand masquerade, as Twill's do: the kernel then tracks connections on both.
-        #[arg(long)]
-        masquerade: bool,
+        /// Whose nodes masquerade what pods send to the outside: the kernel tracks all connections there.
+        #[arg(long, value_enum, default_value_t = data::Masquerade::Twill)]
+        masquerade: data::Masquerade,
         /// Also writes a plot there, as SVG.
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,

@@ -21,6 +21,8 @@ pub enum Quantity {
     CostOne,
     /// The same of eight.
     CostEight,
+    /// What it spends on a small packet that arrives, with those that are lost on the way.
+    CostPacket,
 }
 
 /// At least this part of what the path by hand reaches.
@@ -28,7 +30,7 @@ pub const GOAL: f64 = 0.97;
 
 impl Quantity {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TcpOne,
         Self::TcpEight,
         Self::Arriving,
@@ -37,6 +39,7 @@ impl Quantity {
         Self::Late,
         Self::CostOne,
         Self::CostEight,
+        Self::CostPacket,
     ];
 
     /// What people call it.
@@ -50,6 +53,7 @@ impl Quantity {
             Self::Late => "request and response, p99",
             Self::CostOne => "processor time, one stream",
             Self::CostEight => "processor time, eight streams",
+            Self::CostPacket => "processor time, UDP of 64 bytes",
         }
     }
 
@@ -60,17 +64,22 @@ impl Quantity {
             Self::Arriving | Self::Read => "1000/s",
             Self::Median | Self::Late => "µs",
             Self::CostOne | Self::CostEight => "ms/Gbit",
+            Self::CostPacket => "µs/packet",
         }
     }
 
     /// Whether less is better.
     fn is_a_price(self) -> bool {
-        matches!(self, Self::Median | Self::Late | Self::CostOne | Self::CostEight)
+        matches!(self, Self::Median | Self::Late) || self.is_processor_time()
+    }
+
+    fn is_processor_time(self) -> bool {
+        matches!(self, Self::CostOne | Self::CostEight | Self::CostPacket)
     }
 
     /// The least [`ratio`](Self::ratio) that is good enough, where a goal is set.
     pub fn goal(self) -> Option<f64> {
-        (!matches!(self, Self::CostOne | Self::CostEight)).then_some(GOAL)
+        (!self.is_processor_time()).then_some(GOAL)
     }
 
     /// How good a figure is beside a reference: 1 where they are equal, less where it is worse.
@@ -107,12 +116,25 @@ impl Figures {
 
     /// What the rounds gave; `None` where there was none.
     pub fn spread(&self, quantity: Quantity) -> Option<Spread> {
-        let mut sorted = self.0.get(&quantity)?.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
+        Spread::of(self.0.get(&quantity)?.clone())
+    }
+
+    /// How good the figures are beside those of a reference in the same rounds, as [`Quantity::ratio`]. A machine that is slow
+    /// for a while is so for both.
+    pub fn beside(&self, reference: &Self, quantity: Quantity) -> Option<Spread> {
+        let rounds = self.0.get(&quantity)?.iter().zip(reference.0.get(&quantity)?);
+        Spread::of(rounds.map(|(figure, reference)| quantity.ratio(*figure, *reference)).collect())
+    }
+}
+
+impl Spread {
+    fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let middle = figures.len() / 2;
+        let (least, greatest) = (*figures.first()?, *figures.last()?);
         let median =
-            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
-        Some(Spread { least: *sorted.first()?, median, greatest: *sorted.last()? })
+            if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) };
+        Some(Self { least, median, greatest })
     }
 }
 
@@ -135,6 +157,15 @@ mod tests {
         assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]).median, 3.0);
         assert_eq!(figures(&[]).spread(Quantity::TcpOne), None);
         assert_eq!(figures(&[1.0]).spread(Quantity::Late), None);
+    }
+
+    #[test]
+    fn a_round_is_compared_with_the_same_round_of_the_reference() {
+        // The machine was twice as fast in the second round, and both were.
+        let (reference, ours) = (figures(&[10.0, 20.0, 10.0]), figures(&[9.0, 18.0, 10.0]));
+        let beside = ours.beside(&reference, Quantity::TcpOne).unwrap();
+        assert_eq!(beside, Spread { least: 0.9, median: 0.9, greatest: 1.0 });
+        assert_eq!(ours.beside(&reference, Quantity::Late), None);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use twill_cluster::record::{BlockRecord, NodeRecord, Tunnel, Underlay};
+use twill_cluster::store::{Range, Store as _};
 use twill_cluster::txn::Op;
+use twill_cluster::view::Snapshot;
 use twill_cluster::{EtcdStore, key};
 use twill_ipam::Block;
 
@@ -135,6 +137,12 @@ impl Cluster {
         Standing { routes, neighbours: 2 * nodes, fdb: nodes }
     }
 
+    /// What the daemons watch of it, as it stands in etcd.
+    pub fn read(&self) -> Result<Snapshot> {
+        let read = self.runtime.block_on(self.store.read(&Range::watched()));
+        read.map_err(|error| LabError::wrong(error.to_string()))
+    }
+
     /// The next change; it counts as made.
     pub fn plan(&mut self) -> Change {
         let (turn, half) = (self.next / 3, self.slots / 2);
@@ -210,11 +218,23 @@ impl Cluster {
     }
 }
 
+impl Change {
+    /// What is written for it, a transaction each. `epoch`: the revision of the first.
+    pub fn writes(self, epoch: i64) -> Vec<Vec<Op>> {
+        let after = self.joins.map(|joins| joining(joins, epoch));
+        std::iter::once(self.operations).chain(after.into_iter().flatten()).collect()
+    }
+}
+
+/// What a node writes after its first record.
+fn joining((number, blocks): (usize, [Block; 2]), epoch: i64) -> [Vec<Op>; 2] {
+    [blocks.map(|block| block_record(block, number, epoch)).to_vec(), vec![node_record(number, 0)]]
+}
+
 async fn perform(store: EtcdStore, change: Change) -> Result<()> {
     let revision = commit(&store, change.operations).await?;
-    if let Some((number, blocks)) = change.joins {
-        commit(&store, blocks.map(|block| block_record(block, number, revision)).to_vec()).await?;
-        commit(&store, vec![node_record(number, 0)]).await?;
+    for operations in change.joins.into_iter().flat_map(|joins| joining(joins, revision)) {
+        commit(&store, operations).await?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::super::store;
 use super::super::usage::{Cpu, Memory};
 use super::cluster::{self, Cluster};
 use super::kernel::{Event, Standing, Witness};
+use super::reckoning;
 use super::trace::Trace;
 use super::{Burst, Changes, Figures, OneByOne, Start};
 use crate::lab::Lab;
@@ -29,6 +30,8 @@ const DENSE: Duration = Duration::from_secs(30);
 const SPACED: (usize, Duration) = (15, Duration::from_secs(2));
 /// So many changes are made while it is traced.
 const TRACED: usize = 9;
+/// So many changes, ten of each kind, are followed to count what is allocated for them.
+const RECKONED: usize = 30;
 
 /// All phases. The lab is gone afterwards, also where one fails.
 pub(super) fn measure(nodes: usize, changes: usize, rest: Duration) -> Result<Figures> {
@@ -54,7 +57,8 @@ fn in_lab(lab: &Lab, nodes: usize, changes: usize, rest: Duration) -> Result<Fig
     let memory = Memory::of(life.pid)?;
     let changes = singles.map(|(burst, spaced, dense)| {
         let sent = life.traced(&mut cluster, &lab.directory().join("strace"))?;
-        Ok(Changes { burst, spaced, dense, sent })
+        let reckoned = reckoning::follow(&mut cluster, node.name(), RECKONED)?;
+        Ok(Changes { burst, spaced, dense, sent, reckoned })
     });
     node.expect_daemon()?;
     Ok(Figures { nodes, start, changes: changes.transpose()?, rest, memory })

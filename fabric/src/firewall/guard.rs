@@ -1,0 +1,113 @@
+//! The rules for what is a packet of a tunnel or looks like one: what comes to us, what we send, and what pods send.
+//!
+//! Whoever tracks no connections sees fragments, and in the first one, of 8 bytes at least, there may be a port and no
+//! identifier. What the kernel then makes of all of them would be a packet that no rule has seen. So what does not tell its
+//! identifier is taken for ours.
+
+use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
+use twill_linux::state::{KernelState, LinkKind};
+
+use super::syntax::{
+    ACCEPT, DROP, NOTRACK, Object, RETURN, Step, Term, any_of, fib, field, header, is, is_not, jump, meta, rule, text,
+    transport_bits,
+};
+use super::{
+    FORWARD, INSIDE, NODES, OUTPUT, PREROUTING, VXLAN_FROM_POD, VXLAN_IN, from_host_end, from_unchecked, in_set,
+};
+use crate::Side;
+use crate::backend::Site;
+use crate::family::Family;
+
+/// A tunnel, as its packets tell (RFC 7348, section 5).
+#[derive(Debug, Clone, Copy)]
+struct Tunnel {
+    vni: u32,
+    port: u16,
+}
+
+/// For a node that receives by `receive`. `unchecked`: whether there are pods that may send by the addresses of others.
+pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<Object> {
+    let ours = Tunnel::of(receive);
+    let tunnel = ours.unwrap_or_else(|| {
+        let (vni, port) = site.tunnel_or_default();
+        Tunnel { vni, port }
+    });
+    let mut incoming = Vec::new();
+    if ours.is_some() {
+        // Nearly all of them come to this address, which then need not be looked up.
+        incoming.extend(sides(site).map(|(family, side)| {
+            let to_us = is(field(header(family), "daddr"), text(side.cidr.ip().to_string()));
+            [&[to_us][..], &from_a_node(family, side)].concat()
+        }));
+    }
+    if unchecked {
+        // By a node's address these could pass the guard of any other, and not only towards an underlay address: a tunnel
+        // address lies in a pool, and is the node's all the same.
+        incoming.push(vec![from_unchecked(), DROP]);
+    }
+    if ours.is_some() {
+        let to_us = any_of(["local", "broadcast", "multicast"].map(text));
+        incoming.push(vec![is_not(fib(FibResult::Type, [FibFlag::Daddr]), to_us), RETURN]);
+        incoming.extend(sides(site).map(|(family, side)| from_a_node(family, side).to_vec()));
+        incoming.push(vec![DROP]);
+    }
+    let mut rules = Vec::new();
+    if !incoming.is_empty() {
+        rules.push(rule(PREROUTING, [tunnel.port(), jump(VXLAN_IN)]));
+        rules.push(rule(VXLAN_IN, tunnel.others_return()));
+        rules.extend(incoming.into_iter().map(|steps| rule(VXLAN_IN, steps)));
+    }
+    if ours.is_some() {
+        rules.push(rule(OUTPUT, [tunnel.port(), is(identifier(), tunnel.vni()), NOTRACK]));
+        rules.push(rule(FORWARD, [tunnel.port(), from_host_end(), jump(VXLAN_FROM_POD)]));
+        rules.push(rule(VXLAN_FROM_POD, tunnel.others_return()));
+        for family in Family::ALL {
+            let destination = || field(header(family), "daddr");
+            rules.push(rule(VXLAN_FROM_POD, [is(destination(), in_set(NODES, family)), DROP]));
+            rules.push(rule(VXLAN_FROM_POD, [is_not(destination(), in_set(INSIDE, family)), DROP]));
+        }
+    }
+    rules
+}
+
+impl Tunnel {
+    /// The one that ends here, which the devices of both families share.
+    fn of(receive: &KernelState) -> Option<Self> {
+        receive.links.values().next().map(|link| match link.kind {
+            LinkKind::Vxlan { vni, port, .. } => Self { vni, port },
+        })
+    }
+
+    fn port(self) -> Step {
+        is(field("udp", "dport"), Expression::Number(self.port.into()))
+    }
+
+    fn vni(self) -> Term {
+        Expression::Number(self.vni)
+    }
+
+    /// Lets be what tells another identifier. A packet that is too short to tell one matches nothing, and goes on.
+    fn others_return(self) -> [Step; 2] {
+        [is_not(identifier(), self.vni()), RETURN]
+    }
+}
+
+/// The bits that identify a network: they follow the UDP header's 8 bytes and 4 of flags.
+fn identifier() -> Term {
+    transport_bits(8 * (8 + 4), 24)
+}
+
+/// Where this node is reached.
+fn sides(site: &Site) -> impl Iterator<Item = (Family, &Side)> {
+    Family::ALL.into_iter().filter_map(|family| Some((family, site.underlay.side(family)?)))
+}
+
+/// Accepts what a known node sends on the underlay. By the interface's number, so that one that is renamed goes on receiving.
+fn from_a_node(family: Family, side: &Side) -> [Step; 4] {
+    [
+        is(meta(MetaKey::Iif), Expression::Number(side.index)),
+        is(field(header(family), "saddr"), in_set(NODES, family)),
+        NOTRACK,
+        ACCEPT,
+    ]
+}
