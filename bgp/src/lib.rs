@@ -5,14 +5,11 @@
 //! - [`path`] has the words that all others share: what is said of a route;
 //! - [`prefix`] has maps of prefixes;
 //! - [`wire`] decodes and encodes messages (RFC 4271, 4760, 6793) and turns each malformed attribute into what RFC 7606 asks;
+//! - [`session`] is the finite state machine of RFC 4271, section 8, as a pure function from inputs, time among them, to outputs,
+//!   so that every transition, timer and collision can be tested by a table;
 //! - [`rib`] holds what was learned and what is announced, and decides (RFC 4271, section 9); every decision can be asked for its
 //!   reason;
 //! - [`policy`] filters by prefix and length, sets communities, and keeps what no peer may announce.
-//!
-//! Not there yet, so that nothing of Twill speaks BGP:
-//!
-//! - `session`, the finite state machine of RFC 4271, section 8, as a pure function from inputs, time among them, to outputs, so
-//!   that every transition, timer and collision can be tested by a table.
 //!
 //! The transport, TCP with MD5 and GTSM, lives in `node-daemon`; learned routes become kernel state in `fabric`. This crate
 //! depends on nothing of Twill's own.
@@ -21,4 +18,5 @@ pub mod path;
 pub mod policy;
 pub mod prefix;
 pub mod rib;
+pub mod session;
 pub mod wire;

@@ -1,0 +1,102 @@
+//! The timers: when they expire, and their jitter (RFC 4271, sections 8.2.1.3 and 10).
+
+use std::time::Duration;
+
+use super::{Attempt, ConnectionId, Session};
+use crate::wire::{ErrorCode, Message};
+
+/// The HoldTimer until the peer's OPEN says more (RFC 4271, section 8.2.2: 4 minutes).
+pub(super) const LARGE_HOLD: Duration = Duration::from_secs(240);
+
+/// Random numbers that are the same for the same seed (SplitMix64).
+#[derive(Debug, Clone)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Three quarters of a time to all of it.
+    pub fn of(&mut self, time: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let part = u32::try_from((bits ^ (bits >> 31)) & 0xFF).expect("a byte");
+        let quarter = time / 4;
+        quarter * 3 + quarter / 255 * part
+    }
+}
+
+impl Session {
+    /// When [`Input::Tick`](super::Input::Tick) is due. None: only something that comes changes anything.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let attempt = match self.attempt {
+            Attempt::Idle { again } => again,
+            Attempt::Trying { retry, .. } => retry,
+        };
+        let connections = self.connections.iter().flat_map(|connection| [connection.hold, connection.keepalive]);
+        connections.chain([attempt]).flatten().min()
+    }
+
+    pub(super) fn after(&self, time: Duration) -> Option<Duration> {
+        self.now.checked_add(time)
+    }
+
+    pub(super) fn jittered(&mut self, time: Duration) -> Option<Duration> {
+        let time = self.jitter.of(time);
+        self.after(time)
+    }
+
+    /// Starts ConnectRetryTimer, where the session dials at all.
+    pub(super) fn connect_retry(&mut self) -> Option<Duration> {
+        if self.config.passive { None } else { self.jittered(self.config.connect_retry) }
+    }
+
+    /// Restarts HoldTimer of a connection whose OPEN is known.
+    pub(super) fn restart_hold(&mut self, id: ConnectionId) {
+        let now = self.now;
+        if let Some(connection) = self.connection(id) {
+            let time = connection.phase.negotiated().map_or(LARGE_HOLD, |negotiated| negotiated.hold_time);
+            connection.hold = if time.is_zero() { None } else { now.checked_add(time) };
+        }
+    }
+
+    /// Restarts KeepaliveTimer: a third of the hold time, which RFC 4271, section 4.4, has as a maximum.
+    pub(super) fn restart_keepalive(&mut self, id: ConnectionId) {
+        let negotiated = self.connection(id).and_then(|connection| connection.phase.negotiated());
+        let Some(time) = negotiated.map(|negotiated| negotiated.hold_time / 3) else { return };
+        let due = if time.is_zero() { None } else { self.jittered(time) };
+        if let Some(connection) = self.connection(id) {
+            connection.keepalive = due;
+        }
+    }
+
+    /// An UPDATE was sent: no KEEPALIVE is needed for a while.
+    pub(super) fn sent(&mut self, id: ConnectionId) {
+        self.restart_keepalive(id);
+    }
+
+    /// Lets the timers expire whose time has come.
+    pub(super) fn tick(&mut self) {
+        let now = self.now;
+        let is_due = |timer: Option<Duration>| timer.is_some_and(|due| due <= now);
+        match self.attempt {
+            Attempt::Idle { again } if is_due(again) => self.start(),
+            Attempt::Trying { dial, retry } if is_due(retry) => self.connect_retry_expires(dial),
+            _ => {}
+        }
+        let ids: Vec<_> = self.connections.iter().map(|connection| connection.id).collect();
+        for id in ids {
+            let Some(connection) = self.connection(id) else { continue };
+            if is_due(connection.hold) {
+                self.end_with(id, ErrorCode::HOLD_TIMER_EXPIRED.into());
+            } else if is_due(connection.keepalive) {
+                self.send(id, Message::Keepalive);
+                self.restart_keepalive(id);
+            }
+        }
+    }
+}
