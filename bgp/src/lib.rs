@@ -9,11 +9,14 @@
 //!   so that every transition, timer and collision can be tested by a table;
 //! - [`rib`] holds what was learned and what is announced, and decides (RFC 4271, section 9); every decision can be asked for its
 //!   reason;
-//! - [`policy`] filters by prefix and length, sets communities, and keeps what no peer may announce.
+//! - [`policy`] filters by prefix and length, sets communities, and keeps what no peer may announce;
+//! - `fuzzing` is what the fuzz targets in `fuzz` do with their bytes, and the tests with those of the committed corpora.
 //!
 //! The transport, TCP with MD5 and GTSM, lives in `node-daemon`; learned routes become kernel state in `fabric`. This crate
 //! depends on nothing of Twill's own.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod path;
 pub mod policy;
 pub mod prefix;

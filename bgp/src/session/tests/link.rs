@@ -120,7 +120,19 @@ impl World {
         self.step(who, Input::Received(id, &some));
     }
 
-    /// A connection breaks, for both ends or, with what is on the way lost, for one that does not hear of it.
+    /// A connection breaks for one end, and the other hears nothing of it.
+    fn lose(&mut self, at: usize, who: usize) {
+        let count = self.lines.len();
+        if count > 0 {
+            let end = std::mem::take(&mut self.lines[at % count][who]);
+            if let Some(id) = end.id {
+                self.step(who, Input::Failed(id));
+            }
+        }
+        self.lines.retain(|line| line.iter().any(|end| end.id.is_some()));
+    }
+
+    /// A connection breaks for both ends, with what is on the way.
     fn cut(&mut self, at: usize) {
         let count = self.lines.len();
         if count > 0 {
@@ -161,6 +173,7 @@ enum Event {
     Dial(usize, bool),
     Deliver(usize, usize),
     Cut(usize),
+    Lose(usize, bool),
     Pass(u16),
     Stop(bool),
     Start(bool),
@@ -171,6 +184,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(at, succeeds)| Event::Dial(at, succeeds)),
         8 => (any::<usize>(), 1..200usize).prop_map(|(at, count)| Event::Deliver(at, count)),
         1 => any::<usize>().prop_map(Event::Cut),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(at, who)| Event::Lose(at, who)),
         3 => (0..12_000u16).prop_map(Event::Pass),
         1 => any::<bool>().prop_map(Event::Stop),
         2 => any::<bool>().prop_map(Event::Start),
@@ -189,6 +203,7 @@ proptest! {
                 Event::Dial(at, succeeds) => world.dial(at, succeeds),
                 Event::Deliver(at, count) => world.deliver(at, count),
                 Event::Cut(at) => world.cut(at),
+                Event::Lose(at, who) => world.lose(at, who.into()),
                 Event::Pass(time) => world.pass(Duration::from_millis(time.into())),
                 Event::Stop(who) => world.step(who.into(), Input::ManualStop(Cease::AdministrativeReset(String::new()))),
                 Event::Start(who) => world.step(who.into(), Input::ManualStart),
