@@ -102,7 +102,7 @@ pub fn session(bytes: &[u8]) {
     let mut rest = history.iter().copied();
     while let Some(operation) = rest.next() {
         let argument = rest.next().unwrap_or_default();
-        match operation % 12 {
+        match operation % 14 {
             0 => play.step(Input::ManualStart),
             1 if argument.is_multiple_of(4) => {
                 play.step(Input::ManualStop(Cease::AdministrativeShutdown("fuzz".into())))
@@ -118,7 +118,9 @@ pub fn session(bytes: &[u8]) {
             }
             8 | 9 => play.hear_message(argument),
             10 => play.wait(Duration::from_millis(u64::from(argument) * 50)),
-            _ => play.expire(),
+            11 => play.expire(),
+            12 => play.step(Input::Refresh(Family::Ipv4)),
+            _ => play.take(argument),
         }
     }
 }
@@ -218,6 +220,12 @@ impl Play {
         if let Some(id) = id {
             self.step(Input::Failed(id));
             assert!(!self.connections.contains(&id));
+        }
+    }
+
+    fn take(&mut self, which: u8) {
+        if let Some(id) = self.one(which) {
+            self.step(Input::Sent(id));
         }
     }
 

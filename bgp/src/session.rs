@@ -9,6 +9,8 @@
 //! connections: the one it dialled and the one it accepted ([`collision`]). Those have the states OpenSent, OpenConfirm and
 //! Established; the session is in the furthest of them, and without any in Idle, Connect or Active.
 //!
+//! Beside the RFC's timers it has the SendHoldTimer of RFC 9687: a peer that talks, but takes nothing of what is sent to it, is gone too.
+//!
 //! Of the optional attributes it has AllowAutomaticStart, DampPeerOscillations, IdleHoldTimer, PassiveTcpEstablishment and
 //! TrackTcpState. It has no DelayOpen, and no CollisionDetectEstablishedState: the established connection wins.
 //!
@@ -115,6 +117,8 @@ struct Connection {
     hold: Option<Duration>,
     /// KeepaliveTimer.
     keepalive: Option<Duration>,
+    /// SendHoldTimer: runs while something waits to be sent.
+    send_hold: Option<Duration>,
 }
 
 /// How far a connection is.
@@ -179,6 +183,7 @@ impl Session {
             Input::Failed(id) => self.failed(id),
             Input::Received(id, bytes) => self.received(id, bytes),
             Input::Sent(id) => self.sent(id),
+            Input::Refresh(family) => self.request_refresh(family),
             Input::Tick => self.tick(),
         }
         std::mem::take(&mut self.outputs)
@@ -221,6 +226,7 @@ impl Session {
     }
 
     fn send(&mut self, id: ConnectionId, message: Message) {
+        self.start_send_hold(id);
         self.outputs.push(Output::Send(id, message));
     }
 

@@ -17,7 +17,7 @@ impl Session {
         };
         match self.established().map(|connection| (connection.id, connection.phase.negotiated())) {
             // The peer has restarted before its old connection was seen to be gone (RFC 4724, section 5).
-            Some((old, Some(negotiated))) if negotiated.graceful_restart.is_some() => self.replace(old),
+            Some((old, Some(negotiated))) if negotiated.keeps_routes() => self.replace(old),
             Some(_) => {
                 self.send(id, Message::Notification(ErrorCode::CONNECTION_COLLISION.into()));
                 self.outputs.push(Output::Close(id));

@@ -67,7 +67,9 @@ impl Session {
 
     /// Ends a connection by a failure.
     pub(super) fn end(&mut self, id: ConnectionId, reason: Reason) {
-        let counts = !matches!(&reason, Reason::Received(told) if told.error == ErrorCode::UNSUPPORTED_VERSION);
+        let is_version = matches!(&reason, Reason::Received(told) if told.error == ErrorCode::UNSUPPORTED_VERSION);
+        // Event 24 is a failure only where the peer had agreed on the version before.
+        let counts = !is_version || self.established().is_some_and(|connection| connection.id == id);
         let is_collision = matches!(&reason, Reason::Received(told) if told.error == ErrorCode::CONNECTION_COLLISION);
         self.report(id, reason);
         self.outputs.push(Output::Close(id));
@@ -128,8 +130,8 @@ impl Session {
         }
         // A NOTIFICATION ends it for good (RFC 4724, section 4; that of RFC 8538 is not offered).
         let graceful = match reason {
-            Reason::Lost | Reason::Replaced => negotiated.graceful_restart,
-            Reason::Sent(_) | Reason::Received(_) => None,
+            Reason::Lost | Reason::Replaced if negotiated.keeps_routes() => negotiated.graceful_restart,
+            _ => None,
         };
         self.outputs.push(Output::Down { reason, graceful });
     }

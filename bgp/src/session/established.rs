@@ -1,6 +1,7 @@
 //! Established: routes are exchanged (RFC 4271, section 8.2.2).
 
-use super::{Cease, ConnectionId, Message, Output, Reason, Session, State};
+use super::{Cease, ConnectionId, Message, Negotiated, Output, Reason, Session, State};
+use crate::path::Family;
 
 impl Session {
     pub(super) fn in_established(&mut self, id: ConnectionId, message: Message) {
@@ -19,6 +20,15 @@ impl Session {
             // Events 24 and 25: NotifMsgVerErr and NotifMsg.
             Message::Notification(notification) => self.end(id, Reason::Received(notification)),
             Message::Open(_) => self.end_with(id, State::Established.unexpected().into()),
+        }
+    }
+
+    /// Asks for the peer's routes of a family again (RFC 2918, section 4).
+    pub(super) fn request_refresh(&mut self, family: Family) {
+        let Some(connection) = self.established() else { return };
+        let can = |agreed: &Negotiated| agreed.route_refresh && agreed.dialect.families[family];
+        if connection.phase.negotiated().is_some_and(can) {
+            self.send(connection.id, Message::Refresh(Some(family)));
         }
     }
 

@@ -69,9 +69,12 @@ pub enum Input<'a> {
     Failed(ConnectionId),
     /// 19 to 28: one brought these bytes.
     Received(ConnectionId, &'a [u8]),
-    /// An UPDATE has been sent on it: that keeps it alive (RFC 4271, section 8.2.2).
+    /// All that was to be sent on it has been taken by the connection, the last of it just now: that keeps it alive (RFC 4271,
+    /// section 8.2.2; RFC 9687).
     Sent(ConnectionId),
-    /// 9, 10, 11, 13: the deadline may have passed. Nothing else makes a timer expire.
+    /// The peer's routes of a family are wanted again (RFC 2918). Nothing happens where they cannot be asked for.
+    Refresh(Family),
+    /// 9, 10, 11, 13, 29: the deadline may have passed. Nothing else makes a timer expire.
     Tick,
 }
 

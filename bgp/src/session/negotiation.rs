@@ -24,6 +24,14 @@ pub struct Negotiated {
     pub graceful_restart: Option<GracefulRestart>,
 }
 
+impl Negotiated {
+    /// Whether a lost connection may be the peer's restart, with routes to be kept (RFC 4724, section 4.2).
+    #[must_use]
+    pub fn keeps_routes(&self) -> bool {
+        self.graceful_restart.as_ref().is_some_and(|restart| !restart.families.is_empty())
+    }
+}
+
 /// # Errors
 /// What to answer where no session can be.
 pub(super) fn negotiate(config: &Config, open: &Open) -> Result<Negotiated, Notification> {

@@ -10,7 +10,6 @@ impl Session {
         let mut capabilities = self.config.capabilities.clone();
         capabilities.four_octet = Some(self.config.local_as);
         let (system, hold_time, identifier) = (self.config.local_as, self.config.hold_time, self.config.identifier);
-        self.send(id, Message::Open(Open { system, hold_time, identifier, capabilities }));
         let hold = self.after(LARGE_HOLD);
         self.connections.push(Connection {
             id,
@@ -18,7 +17,9 @@ impl Session {
             framer: Framer::default(),
             hold,
             keepalive: None,
+            send_hold: None,
         });
+        self.send(id, Message::Open(Open { system, hold_time, identifier, capabilities }));
     }
 
     pub(super) fn in_open_sent(&mut self, id: ConnectionId, message: Message) {

@@ -1,4 +1,4 @@
-//! The timers: when they expire, and their jitter (RFC 4271, sections 8.2.1.3 and 10).
+//! The timers: when they expire, and their jitter (RFC 4271, sections 8.2.1.3 and 10; RFC 9687).
 
 use std::time::Duration;
 
@@ -7,6 +7,9 @@ use crate::wire::{ErrorCode, Message};
 
 /// The HoldTimer until the peer's OPEN says more (RFC 4271, section 8.2.2: 4 minutes).
 pub(super) const LARGE_HOLD: Duration = Duration::from_secs(240);
+
+/// How long the peer may take nothing of what waits for it, where twice the hold time is not longer (RFC 9687, section 6).
+const LEAST_SEND_HOLD: Duration = Duration::from_mins(8);
 
 /// Random numbers that are the same for the same seed (SplitMix64).
 #[derive(Debug, Clone)]
@@ -37,7 +40,10 @@ impl Session {
             Attempt::Idle { again } => again,
             Attempt::Trying { retry, .. } => retry,
         };
-        let connections = self.connections.iter().flat_map(|connection| [connection.hold, connection.keepalive]);
+        let connections = self
+            .connections
+            .iter()
+            .flat_map(|connection| [connection.hold, connection.keepalive, connection.send_hold]);
         connections.chain([attempt]).flatten().min()
     }
 
@@ -74,8 +80,20 @@ impl Session {
         }
     }
 
-    /// An UPDATE was sent: no KEEPALIVE is needed for a while.
+    /// Starts SendHoldTimer, unless something waits to be sent already.
+    pub(super) fn start_send_hold(&mut self, id: ConnectionId) {
+        let now = self.now;
+        if let Some(connection) = self.connection(id).filter(|connection| connection.send_hold.is_none()) {
+            let hold_time = connection.phase.negotiated().map_or(LARGE_HOLD, |negotiated| negotiated.hold_time);
+            connection.send_hold = now.checked_add(LEAST_SEND_HOLD.max(hold_time.saturating_mul(2)));
+        }
+    }
+
+    /// The peer takes what is sent: no KEEPALIVE is needed for a while.
     pub(super) fn sent(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection(id) {
+            connection.send_hold = None;
+        }
         self.restart_keepalive(id);
     }
 
@@ -93,6 +111,9 @@ impl Session {
             let Some(connection) = self.connection(id) else { continue };
             if is_due(connection.hold) {
                 self.end_with(id, ErrorCode::HOLD_TIMER_EXPIRED.into());
+            } else if is_due(connection.send_hold) {
+                // Event 29.
+                self.end_with(id, ErrorCode::SEND_HOLD_TIMER_EXPIRED.into());
             } else if is_due(connection.keepalive) {
                 self.send(id, Message::Keepalive);
                 self.restart_keepalive(id);

@@ -46,6 +46,7 @@ impl World {
     }
 
     fn step(&mut self, who: usize, input: Input<'_>) {
+        let mut taken = Vec::new();
         for output in self.sessions[who].step(self.now, input) {
             match output {
                 Output::Connect(id) => self.dials.push((who, id)),
@@ -53,6 +54,7 @@ impl World {
                 Output::Send(id, message) => {
                     let line = self.lines.iter_mut().find(|line| line[who].id == Some(id));
                     line.expect("it is sent on a connection that stands")[1 - who].inbox.extend(bytes(&message));
+                    taken.push(id);
                 }
                 Output::Up(id, _) => {
                     self.up[who].insert(id, ());
@@ -64,6 +66,9 @@ impl World {
                 }
                 Output::Failed(..) | Output::Update(_) | Output::Refresh(_) => {}
             }
+        }
+        for id in taken {
+            assert_eq!(self.sessions[who].step(self.now, Input::Sent(id)), []);
         }
         let established = self.sessions[who].connections.iter().filter(|one| one.phase.state() == State::Established);
         assert_eq!(established.count(), self.up[who].len());

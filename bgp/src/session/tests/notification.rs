@@ -120,6 +120,11 @@ fn only_a_lost_connection_keeps_the_routes_of_a_graceful_peer() {
     assert_eq!(lost(both().0, both().1, Input::Received(DIALLED, &notification)), Some(false));
     assert_eq!(lost(config(1), both().1, Input::Failed(DIALLED)), Some(false));
     assert_eq!(lost(both().0, config(2), Input::Failed(DIALLED)), Some(false));
+    let mut helper = both().1;
+    helper.capabilities.graceful_restart.as_mut().unwrap().families.clear();
+    assert_eq!(lost(both().0, helper.clone(), Input::Failed(DIALLED)), Some(false), "it only helps others");
+    assert_eq!(lost(both().0, helper, Input::Accepted(ACCEPTED)), None, "nor is a new connection its restart");
+    assert_eq!(lost(both().0, both().1, Input::Accepted(ACCEPTED)), Some(true));
 }
 
 #[test]

@@ -18,7 +18,8 @@ fn all_inputs(bytes: &[Vec<u8>]) -> Vec<(&'static str, Input<'_>)> {
         Input::Connected(_) => "Tcp_CR_Acked",
         Input::Accepted(_) => "TcpConnectionConfirmed",
         Input::Failed(_) => "TcpConnectionFails",
-        Input::Sent(_) => "UpdateSent",
+        Input::Sent(_) => "sent",
+        Input::Refresh(_) => "routes wanted again",
         Input::Tick => "timers before their time",
         Input::Received(..) => "bytes",
     };
@@ -31,6 +32,7 @@ fn all_inputs(bytes: &[Vec<u8>]) -> Vec<(&'static str, Input<'_>)> {
         Input::Accepted(ACCEPTED),
         Input::Failed(DIALLED),
         Input::Sent(DIALLED),
+        Input::Refresh(Family::Ipv4),
         Input::Tick,
     ]
     .into_iter()
@@ -109,7 +111,7 @@ fn every_state_with_every_input() {
         }
         writeln!(table, "{state} + the next timer -> {}", timers(state)).unwrap();
     }
-    assert_eq!(combinations, 6 * 18);
+    assert_eq!(combinations, 6 * 19);
     insta::assert_snapshot!(table);
 }
 

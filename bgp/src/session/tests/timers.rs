@@ -53,9 +53,27 @@ fn keepalives_come_within_a_third_of_the_hold_time_and_an_update_puts_them_off()
 fn a_hold_time_of_zero_has_no_timers() {
     for peer in [90, 0] {
         let own = Config { hold_time: 0, ..config(1) };
-        let bench = Bench::at(State::Established, own, &Config { hold_time: peer, ..config(2) });
+        let mut bench = Bench::at(State::Established, own, &Config { hold_time: peer, ..config(2) });
+        let _taken = bench.step(Input::Sent(DIALLED));
         assert_eq!(bench.session.deadline(), None);
     }
+}
+
+#[test]
+fn a_peer_that_talks_and_never_reads_is_given_up_after_eight_minutes() {
+    let mut bench = Bench::at(State::Established, config(1), &config(2));
+    let _taken = bench.step(Input::Sent(DIALLED));
+    let _keepalive = bench.wait();
+    let waits_since = bench.now;
+    let outputs = loop {
+        let _heard = bench.hear(DIALLED, &Message::Keepalive);
+        let outputs = bench.wait();
+        if bench.session.state() != State::Established {
+            break outputs;
+        }
+    };
+    assert_eq!(told(&outputs), Some(ErrorCode::SEND_HOLD_TIMER_EXPIRED.into()));
+    assert_eq!(bench.now - waits_since, Duration::from_mins(8));
 }
 
 #[test]
