@@ -42,9 +42,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::path::Asn;
+use crate::random::Random;
 use crate::wire::frame::Kind;
 use crate::wire::{self, Capabilities, Cease, Dialect, Framer, Message, Notification, Open};
-use timer::Jitter;
 
 /// What is configured of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Session {
     config: Config,
-    jitter: Jitter,
+    random: Random,
     /// The time of the latest input.
     now: Duration,
     attempt: Attempt,
@@ -157,7 +157,7 @@ impl Session {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             config,
-            jitter: Jitter::new(seed),
+            random: Random::new(seed),
             now: Duration::ZERO,
             attempt: Attempt::Idle { again: None },
             connections: Vec::new(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Attempt, ConnectionId, Session};
+use crate::random::Random;
 use crate::wire::{ErrorCode, Message};
 
 /// The HoldTimer until the peer's OPEN says more (RFC 4271, section 8.2.2: 4 minutes).
@@ -11,25 +12,11 @@ pub(super) const LARGE_HOLD: Duration = Duration::from_secs(240);
 /// How long the peer may take nothing of what waits for it, where twice the hold time is not longer (RFC 9687, section 6).
 const LEAST_SEND_HOLD: Duration = Duration::from_mins(8);
 
-/// Random numbers that are the same for the same seed (SplitMix64).
-#[derive(Debug, Clone)]
-pub(super) struct Jitter(u64);
-
-impl Jitter {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Three quarters of a time to all of it.
-    pub fn of(&mut self, time: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let part = u32::try_from((bits ^ (bits >> 31)) & 0xFF).expect("a byte");
-        let quarter = time / 4;
-        quarter * 3 + quarter / 255 * part
-    }
+/// Three quarters of a time to all of it.
+pub(super) fn jitter(random: &mut Random, time: Duration) -> Duration {
+    let part = u32::try_from(random.draw() & 0xFF).expect("a byte");
+    let quarter = time / 4;
+    quarter * 3 + quarter / 255 * part
 }
 
 impl Session {
@@ -52,7 +39,7 @@ impl Session {
     }
 
     pub(super) fn jittered(&mut self, time: Duration) -> Option<Duration> {
-        let time = self.jitter.of(time);
+        let time = jitter(&mut self.random, time);
         self.after(time)
     }
 
