@@ -10,7 +10,9 @@
 //! - [`bfd`] tells within a second that a peer is no longer reached (RFC 5880 and 5881);
 //! - [`rib`] holds what was learned and what is announced, and decides (RFC 4271, section 9); every decision can be asked for its
 //!   reason;
+//! - [`speaker`] holds the sessions, the RIB and the policy of a node together, and is all that a transport needs;
 //! - [`policy`] filters by prefix and length, sets communities, and keeps what no peer may announce;
+//! - `simulation` is a network of speakers in memory, for tests and benchmarks;
 //! - `fuzzing` is what the fuzz targets in `fuzz` do with their bytes, and the tests with those of the committed corpora.
 //!
 //! The transport, TCP with MD5 and GTSM, lives in `node-daemon`; learned routes become kernel state in `fabric`. This crate
@@ -25,4 +27,7 @@ pub mod prefix;
 mod random;
 pub mod rib;
 pub mod session;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+pub mod speaker;
 pub mod wire;

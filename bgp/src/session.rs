@@ -205,6 +205,12 @@ impl Session {
         self.connections.iter().map(|connection| connection.phase.state()).max().unwrap_or(attempt)
     }
 
+    /// Whether this connection is being made.
+    #[must_use]
+    pub fn is_making(&self, id: ConnectionId) -> bool {
+        matches!(self.attempt, Attempt::Trying { dial: Some(dial), .. } if dial == id)
+    }
+
     /// ConnectRetryCounter: how often it failed since it was started.
     #[must_use]
     pub fn connect_retry_counter(&self) -> u32 {

@@ -25,6 +25,8 @@ pub struct Selected {
     pub attributes: Arc<Attributes>,
     /// Where packets go. None for what is originated here.
     pub next_hop: Option<NextHop>,
+    /// Whether it is of a session that is gone.
+    pub stale: bool,
 }
 
 /// A prefix of which other routes are used than at the last report.
@@ -94,7 +96,8 @@ pub(super) fn selected(routes: &[Candidate]) -> Vec<Selected> {
     used.sort_by_key(|route| route.rank);
     let select = |route: &Candidate| {
         let attributes = Arc::clone(route.accepted.as_ref().ok()?);
-        Some(Selected { source: route.source, path: route.path, attributes, next_hop: route.next_hop })
+        let (source, path, next_hop, stale) = (route.source, route.path, route.next_hop, route.stale);
+        Some(Selected { source, path, attributes, next_hop, stale })
     };
     used.into_iter().filter_map(select).collect()
 }
@@ -108,6 +111,12 @@ impl Rib {
             (routes != before).then_some(Change { prefix, routes })
         };
         changed.into_iter().filter_map(current).collect()
+    }
+
+    /// Whether [`Rib::changes`] may have something to tell.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// What is used for a prefix, the best one first.
@@ -219,6 +228,12 @@ impl Rib {
             verdict: verdict(at, route),
         };
         routes.iter().enumerate().map(explain).collect()
+    }
+
+    /// The most specific prefix to which there is a route, and which covers this one.
+    #[must_use]
+    pub fn covering(&self, prefix: IpNetwork) -> Option<IpNetwork> {
+        self.table.covering(prefix).next().map(|(covering, _)| covering)
     }
 
     /// How a peer stands in a family.

@@ -122,6 +122,15 @@ impl Rib {
         self.end_deferral(None);
     }
 
+    /// A peer whose session is gone is not waited for any more, and what it said goes.
+    pub fn give_up(&mut self, id: PeerId) {
+        if let Some(known) = self.peers.get_mut(&id).filter(|known| known.state != State::Up) {
+            known.state = State::Down;
+            self.flush(id, |_| true);
+            self.end_deferral(None);
+        }
+    }
+
     /// The peer has said all that it had to say of a family at the start of the session.
     pub fn end_of_rib(&mut self, id: PeerId, ended: Family) {
         let Some(known) = self.peers.get_mut(&id).filter(|known| known.state == State::Up) else { return };
@@ -224,10 +233,10 @@ impl Rib {
 
     /// Marks a route as one of an earlier session. It is used as before.
     pub(super) fn set_stale(&mut self, prefix: IpNetwork, key: (Source, PathId)) {
-        if let Some(routes) = self.table.get_mut(prefix)
-            && let Ok(at) = place(routes, key)
-        {
-            routes[at].stale = true;
-        }
+        self.revise(prefix, |routes| {
+            if let Ok(at) = place(routes, key) {
+                routes[at].stale = true;
+            }
+        });
     }
 }

@@ -1,0 +1,137 @@
+//! One speaker, without a network: what it asks of its transport.
+
+use super::*;
+use crate::wire::{self, Dialect, Framer, Message};
+
+const NOW: Duration = Duration::from_secs(50);
+
+fn alone() -> (Speaker, Vec<Output>) {
+    Speaker::new(NOW, config(0, [internal(1, Kind::Internal)]), Begin::Cold, 7)
+}
+
+/// All messages that these bytes are.
+fn messages(bytes: &[u8]) -> Vec<Message> {
+    let dialect = Dialect { families: PerFamily::both(true), four_octet: true, internal: true, ..Dialect::default() };
+    let mut framer = Framer::default();
+    framer.feed(bytes);
+    let mut messages = Vec::new();
+    while let Some(frame) = framer.next_frame().unwrap() {
+        messages.push(wire::decode(&frame, &dialect).unwrap());
+    }
+    messages
+}
+
+fn bytes(messages: &[Message]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|message| wire::encode(message, &Dialect::default(), &mut out).unwrap());
+    out
+}
+
+fn written(speaker: &mut Speaker, connection: Connection) -> Vec<u8> {
+    let mut out = Vec::new();
+    let _nothing = speaker.write(NOW, connection, &mut out);
+    out
+}
+
+#[test]
+fn a_connection_is_taken_only_from_peers_that_are_configured_and_wanted() {
+    let (mut speaker, _dial) = alone();
+    let (local, remote) = (address(0), address(1));
+    assert_eq!(speaker.accept(NOW, local, address(5)).unwrap_err(), Refused::Stranger(address(5)));
+    assert!(speaker.accept(NOW, local, remote).is_ok());
+    let mut stopped = internal(1, Kind::Internal);
+    stopped.shutdown = Some(String::new());
+    let _closed = speaker.configure(NOW, config(0, [stopped]));
+    assert_eq!(speaker.accept(NOW, local, remote).unwrap_err(), Refused::Idle(remote));
+    let mut bound = internal(1, Kind::Internal);
+    bound.endpoint.source = Some(local);
+    let _dialled = speaker.configure(NOW, config(0, [bound]));
+    let refused = speaker.accept(NOW, address(9), remote).unwrap_err();
+    assert_eq!(refused.to_string(), "10.0.0.2 came to 10.0.0.10, and is configured to come to 10.0.0.1");
+    assert!(speaker.accept(NOW, local, remote).is_ok());
+}
+
+#[test]
+fn the_transport_is_called_once_until_it_has_taken_all() {
+    let (mut speaker, outputs) = alone();
+    let dialled = outputs.iter().find_map(|output| match output {
+        Output::Dial(connection, endpoint) if endpoint.address == address(1) => Some(*connection),
+        _ => None,
+    });
+    let connection = dialled.expect("it dials");
+    let outputs = speaker.step(NOW, Input::Connected { connection, local: address(0) });
+    assert!(outputs.contains(&Output::Write(connection)));
+    let open = written(&mut speaker, connection);
+    assert!(matches!(messages(&open)[..], [Message::Open(_)]));
+    let peer_open = crate::wire::Open {
+        identifier: [10, 0, 0, 2].into(),
+        ..messages(&open)
+            .into_iter()
+            .find_map(|message| match message {
+                Message::Open(open) => Some(open),
+                _ => None,
+            })
+            .unwrap()
+    };
+    let outputs = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(peer_open)])));
+    assert!(!outputs.contains(&Output::Write(connection)), "it has not yet been asked whether that was all");
+    assert_eq!(messages(&written(&mut speaker, connection)), [Message::Keepalive]);
+    assert_eq!(written(&mut speaker, connection), []);
+    let outputs = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Keepalive])));
+    assert!(outputs.contains(&Output::Write(connection)), "End-of-RIB is to be written");
+    assert_eq!(messages(&written(&mut speaker, connection)).len(), 2);
+    assert_eq!(written(&mut speaker, connection), []);
+
+    // A hundred thousand routes of a kind each: they come by and by, and each time about as much as a socket takes.
+    for n in 0..100_000u32 {
+        let prefix = IpNetwork::new(IpAddr::from((0x0A00_0000 | n << 8).to_be_bytes()), 24).unwrap();
+        let outputs = speaker.step(NOW, Input::Originate(prefix, Attributes { med: Some(n / 2), ..igp() }));
+        assert_eq!(outputs.contains(&Output::Write(connection)), n == 0);
+    }
+    let mut routes = 0;
+    loop {
+        let part = written(&mut speaker, connection);
+        assert!(part.len() < 64 * 1024 + 512 * 64, "{} bytes at once", part.len());
+        if part.is_empty() {
+            break;
+        }
+        routes += messages(&part)
+            .iter()
+            .map(|message| match message {
+                Message::Update(update) => {
+                    update.announced.iter().flat_map(|all| &all.reach).map(|reach| reach.routes.len()).sum()
+                }
+                _ => 0,
+            })
+            .sum::<usize>();
+    }
+    assert_eq!(routes, 100_000);
+
+    // What ends a session comes with its end.
+    let outputs = speaker.configure(NOW, config(0, []));
+    let last = outputs.iter().find_map(|output| match output {
+        Output::Close(of, last) if *of == connection => Some(messages(last)),
+        _ => None,
+    });
+    let [Message::Notification(notification)] = &last.unwrap()[..] else { panic!("one NOTIFICATION") };
+    assert_eq!(notification.error, ErrorCode::PEER_DECONFIGURED);
+}
+
+#[test]
+fn what_is_of_a_connection_that_is_gone_is_ignored() {
+    let (mut speaker, outputs) = alone();
+    let Some(Output::Dial(connection, _)) = outputs.first().cloned() else { panic!("{outputs:?}") };
+    let _removed = speaker.configure(NOW, config(0, []));
+    for input in [
+        Input::Connected { connection, local: address(0) },
+        Input::Failed(connection),
+        Input::Received(connection, &[0; 30]),
+        Input::Reset(address(1), String::new()),
+        Input::Refresh(address(1)),
+        Input::Tick,
+    ] {
+        assert_eq!(speaker.step(NOW, input), []);
+    }
+    assert_eq!(written(&mut speaker, connection), []);
+    assert_eq!((speaker.deadline(), speaker.explain(net("10.0.0.0/8"))), (None, None));
+}
