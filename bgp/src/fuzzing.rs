@@ -3,6 +3,10 @@
 //! `bgp/fuzz` calls it with what it makes up (`hack/fuzz`), the tests here with what is committed there. Each function panics
 //! where a promise of the crate is broken.
 
+mod bfd;
+
+pub use bfd::bfd;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -295,6 +299,11 @@ mod tests {
     #[test]
     fn the_corpus_of_the_wire_breaks_no_promise() {
         replay("wire", super::wire);
+    }
+
+    #[test]
+    fn the_corpus_of_bfd_breaks_no_promise() {
+        replay("bfd", super::bfd);
     }
 
     #[test]

@@ -11,7 +11,13 @@ fn alone() -> (Speaker, Vec<Output>) {
 
 /// All messages that these bytes are.
 fn messages(bytes: &[u8]) -> Vec<Message> {
-    let dialect = Dialect { families: PerFamily::both(true), four_octet: true, internal: true, ..Dialect::default() };
+    let dialect = Dialect {
+        families: PerFamily::both(true),
+        four_octet: true,
+        internal: true,
+        extended_next_hop: true,
+        ..Dialect::default()
+    };
     let mut framer = Framer::default();
     framer.feed(bytes);
     let mut messages = Vec::new();
@@ -61,19 +67,9 @@ fn the_transport_is_called_once_until_it_has_taken_all() {
     let connection = dialled.expect("it dials");
     let outputs = speaker.step(NOW, Input::Connected { connection, local: address(0) });
     assert!(outputs.contains(&Output::Write(connection)));
-    let open = written(&mut speaker, connection);
-    assert!(matches!(messages(&open)[..], [Message::Open(_)]));
-    let peer_open = crate::wire::Open {
-        identifier: [10, 0, 0, 2].into(),
-        ..messages(&open)
-            .into_iter()
-            .find_map(|message| match message {
-                Message::Open(open) => Some(open),
-                _ => None,
-            })
-            .unwrap()
-    };
-    let outputs = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(peer_open)])));
+    let Some(Message::Open(mut open)) = messages(&written(&mut speaker, connection)).pop() else { panic!("OPEN") };
+    open.identifier = [10, 0, 0, 2].into();
+    let outputs = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(open)])));
     assert!(!outputs.contains(&Output::Write(connection)), "it has not yet been asked whether that was all");
     assert_eq!(messages(&written(&mut speaker, connection)), [Message::Keepalive]);
     assert_eq!(written(&mut speaker, connection), []);
@@ -115,6 +111,30 @@ fn the_transport_is_called_once_until_it_has_taken_all() {
     });
     let [Message::Notification(notification)] = &last.unwrap()[..] else { panic!("one NOTIFICATION") };
     assert_eq!(notification.error, ErrorCode::PEER_DECONFIGURED);
+}
+
+#[test]
+fn an_ipv4_route_goes_with_our_end_of_an_ipv6_connection_where_the_peer_takes_that() {
+    let [local, remote]: [IpAddr; 2] = ["fd00::1", "fd00::2"].map(|address| address.parse().unwrap());
+    for takes in [true, false] {
+        let mut config_of = internal(1, Kind::Internal);
+        (config_of.peer.address, config_of.endpoint.address) = (remote, remote);
+        config_of.offer.extended_next_hop = true;
+        let (mut speaker, _dial) = Speaker::new(NOW, config(0, [config_of]), Begin::Cold, 7);
+        let (connection, _open) = speaker.accept(NOW, local, remote).unwrap();
+        let Some(Message::Open(mut open)) = messages(&written(&mut speaker, connection)).pop() else { panic!("OPEN") };
+        open.identifier = [10, 0, 0, 2].into();
+        open.capabilities.extended_next_hop = takes;
+        let _up = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(open), Message::Keepalive])));
+        let _more = speaker.step(NOW, Input::Originate(net("203.0.113.0/24"), igp()));
+        let announced = messages(&written(&mut speaker, connection)).into_iter().find_map(|message| match message {
+            Message::Update(update) => update.announced,
+            _ => None,
+        });
+        assert_eq!(announced.map(|all| all.reach[0].next_hop.address), takes.then_some(local));
+        let told = speaker.explain(net("203.0.113.0/24")).unwrap().told;
+        assert_eq!(told[0].1[0].2.is_ok(), takes);
+    }
 }
 
 #[test]

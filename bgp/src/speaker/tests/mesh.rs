@@ -89,6 +89,31 @@ fn equal_routes_of_two_systems_are_used_together() {
 }
 
 #[test]
+fn a_reflector_tells_all_equal_routes_to_a_client_that_takes_them() {
+    use crate::wire::AddPath;
+    for several in [false, true] {
+        let mut network = Network::new(4, 1);
+        for node in 0..4 {
+            let others: Vec<_> = if node == 0 { (1..4).collect() } else { vec![0] };
+            let kind = if node == 0 { Kind::Client } else { Kind::Internal };
+            let peers = others.into_iter().map(|other| {
+                let mut peer = internal(other, kind);
+                peer.offer.add_path = PerFamily::both(AddPath { send: several && node == 0, receive: several });
+                peer
+            });
+            network.start(node, config(node, peers.collect::<Vec<_>>()), Begin::Cold);
+        }
+        [1, 2].into_iter().for_each(|node| originate(&mut network, node, "203.0.113.0/24"));
+        assert!(network.run(SOON, |network| network.established() == 6));
+        let expected: Vec<_> = [1, 2].into_iter().take(if several { 2 } else { 1 }).map(address).collect();
+        assert_eq!(hops(&network, 3, net("203.0.113.0/24")), expected);
+        network.step(1, Input::Retract(net("203.0.113.0/24")));
+        pass(&mut network, SOON);
+        assert_eq!(hops(&network, 3, net("203.0.113.0/24")), [address(2)]);
+    }
+}
+
+#[test]
 fn a_ring_of_systems_has_no_loops() {
     let mut network = Network::new(4, 1);
     for node in 0..4 {
