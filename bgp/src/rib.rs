@@ -99,6 +99,8 @@ pub struct Rib {
     /// What was used before the first change that has not been reported.
     changed: BTreeMap<IpNetwork, Vec<Selected>>,
     deferral: Option<restart::Deferral>,
+    /// Peers for which [`Rib::drain`] may have got something since that was last asked.
+    stirred: BTreeSet<PeerId>,
 }
 
 impl Rib {
@@ -115,6 +117,7 @@ impl Rib {
             interned: intern::Interned::default(),
             changed: BTreeMap::new(),
             deferral: restart::Deferral::of(start),
+            stirred: BTreeSet::new(),
         }
     }
 
@@ -145,18 +148,13 @@ impl Rib {
         limits
     }
 
-    /// Judges a peer's routes again, and what it is told.
+    /// Judges a peer's routes again, and what it is told: what it was told is used, or is to be looked at already.
     fn reconsider(&mut self, id: PeerId) {
         for prefix in self.prefixes(|candidate| candidate.is_of(id)) {
             self.judge_again(prefix);
         }
         for prefix in self.prefixes(|candidate| candidate.rank > 0) {
             self.look_at(prefix, |other| other == id);
-        }
-        if let Some(known) = self.peers.get_mut(&id) {
-            for (prefix, _) in known.out.told().collect::<Vec<_>>() {
-                known.out.look_at(prefix);
-            }
         }
     }
 
@@ -382,6 +380,7 @@ impl Rib {
         for (id, known) in &mut self.peers {
             if which(*id) && known.terms(family(prefix)).is_some() {
                 known.out.look_at(prefix);
+                self.stirred.insert(*id);
             }
         }
     }

@@ -29,7 +29,7 @@ pub use config::{Config, Endpoint, GracefulRestart, Invalid, Offer, Password, Pe
 pub use event::{Connection, Event, Input, Output, Refused, Route};
 pub use report::{Explanation, PeerReport, RouteReport, Used};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Speaker {
     called: bool,
     /// The families of which nothing is selected yet, as last told.
     deferring: PerFamily<bool>,
+    /// Peers whose session has made a step, so that something may wait to be written.
+    driven: BTreeSet<PeerId>,
     outputs: Vec<Output>,
 }
 
@@ -96,6 +98,7 @@ impl Speaker {
             random: Random::new(seed),
             now,
             called: false,
+            driven: BTreeSet::new(),
             outputs: Vec::new(),
         };
         let outputs = speaker.configure(now, config);
@@ -240,8 +243,12 @@ impl Speaker {
 
     /// What follows from all that has happened.
     fn finish(&mut self) -> Vec<Output> {
-        for (id, neighbour) in &mut self.neighbours {
-            neighbour.call(self.rib.is_dirty(*id), &mut self.outputs);
+        let mut stirred = self.rib.stirred();
+        stirred.append(&mut self.driven);
+        for id in stirred {
+            if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                neighbour.call(self.rib.is_dirty(id), &mut self.outputs);
+            }
         }
         for family in Family::ALL {
             if self.deferring[family] && !self.rib.is_deferring(family) {

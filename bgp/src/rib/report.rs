@@ -1,6 +1,7 @@
 //! What comes out of the RIB: what to tell a peer, what has changed for the kernel, and why things are as they are.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decision::{Outcome, decide};
@@ -152,6 +153,11 @@ impl Rib {
         batches.extend(ended.into_iter().map(Batch::EndOfRib));
         self.peers.get_mut(&id).expect("it was there above").out = out;
         batches
+    }
+
+    /// The peers for which [`Rib::drain`] may have got something since the last call: asking each of them costs more.
+    pub fn stirred(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.stirred)
     }
 
     /// Whether [`Rib::drain`] has something to look at for this peer.

@@ -91,6 +91,7 @@ impl Rib {
         known.out = super::out::Out::default();
         known.out.unfinished = session.families.keys().copied().collect();
         (known.session, known.state) = (Some(session), State::Up);
+        self.stirred.insert(id);
         for prefix in self.prefixes(|route| route.rank > 0) {
             self.look_at(prefix, |other| other == id);
         }
@@ -144,6 +145,7 @@ impl Rib {
     pub fn refresh(&mut self, id: PeerId, wanted: Family) {
         if let Some(known) = self.peers.get_mut(&id) {
             known.out.repeat(wanted);
+            self.stirred.insert(id);
         }
     }
 
@@ -208,6 +210,7 @@ impl Rib {
             self.deferral = None;
         }
         if !done.is_empty() {
+            self.stirred.extend(self.peers.keys());
             let all: Vec<_> = self.table.iter().map(|(prefix, _)| prefix).collect();
             all.into_iter()
                 .filter(|prefix| done.contains(&family(*prefix)))

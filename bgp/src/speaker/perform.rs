@@ -22,6 +22,7 @@ impl Speaker {
         for output in neighbour.session.step(self.now, input) {
             excess = excess.or(self.perform(id, output));
         }
+        self.driven.insert(id);
         self.note_state(id);
         if let Some(cease) = excess {
             self.bar(id, cease);

@@ -114,6 +114,20 @@ fn the_transport_is_called_once_until_it_has_taken_all() {
 }
 
 #[test]
+fn what_the_transport_has_taken_is_waited_for_no_longer() {
+    let mut timeless = internal(1, Kind::Internal);
+    timeless.hold_time = 0;
+    let (mut speaker, _dial) = Speaker::new(NOW, config(0, [timeless]), Begin::Cold, 7);
+    let (connection, _open) = speaker.accept(NOW, address(0), address(1)).unwrap();
+    let Some(Message::Open(mut open)) = messages(&written(&mut speaker, connection)).pop() else { panic!("OPEN") };
+    open.identifier = [10, 0, 0, 2].into();
+    let _up = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(open), Message::Keepalive])));
+    assert_eq!(speaker.deadline(), Some(NOW + Duration::from_mins(8)), "a KEEPALIVE waits for a peer that reads");
+    let _taken = written(&mut speaker, connection);
+    assert_eq!(speaker.deadline(), None, "without a hold time nothing else does");
+}
+
+#[test]
 fn an_ipv4_route_goes_with_our_end_of_an_ipv6_connection_where_the_peer_takes_that() {
     let [local, remote]: [IpAddr; 2] = ["fd00::1", "fd00::2"].map(|address| address.parse().unwrap());
     for takes in [true, false] {
