@@ -19,6 +19,8 @@
 //! - A connection that cannot be made leads from Connect to Active, and not to Idle, which would refuse the peer's own.
 //! - No NOTIFICATION answers a NOTIFICATION, also not in OpenSent.
 //! - Any message restarts the HoldTimer, ROUTE-REFRESH too.
+//! - A session that has only just come up is not given up for a new connection as for a restarted peer's (RFC 4724, section 5): where
+//!   both have dialled, the second connection may be heard of that late.
 //!
 //! The transport in the daemon calls it, and above it stands the RIB.
 

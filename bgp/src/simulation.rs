@@ -61,6 +61,7 @@ struct Pipe {
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Dial(NodeId, Connection, IpAddr),
+    Accept(usize),
     /// An end of a pipe writes.
     Write(usize, usize),
     /// An end of a pipe reads.
@@ -253,6 +254,7 @@ impl Network {
     fn act(&mut self, action: Action) {
         match action {
             Action::Dial(node, connection, to) => self.dial(node, connection, to),
+            Action::Accept(id) => self.accept(id),
             Action::Write(id, end) => self.write(id, end),
             Action::Read(id, end) => self.read(id, end),
         }
@@ -266,33 +268,37 @@ impl Network {
         if self.given_up.remove(&(node, connection)) {
             return;
         }
-        let (now, local) = (self.now, self.nodes[node].address);
+        let local = self.nodes[node].address;
         let other = self.by_address.get(&to).copied().filter(|other| !self.is_cut(node, *other));
-        let Some((other, speaker)) = other.and_then(|other| Some((other, self.nodes[other].speaker.as_mut()?))) else {
-            return self.step(node, Input::Failed(connection));
-        };
-        let Ok((accepted, outputs)) = speaker.accept(now, to, local) else {
-            self.step(node, Input::Connected { connection, local });
+        let Some(other) = other.filter(|other| self.nodes[*other].speaker.is_some()) else {
             return self.step(node, Input::Failed(connection));
         };
         let id = self.opened;
         self.opened += 1;
-        let ends = [(node, connection), (other, accepted)];
-        self.pipes.insert(
-            id,
-            Pipe {
-                ends: ends.map(Some),
-                nodes: [node, other],
-                inbox: Default::default(),
-                is_over: [false; 2],
-                is_full: [false; 2],
-            },
-        );
-        for (end, of) in ends.into_iter().enumerate() {
-            self.ends.insert(of, (id, end));
-        }
-        self.perform(other, outputs);
+        let ends = [Some((node, connection)), None];
+        let pipe =
+            Pipe { ends, nodes: [node, other], inbox: Default::default(), is_over: [false; 2], is_full: [false; 2] };
+        self.pipes.insert(id, pipe);
+        self.ends.insert((node, connection), (id, 0));
+        self.actions.push_back(Action::Accept(id));
         self.step(node, Input::Connected { connection, local });
+    }
+
+    /// The speaker learns of a connection that its kernel has accepted: perhaps long after, when the other end has gone on.
+    fn accept(&mut self, id: usize) {
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let [remote, local] = pipe.nodes.map(address);
+        let node = pipe.nodes[1];
+        let accepted = self.nodes[node].speaker.as_mut().map(|speaker| speaker.accept(self.now, local, remote));
+        let Some(Ok((connection, outputs))) = accepted else {
+            pipe.is_over[0] = true;
+            self.actions.push_back(Action::Read(id, 0));
+            return;
+        };
+        pipe.ends[1] = Some((node, connection));
+        self.ends.insert((node, connection), (id, 1));
+        self.actions.push_back(Action::Read(id, 1));
+        self.perform(node, outputs);
     }
 
     fn write(&mut self, id: usize, end: usize) {

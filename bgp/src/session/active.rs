@@ -2,7 +2,7 @@
 //!
 //! A connection of the peer is taken in any state but Idle.
 
-use super::{Attempt, ConnectionId, Output, Reason, Session, State};
+use super::{Attempt, ConnectionId, Output, Phase, Reason, Session, State};
 use crate::wire::{ErrorCode, Message};
 
 impl Session {
@@ -15,9 +15,9 @@ impl Session {
             self.outputs.push(Output::Close(id));
             return;
         };
-        match self.established().map(|connection| (connection.id, connection.phase.negotiated())) {
+        match self.established().map(|connection| (connection.id, &connection.phase)) {
             // The peer has restarted before its old connection was seen to be gone (RFC 4724, section 5).
-            Some((old, Some(negotiated))) if negotiated.keeps_routes() => self.replace(old),
+            Some((old, phase)) if self.may_be_restart(phase) => self.replace(old),
             Some(_) => {
                 self.send(id, Message::Notification(ErrorCode::CONNECTION_COLLISION.into()));
                 self.outputs.push(Output::Close(id));
@@ -33,6 +33,13 @@ impl Session {
         }
         self.attempt = Attempt::Trying { dial, retry: None };
         self.open(id);
+    }
+
+    /// Whether a new connection can mean that the peer has restarted. Right after the session came up it means that both have dialled: the
+    /// peer has closed this one meanwhile, and that is only still to be read.
+    fn may_be_restart(&self, phase: &Phase) -> bool {
+        let Phase::Established { negotiated, since } = phase else { return false };
+        negotiated.keeps_routes() && self.now.saturating_sub(*since) >= self.config.connect_retry
     }
 
     /// Ends the established connection for a new one.

@@ -108,6 +108,7 @@ fn each_reason_to_cease_has_its_subcode() {
 fn only_a_lost_connection_keeps_the_routes_of_a_graceful_peer() {
     let lost = |config: Config, peer: Config, input: Input<'_>| {
         let mut bench = Bench::at(State::Established, config, &peer);
+        bench.now += Duration::from_secs(20);
         let outputs = bench.step(input);
         outputs.into_iter().find_map(|output| match output {
             Output::Down { graceful, .. } => Some(graceful.is_some()),
