@@ -137,7 +137,7 @@ impl Speaker {
         self.finish()
     }
 
-    /// Takes a connection that came in from `remote` to `local`.
+    /// Takes a connection that came in from `remote` to `local`, and gives its number, by which the outputs may already speak of it.
     ///
     /// # Errors
     /// [`Refused`]: why it is to be closed.

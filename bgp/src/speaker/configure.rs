@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, Neighbour, PeerConfig, Speaker};
+use super::{Config, Neighbour, Output, PeerConfig, Speaker};
 use crate::rib::PeerId;
 use crate::session;
 use crate::wire::Cease;
@@ -15,15 +15,16 @@ use crate::wire::Cease;
 impl Speaker {
     /// Has the peers of this configuration and no others.
     #[must_use]
-    pub fn configure(&mut self, now: Duration, config: Config) -> Vec<super::Output> {
+    pub fn configure(&mut self, now: Duration, config: Config) -> Vec<Output> {
         self.now = self.now.max(now);
         let is_somebody_else = config.identity != self.config.identity;
         for address in self.by_address.keys().copied().collect::<Vec<_>>() {
-            match config.peers.get(&address) {
-                None => drop(self.remove(address, Cease::PeerDeconfigured)),
-                Some(_) if is_somebody_else => drop(self.remove(address, Cease::OtherConfigurationChange)),
-                Some(_) => {}
-            }
+            let cease = match config.peers.get(&address) {
+                None => Cease::PeerDeconfigured,
+                Some(_) if is_somebody_else => Cease::OtherConfigurationChange,
+                Some(_) => continue,
+            };
+            let _former = self.remove(address, cease);
         }
         if is_somebody_else {
             self.rib.set_identity(config.identity);

@@ -196,6 +196,8 @@ proptest! {
         pass(&mut fresh, Duration::from_mins(1));
         prop_assert_eq!((network.established(), fresh.established()), (wanted.sessions(), wanted.sessions()));
         prop_assert_eq!(kernels(&network), kernels(&fresh));
+        let all: Vec<Vec<_>> = (0..count).map(|node| speaker(&network, node).routes().collect()).collect();
+        prop_assert_eq!(kernels(&network), all, "changes add up to what is used");
         for node in 0..count {
             let (tables, expected) = (speaker(&network, node).table(), speaker(&fresh, node).table());
             prop_assert_eq!(tables.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "what is said of the routes of {}", node);
