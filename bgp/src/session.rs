@@ -6,7 +6,7 @@
 //! [`Output::Down`] alternate.
 //!
 //! A reader of the RFC finds a file for each state. What is one FSM per connection there is one session here, which has up to two
-//! connections: the one it dialled and the one it accepted ([`collision`]). Those have the states OpenSent, OpenConfirm and
+//! connections: the one it dialled and the one it accepted (`collision`). Those have the states OpenSent, OpenConfirm and
 //! Established; the session is in the furthest of them, and without any in Idle, Connect or Active.
 //!
 //! Beside the RFC's timers it has the SendHoldTimer of RFC 9687: a peer that talks, but takes nothing of what is sent to it, is gone too.
