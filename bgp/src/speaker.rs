@@ -27,7 +27,7 @@ mod write;
 
 pub use config::{Config, Endpoint, GracefulRestart, Invalid, Offer, Password, PeerConfig, Place};
 pub use event::{Connection, Event, Input, Output, Refused, Route};
-pub use report::{Explanation, PeerReport, RouteReport, Used};
+pub use report::{Explanation, PeerReport, RouteReport, Told, Used};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -102,9 +102,8 @@ impl Speaker {
         }
         match (former.shutdown, config.shutdown) {
             (None, Some(why)) => {
-                self.drive(id, session::Input::ManualStop(Cease::AdministrativeShutdown(why)));
+                self.stop(id, Cease::AdministrativeShutdown(why));
                 self.neighbours.entry(id).and_modify(|neighbour| neighbour.barred = None);
-                self.rib.give_up(id);
             }
             (Some(_), None) => self.start(id),
             _ => {}

@@ -105,9 +105,15 @@ impl Speaker {
         excess
     }
 
+    /// Ends a session until somebody starts it, and what is kept of an earlier one too.
+    pub(super) fn stop(&mut self, id: PeerId, cease: Cease) {
+        self.drive(id, session::Input::ManualStop(cease));
+        self.rib.give_up(id);
+    }
+
     /// Ends a session with a peer that has announced too much, and does not begin another one for a while.
     pub(super) fn bar(&mut self, id: PeerId, cease: Cease) {
-        self.drive(id, session::Input::ManualStop(cease));
+        self.stop(id, cease);
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.barred = self.now.checked_add(BARRED);
         }

@@ -1,5 +1,7 @@
 //! One speaker, without a network: what it asks of its transport.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::wire::{self, Dialect, Framer, Message};
 
@@ -148,6 +150,53 @@ fn an_ipv4_route_goes_with_our_end_of_an_ipv6_connection_where_the_peer_takes_th
         assert_eq!(announced.map(|all| all.reach[0].next_hop.address), takes.then_some(local));
         let told = speaker.explain(net("203.0.113.0/24")).unwrap().told;
         assert_eq!(told[0].1[0].2.is_ok(), takes);
+    }
+}
+
+/// A speaker with an established session, on this connection.
+fn established() -> (Speaker, Connection) {
+    let (mut speaker, _dial) = alone();
+    let (connection, _open) = speaker.accept(NOW, address(0), address(1)).unwrap();
+    let Some(Message::Open(mut open)) = messages(&written(&mut speaker, connection)).pop() else { panic!("OPEN") };
+    open.identifier = [10, 0, 0, 2].into();
+    let _up = speaker.step(NOW, Input::Received(connection, &bytes(&[Message::Open(open), Message::Keepalive])));
+    assert_eq!(speaker.peers()[0].state, State::Established);
+    (speaker, connection)
+}
+
+proptest! {
+    #[test]
+    fn no_update_makes_it_panic_and_what_changes_adds_up(
+        updates in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..30), 0..33u8, any::<[u8; 4]>(), any::<bool>()), 1..12),
+    ) {
+        let (mut speaker, connection) = established();
+        let reach = [(net("0.0.0.0/0"), Some(0))].into_iter().collect();
+        let _reached = speaker.step(NOW, Input::Reach(reach));
+        let mut kernel = BTreeMap::new();
+        for (noise, length, prefix, is_good) in updates {
+            let good = [0x40, 1, 1, 0, 0x40, 2, 0, 0x40, 3, 4, 10, 0, 0, 9, 0x40, 5, 4, 0, 0, 0, 100];
+            let attributes = if is_good { good.to_vec() } else { [&good[..7], &noise].concat() };
+            let count = u16::try_from(attributes.len()).unwrap();
+            let nlri = [&[length][..], &prefix[..usize::from(length).div_ceil(8)]].concat();
+            let body = [&[0, 0][..], &count.to_be_bytes(), &attributes, &nlri].concat();
+            let whole = u16::try_from(19 + body.len()).unwrap();
+            let message = [&[0xFF; 16][..], &whole.to_be_bytes(), &[2], &body].concat();
+            let _outputs = speaker.step(NOW, Input::Received(connection, &message));
+            for route in speaker.changes() {
+                if route.next_hops.is_empty() {
+                    kernel.remove(&route.prefix);
+                } else {
+                    kernel.insert(route.prefix, route);
+                }
+            }
+            // What cannot be read on has ended the session.
+            let stands = speaker.peers()[0].state == State::Established;
+            if stands && is_good && (8..=24).contains(&length) && (1..127).contains(&prefix[0]) {
+                let announced = IpNetwork::new(IpAddr::from(prefix), length).unwrap();
+                prop_assert!(kernel.contains_key(&crate::prefix::masked(announced)), "{announced}");
+            }
+            prop_assert!(kernel.values().eq(speaker.routes().collect::<Vec<_>>().iter()));
+        }
     }
 }
 
