@@ -35,6 +35,14 @@ impl<T> PerFamily<T> {
     pub fn new(mut of: impl FnMut(Family) -> T) -> Self {
         Self { ipv4: of(Family::Ipv4), ipv6: of(Family::Ipv6) }
     }
+
+    /// The same for both.
+    pub const fn both(of: T) -> Self
+    where
+        T: Copy,
+    {
+        Self { ipv4: of, ipv6: of }
+    }
 }
 
 impl<T> Index<Family> for PerFamily<T> {

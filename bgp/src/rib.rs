@@ -99,6 +99,8 @@ pub struct Rib {
     /// What was used before the first change that has not been reported.
     changed: BTreeMap<IpNetwork, Vec<Selected>>,
     deferral: Option<restart::Deferral>,
+    /// Peers for which [`Rib::drain`] may have got something since that was last asked.
+    stirred: BTreeSet<PeerId>,
 }
 
 impl Rib {
@@ -115,6 +117,7 @@ impl Rib {
             interned: intern::Interned::default(),
             changed: BTreeMap::new(),
             deferral: restart::Deferral::of(start),
+            stirred: BTreeSet::new(),
         }
     }
 
@@ -131,30 +134,58 @@ impl Rib {
         }
         // What others are told of its routes depends on what it is to us.
         let others = before.kind != known.peer.kind;
-        for (prefix, _) in known.out.told().collect::<Vec<_>>() {
-            known.out.look_at(prefix);
-        }
         let over = |(family, counts): (&Family, &peer::Counts)| {
             let maximum = known.peer.maximum.get(family)?.routes();
             (counts.received > maximum).then_some(Limit::Exceeded { family: *family, maximum })
         };
         let limits = known.counts.iter().filter_map(over).collect();
-        for prefix in self.prefixes(|candidate| candidate.is_of(id)) {
-            self.judge_again(prefix);
-            if others {
+        if others {
+            for prefix in self.prefixes(|candidate| candidate.is_of(id)) {
                 self.look_at(prefix, |_| true);
             }
+        }
+        self.reconsider(id);
+        limits
+    }
+
+    /// Judges a peer's routes again, and what it is told: what it was told is used, or is to be looked at already.
+    fn reconsider(&mut self, id: PeerId) {
+        for prefix in self.prefixes(|candidate| candidate.is_of(id)) {
+            self.judge_again(prefix);
         }
         for prefix in self.prefixes(|candidate| candidate.rank > 0) {
             self.look_at(prefix, |other| other == id);
         }
-        limits
     }
 
     /// Takes a peer out, and all that is of it.
     pub fn remove(&mut self, id: PeerId) {
         self.flush(id, |_| true);
         self.peers.remove(&id);
+    }
+
+    /// Another identity. Sessions by the former one must have ended, and their peers be taken out: everything that they said was
+    /// said to somebody else.
+    pub fn set_identity(&mut self, identity: Identity) {
+        debug_assert!(self.peers.is_empty(), "the sessions of another identity have ended");
+        self.identity = identity;
+    }
+
+    /// Changes how many equal routes are used. Decides everything again.
+    pub fn set_multipath(&mut self, multipath: Multipath) {
+        if multipath != self.multipath {
+            self.multipath = multipath;
+            self.prefixes(|_| true).into_iter().for_each(|prefix| self.revise(prefix, |_| ()));
+        }
+    }
+
+    /// Changes our end of a peer's session: its routes are judged again, and it is told what differs.
+    pub fn relocate(&mut self, id: PeerId, own: Own, links: Vec<IpNetwork>) {
+        let Some(session) = self.peers.get_mut(&id).and_then(|known| known.session.as_mut()) else { return };
+        if (session.own, &session.links) != (own, &links) {
+            (session.own, session.links) = (own, links);
+            self.reconsider(id);
+        }
     }
 
     /// Changes what no peer may announce. Only routes that this can concern are judged again.
@@ -334,8 +365,12 @@ impl Rib {
             self.table.remove(prefix);
         }
         if before != after {
+            // Peers are not told that a route is stale.
+            let told = |used: &Selected| (used.source, used.path, Arc::clone(&used.attributes), used.next_hop);
+            if !before.iter().map(told).eq(after.iter().map(told)) {
+                self.look_at(prefix, |_| true);
+            }
             self.changed.entry(prefix).or_insert(before);
-            self.look_at(prefix, |_| true);
         }
         result
     }
@@ -345,6 +380,7 @@ impl Rib {
         for (id, known) in &mut self.peers {
             if which(*id) && known.terms(family(prefix)).is_some() {
                 known.out.look_at(prefix);
+                self.stirred.insert(*id);
             }
         }
     }

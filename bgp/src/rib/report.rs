@@ -1,6 +1,7 @@
 //! What comes out of the RIB: what to tell a peer, what has changed for the kernel, and why things are as they are.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decision::{Outcome, decide};
@@ -25,6 +26,8 @@ pub struct Selected {
     pub attributes: Arc<Attributes>,
     /// Where packets go. None for what is originated here.
     pub next_hop: Option<NextHop>,
+    /// Whether it is of a session that is gone.
+    pub stale: bool,
 }
 
 /// A prefix of which other routes are used than at the last report.
@@ -94,7 +97,8 @@ pub(super) fn selected(routes: &[Candidate]) -> Vec<Selected> {
     used.sort_by_key(|route| route.rank);
     let select = |route: &Candidate| {
         let attributes = Arc::clone(route.accepted.as_ref().ok()?);
-        Some(Selected { source: route.source, path: route.path, attributes, next_hop: route.next_hop })
+        let (source, path, next_hop, stale) = (route.source, route.path, route.next_hop, route.stale);
+        Some(Selected { source, path, attributes, next_hop, stale })
     };
     used.into_iter().filter_map(select).collect()
 }
@@ -108,6 +112,12 @@ impl Rib {
             (routes != before).then_some(Change { prefix, routes })
         };
         changed.into_iter().filter_map(current).collect()
+    }
+
+    /// Whether [`Rib::changes`] may have something to tell.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// What is used for a prefix, the best one first.
@@ -143,6 +153,11 @@ impl Rib {
         batches.extend(ended.into_iter().map(Batch::EndOfRib));
         self.peers.get_mut(&id).expect("it was there above").out = out;
         batches
+    }
+
+    /// The peers for which [`Rib::drain`] may have got something since the last call: asking each of them costs more.
+    pub fn stirred(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.stirred)
     }
 
     /// Whether [`Rib::drain`] has something to look at for this peer.
@@ -219,6 +234,12 @@ impl Rib {
             verdict: verdict(at, route),
         };
         routes.iter().enumerate().map(explain).collect()
+    }
+
+    /// The most specific prefix to which there is a route, and which covers this one.
+    #[must_use]
+    pub fn covering(&self, prefix: IpNetwork) -> Option<IpNetwork> {
+        self.table.covering(prefix).next().map(|(covering, _)| covering)
     }
 
     /// How a peer stands in a family.

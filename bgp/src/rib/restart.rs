@@ -91,6 +91,7 @@ impl Rib {
         known.out = super::out::Out::default();
         known.out.unfinished = session.families.keys().copied().collect();
         (known.session, known.state) = (Some(session), State::Up);
+        self.stirred.insert(id);
         for prefix in self.prefixes(|route| route.rank > 0) {
             self.look_at(prefix, |other| other == id);
         }
@@ -122,6 +123,15 @@ impl Rib {
         self.end_deferral(None);
     }
 
+    /// A peer whose session is gone is not waited for any more, and what it said goes.
+    pub fn give_up(&mut self, id: PeerId) {
+        if let Some(known) = self.peers.get_mut(&id).filter(|known| known.state != State::Up) {
+            known.state = State::Down;
+            self.flush(id, |_| true);
+            self.end_deferral(None);
+        }
+    }
+
     /// The peer has said all that it had to say of a family at the start of the session.
     pub fn end_of_rib(&mut self, id: PeerId, ended: Family) {
         let Some(known) = self.peers.get_mut(&id).filter(|known| known.state == State::Up) else { return };
@@ -135,6 +145,7 @@ impl Rib {
     pub fn refresh(&mut self, id: PeerId, wanted: Family) {
         if let Some(known) = self.peers.get_mut(&id) {
             known.out.repeat(wanted);
+            self.stirred.insert(id);
         }
     }
 
@@ -199,6 +210,7 @@ impl Rib {
             self.deferral = None;
         }
         if !done.is_empty() {
+            self.stirred.extend(self.peers.keys());
             let all: Vec<_> = self.table.iter().map(|(prefix, _)| prefix).collect();
             all.into_iter()
                 .filter(|prefix| done.contains(&family(*prefix)))
@@ -224,10 +236,10 @@ impl Rib {
 
     /// Marks a route as one of an earlier session. It is used as before.
     pub(super) fn set_stale(&mut self, prefix: IpNetwork, key: (Source, PathId)) {
-        if let Some(routes) = self.table.get_mut(prefix)
-            && let Ok(at) = place(routes, key)
-        {
-            routes[at].stale = true;
-        }
+        self.revise(prefix, |routes| {
+            if let Ok(at) = place(routes, key) {
+                routes[at].stale = true;
+            }
+        });
     }
 }

@@ -63,6 +63,7 @@ codes! {
     OUT_OF_RESOURCES = (6, 8) "out of resources", "RFC 4486";
     HARD_RESET = (6, 9) "hard reset", "RFC 8538";
     BFD_DOWN = (6, 10) "BFD down", "RFC 9384";
+    SEND_HOLD_TIMER_EXPIRED = (8, 0) "send hold timer expired", "RFC 9687";
 }
 
 impl fmt::Display for ErrorCode {

@@ -1,0 +1,108 @@
+//! Two connections of one peer, in each order, with the higher identifier on each side.
+
+use super::*;
+
+/// A session in which both connections stand and neither has an OPEN of the peer's.
+fn both(own: u8) -> Bench {
+    let mut bench = Bench::at(State::Connect, config(own), &config(5));
+    let _open = bench.step(Input::Accepted(ACCEPTED));
+    let outputs = bench.step(Input::Connected(DIALLED));
+    assert!(matches!(sent(&outputs)[..], [(DIALLED, Message::Open(_))]));
+    bench
+}
+
+#[test]
+fn the_connection_of_the_higher_identifier_stays_whichever_open_comes_first() {
+    let open = Message::Open(peer_open(&config(5)));
+    for (own, winner, loser) in [(9, DIALLED, ACCEPTED), (1, ACCEPTED, DIALLED)] {
+        for (first, second) in [(winner, loser), (loser, winner)] {
+            let mut bench = both(own);
+            let outputs = bench.hear(first, &open);
+            assert_eq!(sent(&outputs), [(first, Message::Keepalive)], "no decision before the other's OPEN");
+            let outputs = bench.hear(second, &open);
+            assert!(is_collision(&outputs, loser), "own {own}, {first:?} first: {outputs:?}");
+            assert_eq!(bench.session.state(), State::OpenConfirm);
+            let outputs = bench.hear(winner, &Message::Keepalive);
+            assert!(matches!(outputs[..], [Output::Up(id, _)] if id == winner), "{outputs:?}");
+            assert_eq!(bench.session.connect_retry_counter(), 0, "a collision is no failure");
+        }
+    }
+}
+
+#[test]
+fn with_equal_identifiers_the_higher_system_decides() {
+    let external = |local, peer| Config { local_as: Asn(local), peer_as: Asn(peer), ..config(5) };
+    for (local, peer, loser) in [(65001, 65002, DIALLED), (65002, 65001, ACCEPTED)] {
+        let mut bench = Bench::at(State::Connect, external(local, peer), &config(5));
+        let _open = bench.step(Input::Accepted(ACCEPTED));
+        let _open = bench.step(Input::Connected(DIALLED));
+        let open = Message::Open(peer_open(&external(peer, local)));
+        let _keepalive = bench.hear(DIALLED, &open);
+        assert!(is_collision(&bench.hear(ACCEPTED, &open), loser));
+    }
+}
+
+#[test]
+fn an_established_connection_stays_whatever_the_identifiers_say() {
+    for own in [1, 9] {
+        let mut bench = Bench::at(State::Established, config(own), &config(5));
+        assert!(is_collision(&bench.step(Input::Accepted(ACCEPTED)), ACCEPTED));
+        assert_eq!(bench.session.state(), State::Established);
+    }
+}
+
+#[test]
+fn what_is_not_established_goes_when_another_is() {
+    let open = Message::Open(peer_open(&config(5)));
+    let mut bench = both(1);
+    let _keepalive = bench.hear(ACCEPTED, &open);
+    let outputs = bench.hear(ACCEPTED, &Message::Keepalive);
+    assert!(is_collision(&outputs, DIALLED), "{outputs:?}");
+    let mut bench = Bench::at(State::Connect, config(1), &config(5));
+    let _open = bench.step(Input::Accepted(ACCEPTED));
+    let _keepalive = bench.hear(ACCEPTED, &open);
+    assert!(bench.hear(ACCEPTED, &Message::Keepalive).contains(&Output::Close(DIALLED)), "the one being made too");
+    assert_eq!(bench.step(Input::Connected(DIALLED)), [], "and its success comes too late");
+}
+
+#[test]
+fn the_loser_of_the_peers_decision_takes_nothing_with_it() {
+    let mut bench = both(1);
+    let collision = Message::Notification(ErrorCode::CONNECTION_COLLISION.into());
+    let _failed = bench.hear(DIALLED, &collision);
+    assert_eq!((bench.session.state(), bench.session.connect_retry_counter()), (State::OpenSent, 0));
+}
+
+#[test]
+fn a_second_connection_of_the_peer_replaces_its_first() {
+    let mut bench = Bench::at(State::Active, config(1), &config(5));
+    let _open = bench.step(Input::Accepted(ACCEPTED));
+    let newer = ConnectionId::Accepted(1);
+    let outputs = bench.step(Input::Accepted(newer));
+    assert!(is_collision(&outputs, ACCEPTED));
+    assert!(matches!(sent(&outputs)[1], (id, Message::Open(_)) if id == newer));
+}
+
+#[test]
+fn a_peer_that_restarted_gracefully_replaces_the_established_connection() {
+    let mut bench = Bench::at(State::Established, graceful(config(1)), &graceful(config(5)));
+    let collides = bench.step(Input::Accepted(ACCEPTED));
+    assert!(is_collision(&collides, ACCEPTED), "right after it came up, it is the peer's own attempt");
+    bench.now += bench.session.config.connect_retry;
+    let outputs = bench.step(Input::Accepted(ACCEPTED));
+    assert!(
+        matches!(&outputs[..], [
+            Output::Down { reason: Reason::Replaced, graceful: Some(restart) },
+            Output::Close(DIALLED),
+            Output::Send(ACCEPTED, Message::Open(_)),
+        ] if restart.time == 120),
+        "{outputs:?}"
+    );
+    assert_eq!(bench.session.state(), State::OpenSent);
+}
+
+#[test]
+fn a_stopped_session_takes_no_connection() {
+    let mut bench = Bench::new(config(1));
+    assert_eq!(bench.step(Input::Accepted(ACCEPTED)), [Output::Close(ACCEPTED)]);
+}
