@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod native;
 pub mod node;
 pub mod path;
+pub mod peering;
 mod reckoning;
 pub mod switch;
 mod tally;
