@@ -11,11 +11,11 @@ use twill_conf::cluster::{
 const POOL: &str = "[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'\n";
 
 fn bgp(toml: &str) -> Bgp {
-    ClusterConf::from_toml(&format!("{POOL}{toml}")).unwrap().bgp.unwrap()
+    ClusterConf::from_toml(&format!("{POOL}{toml}")).expect("a good configuration").bgp.expect("a section")
 }
 
 fn asn(number: u32) -> Asn {
-    Asn::new(number).unwrap()
+    Asn::new(number).expect("a good number")
 }
 
 #[test]

@@ -244,6 +244,8 @@ mod tests {
             "nodes n1, n2, n3: no IPv4 and no IPv6 pool is for them any more: new pods there get no address",
         ];
         assert_eq!(told(&format!("{four}disabled=true\n{six}nodes=\"zone == 'c'\"")), wanted);
+        let reflected = told(&format!("{four}{six}[bgp.reflectors]\nnodes='has(reflector)'"));
+        assert_eq!(reflected, ["AS 64512: none of its nodes is a reflector: they are meshed until one is"]);
         let empty = crate::access::Picture::of(&[]).view;
         assert_eq!(notes(&empty, &conf(&format!("{six}nodes=\"zone == 'c'\""))), [], "no node is there yet");
     }
