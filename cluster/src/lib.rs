@@ -7,8 +7,9 @@
 //! [`removal`] plan what an operator asks for. [`mirror`] tells what a node gave out, for reports, [`inquiry`] asks it, and
 //! a [`census`] is all that etcd knows at one revision. [`saved`] keeps the last view on disk for a start without etcd.
 //! [`continuity`] tells a history that goes on from one that was restored from a backup, and [`former`] keeps what that one
-//! has lost.
+//! has lost. [`ability`] is what not every version can.
 
+pub mod ability;
 pub mod census;
 pub mod continuity;
 pub mod etcd;

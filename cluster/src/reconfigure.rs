@@ -17,8 +17,10 @@ use twill_conf::{NodeName, PoolName};
 use twill_ipam::Block;
 
 use crate::View;
+use crate::ability::Ability;
 use crate::key::{self, CONFIG};
 use crate::txn::{Compare, Op, Txn};
+use crate::view::LONGEST_CONFIG;
 
 /// etcd takes no more in one transaction (`--max-txn-ops`).
 const MOST_COMPARES: usize = 128;
@@ -43,6 +45,20 @@ pub enum Refusal {
         node: NodeName,
         /// The node's address.
         address: IpAddr,
+    },
+    /// Nodes would be asked for what they cannot.
+    #[error("{}", unable(*asked, nodes))]
+    Unable {
+        /// What they would be asked for.
+        asked: Ability,
+        /// Those whose daemons have not said that they can. None: no version up to this one can.
+        nodes: Vec<NodeName>,
+    },
+    /// No node would read it.
+    #[error("it is {length} bytes long, and nodes read at most {LONGEST_CONFIG}: take out peers, rules or pools")]
+    TooLong {
+        /// As JSON, in bytes.
+        length: usize,
     },
     /// More ranges are taken away than one transaction can look at.
     #[error("this takes away {0} ranges at once, and one transaction has room for {most}: change fewer pools at a time", most = MOST_COMPARES - 1)]
@@ -87,6 +103,11 @@ pub struct Holding {
 /// read: read again, and plan again.
 pub fn plan(view: &View, revision: i64, new: &ClusterConf) -> Result<Txn, Refusal> {
     let current = view.config.as_ref().map(|config| &config.value);
+    able(view, current, new, Ability::OF_THIS_VERSION)?;
+    let length = new.to_json().len();
+    if length > LONGEST_CONFIG {
+        return Err(Refusal::TooLong { length });
+    }
     underlay(view, current, new)?;
     let Some(current) = current else {
         let strays = strays(view, new);
@@ -199,6 +220,19 @@ fn underlay(view: &View, current: Option<&ClusterConf>, new: &ClusterConf) -> Re
     Ok(())
 }
 
+/// Refuses what this version cannot, whose abilities are `ours`, and what some node cannot: its daemon would leave it out.
+fn able(view: &View, current: Option<&ClusterConf>, new: &ClusterConf, ours: &[Ability]) -> Result<(), Refusal> {
+    let Some(asked) = Ability::newly_asked(current, new) else { return Ok(()) };
+    let unable = view.nodes.iter().filter(|(_, record)| !record.value.can(asked));
+    match ours.contains(&asked) {
+        false => Err(Refusal::Unable { asked, nodes: Vec::new() }),
+        true => {
+            let nodes: Vec<_> = unable.map(|(name, _)| name.clone()).collect();
+            if nodes.is_empty() { Ok(()) } else { Err(Refusal::Unable { asked, nodes }) }
+        }
+    }
+}
+
 /// Blocks that are not a whole block of any pool.
 fn strays(view: &View, new: &ClusterConf) -> Vec<Holding> {
     let known = |block: IpNetwork| new.pools.iter().any(|p| p.block == block.prefix() && contains(p.cidr, block));
@@ -219,8 +253,20 @@ impl fmt::Display for Held {
     }
 }
 
-/// How many blocks of one owner are named one by one.
+/// How many blocks of one owner, or nodes, are named one by one.
 const NAMED: usize = 3;
+
+fn unable(asked: Ability, nodes: &[NodeName]) -> String {
+    if nodes.is_empty() {
+        return format!("it asks twilld to {asked}, which no version up to {} can", env!("CARGO_PKG_VERSION"));
+    }
+    let named = nodes.iter().take(NAMED).map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+    let more = nodes.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!(" and {more} more"));
+    format!(
+        "it asks twilld to {asked}, and that has not said that it can on {named}{}: update it there first",
+        more.unwrap_or_default()
+    )
+}
 
 /// Owners with their blocks, as in `node-1 has 10.42.0.0/26, 10.42.0.64/26 and 5 more`.
 fn list(holdings: &[Holding]) -> String {

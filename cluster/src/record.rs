@@ -10,6 +10,8 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
 
+use crate::ability::{Ability, Can};
+
 pub use alive::{AliveRecord, Told};
 pub use mirror::{Content, Holder, LONGEST_MIRROR, MirrorRecord, Use};
 
@@ -49,6 +51,9 @@ pub struct NodeRecord {
     /// The daemon's version.
     #[serde(default)]
     pub version: String,
+    /// What the daemon can that not every version can. Absent from records of versions that can nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub can: Option<Can>,
     /// Blocks in which this node has pods although they are another node's now: that one assigns nothing more in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputes: Vec<IpNetwork>,
@@ -128,6 +133,11 @@ pub struct BlockRecord {
 }
 
 impl NodeRecord {
+    /// Whether the node's daemon can this.
+    pub fn can(&self, ability: Ability) -> bool {
+        self.can.as_ref().is_some_and(|can| can.holds(&self.version, ability))
+    }
+
     /// Whether the node may send by VXLAN.
     pub fn tunnels(&self) -> bool {
         self.path.is_none_or(|path| path.tunnels)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use twill_conf::{NodeName, cluster::ClusterConf};
 use twill_ipam::Block;
 
+pub(crate) use self::decode::LONGEST_CONFIG;
 use self::decode::Record;
 use crate::continuity;
 use crate::key::{self, Key};

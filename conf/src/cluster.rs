@@ -4,6 +4,7 @@
 //! since a newer `twillctl` may have written it, but its values are validated by the same rules.
 
 mod backend;
+mod bgp;
 mod firewall;
 mod read;
 mod reserved;
@@ -19,6 +20,10 @@ use crate::section::{Dialect, Section, parse_json, parse_toml};
 use crate::{Error, PoolName};
 
 pub use backend::{Backend, ChecksumOffload, Kind, Vxlan};
+pub use bgp::{
+    Announcement, Asn, Bfd, Bgp, Changes, Community, Distance, Filter, GracefulRestart, InvalidAsn, InvalidCommunity,
+    InvalidFilter, InvalidPrefixes, Link, NodeRule, Nodes, Peer, PeerAs, Prefixes, Reflectors, Rule, Then,
+};
 pub use firewall::FirewallConf;
 pub use reserved::{InvalidReserved, Reserved};
 pub use selector::{InvalidSelector, Selector};
@@ -37,6 +42,9 @@ pub struct ClusterConf {
     /// What of the firewall is chosen.
     #[serde(skip_serializing_if = "FirewallConf::is_default")]
     pub firewall: FirewallConf,
+    /// The speaker of BGP, beside any back end. Absent: there is none. The back end `bgp` has one always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<Bgp>,
 }
 
 /// A range of addresses, cut into blocks of one size, which nodes claim.
@@ -56,8 +64,7 @@ pub struct Pool {
     /// Nothing more is given of it: no block, and no address of the blocks that nodes have. Default false.
     #[serde(skip_serializing_if = "is_false")]
     pub disabled: bool,
-    /// Whether a BGP back end announces its blocks to routers outside of the cluster. Default false. Kept and shown; there is
-    /// no such back end yet.
+    /// Whether its blocks are announced to BGP peers of other ASes. Default false. Inside of the nodes' AS all blocks are known.
     #[serde(skip_serializing_if = "is_false")]
     pub announce: bool,
     /// What is never given to pods. At most 16 ranges, each inside the pool; they leave something.

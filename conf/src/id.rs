@@ -75,8 +75,12 @@ name!(
 name!(
     /// The name of a pool of addresses.
     PoolName, "pool name", "lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters",
-    |s| s.len() <= 63 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && s.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+    is_short_word
+);
+name!(
+    /// The name of a BGP peer.
+    PeerName, "peer name", "lower-case letters, digits and '-', beginning with a letter or digit, at most 63 characters",
+    is_short_word
 );
 name!(
     /// CNI_CONTAINERID (CNI specification 1.1.0, "Parameters").
@@ -93,6 +97,12 @@ name!(
     |s| !s.is_empty() && s.len() <= 15 && s != "." && s != ".."
         && !s.chars().any(|c| matches!(c, '/' | ':' | '%') || c.is_whitespace())
 );
+
+fn is_short_word(s: &str) -> bool {
+    s.len() <= 63
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && s.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
 
 fn is_cni_word(s: &str) -> bool {
     s.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())

@@ -19,4 +19,4 @@ mod section;
 mod spelling;
 
 pub use error::Error;
-pub use id::{ContainerId, IfName, NetworkName, NodeName, PoolName};
+pub use id::{ContainerId, IfName, NetworkName, NodeName, PeerName, PoolName};

@@ -1,5 +1,8 @@
 //! What is taken, and what it comes to mean.
 
+#[path = "accepted/bgp.rs"]
+mod bgp;
+
 use std::path::Path;
 
 use serde_json::json;

@@ -1,6 +1,7 @@
 //! What is refused, and in which words: an operator must be able to act on each of them without the manual.
 
 mod refused {
+    pub(crate) mod bgp;
     pub(crate) mod cluster;
     pub(crate) mod network;
     pub(crate) mod node;

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
-use twill_conf::cluster::{Backend, ChecksumOffload, ClusterConf, FirewallConf, Kind, Pool, Reserved, Vxlan};
+use twill_conf::cluster::{Backend, Bgp, ChecksumOffload, ClusterConf, FirewallConf, Kind, Pool, Reserved, Vxlan};
+
+#[path = "round_trip/bgp.rs"]
+mod bgp;
 
 /// A pool in a range of its own: the third byte of 10/8, the second group of fd42::/16.
 fn pool(i: u8, v6: bool, (length, block): (u8, u8), masquerade: bool, name: String, more: &More) -> Pool {
@@ -50,13 +53,19 @@ fn more() -> impl Strategy<Value = More> {
 
 fn confs() -> impl Strategy<Value = ClusterConf> {
     let one = (any::<bool>(), any::<u8>(), any::<u8>(), any::<bool>(), "[a-z0-9][a-z0-9-]{0,40}", more());
-    (prop::collection::vec(one, 1..=64), backend(), firewall()).prop_map(|(pools, backend, firewall)| {
+    let bgp = prop::option::of(bgp::sections());
+    (prop::collection::vec(one, 1..=64), backend(), firewall(), bgp).prop_map(|(pools, backend, firewall, bgp)| {
         let pools = pools
             .into_iter()
             .zip(0u8..)
             .map(|((v6, l, b, m, name, more), i)| pool(i, v6, (l, b), m, name, &more))
             .collect();
-        ClusterConf { pools, backend, firewall }
+        let by_bgp = backend.kind == Kind::Bgp;
+        let mut bgp = bgp.or_else(|| by_bgp.then(Bgp::default));
+        if let Some(bgp) = bgp.as_mut().filter(|bgp| by_bgp && !bgp.joins_nodes()) {
+            bgp.mesh = true;
+        }
+        ClusterConf { pools, backend, firewall, bgp }
     })
 }
 
@@ -64,7 +73,7 @@ fn backend() -> impl Strategy<Value = Backend> {
     let offload = prop::sample::select(vec![ChecksumOffload::Auto, ChecksumOffload::On, ChecksumOffload::Off]);
     let vxlan = (1u32..=16_777_215, 1u16.., any::<bool>(), offload)
         .prop_map(|(vni, port, direct, checksum_offload)| Kind::Vxlan(Vxlan { vni, port, direct, checksum_offload }));
-    let kind = prop_oneof![vxlan, Just(Kind::HostGw)];
+    let kind = prop_oneof![vxlan, Just(Kind::HostGw), Just(Kind::Bgp)];
     (kind, prop::option::of(1280u32..=65_535)).prop_map(|(kind, mtu)| Backend { kind, mtu })
 }
 

@@ -13,6 +13,7 @@ pub mod mtu;
 pub mod native;
 pub mod node;
 pub mod path;
+pub mod peering;
 mod reckoning;
 pub mod switch;
 mod tally;

@@ -36,7 +36,7 @@ impl Backend for Native {
             let family = Family::of_prefix(block.cidr());
             match site.way(peer, family) {
                 Some(Way::Native) => {}
-                Some(Way::Tunnel) => continue,
+                Some(Way::Tunnel | Way::Learned) => continue,
                 None => {
                     part.problems.report(apart(peer, family));
                     continue;

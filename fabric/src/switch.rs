@@ -38,6 +38,8 @@ pub enum Hazard {
         family: Family,
         /// The nodes, all but those of the largest subnet.
         nodes: Vec<NodeName>,
+        /// The back end that would not reach them.
+        by: &'static str,
     },
     /// Pods whose full-size packets do not fit any more.
     Tall {
@@ -58,8 +60,11 @@ pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
     let mut hazards = Vec::new();
     match (&old.backend.kind, &new.backend.kind) {
         (_, Kind::Vxlan(vxlan)) => hazards.extend(other_tunnel(view, &old.backend.kind, vxlan)),
-        (Kind::Vxlan(_), Kind::HostGw) => hazards.extend(old_version(view).into_iter().chain(apart(view, new))),
-        (Kind::HostGw, Kind::HostGw) => {}
+        (Kind::Vxlan(_), Kind::HostGw | Kind::Bgp) => {
+            hazards.extend(old_version(view).into_iter().chain(apart(view, new)));
+        }
+        (Kind::Bgp, Kind::HostGw) => hazards.extend(apart(view, new)),
+        (Kind::HostGw, Kind::HostGw | Kind::Bgp) | (Kind::Bgp, Kind::Bgp) => {}
     }
     hazards.extend(tall(view, &old.backend.kind, &new.backend.kind));
     hazards
@@ -86,11 +91,16 @@ fn old_version(view: &View) -> Option<Hazard> {
     (!nodes.is_empty()).then_some(Hazard::OldVersion { nodes })
 }
 
+/// Nodes that plain routes do not reach. With peers in the configuration, BGP does: its routers between know the way.
 fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
+    let by = new.backend.kind.name();
+    if new.backend.kind == Kind::Bgp && new.bgp.as_ref().is_some_and(|bgp| !bgp.peers.is_empty()) {
+        return Vec::new();
+    }
     let nodes: Vec<_> = view.nodes.iter().map(|(name, record)| (name, &record.value.underlay)).collect();
     let strangers = |family| native::strangers(&nodes, family).into_iter().cloned().collect();
     let families = Family::ALL.into_iter().filter(|family| uses(new, *family));
-    let hazards = families.map(|family| Hazard::Apart { family, nodes: strangers(family) });
+    let hazards = families.map(|family| Hazard::Apart { family, nodes: strangers(family), by });
     hazards.filter(|hazard| !matches!(hazard, Hazard::Apart { nodes, .. } if nodes.is_empty())).collect()
 }
 
@@ -101,7 +111,7 @@ fn tall(view: &View, old: &Kind, new: &Kind) -> Vec<Hazard> {
         let carries = |kind: &Kind| {
             let overhead = match kind {
                 Kind::Vxlan(_) => crate::mtu::overhead(view, &record.underlay),
-                Kind::HostGw => 0,
+                Kind::HostGw | Kind::Bgp => 0,
             };
             path.mtu.saturating_sub(overhead)
         };
@@ -124,13 +134,14 @@ impl fmt::Display for Hazard {
             Self::OldVersion { nodes } => {
                 write!(f, "twilld on {} is of a version that knows VXLAN alone: update it first", some_of(nodes.iter()))
             }
-            Self::Apart { family, nodes } => {
+            Self::Apart { family, nodes, by } => {
                 let family = if *family == Family::V6 { "IPv6" } else { "IPv4" };
                 write!(
                     f,
-                    "not on one {family} subnet with the others: {}, whose pods host-gw would not reach: stay with vxlan, or \
-                     take direct = true beside it",
-                    some_of(nodes.iter())
+                    "not on one {family} subnet with the others: {}, whose pods {by} would not reach: stay with vxlan, or \
+                     take direct = true beside it{}",
+                    some_of(nodes.iter()),
+                    if *by == "bgp" { ", or have the routers between for peers" } else { "" }
                 )
             }
             Self::Tall { node, mtu, left } => write!(
@@ -174,8 +185,9 @@ mod tests {
 
     #[test]
     fn nodes_on_one_subnet_lose_nothing_by_any_switch() {
-        for from in [vxlan(7777), Kind::HostGw] {
-            for to_kind in [vxlan(7777), Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }), Kind::HostGw] {
+        let direct = Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() });
+        for from in [vxlan(7777), Kind::HostGw, Kind::Bgp] {
+            for to_kind in [vxlan(7777), direct.clone(), Kind::HostGw, Kind::Bgp] {
                 assert_eq!(to(&sample().backend(from.clone()), to_kind), []);
             }
         }
@@ -216,13 +228,30 @@ mod tests {
     fn host_gw_cuts_off_the_nodes_of_smaller_subnets() {
         let known = |sample: Sample| with_pods(sample, 4, 0);
         let far = known(sample().node(4, &["192.168.10.4/24", "fd10::4/64"]));
-        let apart = |family| Hazard::Apart { family, nodes: vec![name(4)] };
+        let apart = |family| Hazard::Apart { family, nodes: vec![name(4)], by: "host-gw" };
         assert_eq!(to(&far, Kind::HostGw), [apart(Family::V4), apart(Family::V6)]);
         let beside = known(sample().node(4, &["192.168.10.4/24", "fd09::4/64"]));
         assert_eq!(to(&beside, Kind::HostGw), [], "all are on one IPv6 subnet, which carries IPv4 too");
         let plain = known(sample().node(4, &["192.168.9.4/24"]));
         assert_eq!(to(&plain, Kind::HostGw), [apart(Family::V6)]);
         assert_eq!(to(&far.backend(Kind::HostGw), Kind::HostGw), [], "it is so already");
+    }
+
+    #[test]
+    fn bgp_cuts_off_the_nodes_of_smaller_subnets_unless_there_are_peers_that_know_the_way() {
+        let far = with_pods(sample().node(4, &["192.168.10.4/24", "fd10::4/64"]), 4, 0);
+        let apart = |family, by| Hazard::Apart { family, nodes: vec![name(4)], by };
+        let told = to(&far, Kind::Bgp);
+        assert_eq!(told, [apart(Family::V4, "bgp"), apart(Family::V6, "bgp")]);
+        assert!(told[0].to_string().ends_with(", or have the routers between for peers"), "{}", told[0]);
+        let routed = far.backend(Kind::Bgp);
+        assert_eq!(to(&routed, Kind::HostGw), [apart(Family::V4, "host-gw"), apart(Family::V6, "host-gw")]);
+        let old = routed.backend(vxlan(7777));
+        let mut new = old.view.config.as_ref().unwrap().value.clone();
+        new.backend.kind = Kind::Bgp;
+        let peers = "[[pool]]\nname='a'\ncidr='10.42.0.0/16'\n[[bgp.peer]]\nname='p'\naddress='192.0.2.1'\nas=7";
+        new.bgp = ClusterConf::from_toml(peers).unwrap().bgp;
+        assert_eq!(hazards(&old.view, &new), []);
     }
 
     #[test]

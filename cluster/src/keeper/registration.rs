@@ -7,6 +7,7 @@ use super::{Facts, Identity, Problem};
 use twill_ipam::Block;
 
 use crate::View;
+use crate::ability::{Ability, Can};
 use crate::key;
 use crate::record::{NodeRecord, Versioned};
 use crate::request::{Answer, RequestId};
@@ -142,6 +143,7 @@ impl Registration {
             path: facts.path,
             labels: facts.labels.clone(),
             version: facts.version.clone(),
+            can: Can::of(&facts.version, Ability::OF_THIS_VERSION),
             disputes: disputes.iter().map(Block::cidr).collect(),
             drain: self.drain.clone().unwrap_or_else(|| self.drained_by().map(str::to_owned)),
             other,

@@ -24,7 +24,9 @@ fn view(config: Option<ClusterConf>, blocks: &[(&str, &str)]) -> View {
         config: config.map(|value| Versioned { value, created: 3, modified: 5 }),
         blocks: blocks
             .iter()
-            .map(|(block, node)| (block.parse::<twill_ipam::Block>().expect("a block"), std::sync::Arc::new(versioned(record(node)))))
+            .map(|(block, node)| {
+                (block.parse::<twill_ipam::Block>().expect("a block"), std::sync::Arc::new(versioned(record(node))))
+            })
             .collect(),
         ..View::default()
     }
@@ -234,4 +236,61 @@ proptest::proptest! {
         let refused = none_in(&txn).iter().any(|(start, end)| *start <= key.as_str() && key.as_str() < *end);
         proptest::prop_assert_eq!(refused, !at_home, "{} {:?}", key, txn.when);
     }
+}
+
+/// With a node for each of these, which wrote its record by this version, and by which another said what it can.
+fn with_nodes(mut view: View, nodes: &[(&str, &str, Option<&str>)]) -> View {
+    for (name, version, said) in nodes {
+        let record = format!(r#"{{"machine_id":"m","nonce":"n","version":"{version}"}}"#);
+        let mut value: crate::NodeRecord = serde_json::from_str(&record).unwrap();
+        value.can = said.and_then(|version| crate::ability::Can::of(version, &[Ability::Bgp]));
+        view.nodes.insert(name.parse().unwrap(), Versioned { value, created: 2, modified: 2 }.into());
+    }
+    view
+}
+
+fn with(rest: &str) -> ClusterConf {
+    ClusterConf::from_toml(&format!("[[pool]]\nname='a'\ncidr='10.42.0.0/16'\n{rest}")).unwrap()
+}
+
+#[test]
+fn what_no_version_can_is_refused_whatever_nodes_there_are() {
+    let words = format!("it asks twilld to speak BGP, which no version up to {} can", env!("CARGO_PKG_VERSION"));
+    let able = with_nodes(view(Some(with("")), &[]), &[("n1", "9", Some("9"))]);
+    for view in [view(None, &[]), view(Some(with("")), &[]), able] {
+        for new in [with("[bgp]"), with("[backend]\ntype='bgp'")] {
+            assert_eq!(super::able(&view, None, &new, &[]).unwrap_err().to_string(), words);
+            let planned = plan(&view, &new);
+            let refused = matches!(planned, Err(Refusal::Unable { asked: Ability::Bgp, .. }));
+            assert_eq!(refused, Ability::OF_THIS_VERSION.is_empty(), "{planned:?}");
+        }
+    }
+}
+
+#[test]
+fn what_some_node_cannot_is_refused_with_its_name() {
+    let old = with("");
+    let mixed = [("n1", "2", Some("2")), ("n2", "1", None), ("n3", "1", Some("2"))];
+    let view = with_nodes(view(Some(old.clone()), &[]), &mixed);
+    let able = |view: &View, old: &ClusterConf, new: &ClusterConf| super::able(view, Some(old), new, &[Ability::Bgp]);
+    let words = "it asks twilld to speak BGP, and that has not said that it can on n2, n3: update it there first";
+    assert_eq!(able(&view, &old, &with("[bgp]")).unwrap_err().to_string(), words);
+    // Who speaks already goes on to, and what else changes has nothing to do with it.
+    assert_eq!(able(&view, &with("[bgp]"), &with("[bgp]\nport=1179")), Ok(()));
+    assert!(able(&view, &with("[bgp]"), &with("[backend]\ntype='bgp'")).is_err());
+    assert_eq!(able(&view, &with("[backend]\ntype='bgp'"), &old), Ok(()));
+    let updated = with_nodes(view, &[("n2", "2", Some("2")), ("n3", "2", Some("2"))]);
+    assert_eq!(able(&updated, &old, &with("[backend]\ntype='bgp'")), Ok(()));
+}
+
+#[test]
+fn a_configuration_that_no_node_would_read_is_refused() {
+    let prefixes = (0..64).map(|n| format!("'10.{n}.0.0/16 ge 24 le 25'")).collect::<Vec<_>>().join(",");
+    let rule = format!("{{ prefixes = [{prefixes}], action = 'reject' }}");
+    let rules = vec![rule; 40].join(",");
+    let peer = |n: u8| format!("[[bgp.peer]]\nname='p{n}'\naddress='192.0.2.{n}'\nas=7\nimport=[{rules}]\n");
+    let old = with("[bgp]");
+    let refused = plan(&view(Some(old), &[]), &with(&(1..=9).map(peer).collect::<String>())).unwrap_err();
+    assert!(matches!(refused, Refusal::TooLong { length } if length > 512 << 10), "{refused}");
+    assert!(refused.to_string().ends_with("nodes read at most 524288: take out peers, rules or pools"), "{refused}");
 }

@@ -9,13 +9,14 @@ use twill_conf::cluster::ClusterConf;
 use twill_ipam::Block;
 
 use super::Entry;
+use crate::ability::Ability;
 use crate::key::Key;
 use crate::record::{BlockRecord, NodeRecord, from_json};
 
 /// Longer records are refused unread, in bytes: 5,000 nodes must fit into every node's memory.
 const LONGEST_RECORD: usize = 16 << 10;
 /// The same for the configuration.
-const LONGEST_CONFIG: usize = 512 << 10;
+pub(crate) const LONGEST_CONFIG: usize = 512 << 10;
 /// Longest machine ID, nonce or version, in bytes.
 const LONGEST_WORD: usize = 128;
 /// Longest reason, in characters: parsers repeat what they found.
@@ -43,7 +44,9 @@ fn decode(entry: &Entry) -> Result<Record, String> {
         None => Ok(Record::Unknown),
         Some(Key::Config) => {
             within(&entry.value, LONGEST_CONFIG)?;
-            ClusterConf::from_json(&entry.value).map(Record::Config).map_err(|error| error.to_string())
+            let conf = ClusterConf::from_json(&entry.value).map_err(|error| error.to_string())?;
+            able(&conf)?;
+            Ok(Record::Config(conf))
         }
         Some(Key::Node(name)) => {
             let record: NodeRecord = json(&entry.value)?;
@@ -56,6 +59,17 @@ fn decode(entry: &Entry) -> Result<Record, String> {
             word("nonce", &record.nonce)?;
             Ok(Record::Block(block, record))
         }
+    }
+}
+
+/// Refuses a configuration by which this version would leave pods without a way.
+fn able(conf: &ClusterConf) -> Result<(), String> {
+    match Ability::relied_on(conf).filter(|ability| !Ability::OF_THIS_VERSION.contains(ability)) {
+        Some(ability) => Err(format!(
+            "backend.type: {:?} asks every node to {ability}, which this version cannot",
+            conf.backend.kind.name()
+        )),
+        None => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::ability::{Ability, Can};
 
 fn entry(key: &str, value: serde_json::Value, revision: i64) -> Entry {
     Entry { key: key.into(), value: value.to_string().into_bytes(), created: revision, modified: revision }
@@ -188,6 +189,7 @@ fn the_longest_legal_record_is_read() {
         path: Some(crate::record::Path { tunnels: true, mtu: u32::MAX, pods: u32::MAX }),
         labels: conf(64).unwrap().labels.unwrap(),
         version: "9".repeat(128),
+        can: Can::of(&"9".repeat(128), &[Ability::Bgp]),
         disputes: vec!["fd00:1111:2222:3333:4444:5555:6666:7700/122".parse().unwrap(); 64],
         drain: None,
         other: serde_json::Map::new(),
@@ -233,4 +235,28 @@ proptest::proptest! {
         let first = view.blocks.iter().find(|(there, _)| there.overlaps(wanted));
         proptest::prop_assert_eq!(view.overlapping(wanted), first);
     }
+}
+
+#[test]
+fn a_back_end_that_this_version_cannot_serve_is_a_fault_and_a_speaker_beside_another_is_none() {
+    let pools = json!([{ "name": "a", "cidr": "10.42.0.0/16" }]);
+    let beside = view(vec![entry("config", json!({ "pool": pools, "bgp": {} }), 3)]);
+    assert!(beside.config.unwrap().value.bgp.is_some());
+    let only = view(vec![entry("config", json!({ "pool": pools, "backend": { "type": "bgp" } }), 3)]);
+    let fault = "backend.type: \"bgp\" asks every node to speak BGP, which this version cannot";
+    assert_eq!(only.faults.get("config").map(String::as_str), Some(fault));
+    assert_eq!(only.config, None);
+}
+
+#[test]
+fn what_a_node_can_is_read_and_a_record_without_it_is_written_as_before() {
+    let old =
+        json!({ "machine_id": "m", "nonce": "x", "underlay": {}, "tunnel": {}, "labels": {}, "version": "0.1.0" });
+    let mut new = old.clone();
+    new["can"] = json!({ "version": "0.1.0", "what": ["bgp", "later"] });
+    let view = view(vec![entry("nodes/n1", old.clone(), 2), entry("nodes/n2", new.clone(), 3)]);
+    let record = |text| &view.nodes[&name(text)].value;
+    assert_eq!([record("n1"), record("n2")].map(|record| record.can(Ability::Bgp)), [false, true]);
+    assert_eq!(serde_json::to_value(record("n1")).unwrap(), old);
+    assert_eq!(serde_json::to_value(record("n2")).unwrap(), new);
 }

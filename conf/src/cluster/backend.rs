@@ -22,6 +22,8 @@ pub enum Kind {
     Vxlan(Vxlan),
     /// Plain routes by the nodes' underlay addresses, which must be on one subnet.
     HostGw,
+    /// Plain routes, as the speaker of BGP learns them.
+    Bgp,
 }
 
 /// The parameters of the VXLAN back end.
@@ -80,6 +82,7 @@ impl Kind {
         match self {
             Self::Vxlan(_) => "vxlan",
             Self::HostGw => "host-gw",
+            Self::Bgp => "bgp",
         }
     }
 
@@ -87,7 +90,7 @@ impl Kind {
     pub fn vxlan(&self) -> Option<&Vxlan> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan),
-            Self::HostGw => None,
+            Self::HostGw | Self::Bgp => None,
         }
     }
 }

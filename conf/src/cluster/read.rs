@@ -1,7 +1,8 @@
 //! From keys and values to a [`ClusterConf`], with the defaults.
 
 use super::{
-    Backend, ChecksumOffload, ClusterConf, FirewallConf, InvalidSelector, Kind, Pool, Reserved, Vxlan, reserved, rules,
+    Backend, Bgp, ChecksumOffload, ClusterConf, FirewallConf, InvalidSelector, Kind, Pool, Reserved, Selector, Vxlan,
+    bgp, reserved, rules,
 };
 use crate::section::{Section, shorten};
 use crate::{Error, prefix};
@@ -16,7 +17,7 @@ pub(super) enum Unknown {
 }
 
 impl Unknown {
-    fn check(self, section: &Section<'_>, known: &[&str]) -> Result<(), Error> {
+    pub(super) fn check(self, section: &Section<'_>, known: &[&str]) -> Result<(), Error> {
         match self {
             Self::Refused => section.only(known),
             Self::LeftAlone => Ok(()),
@@ -28,7 +29,7 @@ const NO_POOL: &str = "at least one [[pool]] with a name and a cidr";
 const A_POOL: &str = "tables, each headed [[pool]]";
 
 pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterConf, Error> {
-    unknown.check(root, &["pool", "backend", "firewall"])?;
+    unknown.check(root, &["pool", "backend", "firewall", "bgp"])?;
     let pools = root.list("pool", A_POOL)?.ok_or_else(|| Error::missing("pool", NO_POOL))?;
     let pools = pools.into_iter().enumerate();
     let pools = pools
@@ -44,7 +45,12 @@ pub(super) fn cluster(root: &Section<'_>, unknown: Unknown) -> Result<ClusterCon
         .map(|section| firewall(&section, unknown))
         .transpose()?
         .unwrap_or_default();
-    let conf = ClusterConf { pools, backend, firewall };
+    let bgp = root
+        .section("bgp", "a table headed [bgp]")?
+        .map(|section| bgp::read(&section, unknown))
+        .transpose()?
+        .or_else(|| matches!(backend.kind, Kind::Bgp).then(Bgp::default));
+    let conf = ClusterConf { pools, backend, firewall, bgp };
     conf.validate()?;
     Ok(conf)
 }
@@ -64,13 +70,7 @@ fn pool(section: &Section<'_>, unknown: Unknown) -> Result<Pool, Error> {
         None => default_block(section, &lengths)?,
     };
     let masquerade = section.boolean("masquerade")?.unwrap_or(true);
-    let nodes = section.string("nodes", "a selector over node labels, as in \"zone == 'a'\"")?;
-    let nodes = nodes
-        .map(|text| {
-            text.parse()
-                .map_err(|wrong: InvalidSelector| Error::value(section.key("nodes"), shorten(text), wrong.to_string()))
-        })
-        .transpose()?;
+    let nodes = selector(section, "nodes")?;
     let disabled = section.boolean("disabled")?.unwrap_or(false);
     let announce = section.boolean("announce")?.unwrap_or(false);
     let reserved = section.list("reserved", "a list of ranges of addresses")?.unwrap_or_default();
@@ -84,6 +84,15 @@ fn pool(section: &Section<'_>, unknown: Unknown) -> Result<Pool, Error> {
         })
         .collect::<Result<_, _>>()?;
     Ok(Pool { masquerade, nodes, disabled, announce, reserved, ..Pool::new(name, cidr, block) })
+}
+
+/// Which nodes something is for.
+pub(super) fn selector(section: &Section<'_>, key: &str) -> Result<Option<Selector>, Error> {
+    let Some(text) = section.string(key, "a selector over node labels, as in \"zone == 'a'\"")? else {
+        return Ok(None);
+    };
+    let refused = |wrong: InvalidSelector| Error::value(section.key(key), shorten(text), wrong.to_string());
+    text.parse().map(Some).map_err(refused)
 }
 
 /// 64 addresses a block. A pool smaller than that must say what it wants.
@@ -103,7 +112,11 @@ fn default_block(section: &Section<'_>, lengths: &std::ops::RangeInclusive<u8>) 
 type ReadKind = fn(&Section<'_>, Unknown) -> Result<Kind, Error>;
 
 /// The back ends by `type`: a new one is a line here and a function below.
-const BACKENDS: [(&str, ReadKind); 2] = [("vxlan", vxlan), ("host-gw", host_gw)];
+const BACKENDS: [(&str, ReadKind); 3] = [
+    ("vxlan", vxlan),
+    ("host-gw", |section, unknown| plain(section, unknown, Kind::HostGw)),
+    ("bgp", |section, unknown| plain(section, unknown, Kind::Bgp)),
+];
 
 fn backend(section: &Section<'_>, unknown: Unknown) -> Result<Backend, Error> {
     let known = || BACKENDS.map(|(name, _)| format!("{name:?}")).join(" or ");
@@ -138,17 +151,18 @@ fn vxlan(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
     Ok(Kind::Vxlan(Vxlan { vni, port, direct, checksum_offload }))
 }
 
-fn host_gw(section: &Section<'_>, unknown: Unknown) -> Result<Kind, Error> {
+/// A back end without parameters.
+fn plain(section: &Section<'_>, unknown: Unknown, kind: Kind) -> Result<Kind, Error> {
     let strangers: Vec<&str> = OF_VXLAN.into_iter().filter(|key| section.has(key)).collect();
     if let (Unknown::Refused, Some(first)) = (unknown, strangers.first()) {
         return Err(Error::NotWith {
             key: section.key(first),
-            beside: "type = \"host-gw\"".to_owned(),
+            beside: format!("type = {:?}", kind.name()),
             all: strangers.join(", "),
         });
     }
     unknown.check(section, &["type", "mtu"])?;
-    Ok(Kind::HostGw)
+    Ok(kind)
 }
 
 fn firewall(section: &Section<'_>, unknown: Unknown) -> Result<FirewallConf, Error> {

@@ -35,7 +35,8 @@ pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
         }
     }
     backend(conf)?;
-    no_masquerade(conf)
+    no_masquerade(conf)?;
+    super::bgp::validate(conf)
 }
 
 /// A key of a pool, as an error names it.

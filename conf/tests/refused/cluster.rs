@@ -190,8 +190,11 @@ fn the_name_of_a_pool_follows_its_rule() {
 }
 
 const BACKENDS: &[(&str, &str)] = &[
-    ("type = 'wireguard'", r#"backend.type: "wireguard" is not valid: this version knows "vxlan" or "host-gw""#),
-    ("type = 4", r#"backend.type: the integer 4 is not valid: "vxlan" or "host-gw""#),
+    (
+        "type = 'wireguard'",
+        r#"backend.type: "wireguard" is not valid: this version knows "vxlan" or "host-gw" or "bgp""#,
+    ),
+    ("type = 4", r#"backend.type: the integer 4 is not valid: "vxlan" or "host-gw" or "bgp""#),
     ("vni = 0", r#"backend.vni: "0" is not valid: a VXLAN network identifier, an integer from 1 to 16777215"#),
     (
         "vni = 16777216",
@@ -210,7 +213,7 @@ const BACKENDS: &[(&str, &str)] = &[
     ),
     (
         "type = 'direct'",
-        r#"backend.type: "direct" is not valid: this version knows "vxlan" or "host-gw"; direct = true stands beside "vxlan""#,
+        r#"backend.type: "direct" is not valid: this version knows "vxlan" or "host-gw" or "bgp"; direct = true stands beside "vxlan""#,
     ),
     ("type = 'host-gw'\nmtu = 1400", "accepted"),
     ("mtu = 575", r#"backend.mtu: "575" is not valid: an MTU in bytes, an integer from 576 to 65535"#),
@@ -328,7 +331,10 @@ const DOCUMENTS: &[(&str, &str)] = &[
         "backend = 'vxlan'\n[[pool]]\nname = 'a'\ncidr = '10.42.0.0/16'",
         r#"backend: the string "vxlan" is not valid: a table headed [backend]"#,
     ),
-    ("[[pools]]\nname = 'a'", r#"pools: unknown key; did you mean "pool"? Known here are pool, backend, firewall"#),
+    (
+        "[[pools]]\nname = 'a'",
+        r#"pools: unknown key; did you mean "pool"? Known here are pool, backend, firewall, bgp"#,
+    ),
     ("[[pool]]\nname = 'a'\nname = 'b'", "the cluster configuration cannot be read: line 3, column 1: duplicate key"),
     (
         "[[pool]]\nname = a",
@@ -367,7 +373,7 @@ fn the_edges_of_what_is_right_are_accepted() {
 #[test]
 fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
     let json = br#"{"pool":[{"name":"a","cidr":"10.42.0.0/16","block":26,"masquerade":false,"announce":true}],
-                    "backend":{"type":"vxlan","vni":5,"port":4789,"later":true},"bgp":{"asn":64512}}"#;
+                    "backend":{"type":"vxlan","vni":5,"port":4789,"later":true},"later":{"as":64512},"bgp":{"later":1,"node":[{"as":7,"later":1}]}}"#;
     let conf = ClusterConf::from_json(json).unwrap();
     assert!(!conf.pools[0].masquerade);
     assert_eq!(serde_json::from_slice::<ClusterConf>(json).unwrap(), conf);
@@ -378,8 +384,8 @@ fn from_etcd_unknown_keys_are_let_pass_and_wrong_values_are_not() {
             r#"pool "a".cidr: "10.42.0.1/16" is not valid: a prefix has no host bits: 10.42.0.0/16"#,
         ),
         (
-            r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16"}],"backend":{"type":"bgp"}}"#,
-            r#"backend.type: "bgp" is not valid: this version knows "vxlan" or "host-gw""#,
+            r#"{"pool":[{"name":"a","cidr":"10.42.0.0/16"}],"backend":{"type":"later"}}"#,
+            r#"backend.type: "later" is not valid: this version knows "vxlan" or "host-gw" or "bgp""#,
         ),
         (r#"{"pool":{}}"#, "pool: an object is not valid: tables, each headed [[pool]]"),
         ("[]", "the cluster configuration in etcd cannot be read: one JSON object is wanted, not a list"),

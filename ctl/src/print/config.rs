@@ -1,6 +1,6 @@
 //! What the `config` commands print.
 
-use twill_conf::cluster::Pool;
+use twill_conf::cluster::{Bgp, Nodes, Peer, PeerAs, Pool};
 
 use super::table::{count, list, table};
 use crate::report::config::{Applied, Change, Made, Shown, Valid};
@@ -29,7 +29,34 @@ pub(super) fn valid(valid: &Valid) -> String {
     };
     let heading = format!("{} is valid: back end {}, pools:\n", valid.document, valid.backend);
     let rows = table(["", "", "", ""], valid.pools.iter().map(row));
-    heading + rows.split_once('\n').map_or("", |(_, rows)| rows)
+    let rows = rows.split_once('\n').map_or("", |(_, rows)| rows);
+    format!("{heading}{rows}{}", valid.bgp.as_ref().map(bgp).unwrap_or_default())
+}
+
+/// The speaker, in a line and one for each peer.
+fn bgp(bgp: &Bgp) -> String {
+    let nodes = match (&bgp.reflectors, bgp.mesh) {
+        (Some(_), _) => "nodes joined by reflectors",
+        (None, true) => "nodes meshed",
+        (None, false) => "nodes not joined",
+    };
+    let row = |peer: &Peer| {
+        let asn = match peer.asn {
+            PeerAs::Number(number) => format!("AS {number}"),
+            PeerAs::Internal => "the nodes' AS".to_owned(),
+            PeerAs::External => "another AS".to_owned(),
+        };
+        let nodes = match &peer.nodes {
+            Nodes::All => "for all nodes".to_owned(),
+            Nodes::One(name) => format!("for node {name}"),
+            Nodes::Labelled(selector) => format!("for nodes with {selector}"),
+        };
+        [format!("  {}", peer.name), peer.address.to_string(), asn, nodes]
+    };
+    let rows = table(["", "", "", ""], bgp.peers.iter().map(row));
+    let rows = rows.split_once('\n').map_or("", |(_, rows)| rows);
+    let colon = if bgp.peers.is_empty() { "" } else { ", peers:" };
+    format!("BGP: AS {}, {nodes}{colon}\n{rows}", bgp.asn)
 }
 
 pub(super) fn shown(shown: &Shown) -> String {

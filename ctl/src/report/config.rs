@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 use twill_cluster::{NodeRecord, View};
-use twill_conf::cluster::{ClusterConf, Given, Pool};
+use twill_conf::cluster::{Bgp, ClusterConf, Given, Pool};
 use twill_fabric::switch::Hazard;
 
 use super::pools::PoolUse;
-use super::problems::{Problem, shortened};
+use super::problems::{self, Problem, shortened};
 
 /// `config init`.
 #[derive(Debug, Serialize)]
@@ -29,6 +29,8 @@ pub(crate) struct Valid {
     pub(crate) document: String,
     pub(crate) backend: &'static str,
     pub(crate) pools: Vec<Pool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bgp: Option<Bgp>,
 }
 
 /// `config show`.
@@ -92,16 +94,17 @@ pub(crate) struct Change {
 
 impl Valid {
     pub(crate) fn new(document: String, conf: &ClusterConf) -> Self {
-        Self { document, backend: conf.backend.kind.name(), pools: conf.pools.clone() }
+        Self { document, backend: conf.backend.kind.name(), pools: conf.pools.clone(), bgp: conf.bgp.clone() }
     }
 }
 
-/// What `new` brings about in a cluster as `view` shows it, and may not be meant: pools for nodes that there are not, and nodes
-/// that no pool of a family is for any more.
+/// What `new` brings about in a cluster as `view` shows it, and may not be meant: pools for nodes that there are not, sessions of BGP
+/// without an order or without a use, and nodes that no pool of a family is for any more.
 pub(crate) fn notes(view: &View, new: &ClusterConf) -> Vec<Problem> {
     let has_nodes = !view.nodes.is_empty();
     let pools = PoolUse::of(view, &new.pools);
     let mut notes: Vec<Problem> = pools.iter().filter_map(PoolUse::note).filter(|_| has_nodes).collect();
+    notes.extend(problems::of_bgp(view, new));
     let Some(old) = &view.config else { return notes };
     let mut losses: BTreeMap<(Vec<&str>, Vec<&str>), Vec<String>> = BTreeMap::new();
     for (name, record) in &view.nodes {
@@ -151,7 +154,8 @@ fn collect(path: String, value: &Value, found: &mut BTreeMap<String, Value>) {
     let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match value {
         Value::Object(entries) => entries.iter().for_each(|(key, value)| collect(join(key), value, found)),
-        Value::Array(items) if items.iter().all(Value::is_object) => {
+        // An empty list says something too: a filter without rules takes nothing.
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
             for (i, item) in items.iter().enumerate() {
                 let mut item = item.clone();
                 let name = item.as_object_mut().and_then(|item| item.remove("name"));
@@ -194,6 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_takes_nothing_any_more_is_a_change() {
+        let with = |filter: &str| {
+            conf(&format!(
+                "[[pool]]\nname='a'\ncidr='10.1.0.0/16'\n[[bgp.peer]]\nname='p'\naddress='192.0.2.1'\nas=7\n{filter}"
+            ))
+        };
+        let old = with("import=[{ prefixes=['10.0.0.0/8'], action='accept', med=1 }]").to_json();
+        let wanted = [
+            "bgp.peer.p.import - []",
+            "bgp.peer.p.import.0.action \"accept\" -",
+            "bgp.peer.p.import.0.med 1 -",
+            "bgp.peer.p.import.0.prefixes [\"10.0.0.0/8\"] -",
+        ];
+        assert_eq!(lines(&changes(Some(&old), &with("import=[]"))), wanted);
+        assert_eq!(lines(&changes(Some(&with("").to_json()), &with("import=[]"))), wanted[..1]);
+    }
+
+    #[test]
     fn the_first_configuration_is_all_new_and_rubbish_is_all_old() {
         let new = conf("[[pool]]\nname='a'\ncidr='10.1.0.0/16'");
         assert!(changes(None, &new).iter().all(|change| change.from.is_none()));
@@ -222,6 +244,8 @@ mod tests {
             "nodes n1, n2, n3: no IPv4 and no IPv6 pool is for them any more: new pods there get no address",
         ];
         assert_eq!(told(&format!("{four}disabled=true\n{six}nodes=\"zone == 'c'\"")), wanted);
+        let reflected = told(&format!("{four}{six}[bgp.reflectors]\nnodes='has(reflector)'"));
+        assert_eq!(reflected, ["AS 64512: none of its nodes is a reflector: they are meshed until one is"]);
         let empty = crate::access::Picture::of(&[]).view;
         assert_eq!(notes(&empty, &conf(&format!("{six}nodes=\"zone == 'c'\""))), [], "no node is there yet");
     }

@@ -8,7 +8,8 @@ use twill_cluster::key::{self, Key};
 use twill_cluster::record::Told;
 use twill_cluster::{BlockRecord, NodeRecord, Versioned, View};
 use twill_conf::NodeName;
-use twill_conf::cluster::Given;
+use twill_conf::cluster::{ClusterConf, Given};
+use twill_fabric::peering;
 use twill_ipam::Block;
 
 /// One problem.
@@ -146,6 +147,11 @@ pub(crate) fn told<'a>(nodes: impl IntoIterator<Item = (&'a NodeName, &'a Vec<To
         Problem::new(format!("{subject} {}", shortened(&names)), &told.what, &told.fix)
     };
     by_words.into_iter().map(problem).collect()
+}
+
+/// What a configuration of BGP brings about among the nodes and may not be meant.
+pub(crate) fn of_bgp(view: &View, conf: &ClusterConf) -> impl Iterator<Item = Problem> {
+    peering::notes(view, conf).into_iter().map(|note| Problem::new(note.subject, note.what, note.fix))
 }
 
 /// What a node lacks to be reached and to serve pods.

@@ -73,7 +73,8 @@ impl Status {
         problems.extend(problems::ownerless(view));
         problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));
-        let notes = pools.iter().filter_map(PoolUse::note).collect();
+        let mut notes: Vec<_> = pools.iter().filter_map(PoolUse::note).collect();
+        notes.extend(view.config.iter().flat_map(|config| problems::of_bgp(view, &config.value)));
         Self {
             revision: view.revision,
             config: view

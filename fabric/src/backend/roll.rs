@@ -125,7 +125,7 @@ impl Roll {
     }
 
     /// The believed nodes, longest registered first.
-    pub(super) fn by_seniority(&self) -> Vec<&Peer> {
+    pub(crate) fn by_seniority(&self) -> Vec<&Peer> {
         let mut peers: Vec<_> = self.peers().collect();
         peers.sort_by_key(|peer| peer.seniority());
         peers

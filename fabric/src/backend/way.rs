@@ -26,6 +26,8 @@ pub enum Way {
     Tunnel,
     /// As they are, by the other node's underlay address.
     Native,
+    /// As they are, by the routes that BGP has learned. No back end makes those.
+    Learned,
 }
 
 /// What is to be known of VXLAN on this node beyond what stands.
@@ -62,7 +64,11 @@ impl Site {
     /// The way to a peer for packets of a family; `None` where there is none.
     pub fn way(&self, peer: &Peer, family: Family) -> Option<Way> {
         let native = native::gateway(self, peer, family).is_some();
-        let Kind::Vxlan(vxlan) = &self.conf.backend.kind else { return native.then_some(Way::Native) };
+        let vxlan = match &self.conf.backend.kind {
+            Kind::Vxlan(vxlan) => vxlan,
+            Kind::HostGw => return native.then_some(Way::Native),
+            Kind::Bgp => return Some(Way::Learned),
+        };
         let plain = vxlan.direct || !self.may_tunnel(peer, vxlan);
         Some(if native && plain { Way::Native } else { Way::Tunnel })
     }

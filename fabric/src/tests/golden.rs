@@ -71,6 +71,23 @@ fn three_nodes_by_plain_routes() {
 }
 
 #[test]
+fn under_bgp_all_stands_as_with_plain_routes_but_those_to_other_nodes() {
+    let with =
+        |kind| dual_stack().node(4, &["192.168.10.4/24"]).block(4, "10.42.4.0/26").backend(kind).without_tunnels();
+    let [plain, learned] = [Kind::HostGw, Kind::Bgp].map(|kind| {
+        let sample = with(kind);
+        desired(&sample.view, &sample.local(1, &["10.42.1.1,fd42::101"]))
+    });
+    let to_others = |route: &String| !route.starts_with("route ") || !route.contains(" via ");
+    let kept: Vec<String> = routes(&plain).into_iter().filter(to_others).collect();
+    assert_eq!(routes(&learned), kept);
+    assert!(routes(&plain).len() > kept.len() && !kept.is_empty());
+    assert_eq!(learned.state.sysctls, plain.state.sysctls);
+    assert_eq!(learned.state.links.len(), 0);
+    assert_eq!(learned.problems, [""; 0], "where n4 is, BGP knows");
+}
+
+#[test]
 fn plain_routes_over_an_ipv6_underlay_carry_both_families() {
     let sample = Sample::new(&POOLS)
         .node(1, &["fd09::1/64"])

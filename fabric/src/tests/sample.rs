@@ -24,7 +24,7 @@ impl Sample {
             Pool::new(format!("pool{number}").parse().unwrap(), cidr, block)
         };
         let pools = pools.iter().enumerate().map(pool).collect();
-        let conf = ClusterConf { pools, backend: Default::default(), firewall: Default::default() };
+        let conf = ClusterConf { pools, backend: Default::default(), firewall: Default::default(), bgp: None };
         Self { view: View { revision: 1000, config: Some(versioned(conf, 1)), ..View::default() } }
     }
 
@@ -58,6 +58,7 @@ impl Sample {
             path: None,
             labels: Default::default(),
             version: String::new(),
+            can: None,
             disputes: Vec::new(),
             drain: None,
             other: Default::default(),

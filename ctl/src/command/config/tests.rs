@@ -202,3 +202,21 @@ async fn what_living_pods_would_lose_is_refused_with_their_names_and_a_note_with
         assert_eq!(script.sent.lock().unwrap().len(), usize::from(force));
     }
 }
+
+#[tokio::test]
+async fn what_no_daemon_can_is_refused_and_nothing_is_sent() {
+    for rest in ["[bgp]", "[backend]\ntype='bgp'"] {
+        let new = ClusterConf::from_toml(&format!("[[pool]]\nname='a'\ncidr='10.1.0.0/16'\n{rest}")).unwrap();
+        for force in [false, true] {
+            let script = Script::default();
+            script.reads.lock().unwrap().push_back(shows(7, 5, false));
+            let refused = replace(&script, &new, force).await.unwrap_err();
+            let version = env!("CARGO_PKG_VERSION");
+            let words = format!(
+                "refused, nothing was changed: it asks twilld to speak BGP, which no version up to {version} can"
+            );
+            assert_eq!((refused.to_string(), refused.verdict()), (words, Verdict::Problems));
+            assert!(script.sent.lock().unwrap().is_empty());
+        }
+    }
+}

@@ -56,6 +56,16 @@ no problems
 }
 
 #[test]
+fn what_bgp_may_not_be_meant_to_do_is_a_note() {
+    let config =
+        r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26}],"bgp":{"reflectors":{"nodes":"has(r)"}}}"#;
+    let status = status(&[("config", config), HEALTHY[1], HEALTHY[2]], &["n1"]);
+    let told: Vec<_> = status.notes.iter().map(|note| format!("{}: {}", note.subject, note.what)).collect();
+    assert_eq!(told, ["AS 64512: none of its nodes is a reflector: they are meshed until one is"]);
+    assert_eq!(status.problems, []);
+}
+
+#[test]
 fn an_empty_cluster_lacks_its_configuration() {
     assert_eq!(problems(&[], &[]), ["configuration: there is none: no node can claim a block"]);
     let text = print::render(&Report::Status(status(&[], &[])), crate::arguments::Output::Text);

@@ -325,6 +325,7 @@ fn record(number: usize, write: u8, tunnel: Tunnel) -> Op {
         path: facts.path,
         labels: facts.labels,
         version: facts.version,
+        can: None,
         disputes: Vec::new(),
         drain: None,
         other: serde_json::Map::new(),
