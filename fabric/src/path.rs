@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use twill_cluster::View;
 use twill_conf::NodeName;
 
-use crate::Local;
-use crate::backend::{Backend as _, Peer, Roll, Site, Terms, Way};
+use crate::Reckoning;
+use crate::backend::{Backend as _, Peer, Site, Way};
 use crate::family::Family;
 
 /// Another node, and by which addresses it can be asked.
@@ -31,22 +30,11 @@ pub struct Inner {
     pub port: u16,
 }
 
-/// The ways, kept from view to view.
-#[derive(Debug, Default)]
-pub struct Paths {
-    roll: Roll,
-}
-
-impl Paths {
-    /// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel
-    /// address yet.
-    pub fn targets(&mut self, view: &View, local: &Local) -> Vec<Target> {
-        let Some(conf) = &view.config else { return Vec::new() };
-        self.roll.follow(view, &Terms::new(&conf.value, Some(local)));
-        let own = view.nodes.get(&local.name).map(|record| &record.value);
-        let site = Site::new(&conf.value, local, own, &self.roll);
-        self.roll.peers().filter_map(|peer| target(&site, peer)).collect()
-    }
+/// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel address
+/// yet.
+pub fn targets(reckoning: &Reckoning) -> Vec<Target> {
+    let Some((site, roll)) = reckoning.known() else { return Vec::new() };
+    roll.peers().filter_map(|peer| target(site, peer)).collect()
 }
 
 fn target(site: &Site, peer: &Peer) -> Option<Target> {
@@ -86,7 +74,9 @@ mod tests {
             Some(inner) => format!("{} {} {}+{}", target.node, target.outer, inner.address, inner.overhead),
             None => format!("{} {}", target.node, target.outer),
         };
-        Paths::default().targets(&sample.view, &sample.local(1, &[])).iter().map(text).collect()
+        let mut reckoning = Reckoning::default();
+        reckoning.follow(&sample.view, &sample.local(1, &[]));
+        targets(&reckoning).iter().map(text).collect()
     }
 
     #[test]

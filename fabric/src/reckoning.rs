@@ -6,6 +6,7 @@
 //! made anew. What does not come from peers is little, and made each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use twill_cluster::View;
 use twill_conf::NodeName;
@@ -22,7 +23,7 @@ use crate::{Desired, Local, mtu, node};
 pub struct Reckoning {
     roll: Roll,
     site: Option<Site>,
-    parts: BTreeMap<NodeName, (Peer, Part)>,
+    parts: BTreeMap<NodeName, (Arc<Peer>, Part)>,
     sum: Sum,
 }
 
@@ -78,6 +79,11 @@ impl Reckoning {
         Desired { state, ours, passage, vxlan, problems: problems.into_iter().collect() }
     }
 
+    /// This node and the others, as they were last reckoned with; `None` where there was no configuration.
+    pub(crate) fn known(&self) -> Option<(&Site, &Roll)> {
+        Some((self.site.as_ref()?, &self.roll))
+    }
+
     /// Brings the sum to what peers want now. All old parts are taken out before a new one is put in: what one gives up another
     /// may have.
     fn bring(&mut self, mut changed: BTreeSet<NodeName>, site: &Site) {
@@ -95,7 +101,7 @@ impl Reckoning {
             count::visit();
             let part = Part::new(site, &self.roll, peer);
             self.sum.add(peer, &part, site);
-            self.parts.insert(name, (peer.clone(), part));
+            self.parts.insert(name, (Arc::clone(peer), part));
         }
     }
 }

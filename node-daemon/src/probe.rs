@@ -8,19 +8,19 @@
 mod judge;
 mod schedule;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use twill_cluster::record::{Told, Tunnel};
+use twill_cluster::record::Told;
 use twill_conf::NodeName;
 use twill_fabric::mtu::Mtus;
-use twill_fabric::path::{Paths, Target};
-use twill_fabric::{Local, Underlay};
-use twill_linux::MacAddr;
+use twill_fabric::path::{Target, targets};
+use twill_fabric::{Reckoning, Underlay};
 use twill_linux::echo::{How, Question, ask};
 
 use crate::identity;
-use crate::picture::{Picture, Pictures};
+use crate::picture::Pictures;
 use crate::troubles::Troubles;
 use judge::{Heard, Judgements, Through};
 use schedule::Schedule;
@@ -45,6 +45,8 @@ pub struct Probe {
     pub name: NodeName,
     /// The cluster.
     pub pictures: Pictures,
+    /// Whom this node reaches, as the reconciler has it.
+    pub reckoning: Arc<Mutex<Reckoning>>,
     /// This node's underlay.
     pub underlays: watch::Receiver<Option<Underlay>>,
     /// Between two turns.
@@ -58,7 +60,7 @@ impl Probe {
     pub fn run(self) {
         let mut schedule = Schedule::new(self.name.clone());
         let mut judgements = Judgements::new(self.name.clone());
-        let (mut paths, mut mtus) = (Paths::default(), Mtus::default());
+        let mut mtus = Mtus::default();
         let mut pause = self.turn;
         loop {
             let word = fresh_word();
@@ -67,7 +69,7 @@ impl Probe {
             let (picture, underlay) = (self.pictures.borrow().clone(), self.underlays.borrow().clone());
             let (Some(picture), Some(underlay)) = (picture, underlay) else { continue };
             let mtu = mtus.follow(&picture.reach, &self.name, &underlay).pods;
-            let targets = paths.targets(&picture.reach, &self.local(&picture, underlay));
+            let targets = targets(&self.reckoning.lock().expect("reckoning does not panic"));
             judgements.keep(|node| targets.iter().any(|target| target.node == *node));
             let names: Vec<&NodeName> = targets.iter().map(|target| &target.node).collect();
             pause = self.turn;
@@ -85,19 +87,6 @@ impl Probe {
                 }
             }
             self.troubles.set(FINDER, judgements.told());
-        }
-    }
-
-    /// This node, as far as it matters for whom to ask.
-    fn local(&self, picture: &Picture, underlay: Underlay) -> Local {
-        let record = picture.reach.nodes.get(&self.name);
-        Local {
-            name: self.name.clone(),
-            vtep_mac: MacAddr([0; 6]),
-            underlay,
-            tunnel: record.map_or_else(Tunnel::default, |record| record.value.tunnel.clone()),
-            blocks: Vec::new(),
-            pods: Vec::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ mod pace;
 mod ports;
 mod report;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ pub struct Reconciler {
     ports: Ports,
     forward: Forward,
     macs: Macs,
-    reckoning: Reckoning,
+    reckoning: Arc<Mutex<Reckoning>>,
     mtus: Mtus,
     last: Option<Last>,
     report: Report,
@@ -105,12 +105,13 @@ struct Last {
 }
 
 impl Reconciler {
-    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor.
+    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor; `reckoning`: a new one, which others may look at.
     pub fn new(
         me: Me,
         bell: Arc<Bell>,
         echoes: Arc<Echoes>,
         pictures: Pictures,
+        reckoning: Arc<Mutex<Reckoning>>,
         findings: Findings,
         store: NodeStore,
     ) -> Result<Self, twill_linux::Error> {
@@ -130,7 +131,7 @@ impl Reconciler {
             firewall,
             ports: Ports::default(),
             macs: Macs::new(RESYNC),
-            reckoning: Reckoning::default(),
+            reckoning,
             mtus: Mtus::default(),
             last: None,
             report,
@@ -203,7 +204,7 @@ impl Reconciler {
         let fits = self.mtus.follow(&picture.reach, &self.me.name, &underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let desired = self.reckoning.follow(&picture.reach, &local);
+        let desired = self.reckoning.lock().expect("nobody panics while asking it").follow(&picture.reach, &local);
         self.report.problems(&desired.problems);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {

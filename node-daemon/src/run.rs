@@ -99,8 +99,10 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
     let heard = Arc::clone(&echoes);
+    let reckoning = Arc::default();
     let findings = Findings { underlays, standings, troubles: troubles.clone() };
-    let reconciler = Reconciler::new(me, bell.clone(), heard, seen.clone(), findings, store.clone())?;
+    let reconciler =
+        Reconciler::new(me, bell.clone(), heard, seen.clone(), Arc::clone(&reckoning), findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
@@ -110,6 +112,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let probe = Probe {
         name: conf.node_name.clone(),
         pictures: seen.clone(),
+        reckoning,
         underlays: underlay.clone(),
         turn: tests.probe_turn,
         troubles: troubles.clone(),

@@ -66,14 +66,37 @@ pub struct Roll {
     claims: Claims,
     /// Of every node that there is anything to say of, this one left out.
     entries: BTreeMap<NodeName, Entry>,
-    addresses: BTreeMap<IpAddr, BTreeSet<Seniority>>,
+    addresses: BTreeMap<IpAddr, Group>,
     /// The addresses that several give.
     shared: BTreeSet<IpAddr>,
-    macs: BTreeMap<MacAddr, BTreeSet<Seniority>>,
+    macs: BTreeMap<MacAddr, Group>,
     senders: BTreeSet<Seniority>,
     /// Whose blocks are there without a record of the node.
     orphans: BTreeSet<NodeName>,
     problems: Tally<String>,
+}
+
+/// The nodes that give one address or one MAC, longest registered first: nearly always one, which is why it is no tree.
+#[derive(Debug, Default)]
+struct Group(Vec<Seniority>);
+
+impl Group {
+    fn insert(&mut self, one: Seniority) {
+        if let Err(place) = self.0.binary_search(&one) {
+            self.0.reserve_exact(1);
+            self.0.insert(place, one);
+        }
+    }
+
+    fn remove(&mut self, one: &Seniority) {
+        if let Ok(place) = self.0.binary_search(one) {
+            self.0.remove(place);
+        }
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Seniority> {
+        self.0.iter()
+    }
 }
 
 /// What one view has turned over.
@@ -87,7 +110,7 @@ struct Changed {
 /// What is made of one node's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Entry {
-    peer: Option<Peer>,
+    peer: Option<Arc<Peer>>,
     problems: Vec<String>,
 }
 
@@ -110,18 +133,18 @@ impl Roll {
             self.enter(name, &mut changed.macs);
         }
         let groups = changed.macs.iter().filter_map(|mac| self.macs.get(mac));
-        changed.nodes.extend(groups.flatten().map(|(_, name)| name.clone()));
+        changed.nodes.extend(groups.flat_map(Group::iter).map(|(_, name)| name.clone()));
         changed.nodes
     }
 
     /// The believed node of that name.
-    pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
+    pub fn peer(&self, name: &NodeName) -> Option<&Arc<Peer>> {
         self.entries.get(name)?.peer.as_ref()
     }
 
     /// The believed nodes, by name.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.entries.values().filter_map(|entry| entry.peer.as_ref())
+        self.entries.values().filter_map(|entry| entry.peer.as_deref())
     }
 
     /// The believed nodes, longest registered first.
@@ -133,12 +156,12 @@ impl Roll {
 
     /// The believed nodes whose VTEPs have this MAC, longest registered first.
     pub(crate) fn with_mac(&self, mac: MacAddr) -> impl Iterator<Item = &Peer> {
-        self.members(self.macs.get(&mac))
+        self.members(self.macs.get(&mac).into_iter().flat_map(Group::iter))
     }
 
     /// The believed nodes that may send by a tunnel, longest registered first.
     pub(super) fn senders(&self) -> impl Iterator<Item = &Peer> {
-        self.members(Some(&self.senders))
+        self.members(&self.senders)
     }
 
     /// What is wrong with the nodes' records, a sentence each.
@@ -152,7 +175,7 @@ impl Roll {
     /// refuses plain packets for blocks that are not its own, while leaving either out would let a record cut off the node that
     /// it names.
     fn shared_by(&self, address: IpAddr) -> impl Iterator<Item = String> {
-        let older = self.addresses.get(&address).into_iter().flatten();
+        let older = self.addresses.get(&address).into_iter().flat_map(Group::iter);
         older.clone().zip(older.skip(1)).map(move |((_, older), (_, younger))| {
             format!(
                 "nodes {older} and {younger} both give {address} as their underlay address: one of the records is wrong, or one of \
@@ -170,8 +193,8 @@ impl Roll {
         })
     }
 
-    fn members<'a>(&'a self, group: Option<&'a BTreeSet<Seniority>>) -> impl Iterator<Item = &'a Peer> {
-        group.into_iter().flatten().filter_map(|(_, name)| self.peer(name))
+    fn members<'a>(&'a self, group: impl IntoIterator<Item = &'a Seniority>) -> impl Iterator<Item = &'a Peer> {
+        group.into_iter().filter_map(|(_, name)| self.peer(name).map(Arc::as_ref))
     }
 
     fn follow_blocks(&mut self, view: &View, changed: &mut Changed) {
@@ -260,7 +283,7 @@ impl Roll {
         let peer = match Peer::believed(name, record, blocks, &self.terms) {
             Ok((peer, faults)) => {
                 problems.extend(faults);
-                Some(peer)
+                Some(Arc::new(peer))
             }
             Err(fault) => {
                 problems.push(fault);
@@ -302,16 +325,16 @@ impl Roll {
 
     fn look_at_sharing(&mut self, address: IpAddr) {
         match self.addresses.get(&address) {
-            Some(group) if group.len() > 1 => self.shared.insert(address),
+            Some(Group(nodes)) if nodes.len() > 1 => self.shared.insert(address),
             _ => self.shared.remove(&address),
         };
     }
 }
 
-fn leave<K: Ord>(groups: &mut BTreeMap<K, BTreeSet<Seniority>>, key: K, one: &Seniority) {
+fn leave<K: Ord>(groups: &mut BTreeMap<K, Group>, key: K, one: &Seniority) {
     if let Some(group) = groups.get_mut(&key) {
         group.remove(one);
-        if group.is_empty() {
+        if group.0.is_empty() {
             groups.remove(&key);
         }
     }

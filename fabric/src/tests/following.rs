@@ -8,9 +8,9 @@ use twill_cluster::record::{NodeRecord, Path, Versioned, VxlanEnd};
 use twill_conf::cluster::{Kind, Vxlan};
 
 use super::sample::{Sample, mac, name};
-use super::{Local, Reckoning, desired};
+use super::{Local, Reckoning};
 use crate::mtu::Mtus;
-use crate::path::Paths;
+use crate::path::targets;
 
 /// What happens.
 #[derive(Debug, Clone)]
@@ -183,15 +183,16 @@ proptest! {
     #[test]
     fn what_was_followed_comes_to_what_is_there(edits in edits()) {
         let mut world = World::new();
-        let (mut reckoning, mut paths, mut mtus) = (Reckoning::default(), Paths::default(), Mtus::default());
+        let (mut reckoning, mut mtus) = (Reckoning::default(), Mtus::default());
         for edit in &edits {
             world.edit(edit);
             let view = &world.sample.view;
             let followed = reckoning.follow(view, &world.local);
-            prop_assert_eq!(followed, desired(view, &world.local), "after {:?}", edit);
+            let mut fresh = Reckoning::default();
+            prop_assert_eq!(followed, fresh.follow(view, &world.local), "after {:?}", edit);
             let mtu = |mtus: &mut Mtus| mtus.follow(view, &world.local.name, &world.local.underlay);
             prop_assert_eq!(mtu(&mut mtus), mtu(&mut Mtus::default()));
-            prop_assert_eq!(paths.targets(view, &world.local), Paths::default().targets(view, &world.local));
+            prop_assert_eq!(targets(&reckoning), targets(&fresh));
         }
     }
 }
