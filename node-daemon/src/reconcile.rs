@@ -78,7 +78,6 @@ pub struct Reconciler {
     ports: Ports,
     forward: Forward,
     macs: Macs,
-    reckoning: Arc<Mutex<Reckoning>>,
     mtus: Mtus,
     last: Option<Last>,
     report: Report,
@@ -89,6 +88,8 @@ pub struct Reconciler {
 pub struct Findings {
     /// The underlay; `None` while there is none.
     pub underlays: watch::Sender<Option<Underlay>>,
+    /// What shall stand, and whom this node reaches.
+    pub reckoning: Arc<Mutex<Reckoning>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
     /// What is wrong.
@@ -105,13 +106,12 @@ struct Last {
 }
 
 impl Reconciler {
-    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor; `reckoning`: a new one, which others may look at.
+    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor.
     pub fn new(
         me: Me,
         bell: Arc<Bell>,
         echoes: Arc<Echoes>,
         pictures: Pictures,
-        reckoning: Arc<Mutex<Reckoning>>,
         findings: Findings,
         store: NodeStore,
     ) -> Result<Self, twill_linux::Error> {
@@ -131,7 +131,6 @@ impl Reconciler {
             firewall,
             ports: Ports::default(),
             macs: Macs::new(RESYNC),
-            reckoning,
             mtus: Mtus::default(),
             last: None,
             report,
@@ -204,7 +203,8 @@ impl Reconciler {
         let fits = self.mtus.follow(&picture.reach, &self.me.name, &underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let desired = self.reckoning.lock().expect("nobody panics while asking it").follow(&picture.reach, &local);
+        let desired =
+            self.findings.reckoning.lock().expect("nobody panics while asking it").follow(&picture.reach, &local);
         self.report.problems(&desired.problems);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {

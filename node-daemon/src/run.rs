@@ -1,7 +1,7 @@
 //! Starts the tasks, and ends them in order.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -10,6 +10,7 @@ use twill_cluster::keeper::Identity;
 use twill_cluster::mirror::Mirror;
 use twill_cluster::saved;
 use twill_conf::node::NodeConf;
+use twill_fabric::Reckoning;
 use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
@@ -99,10 +100,9 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
     let heard = Arc::clone(&echoes);
-    let reckoning = Arc::default();
-    let findings = Findings { underlays, standings, troubles: troubles.clone() };
-    let reconciler =
-        Reconciler::new(me, bell.clone(), heard, seen.clone(), Arc::clone(&reckoning), findings, store.clone())?;
+    let reckoning: Arc<Mutex<Reckoning>> = Arc::default();
+    let findings = Findings { underlays, reckoning: Arc::clone(&reckoning), standings, troubles: troubles.clone() };
+    let reconciler = Reconciler::new(me, bell.clone(), heard, seen.clone(), findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
