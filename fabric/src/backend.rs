@@ -11,7 +11,7 @@
 //!
 //! What is not the back end's own business is done before it is asked: the [`Roll`] holds only what may be believed of the
 //! records. The firewall is made from what `stand` wants ([`crate::firewall`]), the unreachable routes and the pods are
-//! the node's ([`crate::node`]), and [`crate::reckoning`] keeps the sum.
+//! the node's ([`crate::node`]), and [`crate::Reckoning`] keeps the sum.
 
 mod claims;
 mod peer;

@@ -147,7 +147,7 @@ fn masqueraded(site: &Site, family: Family) -> impl Iterator<Item = IpNetwork> {
     pools.filter(move |cidr| Family::of_prefix(*cidr) == family)
 }
 
-/// The addresses of the other nodes, and those of them that are reached without a tunnel: the members of [`NODES`] and [`NATIVE`].
+/// The addresses of the other nodes, and those of them that are reached without a tunnel: members of sets of the table.
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
     all: [Tally<IpAddr>; 2],
