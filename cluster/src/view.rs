@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use twill_conf::{NodeName, cluster::ClusterConf};
 use twill_ipam::Block;
@@ -180,6 +181,19 @@ impl View {
             Ok(None) | Err(_) => {}
         }
     }
+}
+
+/// What differs between a map of one view and that of another, in the order of the keys: each with what was and what is. As much work
+/// as there is that the two do not share.
+pub fn differences<'m, K: Ord, V: PartialEq>(
+    before: &'m OrdMap<K, V>,
+    after: &'m OrdMap<K, V>,
+) -> impl Iterator<Item = (&'m K, Option<&'m V>, Option<&'m V>)> {
+    before.diff(after).map(|difference| match difference {
+        DiffItem::Add(key, is) => (key, None, Some(is)),
+        DiffItem::Update { old: (_, was), new: (key, is) } => (key, Some(was), Some(is)),
+        DiffItem::Remove(key, was) => (key, Some(was), None),
+    })
 }
 
 /// Whether a view can have this entry: its key is of a kind that is known, and its value can be decoded.

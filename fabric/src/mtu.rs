@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use twill_cluster::View;
 use twill_cluster::record::{self, NodeRecord, Versioned};
+use twill_cluster::view::differences;
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan};
 
@@ -62,12 +62,7 @@ impl Mtus {
             *self = Self { ours, ..Self::default() };
         }
         let reached = |record: &NodeRecord| Family::common(&self.ours, &record.underlay);
-        for difference in self.nodes.diff(&view.nodes) {
-            let (was, is) = match difference {
-                DiffItem::Add(_, record) => (None, Some(record)),
-                DiffItem::Update { old: (_, was), new: (_, is) } => (Some(was), Some(is)),
-                DiffItem::Remove(_, record) => (Some(record), None),
-            };
+        for (_, was, is) in differences(&self.nodes, &view.nodes) {
             was.and_then(|record| reached(&record.value)).iter().for_each(|family| self.reached.take(family));
             is.and_then(|record| reached(&record.value)).into_iter().for_each(|family| self.reached.add(family));
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use twill_conf::NodeName;
 use twill_ipam::Block;
 use twill_ipam::guard::{Guard, stands};
@@ -12,6 +11,7 @@ use twill_ipam::guard::{Guard, stands};
 use super::Identity;
 use crate::View;
 use crate::record::{BlockRecord, NodeRecord, Versioned};
+use crate::view::differences;
 
 /// The view as it was seen last.
 #[derive(Debug, Clone, Default)]
@@ -38,19 +38,11 @@ impl Seen {
             gone.keys().filter(|block| !view.blocks.contains_key(*block)).for_each(|block| turn(*block, None));
             self.run.clone_from(&me.run);
         }
-        for difference in self.blocks.diff(&view.blocks) {
-            let (block, record) = match difference {
-                DiffItem::Add(block, record) | DiffItem::Update { new: (block, record), .. } => (block, Some(record)),
-                DiffItem::Remove(block, _) => (block, None),
-            };
+        for (block, _, record) in differences(&self.blocks, &view.blocks) {
             turn(*block, record.map(Arc::as_ref).filter(|record| is_ours(&record.value, me)));
         }
         self.blocks = view.blocks.clone();
-        for difference in self.nodes.diff(&view.nodes) {
-            let (name, record) = match difference {
-                DiffItem::Add(name, record) | DiffItem::Update { new: (name, record), .. } => (name, Some(record)),
-                DiffItem::Remove(name, _) => (name, None),
-            };
+        for (name, _, record) in differences(&self.nodes, &view.nodes) {
             let disputes = record.filter(|_| *name != me.node).into_iter().flat_map(|record| &record.value.disputes);
             let disputes: Vec<Block> = disputes.filter_map(|cidr| Block::new(*cidr)).collect();
             match disputes.is_empty() {

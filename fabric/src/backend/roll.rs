@@ -15,10 +15,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use ipnetwork::IpNetwork;
 use twill_cluster::View;
 use twill_cluster::record::{BlockRecord, NodeRecord, Underlay, Versioned};
+use twill_cluster::view::differences;
 use twill_conf::cluster::ClusterConf;
 use twill_conf::{NodeName, PoolName};
 use twill_ipam::Block;
@@ -199,12 +199,7 @@ impl Roll {
 
     fn follow_blocks(&mut self, view: &View, changed: &mut Changed) {
         let before = std::mem::replace(&mut self.blocks, view.blocks.clone());
-        for difference in before.diff(&view.blocks) {
-            let (block, was, is) = match difference {
-                DiffItem::Add(block, record) => (block, None, Some(record)),
-                DiffItem::Update { old: (block, was), new: (_, is) } => (block, Some(was), Some(is)),
-                DiffItem::Remove(block, record) => (block, Some(record), None),
-            };
+        for (block, was, is) in differences(&before, &view.blocks) {
             if let Some(record) = was
                 && let Some(blocks) = self.owned.get_mut(&record.value.node)
             {
@@ -223,10 +218,8 @@ impl Roll {
 
     fn follow_nodes(&mut self, view: &View, changed: &mut Changed) {
         let before = std::mem::replace(&mut self.nodes, view.nodes.clone());
-        for difference in before.diff(&view.nodes) {
-            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. }) =
-                difference;
-            if !matches!(difference, DiffItem::Update { .. }) {
+        for (name, was, is) in differences(&before, &view.nodes) {
+            if was.is_none() || is.is_none() {
                 // What belongs to nobody is in nobody's way.
                 changed.blocks.extend(self.owned.get(name).into_iter().flatten());
             }
