@@ -23,6 +23,22 @@ pub enum Error {
         /// The system's error.
         cause: std::io::Error,
     },
+    /// A socket of TCP or UDP.
+    #[error("{attempt}: {cause}")]
+    Socket {
+        /// What was attempted, as in "listen on TCP 0.0.0.0:179".
+        attempt: String,
+        /// The system's error.
+        cause: std::io::Error,
+    },
+    /// A key that TCP-MD5 cannot have.
+    #[error("a TCP-MD5 key of {length} bytes: it must have from 1 to {longest}")]
+    Md5Key {
+        /// Its length in bytes.
+        length: usize,
+        /// The longest that is possible, in bytes.
+        longest: usize,
+    },
     /// A namespace that cannot be entered.
     #[error("network namespace {}: {cause}", path.display())]
     Namespace {

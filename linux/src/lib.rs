@@ -5,7 +5,8 @@
 //! is ours is told by [`state::Ownership`]; nothing else is ever changed or removed.
 //!
 //! [`netlink`] is the transport, blocking and typed: it never reports success for what the kernel did not acknowledge.
-//! [`monitor`] tells that something changed; [`netns`] opens namespaces. This crate knows nothing of Twill's clusters,
+//! [`monitor`] tells that something changed; [`netns`] opens namespaces; [`tcp`] and [`udp`] open the sockets of routing
+//! protocols. This crate knows nothing of Twill's clusters,
 //! stores or configuration.
 
 pub mod conntrack;
@@ -18,10 +19,13 @@ mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+mod options;
 pub mod ports;
 pub mod sockets;
 pub mod state;
 pub mod table;
+pub mod tcp;
+pub mod udp;
 
 pub use error::Error;
 pub use name::{IfName, MacAddr};

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use twill_linux::{IfName, MacAddr, NetNs, Netlink};
@@ -49,6 +50,15 @@ impl Namespace {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Waits until an address is delivered here: IPv6 takes a moment to that, also without duplicate address detection.
+    pub fn has(&self, cidr: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let address = net(cidr).ip();
+        while !self.ip(&format!("route get {address}")).starts_with("local ") {
+            assert!(Instant::now() < deadline, "{address} stays unusable");
+        }
+    }
+
     pub fn pings(&self, destination: &str) -> bool {
         self.run(&format!("ping -c1 -W3 -n {destination}")).status.success()
     }
@@ -68,4 +78,24 @@ pub fn ip(text: &str) -> IpAddr {
 
 pub fn net(text: &str) -> IpNetwork {
     text.parse().unwrap()
+}
+
+/// Two machines with a link between them, eth0 at both: 192.0.2.1, 2001:db8::1 and fe80::1 at the first; .2 and .22, ::2 and ::22
+/// and fe80::2 at the second.
+pub fn pair() -> Option<(Namespace, Namespace)> {
+    let (first, second) = (Namespace::new()?, Namespace::new()?);
+    first.ip(&format!("link add eth0 type veth peer name eth0 netns {}", second.name));
+    let ends: [(&Namespace, &[&str]); 2] = [
+        (&first, &["192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"]),
+        (&second, &["192.0.2.2/24", "192.0.2.22/24", "2001:db8::2/64", "2001:db8::22/64", "fe80::2/64"]),
+    ];
+    for (end, addresses) in ends {
+        end.ip("link set eth0 addrgenmode none up");
+        for address in addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            end.ip(&format!("addr add {address} dev eth0 {nodad}"));
+        }
+        addresses.iter().for_each(|address| end.has(address));
+    }
+    Some((first, second))
 }
