@@ -95,12 +95,13 @@ impl Lab {
             run(&mut self.exec(node, &format!("bridge fdb add {entry}")));
         }
         for route in state.routes.values() {
-            let (kind, target) = match route.target {
+            let (kind, target) = match &route.target {
                 Target::Unreachable => ("unreachable", String::new()),
                 Target::Device(device) => ("unicast", format!("dev {device} scope link")),
                 Target::Gateway { gateway, device, onlink } => {
-                    ("unicast", format!("via {gateway} dev {device} {}", if onlink { "onlink" } else { "" }))
+                    ("unicast", format!("via {gateway} dev {device} {}", if *onlink { "onlink" } else { "" }))
                 }
+                Target::Several(_) => panic!("{route} is no route of VXLAN"),
             };
             let (to, metric, protocol) = (route.key.destination, route.key.metric, route.protocol);
             // The family is told for the scope's sake, which IPv6 does not know.

@@ -8,6 +8,7 @@ mod display;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -121,8 +122,8 @@ pub struct Route {
     pub source: Option<IpAddr>,
 }
 
-/// Where a route leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a route leads. A copy costs nothing, of several ways either.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Refused with ICMP "unreachable".
     Unreachable,
@@ -130,13 +131,26 @@ pub enum Target {
     Device(IfName),
     /// By a gateway behind a device.
     Gateway {
-        /// The gateway, of the destination's family.
+        /// The gateway; one of IPv6 may lead to IPv4 too (RFC 8950).
         gateway: IpAddr,
         /// The device.
         device: IfName,
         /// Whether the kernel shall believe that the gateway is on the link (RTNH_F_ONLINK).
         onlink: bool,
     },
+    /// By several gateways of equal weight (ECMP): at least two, no two alike, in order. See [`Target::by`].
+    Several(Arc<[Hop]>),
+}
+
+/// One of several ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hop {
+    /// The gateway, as in [`Target::Gateway`].
+    pub gateway: IpAddr,
+    /// The device.
+    pub device: IfName,
+    /// RTNH_F_ONLINK.
+    pub onlink: bool,
 }
 
 /// A permanent neighbour.
@@ -159,6 +173,27 @@ pub struct FdbEntry {
     pub mac: MacAddr,
     /// The other side's underlay address.
     pub remote: IpAddr,
+}
+
+impl Target {
+    /// By these gateways, in whatever order and however often each is named: none leads nowhere, one is a
+    /// [`Target::Gateway`]. A gateway of one device that is named both ways is one on the link.
+    pub fn by(hops: impl IntoIterator<Item = Hop>) -> Option<Self> {
+        let mut hops: Vec<Hop> = hops.into_iter().collect();
+        hops.sort_unstable();
+        hops.dedup_by(|next, kept| {
+            let same = (next.gateway, next.device) == (kept.gateway, kept.device);
+            kept.onlink |= same && next.onlink;
+            same
+        });
+        match hops.as_slice() {
+            [] => None,
+            [Hop { gateway, device, onlink }] => {
+                Some(Self::Gateway { gateway: *gateway, device: *device, onlink: *onlink })
+            }
+            _ => Some(Self::Several(hops.into())),
+        }
+    }
 }
 
 impl Neighbour {
@@ -208,5 +243,26 @@ fn take_in<K: Ord + Clone, V: Clone>(into: &mut OrdMap<K, V>, other: OrdMap<K, V
         *into = other;
     } else {
         into.extend(other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_by_gateways_is_the_same_in_any_order_and_one_alone_is_no_several() {
+        let hop = |gateway: [u8; 4], onlink| Hop { gateway: gateway.into(), device: name(), onlink };
+        let (first, second) = (hop([192, 0, 2, 1], false), hop([192, 0, 2, 2], false));
+        assert_eq!(Target::by([]), None);
+        let one = Target::Gateway { gateway: first.gateway, device: first.device, onlink: false };
+        assert_eq!(Target::by([first, first]), Some(one));
+        assert_eq!(Target::by([second, first, second]), Some(Target::Several([first, second].into())));
+        let told = Hop { onlink: true, ..first };
+        assert_eq!(Target::by([first, second, told]), Some(Target::Several([told, second].into())));
+    }
+
+    fn name() -> IfName {
+        IfName::new("eth0").unwrap()
     }
 }

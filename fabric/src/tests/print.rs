@@ -1,6 +1,6 @@
 //! Prints what is desired a line an object, as `ip` would, so that a golden file can be read and searched.
 
-use twill_linux::state::{KernelState, LinkKind, Target};
+use twill_linux::state::{Hop, KernelState, LinkKind, Target};
 
 use super::Desired;
 
@@ -35,11 +35,15 @@ pub(super) fn objects(state: &KernelState) -> Vec<String> {
     );
     lines.extend(state.addresses.iter().map(|address| format!("address {} dev {}", address.cidr, address.device)));
     for route in state.routes.values() {
-        let target = match route.target {
+        let hop = |Hop { gateway, device, onlink }: &Hop| {
+            format!("via {gateway} dev {device}{}", if *onlink { " onlink" } else { "" })
+        };
+        let target = match route.target.clone() {
             Target::Unreachable => "unreachable".to_owned(),
             Target::Device(device) => format!("dev {device}"),
-            Target::Gateway { gateway, device, onlink } => {
-                format!("via {gateway} dev {device}{}", if onlink { " onlink" } else { "" })
+            Target::Gateway { gateway, device, onlink } => hop(&Hop { gateway, device, onlink }),
+            Target::Several(hops) => {
+                hops.iter().map(|one| format!("nexthop {}", hop(one))).collect::<Vec<_>>().join(" ")
             }
         };
         let source = route.source.map(|source| format!(" src {source}")).unwrap_or_default();

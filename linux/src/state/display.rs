@@ -1,8 +1,11 @@
 //! How the values print: as `ip` shows them, one line each.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use super::{Address, FdbEntry, KernelState, Link, LinkKind, Neighbour, Route, Target};
+use ipnetwork::IpNetwork;
+
+use super::{Address, FdbEntry, Hop, KernelState, Link, LinkKind, Neighbour, Route, Target};
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,21 +29,38 @@ impl fmt::Display for Address {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let destination = self.key.destination;
-        match self.target {
+        match &self.target {
             Target::Unreachable => write!(f, "unreachable {destination}")?,
             Target::Device(device) => write!(f, "{destination} dev {device}")?,
-            Target::Gateway { gateway, device, .. } => write!(f, "{destination} via {gateway} dev {device}")?,
+            Target::Gateway { gateway, device, .. } => {
+                write!(f, "{destination} {} dev {device}", via(destination, *gateway))?;
+            }
+            Target::Several(_) => write!(f, "{destination}")?,
         }
         write!(f, " proto {}", self.protocol)?;
         if let Some(source) = self.source {
             write!(f, " src {source}")?;
         }
         write!(f, " metric {}", self.key.metric)?;
-        if matches!(self.target, Target::Gateway { onlink: true, .. }) {
-            f.write_str(" onlink")?;
+        match &self.target {
+            Target::Gateway { onlink: true, .. } => f.write_str(" onlink"),
+            Target::Several(hops) => hops.iter().try_for_each(|hop| {
+                let Hop { gateway, device, onlink } = hop;
+                let onlink = if *onlink { " onlink" } else { "" };
+                write!(f, " nexthop {} dev {device} weight 1{onlink}", via(destination, *gateway))
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// A gateway; its family is told where it is not the destination's.
+fn via(destination: IpNetwork, gateway: IpAddr) -> impl fmt::Display {
+    let family = match (destination, gateway) {
+        (IpNetwork::V4(_), IpAddr::V6(_)) => "inet6 ",
+        _ => "",
+    };
+    fmt::from_fn(move |f| write!(f, "via {family}{gateway}"))
 }
 
 impl fmt::Display for Neighbour {

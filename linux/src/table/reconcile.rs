@@ -104,6 +104,11 @@ impl Devices {
     fn name(&self, index: u32) -> Option<IfName> {
         self.by_index.get(&index).copied()
     }
+
+    /// Whether what stands is what shall stand.
+    fn have<T: Table>(&self, table: &T, value: &T::Value, seen: &T::Seen) -> bool {
+        T::place(value, |device| self.index(&device)).is_some_and(|place| table.same(value, seen, &place))
+    }
 }
 
 impl FromIterator<(IfName, u32)> for Devices {
@@ -127,14 +132,18 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The number of the device that an object needs (zero for none); `None`, and a note, if it is not there.
-    fn resolve(&mut self, device: Option<IfName>, object: &dyn fmt::Display) -> Option<u32> {
-        let Some(device) = device else { return Some(0) };
-        let index = self.devices.index(&device);
-        if index.is_none() {
-            self.absent.entry(device).or_insert_with(|| (0, object.to_string())).0 += 1;
+    /// Where an object belongs; `None`, and a note of each, if devices of it are not there.
+    fn place<T: Table>(&mut self, value: &T::Value) -> Option<T::Place> {
+        let mut absent = BTreeSet::new();
+        let place = T::place(value, |device| {
+            let index = self.devices.index(&device);
+            absent.extend(index.is_none().then_some(device));
+            index
+        });
+        for device in absent {
+            self.absent.entry(device).or_insert_with(|| (0, value.to_string())).0 += 1;
         }
-        index
+        place
     }
 
     /// Devices to dump: those of ours that stand and stay, and those that are wanted.
@@ -171,13 +180,15 @@ trait Table {
     type Key: Ord;
     type Value: fmt::Display;
     type Seen;
+    /// The number of the device that an object needs; of a route, where it leads, by the numbers of all of its devices.
+    type Place;
 
-    /// The device that an object needs.
-    fn device(value: &Self::Value) -> Option<IfName>;
-    /// Whether what stands is what shall stand; `index` is that of the value's device.
-    fn same(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> bool;
-    fn make(value: &Self::Value, index: u32) -> Request;
-    fn change(&self, value: &Self::Value, seen: &Self::Seen, index: u32) -> Vec<Request>;
+    /// Where an object belongs, by the numbers that `find` has for devices; `None` where it lacks one.
+    fn place(value: &Self::Value, find: impl FnMut(IfName) -> Option<u32>) -> Option<Self::Place>;
+    /// Whether what stands is what shall stand, at the value's place.
+    fn same(&self, value: &Self::Value, seen: &Self::Seen, place: &Self::Place) -> bool;
+    fn make(value: &Self::Value, place: &Self::Place) -> Request;
+    fn change(&self, value: &Self::Value, seen: &Self::Seen, place: &Self::Place) -> Vec<Request>;
     /// How to remove what stands, and how it is called; `None` if it is not ours to remove.
     fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)>;
 }
@@ -190,10 +201,7 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
     scene: &mut Scene<'_>,
 ) -> Plan {
     let mut plan = Plan::default();
-    let same = |value: &T::Value, seen: &T::Seen| {
-        let index = T::device(value).map_or(Some(0), |device| scene.devices.index(&device));
-        index.is_some_and(|index| table.same(value, seen, index))
-    };
+    let same = |value: &T::Value, seen: &T::Seen| scene.devices.have(table, value, seen);
     for difference in scene.extent.of(diff(desired, standing, same)) {
         let (action, value) = match &difference {
             Difference::Missing(value) => (Action::Added, *value),
@@ -205,10 +213,10 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
                 continue;
             }
         };
-        let Some(index) = scene.resolve(T::device(value), value) else { continue };
+        let Some(place) = scene.place::<T>(value) else { continue };
         let requests = match difference {
-            Difference::Changed(_, seen) => table.change(value, seen, index),
-            _ => vec![T::make(value, index)],
+            Difference::Changed(_, seen) => table.change(value, seen, &place),
+            _ => vec![T::make(value, &place)],
         };
         plan.put.push(Change { table: T::NAME, action, object: value.to_string(), requests });
     }

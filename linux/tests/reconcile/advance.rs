@@ -33,7 +33,7 @@ impl Node {
 
     /// Opened when all addresses are usable: that they become so is news, too.
     /// `echoes` expects what the node does from now on.
-    fn monitor(&mut self, echoes: &Arc<Echoes>) -> Monitor {
+    pub(crate) fn monitor(&mut self, echoes: &Arc<Echoes>) -> Monitor {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.ip("-6 addr show tentative").is_empty() {
             assert!(Instant::now() < deadline, "some addresses stay tentative");
@@ -43,7 +43,7 @@ impl Node {
     }
 }
 
-fn calm(monitor: &mut Monitor) {
+pub(crate) fn calm(monitor: &mut Monitor) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while monitor.wait(Duration::from_millis(300)).unwrap() != Heard::default() {
         assert!(Instant::now() < deadline, "it never gets quiet");
@@ -92,7 +92,7 @@ fn advanced(comes: bool) -> Option<(Node, Arc<Echoes>, Monitor)> {
     Some((node, echoes, monitor))
 }
 
-fn is_news(node: &Node, monitor: &mut Monitor, change: &str) {
+pub(crate) fn is_news(node: &Node, monitor: &mut Monitor, change: &str) {
     node.namespace.must(change);
     assert!(monitor.wait(Duration::from_secs(10)).unwrap().network, "{change}");
     calm(monitor);

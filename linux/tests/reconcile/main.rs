@@ -6,6 +6,7 @@ mod advance;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod orders;
+mod ways;
 
 use std::net::IpAddr;
 
@@ -219,7 +220,8 @@ fn each_kind_of_drift_is_repaired_and_named() {
             ),
             (
                 "-6 route add fd42:0:0:9::/64 proto 116 nexthop via 2001:db8::8 dev under nexthop via 2001:db8::9 dev under",
-                &["removed route: fd42:0:0:9::/64 via 2001:db8::8 dev under proto 116 metric 1024"],
+                &["removed route: fd42:0:0:9::/64 proto 116 metric 1024 \
+                     nexthop via 2001:db8::8 dev under nexthop via 2001:db8::9 dev under"],
             ),
             (
                 "-6 route add unreachable fd42:0:0:9::/64 proto 116",

@@ -3,9 +3,10 @@
 use super::lab::name;
 use super::{KernelState, Node, UNDERLAYS, VXLAN, desired};
 use crate::advance::and_another;
+use crate::ways::{desired as several, second_link};
 
 /// What somebody does in between; each may fail, where what it takes away is not there.
-const DAMAGES: [&str; 8] = [
+const DAMAGES: [&str; 11] = [
     "ip route flush proto 116",
     "ip -6 route flush proto 116",
     "ip link del vxlan.twill",
@@ -14,14 +15,19 @@ const DAMAGES: [&str; 8] = [
     "bridge fdb del 02:00:00:00:00:02 dev vxlan.twill self",
     "ip addr flush dev vxlan.twill",
     "ip route add 10.42.3.0/26 dev under proto 116 metric 7777",
+    "ip route replace 10.42.7.0/26 via 192.0.2.7 dev under proto 116 metric 7777",
+    "ip -6 route append fd42:0:0:7::/64 via 2001:db8::9 dev under proto 116 metric 7777",
+    "ip -6 route del fd42:0:0:7::/64 via 2001:db8::2 dev under",
 ];
 
-/// The states that a node goes through: nothing, another underlay address, one node more, a device of another make.
+/// The states that a node goes through: nothing, one node, one node and routes of several ways more, a device of another make.
 fn states(local: &str, remote: &str) -> Vec<KernelState> {
     let few = desired(local, remote);
-    let more = and_another(few.clone(), remote);
+    let mut more = and_another(few.clone(), remote);
+    several(3).routes.into_iter().for_each(|(_, route)| route.insert_into(&mut more.routes));
     let mut narrow = more.clone();
     narrow.links.get_mut(&name(VXLAN)).unwrap().mtu = 1400;
+    several(2).routes.into_iter().for_each(|(_, route)| route.insert_into(&mut narrow.routes));
     vec![KernelState::default(), few, more, narrow]
 }
 
@@ -72,6 +78,7 @@ impl Dice {
 fn in_any_order_of_states_and_damages_the_same_stands_in_the_end() {
     let (local, remote) = UNDERLAYS[0];
     let Some(mut straight) = Node::new() else { return };
+    second_link(&straight);
     let states = states(local, remote);
     straight.settle(&states[2]);
     let wanted = shown(&straight);
@@ -79,6 +86,7 @@ fn in_any_order_of_states_and_damages_the_same_stands_in_the_end() {
 
     for seed in 0..12 {
         let mut node = Node::new().unwrap();
+        second_link(&node);
         let mut dice = Dice(seed);
         let mut last = KernelState::default();
         let mut way = Vec::new();

@@ -17,21 +17,22 @@ impl Table for Addresses {
     type Value = Address;
     /// The number of its device.
     type Seen = u32;
+    type Place = u32;
 
-    fn device(value: &Address) -> Option<IfName> {
-        Some(value.device)
+    fn place(value: &Address, mut find: impl FnMut(IfName) -> Option<u32>) -> Option<u32> {
+        find(value.device)
     }
 
-    fn same(&self, _: &Address, seen: &u32, index: u32) -> bool {
-        *seen == index
+    fn same(&self, _: &Address, seen: &u32, index: &u32) -> bool {
+        seen == index
     }
 
-    fn make(value: &Address, index: u32) -> Request {
-        address::add(value, index)
+    fn make(value: &Address, index: &u32) -> Request {
+        address::add(value, *index)
     }
 
-    fn change(&self, value: &Address, _: &u32, index: u32) -> Vec<Request> {
-        vec![address::add(value, index)]
+    fn change(&self, value: &Address, _: &u32, index: &u32) -> Vec<Request> {
+        vec![address::add(value, *index)]
     }
 
     fn unmake(&self, key: &Address, seen: &u32, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {

@@ -17,6 +17,7 @@ use super::{Devices, Table};
 use crate::netlink::Request;
 use crate::state::{FdbEntry, KernelState, Neighbour, Route};
 use crate::table::change::{Action, Change, Plan, settle};
+use crate::table::route::SeenTarget;
 use crate::table::{Outcome, SeenLink, fdb, neighbour, route};
 use crate::{Error, Netlink};
 
@@ -64,37 +65,37 @@ fn plan(links: &[SeenLink], before: &KernelState, after: &KernelState) -> Option
 /// How to go on from a value that stands as it was wanted.
 trait Known: Table<Value: PartialEq> {
     /// In the place of another of the same key; `None` where that is not safe without a look.
-    fn replacement(value: &Self::Value, index: u32) -> Option<Request>;
-    fn removal(value: &Self::Value, index: u32) -> Request;
+    fn replacement(value: &Self::Value, place: &Self::Place) -> Option<Request>;
+    fn removal(value: &Self::Value, place: &Self::Place) -> Request;
 }
 
 impl Known for Neighbours {
-    fn replacement(value: &Neighbour, index: u32) -> Option<Request> {
-        Some(neighbour::set(value, index))
+    fn replacement(value: &Neighbour, index: &u32) -> Option<Request> {
+        Some(neighbour::set(value, *index))
     }
 
-    fn removal(value: &Neighbour, index: u32) -> Request {
-        neighbour::remove(value, index)
+    fn removal(value: &Neighbour, index: &u32) -> Request {
+        neighbour::remove(value, *index)
     }
 }
 
 impl Known for Fdb {
-    fn replacement(value: &FdbEntry, index: u32) -> Option<Request> {
-        Some(fdb::set(value, index))
+    fn replacement(value: &FdbEntry, index: &u32) -> Option<Request> {
+        Some(fdb::set(value, *index))
     }
 
-    fn removal(value: &FdbEntry, index: u32) -> Request {
-        fdb::remove(value.mac, Some(value.remote), crate::table::Device { index, name: value.device })
+    fn removal(value: &FdbEntry, index: &u32) -> Request {
+        fdb::remove(value.mac, Some(value.remote), crate::table::Device { index: *index, name: value.device })
     }
 }
 
 impl Known for Routes {
-    fn replacement(_: &Route, _: u32) -> Option<Request> {
+    fn replacement(_: &Route, _: &SeenTarget) -> Option<Request> {
         None
     }
 
-    fn removal(value: &Route, index: u32) -> Request {
-        route::remove(value.key, value.protocol, (index != 0).then_some(index))
+    fn removal(value: &Route, at: &SeenTarget) -> Request {
+        route::remove_at(value, at)
     }
 }
 
@@ -107,11 +108,11 @@ fn difference<T: Known>(
     for difference in before.diff(after) {
         let (DiffItem::Add(_, value) | DiffItem::Update { new: (_, value), .. } | DiffItem::Remove(_, value)) =
             difference;
-        let index = T::device(value).map_or(Some(0), |device| devices.index(&device))?;
+        let place = T::place(value, |device| devices.index(&device))?;
         let (list, action, request) = match difference {
-            DiffItem::Add(..) => (&mut plan.put, Action::Added, T::make(value, index)),
-            DiffItem::Update { .. } => (&mut plan.put, Action::Changed, T::replacement(value, index)?),
-            DiffItem::Remove(..) => (&mut plan.remove, Action::Removed, T::removal(value, index)),
+            DiffItem::Add(..) => (&mut plan.put, Action::Added, T::make(value, &place)),
+            DiffItem::Update { .. } => (&mut plan.put, Action::Changed, T::replacement(value, &place)?),
+            DiffItem::Remove(..) => (&mut plan.remove, Action::Removed, T::removal(value, &place)),
         };
         list.push(change::<T>(action, value, request));
     }

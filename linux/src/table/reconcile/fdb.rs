@@ -35,30 +35,31 @@ impl Table for Fdb {
     type Key = (IfName, MacAddr);
     type Value = FdbEntry;
     type Seen = Seen;
+    type Place = u32;
 
-    fn device(value: &FdbEntry) -> Option<IfName> {
-        Some(value.device)
+    fn place(value: &FdbEntry, mut find: impl FnMut(IfName) -> Option<u32>) -> Option<u32> {
+        find(value.device)
     }
 
-    fn same(&self, value: &FdbEntry, seen: &Seen, index: u32) -> bool {
-        seen.index == index && seen.is_plain() && seen.remotes().eq([Some(value.remote)])
+    fn same(&self, value: &FdbEntry, seen: &Seen, index: &u32) -> bool {
+        seen.index == *index && seen.is_plain() && seen.remotes().eq([Some(value.remote)])
     }
 
-    fn make(value: &FdbEntry, index: u32) -> Request {
-        fdb::set(value, index)
+    fn make(value: &FdbEntry, index: &u32) -> Request {
+        fdb::set(value, *index)
     }
 
     /// One other destination is replaced in place. Of several, the kernel would replace only the first: the others go
     /// before; or all, where one cannot be told by its address alone.
-    fn change(&self, value: &FdbEntry, seen: &Seen, index: u32) -> Vec<Request> {
-        let device = Device { index, name: value.device };
+    fn change(&self, value: &FdbEntry, seen: &Seen, index: &u32) -> Vec<Request> {
+        let device = Device { index: *index, name: value.device };
         let others = seen.remotes().filter(|remote| *remote != Some(value.remote));
         let mut requests = match seen.entries.len() {
             1 => Vec::new(),
             _ if !seen.is_plain() => vec![fdb::remove(value.mac, None, device)],
             _ => others.map(|remote| fdb::remove(value.mac, remote, device)).collect(),
         };
-        requests.push(fdb::set(value, index));
+        requests.push(fdb::set(value, *index));
         requests
     }
 

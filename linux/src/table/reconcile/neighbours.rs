@@ -19,21 +19,22 @@ impl Table for Neighbours {
     type Key = (IfName, IpAddr);
     type Value = Neighbour;
     type Seen = SeenNeighbour;
+    type Place = u32;
 
-    fn device(value: &Neighbour) -> Option<IfName> {
-        Some(value.device)
+    fn place(value: &Neighbour, mut find: impl FnMut(IfName) -> Option<u32>) -> Option<u32> {
+        find(value.device)
     }
 
-    fn same(&self, value: &Neighbour, seen: &SeenNeighbour, index: u32) -> bool {
-        (seen.index, seen.mac) == (index, Some(value.mac))
+    fn same(&self, value: &Neighbour, seen: &SeenNeighbour, index: &u32) -> bool {
+        (seen.index, seen.mac) == (*index, Some(value.mac))
     }
 
-    fn make(value: &Neighbour, index: u32) -> Request {
-        neighbour::set(value, index)
+    fn make(value: &Neighbour, index: &u32) -> Request {
+        neighbour::set(value, *index)
     }
 
-    fn change(&self, value: &Neighbour, _: &SeenNeighbour, index: u32) -> Vec<Request> {
-        vec![neighbour::set(value, index)]
+    fn change(&self, value: &Neighbour, _: &SeenNeighbour, index: &u32) -> Vec<Request> {
+        vec![neighbour::set(value, *index)]
     }
 
     fn unmake(&self, key: &Self::Key, seen: &SeenNeighbour, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{Devices, Scene, Table};
 use crate::netlink::Request;
-use crate::state::{KernelState, PROTOCOL_CLUSTER, PROTOCOL_POD, Route, RouteKey, Target};
+use crate::state::{KernelState, PROTOCOL_CLUSTER, PROTOCOL_POD, Route, RouteKey};
 use crate::table::Outcome;
 use crate::table::change::{Change, Difference, Plan, apply, diff};
 use crate::table::route::{self, Filter, SeenRoute, SeenTarget};
@@ -30,27 +30,27 @@ impl Table for Routes {
     type Value = Route;
     /// All of ours with that key: more than one only where somebody added to them.
     type Seen = Vec<SeenRoute>;
+    type Place = SeenTarget;
 
-    fn device(value: &Route) -> Option<IfName> {
-        match value.target {
-            Target::Unreachable => None,
-            Target::Device(device) | Target::Gateway { device, .. } => Some(device),
-        }
+    fn place(value: &Route, find: impl FnMut(IfName) -> Option<u32>) -> Option<SeenTarget> {
+        SeenTarget::of(&value.target, find)
     }
 
-    fn same(&self, value: &Route, seen: &Vec<SeenRoute>, index: u32) -> bool {
-        matches!(seen.as_slice(), [single] if is_same(value, single, index))
+    fn same(&self, value: &Route, seen: &Vec<SeenRoute>, at: &SeenTarget) -> bool {
+        let is_same =
+            |seen: &SeenRoute| (value.protocol, value.source, at) == (seen.protocol, seen.source, &seen.target);
+        matches!(seen.as_slice(), [single] if is_same(single))
     }
 
-    fn make(value: &Route, index: u32) -> Request {
-        route::add(value, index)
+    fn make(value: &Route, at: &SeenTarget) -> Request {
+        route::add_at(value, at)
     }
 
-    fn change(&self, value: &Route, seen: &Vec<SeenRoute>, index: u32) -> Vec<Request> {
+    fn change(&self, value: &Route, seen: &Vec<SeenRoute>, at: &SeenTarget) -> Vec<Request> {
         if seen.len() == 1 && !self.contested.contains(&value.key) {
-            return vec![route::replace(value, index)];
+            return vec![route::replace_at(value, at)];
         }
-        seen.iter().map(route::remove_seen).chain([route::add(value, index)]).collect()
+        seen.iter().map(route::remove_seen).chain([route::add_at(value, at)]).collect()
     }
 
     fn unmake(&self, _: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
@@ -66,22 +66,13 @@ fn normal(key: RouteKey) -> RouteKey {
     RouteKey { destination: IpNetwork::new(key.destination.network(), prefix).unwrap_or(key.destination), metric }
 }
 
-fn is_same(value: &Route, seen: &SeenRoute, index: u32) -> bool {
-    let target = match value.target {
-        Target::Unreachable => SeenTarget::Unreachable,
-        Target::Device(_) => SeenTarget::Device(index),
-        Target::Gateway { gateway, onlink, .. } => SeenTarget::Gateway { gateway, index, onlink },
-    };
-    (value.protocol, value.source, &target) == (seen.protocol, seen.source, &seen.target)
-}
-
-/// A standing route with its device's name instead of its number.
+/// A standing route with its devices' names instead of their numbers.
 fn show(seen: &SeenRoute, devices: &Devices) -> String {
-    let shown = seen.to_string();
-    match seen.target.index().and_then(|index| Some((index, devices.name(index)?))) {
-        Some((index, name)) => shown.replace(&format!("dev #{index}"), &format!("dev {name}")),
-        None => shown,
-    }
+    let named = |word: &str| {
+        let index = word.strip_prefix('#').and_then(|number| number.parse().ok());
+        index.and_then(|index| devices.name(index)).map_or_else(|| word.to_owned(), |name| name.to_string())
+    };
+    seen.to_string().split(' ').map(named).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Scene<'_>) -> Result<Plan, Error> {
@@ -103,10 +94,7 @@ fn differing(
     scene: &Scene<'_>,
 ) -> BTreeSet<RouteKey> {
     let table = Routes { contested: BTreeSet::new() };
-    let same = |route: &Route, seen: &Vec<SeenRoute>| {
-        let index = Routes::device(route).map_or(Some(0), |device| scene.devices.index(&device));
-        index.is_some_and(|index| table.same(route, seen, index))
-    };
+    let same = |route: &Route, seen: &Vec<SeenRoute>| scene.devices.have(&table, route, seen);
     let changed = diff(wanted, standing, same).into_iter().filter_map(|difference| match difference {
         Difference::Changed(route, _) => Some(route.key),
         Difference::Missing(_) | Difference::Extra(..) => None,
@@ -123,10 +111,7 @@ fn standing(
     for protocol in [PROTOCOL_CLUSTER, PROTOCOL_POD] {
         for ipv6 in [false, true] {
             for route in route::dump(netlink, Filter { ipv6, protocol: Some(protocol), index: None })? {
-                let device = route.target.index().and_then(|index| scene.devices.name(index));
-                // What leads to a device that will be deleted goes with it.
-                let stays = device.is_none_or(|device| !scene.doomed.contains(&device));
-                if is_ours(&route, wanted, scene) && stays {
+                if is_ours(&route, wanted, scene) && stays(&route, scene) {
                     let same_key = standing.entry(route.key).or_default();
                     // A dump of a table that is being changed may show a route twice.
                     if !same_key.contains(&route) {
@@ -139,14 +124,21 @@ fn standing(
     Ok(standing)
 }
 
+/// What leads only to devices that will be deleted goes with them.
+fn stays(route: &SeenRoute, scene: &Scene<'_>) -> bool {
+    let goes = |index| scene.devices.name(index).is_some_and(|device| scene.doomed.contains(&device));
+    let mut indices = route.target.indices().peekable();
+    indices.peek().is_none() || !indices.all(goes)
+}
+
 /// Ours: all of the cluster's protocol, and of the pods' protocol those on pods' devices and those that stand where the
 /// route to an attached pod shall, wherever they lead. An address has one pod, so no ADD in flight makes such a one.
 fn is_ours(route: &SeenRoute, wanted: &BTreeMap<RouteKey, Route>, scene: &Scene<'_>) -> bool {
     match route.protocol {
         PROTOCOL_CLUSTER => true,
         PROTOCOL_POD => {
-            let device = route.target.index().and_then(|index| scene.devices.name(index));
-            device.is_some_and(|device| scene.ours.pods.contains(&device))
+            let mut devices = route.target.indices().filter_map(|index| scene.devices.name(index));
+            devices.any(|device| scene.ours.pods.contains(&device))
                 || wanted.get(&route.key).is_some_and(|wanted| wanted.protocol == PROTOCOL_POD)
         }
         _ => false,

@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-    RouteProtocol, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteType,
+    RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
+use super::target::{SeenTarget, unicast};
 use crate::state::{PROTOCOL_POD, RouteKey};
 use crate::{Error, Netlink};
 
@@ -27,52 +28,6 @@ pub struct SeenRoute {
     pub target: SeenTarget,
     /// RTA_PREFSRC.
     pub source: Option<IpAddr>,
-}
-
-/// Where a standing route leads: as [`crate::state::Target`], with the device's number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeenTarget {
-    /// Refused with ICMP "unreachable".
-    Unreachable,
-    /// Straight out of a device.
-    Device(u32),
-    /// By a gateway behind a device.
-    Gateway {
-        /// The gateway.
-        gateway: IpAddr,
-        /// The device's number.
-        index: u32,
-        /// RTNH_F_ONLINK.
-        onlink: bool,
-    },
-    /// Something that this crate never makes: several ways, blackhole, prohibit, throw, a next-hop object, an
-    /// encapsulation, metrics of its own, a type of service.
-    Other {
-        /// The gateway, of several the first.
-        gateway: Option<IpAddr>,
-        /// The device's number, of several the first.
-        index: Option<u32>,
-    },
-}
-
-impl SeenTarget {
-    /// The number of the device that it leads to, if it is one.
-    pub fn index(&self) -> Option<u32> {
-        match self {
-            Self::Device(index) | Self::Gateway { index, .. } => Some(*index),
-            Self::Other { index, .. } => *index,
-            Self::Unreachable => None,
-        }
-    }
-
-    /// The gateway, if there is one.
-    pub fn gateway(&self) -> Option<IpAddr> {
-        match self {
-            Self::Gateway { gateway, .. } => Some(*gateway),
-            Self::Other { gateway, .. } => *gateway,
-            Self::Unreachable | Self::Device(_) => None,
-        }
-    }
 }
 
 /// Which routes of the main table a dump shows; the kernel does the sorting.
@@ -106,7 +61,7 @@ pub fn of_pods(netlink: &mut Netlink) -> Result<Vec<SeenRoute>, Error> {
 
 /// Where those of `routes` that lead to one device go.
 pub fn destinations(routes: &[SeenRoute], index: u32) -> Vec<IpAddr> {
-    let led = routes.iter().filter(|route| route.target.index() == Some(index));
+    let led = routes.iter().filter(|route| route.target.indices().any(|led| led == index));
     led.map(|route| route.key.destination.ip()).collect()
 }
 
@@ -150,7 +105,7 @@ pub(super) struct Parts {
     pub(super) metric: u32,
     pub(super) source: Option<IpAddr>,
     pub(super) table: Option<u32>,
-    hops: Vec<RouteNextHop>,
+    pub(super) hops: Vec<RouteNextHop>,
     unusual: bool,
 }
 
@@ -208,24 +163,7 @@ pub(super) fn parts(attributes: Vec<RouteAttribute>) -> Parts {
     parts
 }
 
-fn unicast(parts: &Parts, onlink: bool, unusual: bool) -> SeenTarget {
-    // One way in the shape of several is the same as one way.
-    let (gateway, index, onlink) = match parts.hops.first() {
-        Some(hop) => {
-            let onlink = hop.flags.contains(RouteNextHopFlags::Onlink);
-            (hop.attributes.iter().find_map(gateway), Some(hop.interface_index), onlink)
-        }
-        None => (parts.gateway, parts.index, onlink),
-    };
-    match (gateway, index) {
-        _ if unusual || parts.hops.len() > 1 => SeenTarget::Other { gateway, index },
-        (Some(gateway), Some(index)) => SeenTarget::Gateway { gateway, index, onlink },
-        (None, Some(index)) => SeenTarget::Device(index),
-        (gateway, None) => SeenTarget::Other { gateway, index },
-    }
-}
-
-fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+pub(super) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
     match attribute {
         RouteAttribute::Gateway(address) => ip(address),
         RouteAttribute::Via(RouteVia::Inet(gateway)) => Some((*gateway).into()),
@@ -244,16 +182,20 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 impl fmt::Display for SeenRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.target {
-            SeenTarget::Unreachable => write!(f, "unreachable {}", self.key.destination)?,
-            _ => write!(f, "{}", self.key.destination)?,
+        let Self { key, target, protocol, .. } = self;
+        match target {
+            SeenTarget::Unreachable => write!(f, "unreachable {}", key.destination)?,
+            _ => write!(f, "{}", key.destination)?,
         }
-        if let Some(gateway) = self.target.gateway() {
-            write!(f, " via {gateway}")?;
+        let several = match target {
+            SeenTarget::Several(hops) => hops.as_slice(),
+            _ => &[],
+        };
+        if several.is_empty() {
+            target.gateway().map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
+            target.index().map_or(Ok(()), |index| write!(f, " dev #{index}"))?;
         }
-        if let Some(index) = self.target.index() {
-            write!(f, " dev #{index}")?;
-        }
-        write!(f, " proto {} metric {}", self.protocol, self.key.metric)
+        write!(f, " proto {protocol} metric {}", key.metric)?;
+        several.iter().try_for_each(|hop| write!(f, " {hop}"))
     }
 }
