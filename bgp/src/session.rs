@@ -196,6 +196,15 @@ impl Session {
         self.config.capabilities = capabilities;
     }
 
+    /// Another ConnectRetryTime, from the next attempt on. A timer that runs for longer ends as if it had been started with it.
+    pub fn set_connect_retry(&mut self, time: Duration) {
+        self.config.connect_retry = time;
+        if let Attempt::Trying { dial, retry: Some(due) } = self.attempt {
+            let retry = self.connect_retry().map(|new| new.min(due));
+            self.attempt = Attempt::Trying { dial, retry };
+        }
+    }
+
     /// The state that it is in (RFC 4271, section 8.2.2).
     #[must_use]
     pub fn state(&self) -> State {

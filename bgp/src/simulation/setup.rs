@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
@@ -99,6 +100,7 @@ fn peer(other: NodeId, kind: Kind, asn: Asn, local_as: Asn, policy: Option<Arc<P
         endpoint: Endpoint { address, port: 179, source: None, ttl: None, least_ttl: None, password: None },
         place: Place { own: Own::default(), links: Vec::new() },
         hold_time: 90,
+        connect_retry: Duration::from_secs(5),
         passive: false,
         shutdown: None,
     }
