@@ -43,7 +43,7 @@ pub use negotiation::Negotiated;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::path::Asn;
+use crate::path::{Asn, PeerAs};
 use crate::random::Random;
 use crate::wire::frame::Kind;
 use crate::wire::{self, Capabilities, Cease, Dialect, Framer, Message, Notification, Open};
@@ -53,8 +53,8 @@ use crate::wire::{self, Capabilities, Cease, Dialect, Framer, Message, Notificat
 pub struct Config {
     /// The own system, as this peer sees it.
     pub local_as: Asn,
-    /// The peer's. Another one is refused.
-    pub peer_as: Asn,
+    /// The peer's. Another one is refused; where any other than ours may come, that of `local_as` is too.
+    pub peer_as: PeerAs,
     /// The own BGP identifier.
     pub identifier: Ipv4Addr,
     /// What is offered. The AS number of four bytes is always, whatever stands there.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{Network, NodeId};
-use crate::path::{Asn, Attributes, Family, Origin, PerFamily};
+use crate::path::{Asn, Attributes, Family, Origin, PeerAs, PerFamily};
 use crate::policy::Policy;
 use crate::rib::{Hops, Identity, Kind, Multipath, NextHopRule, Own, Patience, Peer, Reach};
 use crate::speaker::{Begin, Config, Endpoint, GracefulRestart, Input, Offer, PeerConfig, Place};
@@ -88,7 +88,7 @@ fn peer(other: NodeId, kind: Kind, asn: Asn, local_as: Asn, policy: Option<Arc<P
     PeerConfig {
         peer: Peer {
             kind,
-            asn,
+            asn: PeerAs::Is(asn),
             local_as,
             address,
             policy,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::path::{Asn, Family, PerFamily};
+use crate::path::{Asn, Family, PeerAs, PerFamily};
 use crate::rib::{Identity, Multipath, Own, Peer};
 use crate::wire::AddPath;
 
@@ -160,12 +160,12 @@ pub enum Invalid {
         value: Duration,
     },
     /// The kind says the one, the numbers the other.
-    #[error("peer {peer} of AS {asn} is configured as {kind}, and our AS is {local_as}")]
+    #[error("peer {peer} of {asn} is configured as {kind}, and our AS is {local_as}")]
     Kind {
         /// Whose.
         peer: IpAddr,
         /// Its AS.
-        asn: Asn,
+        asn: PeerAs,
         /// Ours, as it sees it.
         local_as: Asn,
         /// `internal` or `external`.
@@ -229,7 +229,7 @@ impl PeerConfig {
         if self.connect_retry.is_zero() {
             return Err(Invalid::ConnectRetry { peer, value: self.connect_retry });
         }
-        if kind.is_external() == (asn == local_as) {
+        if kind.is_external() == (asn == PeerAs::Is(local_as)) {
             let kind = if kind.is_external() { "external" } else { "internal" };
             return Err(Invalid::Kind { peer, asn, local_as, kind });
         }

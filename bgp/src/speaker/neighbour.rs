@@ -144,6 +144,7 @@ impl Neighbour {
             families: restart.families.iter().map(|(family, kept)| (*family, forwarding(*kept))).collect(),
         };
         crate::rib::Session {
+            asn: negotiated.peer_as,
             router_id: negotiated.peer_identifier,
             families: Family::ALL
                 .into_iter()

@@ -31,7 +31,7 @@ fn the_connection_of_the_higher_identifier_stays_whichever_open_comes_first() {
 
 #[test]
 fn with_equal_identifiers_the_higher_system_decides() {
-    let external = |local, peer| Config { local_as: Asn(local), peer_as: Asn(peer), ..config(5) };
+    let external = |local, peer| Config { local_as: Asn(local), peer_as: PeerAs::Is(Asn(peer)), ..config(5) };
     for (local, peer, loser) in [(65001, 65002, DIALLED), (65002, 65001, ACCEPTED)] {
         let mut bench = Bench::at(State::Connect, external(local, peer), &config(5));
         let _open = bench.step(Input::Accepted(ACCEPTED));

@@ -202,9 +202,11 @@ fn what_cannot_be_configured_is_refused_by_name() {
     let retry = "connect retry time 0ns of peer 10.0.0.2 must be more than zero: a second or more";
     assert_eq!(refused(|peer| peer.connect_retry = Duration::ZERO), retry);
     let kind = "peer 10.0.0.2 of AS 64513 is configured as internal, and our AS is 64512";
-    assert_eq!(refused(|peer| peer.peer.asn = Asn(64513)), kind);
+    assert_eq!(refused(|peer| peer.peer.asn = PeerAs::Is(Asn(64513))), kind);
     let kind = "peer 10.0.0.2 of AS 64512 is configured as external, and our AS is 64512";
     assert_eq!(refused(|peer| peer.peer.kind = Kind::External(Hops::Single)), kind);
+    let kind = "peer 10.0.0.2 of any AS but 64512 is configured as internal, and our AS is 64512";
+    assert_eq!(refused(|peer| peer.peer.asn = PeerAs::AnyBut(Asn(64512))), kind);
     assert!(refused(|peer| peer.offer.families.clear()).contains("name ipv4, ipv6 or both"));
     assert!(refused(|peer| peer.endpoint.address = address(8)).contains("would be reached at 10.0.0.9"));
     let twice = [internal(1, Kind::Internal), internal(1, Kind::Client)];
