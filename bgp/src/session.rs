@@ -21,6 +21,7 @@
 //! - Any message restarts the HoldTimer, ROUTE-REFRESH too.
 //! - A session that has only just come up is not given up for a new connection as for a restarted peer's (RFC 4724, section 5): where
 //!   both have dialled, the second connection may be heard of that late.
+//! - A connection that loses against another one is not confirmed while that one's OPEN is awaited (`collision`).
 //!
 //! The transport in the daemon calls it, and above it stands the RIB.
 
@@ -121,6 +122,17 @@ struct Connection {
     keepalive: Option<Duration>,
     /// SendHoldTimer: runs while something waits to be sent.
     send_hold: Option<Duration>,
+    /// In OpenConfirm: the own KEEPALIVE is not sent yet.
+    deferred: Option<Deferred>,
+}
+
+/// What a connection waits for that would lose against another one.
+#[derive(Debug, Clone, Copy)]
+struct Deferred {
+    /// The other's OPEN is awaited until then.
+    until: Option<Duration>,
+    /// The peer's KEEPALIVE has come.
+    is_confirmed: bool,
 }
 
 /// How far a connection is.
@@ -188,6 +200,7 @@ impl Session {
             Input::Refresh(family) => self.request_refresh(family),
             Input::Tick => self.tick(),
         }
+        self.resume_deferred();
         std::mem::take(&mut self.outputs)
     }
 

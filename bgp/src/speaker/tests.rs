@@ -2,6 +2,7 @@
 
 mod alone;
 mod changes;
+mod collision;
 mod faults;
 mod mesh;
 mod orders;
