@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::path::{Asn, Family, PerFamily};
+use crate::path::{Asn, Family, PeerAs, PerFamily};
 use crate::session::{Config, ConnectionId, Input, Output, Session, State};
 use crate::wire::{
     self, AddPath, Capabilities, Cease, Dialect, Framer, GracefulRestart, Message, Nlri, Notification, Open, Update,
@@ -132,6 +132,7 @@ pub fn session(bytes: &[u8]) {
 /// A session, and what is known of it from outside.
 struct Play {
     session: Session,
+    peer_as: PeerAs,
     now: Duration,
     dial: Option<ConnectionId>,
     connections: BTreeSet<ConnectionId>,
@@ -146,7 +147,11 @@ impl Play {
             GracefulRestart { time: 120, families: vec![(Family::Ipv4, true)], ..GracefulRestart::default() };
         let config = Config {
             local_as: Asn(64512),
-            peer_as: Asn(if is(0) { 64512 } else { 64513 }),
+            peer_as: match (is(0), is(7)) {
+                (true, true) => PeerAs::AnyBut(Asn(64512)),
+                (true, false) => PeerAs::Is(Asn(64512)),
+                (false, _) => PeerAs::Is(Asn(64513)),
+            },
             identifier: Ipv4Addr::new(10, 0, 0, if is(1) { 1 } else { 9 }),
             capabilities: Capabilities {
                 families: Some(Family::ALL.to_vec()),
@@ -164,6 +169,7 @@ impl Play {
             idle_hold_most: Duration::from_secs(16),
         };
         Self {
+            peer_as: config.peer_as,
             session: Session::new(config, flags.into()),
             now: Duration::ZERO,
             dial: None,
@@ -187,7 +193,10 @@ impl Play {
                     assert!(self.connections.contains(&id), "{message:?} is sent on {id:?}, which is gone");
                     written_and_read(message, &Dialect::default());
                 }
-                Output::Up(id, _) => assert_eq!(self.up.replace(id), None, "up twice"),
+                Output::Up(id, agreed) => {
+                    assert!(self.peer_as.admits(agreed.peer_as), "{} came, not {}", agreed.peer_as, self.peer_as);
+                    assert_eq!(self.up.replace(id), None, "up twice");
+                }
                 Output::Down { .. } => assert!(self.up.take().is_some(), "down twice"),
                 Output::Failed(id, _) => assert_ne!(self.up, Some(id), "what is up goes down"),
                 Output::Update(_) | Output::Refresh(_) => assert!(self.up.is_some(), "routes of no session"),
@@ -240,7 +249,7 @@ impl Play {
     }
 
     fn hear_message(&mut self, which: u8) {
-        let system = Asn(if which & 0x40 != 0 { 64512 } else { 64513 });
+        let system = Asn([64513, 64512, 4_200_000_000, 0][usize::from(which >> 6)]);
         let graceful = GracefulRestart { time: 9, restarting: true, ..GracefulRestart::default() };
         let open = Open {
             system,

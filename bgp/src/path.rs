@@ -14,6 +14,34 @@ pub struct Asn(pub u32);
 /// What a speaker of two bytes sees in the place of a number that it cannot write (RFC 6793, section 9).
 pub const AS_TRANS: Asn = Asn(23456);
 
+impl Asn {
+    /// Whether no system has it: 0 (RFC 7607), [`AS_TRANS`], the last of two bytes and the last of four (RFC 7300).
+    #[must_use]
+    pub fn is_reserved(self) -> bool {
+        matches!(self.0, 0 | 65_535 | u32::MAX) || self == AS_TRANS
+    }
+}
+
+/// Which AS a peer is of, as far as that is known before it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAs {
+    /// This one.
+    Is(Asn),
+    /// Any that may be but this one, which is ours.
+    AnyBut(Asn),
+}
+
+impl PeerAs {
+    /// Whether a peer may name this AS in its OPEN.
+    #[must_use]
+    pub fn admits(self, named: Asn) -> bool {
+        match self {
+            Self::Is(asn) => named == asn,
+            Self::AnyBut(own) => named != own && !named.is_reserved(),
+        }
+    }
+}
+
 /// The address families that are spoken, unicast each (RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -266,6 +294,15 @@ impl fmt::Display for Family {
 impl fmt::Display for Asn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for PeerAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(asn) => write!(f, "AS {asn}"),
+            Self::AnyBut(own) => write!(f, "any AS but {own}"),
+        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! - Any message restarts the HoldTimer, ROUTE-REFRESH too.
 //! - A session that has only just come up is not given up for a new connection as for a restarted peer's (RFC 4724, section 5): where
 //!   both have dialled, the second connection may be heard of that late.
+//! - A connection that loses against another one is not confirmed while that one's OPEN is awaited (`collision`).
 //!
 //! The transport in the daemon calls it, and above it stands the RIB.
 
@@ -43,7 +44,7 @@ pub use negotiation::Negotiated;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::path::Asn;
+use crate::path::{Asn, PeerAs};
 use crate::random::Random;
 use crate::wire::frame::Kind;
 use crate::wire::{self, Capabilities, Cease, Dialect, Framer, Message, Notification, Open};
@@ -53,8 +54,8 @@ use crate::wire::{self, Capabilities, Cease, Dialect, Framer, Message, Notificat
 pub struct Config {
     /// The own system, as this peer sees it.
     pub local_as: Asn,
-    /// The peer's. Another one is refused.
-    pub peer_as: Asn,
+    /// The peer's. Another one is refused; where any other than ours may come, that of `local_as` is too.
+    pub peer_as: PeerAs,
     /// The own BGP identifier.
     pub identifier: Ipv4Addr,
     /// What is offered. The AS number of four bytes is always, whatever stands there.
@@ -121,6 +122,17 @@ struct Connection {
     keepalive: Option<Duration>,
     /// SendHoldTimer: runs while something waits to be sent.
     send_hold: Option<Duration>,
+    /// In OpenConfirm: the own KEEPALIVE is not sent yet.
+    deferred: Option<Deferred>,
+}
+
+/// What a connection waits for that would lose against another one.
+#[derive(Debug, Clone, Copy)]
+struct Deferred {
+    /// The other's OPEN is awaited until then.
+    until: Option<Duration>,
+    /// The peer's KEEPALIVE has come.
+    is_confirmed: bool,
 }
 
 /// How far a connection is.
@@ -188,12 +200,22 @@ impl Session {
             Input::Refresh(family) => self.request_refresh(family),
             Input::Tick => self.tick(),
         }
+        self.resume_deferred();
         std::mem::take(&mut self.outputs)
     }
 
     /// What the session offers from its next connection on: the R and F bits of a restart that is over, for example.
     pub fn offer(&mut self, capabilities: Capabilities) {
         self.config.capabilities = capabilities;
+    }
+
+    /// Another ConnectRetryTime, from the next attempt on. A timer that runs for longer ends as if it had been started with it.
+    pub fn set_connect_retry(&mut self, time: Duration) {
+        self.config.connect_retry = time;
+        if let Attempt::Trying { dial, retry: Some(due) } = self.attempt {
+            let retry = self.connect_retry().map(|new| new.min(due));
+            self.attempt = Attempt::Trying { dial, retry };
+        }
     }
 
     /// The state that it is in (RFC 4271, section 8.2.2).

@@ -206,6 +206,18 @@ impl Network {
         peers.filter(|peer| peer.state == State::Established).count()
     }
 
+    /// How many connections stand, at one end at least.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pipes.len()
+    }
+
+    /// How many connections were made so far.
+    #[must_use]
+    pub fn dialled(&self) -> usize {
+        self.opened
+    }
+
     /// Lets things happen until all is at rest and what is asked holds, or so much time is over. Whether it holds in the end.
     pub fn run(&mut self, time: Duration, is_enough: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + time;

@@ -87,7 +87,7 @@ impl Import<'_> {
             None if external => return Err(Refused::NoPolicy),
             None => attributes,
             Some(policy) => {
-                let prepended = external.then_some(self.peer.asn);
+                let prepended = external.then_some(self.session.asn);
                 policy.import.apply(prefix, attributes, prepended).map_err(Refused::Filter)?
             }
         };
@@ -100,8 +100,9 @@ impl Import<'_> {
 
     fn check_loops(self, received: &Attributes) -> Result<(), Refused> {
         if self.peer.kind.is_external() {
-            if received.as_path.first() != Some(self.peer.asn) {
-                return Err(Refused::FirstAs { expected: self.peer.asn });
+            let expected = self.session.asn;
+            if received.as_path.first() != Some(expected) {
+                return Err(Refused::FirstAs { expected });
             }
         } else if received.originator == Some(self.identity.router_id) {
             return Err(Refused::OriginatorLoop);

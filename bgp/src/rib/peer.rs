@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::path::{Asn, Family, NextHop};
+use crate::path::{Asn, Family, NextHop, PeerAs};
 use crate::policy::{Invalid, Policy};
 
 /// A peer's number, which the caller gives. It is never used again for another peer while the first has routes.
@@ -127,8 +127,8 @@ impl Default for Patience {
 pub struct Peer {
     /// What it is to us.
     pub kind: Kind,
-    /// Its AS.
-    pub asn: Asn,
+    /// Its AS. What counts for its routes is what its session has found ([`Session::asn`]).
+    pub asn: PeerAs,
     /// Ours, as it sees it. An external peer finds only this one in paths, not the RIB's.
     pub local_as: Asn,
     /// Its address, the last tie-breaker.
@@ -221,6 +221,8 @@ pub enum Forwarding {
 /// What an established session has agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
+    /// The peer's AS, as its OPEN named it.
+    pub asn: Asn,
     /// The peer's BGP identifier.
     pub router_id: Ipv4Addr,
     /// The families that both speak. Routes of others are ignored.
@@ -290,6 +292,17 @@ impl Known {
             complete: BTreeSet::new(),
             counts: BTreeMap::new(),
             out: super::out::Out::default(),
+        }
+    }
+
+    /// Its AS: the configured one, or that of its session, or of its last one while its routes are kept. None where that is open.
+    pub fn asn(&self) -> Option<Asn> {
+        match (self.peer.asn, self.state) {
+            (PeerAs::Is(asn), _) => Some(asn),
+            (PeerAs::AnyBut(_), State::Up | State::Restarting { .. }) => {
+                self.session.as_ref().map(|session| session.asn)
+            }
+            (PeerAs::AnyBut(_), State::Awaited | State::Down) => None,
         }
     }
 

@@ -10,8 +10,8 @@ use super::import::Candidate;
 use super::out::{Batches, Told};
 use super::peer::Known;
 use super::{
-    Attributes, Batch, Family, IpNetwork, NextHop, PathId, Paths, PeerId, Refused, Rib, Source, State, Step, Withheld,
-    contenders,
+    Asn, Attributes, Batch, Family, IpNetwork, NextHop, PathId, Paths, PeerId, Refused, Rib, Source, State, Step,
+    Withheld, contenders,
 };
 use crate::prefix::{family, masked};
 
@@ -240,6 +240,13 @@ impl Rib {
     #[must_use]
     pub fn covering(&self, prefix: IpNetwork) -> Option<IpNetwork> {
         self.table.covering(prefix).next().map(|(covering, _)| covering)
+    }
+
+    /// The AS of a peer: the configured one, or that which its OPEN named, as long as its session stands or its routes are kept. None
+    /// where any may come and none has.
+    #[must_use]
+    pub fn asn(&self, id: PeerId) -> Option<Asn> {
+        self.peers.get(&id).and_then(Known::asn)
     }
 
     /// How a peer stands in a family.

@@ -70,13 +70,15 @@ impl Deferral {
 
 impl Rib {
     /// A session is established. What the peer announced in an earlier one is kept where it says that its forwarding has survived,
-    /// until it has said all anew. It is told all that is used.
+    /// until it has said all anew; one that comes back with another identifier or AS is another peer. It is told all that is used.
     pub fn up(&mut self, id: PeerId, session: Session, now: Duration) {
         if self.peers.get(&id).is_some_and(|known| known.state == State::Up) {
             self.down(id, Down::Lost, now);
         }
         let Some(known) = self.peers.get(&id) else { return };
-        let same = known.session.as_ref().is_some_and(|before| before.router_id == session.router_id);
+        debug_assert!(known.peer.asn.admits(session.asn), "its OPEN named what is configured");
+        let who = |session: &Session| (session.router_id, session.asn);
+        let same = known.session.as_ref().is_some_and(|before| who(before) == who(&session));
         let survived = |family: &Family| {
             let restart = session.restart.as_ref();
             let preserved = |restart: &Restart| restart.families.get(family) == Some(&Forwarding::Preserved);

@@ -1,7 +1,7 @@
 //! The RIB by tables, and what holds of every history.
 
 use super::*;
-use crate::path::{AsPath, Community, Origin, Segment};
+use crate::path::{AsPath, Community, Origin, PeerAs, Segment};
 use crate::policy::Policy;
 
 mod exports;
@@ -10,6 +10,7 @@ mod mesh;
 mod properties;
 mod restarts;
 mod steps;
+mod systems;
 
 pub(super) fn net(text: &str) -> IpNetwork {
     text.parse().unwrap()
@@ -30,10 +31,15 @@ pub(super) fn id(n: u8) -> PeerId {
     PeerId(n.into())
 }
 
+/// The AS of speaker n, where it is external.
+pub(super) fn system(n: u8) -> Asn {
+    Asn(65000 + u32::from(n))
+}
+
 pub(super) fn peer(n: u8, kind: Kind) -> Peer {
     Peer {
         kind,
-        asn: if kind.is_external() { Asn(65000 + u32::from(n)) } else { Asn(64512) },
+        asn: PeerAs::Is(if kind.is_external() { system(n) } else { Asn(64512) }),
         local_as: Asn(64512),
         address: end(n).address,
         policy: Some(Arc::new(Policy::open())),
@@ -47,9 +53,10 @@ pub(super) fn terms(paths: Paths) -> Terms {
     Terms { send: paths, receive: paths, extended_next_hop: false }
 }
 
-/// A session of speaker n with the speaker `own`.
+/// A session of the external speaker n with the speaker `own`.
 pub(super) fn session(own: u8, n: u8) -> Session {
     Session {
+        asn: system(n),
         router_id: Ipv4Addr::new(10, 255, 0, n),
         families: [(Family::Ipv4, terms(Paths::One)), (Family::Ipv6, terms(Paths::One))].into(),
         own: Own { v4: Some(Ipv4Addr::new(192, 0, 2, own)), ..Own::default() },
@@ -71,7 +78,8 @@ pub(super) fn rib(peers: &[(u8, Kind)]) -> Rib {
     rib.set_reach([(net("192.0.2.0/24"), Some(0))].into_iter().collect());
     for (n, kind) in peers {
         assert_eq!(rib.configure(id(*n), peer(*n, *kind)), []);
-        rib.up(id(*n), session(100, *n), NOW);
+        let asn = if kind.is_external() { system(*n) } else { Asn(64512) };
+        rib.up(id(*n), Session { asn, ..session(100, *n) }, NOW);
     }
     rib
 }

@@ -2,8 +2,14 @@
 //!
 //! A connection of the peer is taken in any state but Idle.
 
+use std::time::Duration;
+
 use super::{Attempt, ConnectionId, Output, Phase, Reason, Session, State};
 use crate::wire::{ErrorCode, Message};
+
+/// So long after the session came up a connection may be heard of that the peer had dialled before, and has closed since: what is on its
+/// way, and what waits to be accepted.
+const LATE: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Event 17: TcpConnectionConfirmed.
@@ -39,7 +45,7 @@ impl Session {
     /// peer has closed this one meanwhile, and that is only still to be read.
     fn may_be_restart(&self, phase: &Phase) -> bool {
         let Phase::Established { negotiated, since } = phase else { return false };
-        negotiated.keeps_routes() && self.now.saturating_sub(*since) >= self.config.connect_retry
+        negotiated.keeps_routes() && self.now.saturating_sub(*since) >= LATE
     }
 
     /// Ends the established connection for a new one.

@@ -11,12 +11,17 @@ impl Session {
         self.outputs.push(Output::Connect(id));
     }
 
-    /// Event 16: Tcp_CR_Acked. One that has been given up meanwhile is closed already.
+    /// Event 16: Tcp_CR_Acked. One that has been given up meanwhile is closed already, and
+    /// one that is not needed any more says nothing.
     pub(super) fn connected(&mut self, id: ConnectionId) {
         match self.attempt {
             Attempt::Trying { dial: Some(dial), .. } if dial == id => {
                 self.attempt = Attempt::Trying { dial: None, retry: None };
-                self.open(id);
+                if self.is_decided() {
+                    self.outputs.push(Output::Close(id));
+                } else {
+                    self.open(id);
+                }
             }
             _ => {}
         }

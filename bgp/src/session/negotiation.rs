@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Config;
-use crate::path::{Asn, Family, PerFamily};
+use crate::path::{Asn, Family, PeerAs, PerFamily};
 use crate::wire::{AddPath, Dialect, ErrorCode, GracefulRestart, Notification, Open};
 
 /// What both ends have agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
-    /// The peer's system.
+    /// The peer's system, as its OPEN names it.
     pub peer_as: Asn,
     /// The peer's BGP identifier.
     pub peer_identifier: Ipv4Addr,
@@ -35,8 +35,8 @@ impl Negotiated {
 /// # Errors
 /// What to answer where no session can be.
 pub(super) fn negotiate(config: &Config, open: &Open) -> Result<Negotiated, Notification> {
-    let internal = config.local_as == config.peer_as;
-    if open.system != config.peer_as {
+    let internal = config.peer_as == PeerAs::Is(config.local_as);
+    if !config.peer_as.admits(open.system) || (!internal && open.system == config.local_as) {
         return Err(ErrorCode::BAD_PEER_AS.into());
     }
     // Two speakers of one AS must differ (RFC 6286, section 2.2).
@@ -70,7 +70,7 @@ pub(super) fn negotiate(config: &Config, open: &Open) -> Result<Negotiated, Noti
             add_path,
             extended_next_hop: ours.extended_next_hop && theirs.extended_next_hop,
             internal,
-            first_as: (config.first_as && !internal).then_some(config.peer_as),
+            first_as: (config.first_as && !internal).then_some(open.system),
         },
         route_refresh: theirs.route_refresh,
         graceful_restart,

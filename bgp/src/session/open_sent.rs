@@ -18,6 +18,7 @@ impl Session {
             hold,
             keepalive: None,
             send_hold: None,
+            deferred: None,
         });
         self.send(id, Message::Open(Open { system, hold_time, identifier, capabilities }));
     }
@@ -42,11 +43,14 @@ impl Session {
         if !self.survives_collision(id, &negotiated) {
             return;
         }
+        let deferred = self.deferral(id, &negotiated);
         if let Some(connection) = self.connection(id) {
             connection.phase = Phase::OpenConfirm(Box::new(negotiated));
+            connection.deferred = deferred;
         }
-        self.send(id, Message::Keepalive);
-        self.restart_keepalive(id);
         self.restart_hold(id);
+        if deferred.is_none() {
+            self.confirm(id);
+        }
     }
 }

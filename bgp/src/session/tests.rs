@@ -3,6 +3,7 @@
 mod collision;
 mod link;
 mod notification;
+mod peer_as;
 mod table;
 mod timers;
 
@@ -18,7 +19,7 @@ pub(super) const ACCEPTED: ConnectionId = ConnectionId::Accepted(0);
 pub(super) fn config(identifier: u8) -> Config {
     Config {
         local_as: Asn(64512),
-        peer_as: Asn(64512),
+        peer_as: PeerAs::Is(Asn(64512)),
         identifier: Ipv4Addr::new(10, 0, 0, identifier),
         capabilities: Capabilities {
             families: Some(Family::ALL.to_vec()),

@@ -27,10 +27,10 @@ impl Session {
             Attempt::Idle { again } => again,
             Attempt::Trying { retry, .. } => retry,
         };
-        let connections = self
-            .connections
-            .iter()
-            .flat_map(|connection| [connection.hold, connection.keepalive, connection.send_hold]);
+        let connections = self.connections.iter().flat_map(|connection| {
+            let deferred = connection.deferred.and_then(|deferred| deferred.until);
+            [connection.hold, connection.keepalive, connection.send_hold, deferred]
+        });
         connections.chain([attempt]).flatten().min()
     }
 
@@ -59,7 +59,8 @@ impl Session {
 
     /// Restarts KeepaliveTimer: a third of the hold time, which RFC 4271, section 4.4, has as a maximum.
     pub(super) fn restart_keepalive(&mut self, id: ConnectionId) {
-        let negotiated = self.connection(id).and_then(|connection| connection.phase.negotiated());
+        let confirmed = self.connection(id).filter(|connection| connection.deferred.is_none());
+        let negotiated = confirmed.and_then(|connection| connection.phase.negotiated());
         let Some(time) = negotiated.map(|negotiated| negotiated.hold_time / 3) else { return };
         let due = if time.is_zero() { None } else { self.jittered(time) };
         if let Some(connection) = self.connection(id) {
@@ -93,6 +94,7 @@ impl Session {
             Attempt::Trying { dial, retry } if is_due(retry) => self.connect_retry_expires(dial),
             _ => {}
         }
+        self.end_deferral();
         let ids: Vec<_> = self.connections.iter().map(|connection| connection.id).collect();
         for id in ids {
             let Some(connection) = self.connection(id) else { continue };

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
 use super::{Network, NodeId};
-use crate::path::{Asn, Attributes, Family, Origin, PerFamily};
+use crate::path::{Asn, Attributes, Family, Origin, PeerAs, PerFamily};
 use crate::policy::Policy;
 use crate::rib::{Hops, Identity, Kind, Multipath, NextHopRule, Own, Patience, Peer, Reach};
 use crate::speaker::{Begin, Config, Endpoint, GracefulRestart, Input, Offer, PeerConfig, Place};
@@ -87,7 +88,7 @@ fn peer(other: NodeId, kind: Kind, asn: Asn, local_as: Asn, policy: Option<Arc<P
     PeerConfig {
         peer: Peer {
             kind,
-            asn,
+            asn: PeerAs::Is(asn),
             local_as,
             address,
             policy,
@@ -99,6 +100,7 @@ fn peer(other: NodeId, kind: Kind, asn: Asn, local_as: Asn, policy: Option<Arc<P
         endpoint: Endpoint { address, port: 179, source: None, ttl: None, least_ttl: None, password: None },
         place: Place { own: Own::default(), links: Vec::new() },
         hold_time: 90,
+        connect_retry: Duration::from_secs(5),
         passive: false,
         shutdown: None,
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::path::{Asn, Family, PerFamily};
+use crate::path::{Asn, Family, PeerAs, PerFamily};
 use crate::rib::{Identity, Multipath, Own, Peer};
 use crate::wire::AddPath;
 
@@ -52,6 +52,9 @@ pub struct PeerConfig {
     pub place: Place,
     /// Seconds without a message after which it is gone: 0, for never, or at least 3.
     pub hold_time: u16,
+    /// How long a connection is tried, and how long after a failure it is tried again (ConnectRetryTime, RFC 4271, section 8), but for
+    /// jitter. More than zero.
+    pub connect_retry: Duration,
     /// It makes the connections.
     pub passive: bool,
     /// Somebody wants no session, and perhaps says why (RFC 9003).
@@ -148,13 +151,21 @@ pub enum Invalid {
         /// As given.
         value: u16,
     },
+    /// It would be called without a pause.
+    #[error("connect retry time {value:?} of peer {peer} must be more than zero: a second or more")]
+    ConnectRetry {
+        /// Whose.
+        peer: IpAddr,
+        /// As given.
+        value: Duration,
+    },
     /// The kind says the one, the numbers the other.
-    #[error("peer {peer} of AS {asn} is configured as {kind}, and our AS is {local_as}")]
+    #[error("peer {peer} of {asn} is configured as {kind}, and our AS is {local_as}")]
     Kind {
         /// Whose.
         peer: IpAddr,
         /// Its AS.
-        asn: Asn,
+        asn: PeerAs,
         /// Ours, as it sees it.
         local_as: Asn,
         /// `internal` or `external`.
@@ -215,7 +226,10 @@ impl PeerConfig {
         if matches!(self.hold_time, 1 | 2) {
             return Err(Invalid::HoldTime { peer, value: self.hold_time });
         }
-        if kind.is_external() == (asn == local_as) {
+        if self.connect_retry.is_zero() {
+            return Err(Invalid::ConnectRetry { peer, value: self.connect_retry });
+        }
+        if kind.is_external() == (asn == PeerAs::Is(local_as)) {
             let kind = if kind.is_external() { "external" } else { "internal" };
             return Err(Invalid::Kind { peer, asn, local_as, kind });
         }

@@ -1,6 +1,6 @@
 //! From one configuration to another: peers come, go and change, and only sessions that a change concerns are reset.
 //!
-//! Filters, limits, next hops and the patience with restarts change while a session stands. What the import makes of routes is judged
+//! Filters, limits, next hops, the patience with restarts and the time between attempts change while a session stands. What the import makes of routes is judged
 //! again on what the peer once sent, all of which is kept; so nothing needs to be asked for again. What the export makes of them is
 //! told anew, where it differs.
 
@@ -96,6 +96,11 @@ impl Speaker {
         let (own, links) = (neighbour.own(), config.place.links);
         if former.place != neighbour.config.place {
             self.rib.relocate(id, own, links);
+        }
+        if former.connect_retry != config.connect_retry
+            && let Some(neighbour) = self.neighbours.get_mut(&id)
+        {
+            neighbour.session.set_connect_retry(config.connect_retry);
         }
         if former.peer.maximum != config.peer.maximum {
             self.unbar(id);

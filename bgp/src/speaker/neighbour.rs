@@ -11,8 +11,6 @@ use crate::rib::{Forwarding, Own, Paths, PeerId, Restart, Terms};
 use crate::session::{self, ConnectionId, Negotiated, Reason, Session, State};
 use crate::wire::{self, Capabilities, Dialect, GracefulRestart, Message};
 
-/// How long a connection is tried, and how long after a failure it is tried again.
-const CONNECT_RETRY: Duration = Duration::from_secs(5);
 /// How long a session stays in Idle after its first failure; it doubles with each, up to the second one.
 const IDLE_HOLD: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
@@ -146,6 +144,7 @@ impl Neighbour {
             families: restart.families.iter().map(|(family, kept)| (*family, forwarding(*kept))).collect(),
         };
         crate::rib::Session {
+            asn: negotiated.peer_as,
             router_id: negotiated.peer_identifier,
             families: Family::ALL
                 .into_iter()
@@ -192,7 +191,7 @@ fn session_config(config: &PeerConfig, own: &Config) -> session::Config {
         hold_time: config.hold_time,
         passive: config.passive,
         first_as: true,
-        connect_retry: CONNECT_RETRY,
+        connect_retry: config.connect_retry,
         idle_hold: IDLE_HOLD[0],
         idle_hold_most: IDLE_HOLD[1],
     }

@@ -17,8 +17,9 @@ use crate::session::{Negotiated, Reason, State};
 pub struct PeerReport {
     /// Its address.
     pub address: IpAddr,
-    /// Its AS.
-    pub asn: Asn,
+    /// Its AS: the configured one, or that which its OPEN named, as long as its session stands or its routes are kept. None: any
+    /// other than ours may come, and none has.
+    pub asn: Option<Asn>,
     /// What it is to us.
     pub kind: Kind,
     /// The state of its session.
@@ -95,7 +96,7 @@ impl Speaker {
         let summary = |family: &Family| Some((*family, self.rib.summary(id, *family)?));
         PeerReport {
             address: neighbour.address(),
-            asn: neighbour.config.peer.asn,
+            asn: self.rib.asn(id),
             kind: neighbour.config.peer.kind,
             state: neighbour.session.state(),
             since: neighbour.since,

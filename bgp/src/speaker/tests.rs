@@ -2,15 +2,17 @@
 
 mod alone;
 mod changes;
+mod collision;
 mod faults;
 mod mesh;
 mod orders;
 mod restarts;
+mod systems;
 
 use std::sync::Arc;
 
 use super::*;
-use crate::path::{Asn, Attributes, Origin};
+use crate::path::{Asn, Attributes, Origin, PeerAs};
 use crate::rib::{Hops, Kind, Maximum};
 use crate::session::Reason;
 use crate::simulation::{Network, address, block, config, config_in, external, internal};

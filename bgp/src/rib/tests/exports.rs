@@ -121,7 +121,7 @@ fn a_peer_that_takes_several_paths_gets_all_that_are_used_under_stable_identifie
     let mut rib = rib(&[(1, SINGLE), (2, SINGLE), (4, SINGLE)]);
     rib.configure(id(3), peer(3, Kind::Client));
     let families = [(Family::Ipv4, terms(Paths::Several))].into();
-    rib.up(id(3), Session { families, ..session(100, 3) }, NOW);
+    rib.up(id(3), Session { asn: Asn(64512), families, ..session(100, 3) }, NOW);
     for n in [1, 2, 4] {
         learn(&mut rib, n, "10.1.0.0/16", &through(&[65000 + u32::from(n)]));
     }

@@ -36,9 +36,9 @@ impl Net {
         for (a, b) in pairs {
             let Some(kind) = kind(a, b) else { continue };
             let n = speaker(b);
-            net_of.ribs[a].configure(id(n), Peer { asn: asn(b), local_as: asn(a), ..peer(n, kind) });
+            net_of.ribs[a].configure(id(n), Peer { asn: PeerAs::Is(asn(b)), local_as: asn(a), ..peer(n, kind) });
             // No shared subnet: each hop is the next hop, so that loops would show.
-            net_of.ribs[a].up(id(n), Session { links: vec![], ..session(speaker(a), n) }, NOW);
+            net_of.ribs[a].up(id(n), Session { asn: asn(b), links: vec![], ..session(speaker(a), n) }, NOW);
             net_of.links.insert((a, b), VecDeque::new());
         }
         net_of

@@ -21,7 +21,7 @@ fn graceful(n: u8) -> Session {
 fn with_routes() -> Rib {
     let mut rib = rib(&[]);
     rib.set_reach([(net("0.0.0.0/0"), Some(0))].into_iter().collect());
-    rib.configure(id(1), peer(1, SINGLE));
+    rib.configure(id(1), Peer { asn: PeerAs::AnyBut(Asn(64512)), ..peer(1, SINGLE) });
     rib.up(id(1), graceful(1), NOW);
     for prefix in ["10.1.0.0/16", "10.2.0.0/16", "fd01::/64"] {
         learn(&mut rib, 1, prefix, &through(&[65001]));
@@ -54,6 +54,7 @@ fn what_is_kept_depends_on_how_the_session_ended_and_what_the_peer_says_on_retur
         (Down::Lost, Session { restart: restart(Forwarding::Lost), ..session(100, 1) }, vec![]),
         (Down::Lost, session(100, 1), vec![]),
         (Down::Lost, Session { router_id: Ipv4Addr::LOCALHOST, ..graceful(1) }, vec![]),
+        (Down::Lost, Session { asn: Asn(65002), ..graceful(1) }, vec![]),
         (Down::Lost, Session { families: BTreeMap::new(), ..graceful(1) }, vec![]),
     ];
     for (how, back, expected) in table {

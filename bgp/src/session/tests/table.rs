@@ -53,12 +53,12 @@ fn all_inputs(bytes: &[Vec<u8>]) -> Vec<(&'static str, Input<'_>)> {
     all
 }
 
-fn messages() -> Vec<Vec<u8>> {
+fn messages(peer: &Config) -> Vec<Vec<u8>> {
     let mut bad_update = bytes(&Message::Update(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() }));
     bad_update[20] = 9;
-    let bad_open = Open { identifier: Ipv4Addr::UNSPECIFIED, ..peer_open(&config(2)) };
+    let bad_open = Open { identifier: Ipv4Addr::UNSPECIFIED, ..peer_open(peer) };
     vec![
-        bytes(&Message::Open(peer_open(&config(2)))),
+        bytes(&Message::Open(peer_open(peer))),
         bytes(&Message::Keepalive),
         bytes(&Message::Update(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() })),
         bytes(&Message::Notification(Cease::PeerDeconfigured.into())),
@@ -97,7 +97,7 @@ fn timers(state: State) -> String {
 
 #[test]
 fn every_state_with_every_input() {
-    let messages = messages();
+    let messages = messages(&config(2));
     let mut table = String::new();
     let mut combinations = 0;
     for state in STATES {
@@ -113,6 +113,26 @@ fn every_state_with_every_input() {
     }
     assert_eq!(combinations, 6 * 19);
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_peer_of_any_other_as_goes_the_ways_of_one_whose_as_is_configured() {
+    let peer = Config { local_as: Asn(65001), peer_as: PeerAs::Is(Asn(64512)), ..config(2) };
+    let messages = messages(&peer);
+    let mut ups = 0;
+    for state in STATES {
+        for (name, input) in all_inputs(&messages) {
+            let [expected, found] = [PeerAs::Is(Asn(65001)), PeerAs::AnyBut(Asn(64512))].map(|peer_as| {
+                let mut bench = Bench::at(state, Config { peer_as, ..config(1) }, &peer);
+                let outputs = bench.step(input.clone());
+                let negotiated = bench.session.negotiated().cloned();
+                (outputs, bench.session.state(), bench.session.deadline(), negotiated)
+            });
+            assert_eq!(found, expected, "{state} + {name}");
+            ups += usize::from(found.3.is_some_and(|negotiated| negotiated.dialect.first_as == Some(Asn(65001))));
+        }
+    }
+    assert!(ups > 1, "some of them are up");
 }
 
 /// The state that an input leads to, and the first thing sent.

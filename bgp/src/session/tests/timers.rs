@@ -89,6 +89,40 @@ fn a_connection_that_cannot_be_made_is_tried_again() {
 }
 
 #[test]
+fn another_connect_retry_time_counts_from_the_next_attempt_on_and_cuts_a_longer_wait_short() {
+    let next = |bench: &Bench| bench.session.deadline().unwrap() - bench.now;
+    let between = |time: Duration, least: u64, most: u64| {
+        assert!(time >= Duration::from_secs(least) && time <= Duration::from_secs(most), "{time:?}");
+    };
+    for state in [State::Connect, State::Active] {
+        let mut bench = Bench::at(state, config(1), &config(2));
+        let before = next(&bench);
+        bench.session.set_connect_retry(Duration::from_hours(1));
+        assert_eq!((bench.session.state(), next(&bench)), (state, before), "the present one goes on");
+        let _another = bench.wait();
+        between(next(&bench), 45 * 60, 60 * 60);
+        bench.session.set_connect_retry(Duration::from_secs(4));
+        between(next(&bench), 3, 4);
+        assert!(bench.wait().iter().any(|output| matches!(output, Output::Connect(_))));
+        between(next(&bench), 3, 4);
+    }
+}
+
+#[test]
+fn another_connect_retry_time_starts_no_timer_where_none_runs() {
+    for state in [State::Idle, State::OpenSent, State::OpenConfirm, State::Established] {
+        let mut bench = Bench::at(state, config(1), &config(2));
+        let before = bench.session.deadline();
+        bench.session.set_connect_retry(Duration::from_millis(1));
+        assert_eq!((bench.session.state(), bench.session.deadline()), (state, before));
+    }
+    let mut bench = Bench::new(Config { passive: true, ..config(1) });
+    let _waits = bench.step(Input::ManualStart);
+    bench.session.set_connect_retry(Duration::from_millis(1));
+    assert_eq!(bench.session.deadline(), None);
+}
+
+#[test]
 fn each_failure_doubles_the_time_in_idle_up_to_a_most() {
     let mut bench = Bench::at(State::OpenSent, config(1), &config(2));
     let mut times = Vec::new();

@@ -66,7 +66,8 @@ fn only_sessions_that_a_change_concerns_are_reset() {
         assert_eq!(last_error(&network, 1, 0), "received: other configuration change (6/6)");
         assert_eq!((peer(&network, 0, 1).ups, hops(&network, 0, block(1))), (2, vec![address(1)]));
     }
-    let goes_on: [Change; 3] = [
+    let goes_on: [Change; 4] = [
+        |peer| peer.connect_retry = Duration::from_secs(60),
         |peer| peer.peer.patience.stale = Duration::from_secs(9),
         |peer| peer.peer.next_hop = crate::rib::NextHopRule::Own,
         |peer| peer.place.links = vec![net("10.0.0.0/16")],
@@ -77,6 +78,27 @@ fn only_sessions_that_a_change_concerns_are_reset() {
         pass(&mut network, SOON);
         assert_eq!([0, 1, 2].map(|node| downs(&network, node)), [0, 0, 0]);
     }
+}
+
+#[test]
+fn a_peer_that_is_away_is_called_as_often_as_configured_from_the_change_on() {
+    let mut network = Network::new(2, 1);
+    let calls = |network: &Network| {
+        let tried =
+            |(_, _, event): &&(Duration, IpAddr, Event)| matches!(event, Event::State { to: State::Connect, .. });
+        network.nodes[0].log.iter().filter(tried).count()
+    };
+    let every = |secs: u64| with(0, &[1], |peer| peer.connect_retry = Duration::from_secs(secs));
+    network.start(0, every(3600), Begin::Cold);
+    pass(&mut network, Duration::from_mins(10));
+    assert_eq!(calls(&network), 1);
+    network.configure(0, every(10));
+    pass(&mut network, Duration::from_mins(10));
+    let often = calls(&network);
+    assert!((61..=82).contains(&often), "{often}");
+    network.configure(0, every(3600));
+    pass(&mut network, Duration::from_mins(10));
+    assert!(calls(&network) <= often + 1, "{} after {often}", calls(&network));
 }
 
 #[test]
@@ -177,10 +199,14 @@ fn what_cannot_be_configured_is_refused_by_name() {
         Config::new(good.identity, good.multipath, None, [peer]).unwrap_err().to_string()
     };
     assert_eq!(refused(|peer| peer.hold_time = 2), "hold time 2 of peer 10.0.0.2 must be 0 or at least 3");
+    let retry = "connect retry time 0ns of peer 10.0.0.2 must be more than zero: a second or more";
+    assert_eq!(refused(|peer| peer.connect_retry = Duration::ZERO), retry);
     let kind = "peer 10.0.0.2 of AS 64513 is configured as internal, and our AS is 64512";
-    assert_eq!(refused(|peer| peer.peer.asn = Asn(64513)), kind);
+    assert_eq!(refused(|peer| peer.peer.asn = PeerAs::Is(Asn(64513))), kind);
     let kind = "peer 10.0.0.2 of AS 64512 is configured as external, and our AS is 64512";
     assert_eq!(refused(|peer| peer.peer.kind = Kind::External(Hops::Single)), kind);
+    let kind = "peer 10.0.0.2 of any AS but 64512 is configured as internal, and our AS is 64512";
+    assert_eq!(refused(|peer| peer.peer.asn = PeerAs::AnyBut(Asn(64512))), kind);
     assert!(refused(|peer| peer.offer.families.clear()).contains("name ipv4, ipv6 or both"));
     assert!(refused(|peer| peer.endpoint.address = address(8)).contains("would be reached at 10.0.0.9"));
     let twice = [internal(1, Kind::Internal), internal(1, Kind::Client)];

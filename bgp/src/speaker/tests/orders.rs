@@ -53,6 +53,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happens>> {
 struct Wanted {
     /// Each node is a system of its own, or all are one.
     external: bool,
+    /// Systems take any other one for the peer.
+    open: bool,
     /// Which have a session, each pair both ways.
     joined: Vec<Vec<bool>>,
     filtered: Vec<bool>,
@@ -68,6 +70,9 @@ impl Wanted {
         let peers = (0..self.own.len()).filter(|other| self.joined[node][*other]).map(|other| {
             let mut peer =
                 if self.external { external(other, asn(other), asn(node)) } else { internal(other, Kind::Internal) };
+            if self.external && self.open {
+                peer.peer.asn = PeerAs::AnyBut(asn(node));
+            }
             let import = if self.filtered[node] {
                 Filter::only([Range::all_inside(net("203.0.0.0/23")).unwrap()].into_iter().collect::<Prefixes>())
             } else {
@@ -171,6 +176,7 @@ proptest! {
     fn any_history_ends_as_a_network_that_began_with_its_end(
         count in 2..6usize,
         external in any::<bool>(),
+        open in any::<bool>(),
         edges in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
         history in happenings(),
         seed in any::<u64>(),
@@ -181,7 +187,7 @@ proptest! {
         };
         let is_joined = |one: usize, other: usize| one != other && (!external || near(one, other) || near(other, one));
         let joined = (0..count).map(|one| (0..count).map(|other| is_joined(one, other)).collect()).collect();
-        let mut wanted = Wanted { external, joined, filtered: vec![false; count], own: vec![Vec::new(); count] };
+        let mut wanted = Wanted { external, open, joined, filtered: vec![false; count], own: vec![Vec::new(); count] };
         let mut network = wanted.fresh(seed).shuffled();
         for happens in &history {
             wanted.play(&mut network, happens);
