@@ -16,7 +16,7 @@ pub use bird::Bird;
 pub use gobgp::Gobgp;
 pub use host::Host;
 pub use raw::Raw;
-pub use settings::{Announcement, Neighbour, Settings};
+pub use settings::{Announcement, BFD_INTERVAL, BFD_MULTIPLIER, Neighbour, Settings};
 pub use twill_bgp::path::Family;
 
 use std::net::{IpAddr, Ipv4Addr};

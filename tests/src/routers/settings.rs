@@ -72,7 +72,7 @@ pub struct Neighbour {
     pub next_hop_self: bool,
     /// IPv4 routes with IPv6 next hops (RFC 8950), with a neighbour at an IPv6 address.
     pub extended_next_hop: bool,
-    /// BFD beside the session, by [`BFD_INTERVAL`] and [`BFD_MULTIPLIER`]. BIRD alone.
+    /// BFD beside the session, every [`BFD_INTERVAL`] milliseconds, [`BFD_MULTIPLIER`] times. BIRD alone.
     pub bfd: bool,
     /// It makes the connections.
     pub passive: bool,
