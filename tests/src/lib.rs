@@ -4,7 +4,7 @@
 //! The end-to-end tests, `hack/lab`, `hack/demo` and the benchmarks stand on it. It promises that labs live side by side,
 //! since every name carries the lab's own prefix, and that nothing of a lab is left when its owner ends, in whatever way:
 //! see [`cleanup`]. It treats the programs as an operator does, from outside: by their flags, their files, etcd and `ip`. Only
-//! the benchmark of the address manager, [`bench::ipam`], uses our other crates.
+//! the benchmarks of the address manager, [`bench::ipam`], and of BGP, [`bench::bgp`], use our other crates.
 
 pub mod bench;
 pub mod binaries;
@@ -27,6 +27,7 @@ pub mod node;
 pub mod pod;
 pub mod probe;
 pub mod process;
+pub mod routers;
 pub mod scenario;
 pub mod scene;
 pub mod security;

@@ -24,13 +24,25 @@ impl AddAssign for Allocations {
 
 thread_local! {
     static SO_FAR: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0 }) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
+}
+
+/// All that the calling thread has asked for.
+pub fn so_far() -> Allocations {
+    SO_FAR.get()
+}
+
+/// The bytes that the calling thread has asked for, less those that it has freed: what it holds, where no piece goes from one thread to
+/// another.
+pub fn held() -> i64 {
+    HELD.get()
 }
 
 /// What the calling thread asks for while something runs.
 pub fn counted<T>(run: impl FnOnce() -> T) -> (T, Allocations) {
-    let before = SO_FAR.get();
+    let before = so_far();
     let result = run();
-    let after = SO_FAR.get();
+    let after = so_far();
     (result, Allocations { count: after.count - before.count, bytes: after.bytes - before.bytes })
 }
 
@@ -43,6 +55,11 @@ fn count(bytes: usize) {
     let mut so_far = SO_FAR.get();
     so_far += Allocations { count: 1, bytes: bytes as u64 };
     SO_FAR.set(so_far);
+    HELD.set(HELD.get() + bytes.cast_signed() as i64);
+}
+
+fn free(bytes: usize) {
+    HELD.set(HELD.get() - bytes.cast_signed() as i64);
 }
 
 // SAFETY: all of it is the system allocator's, with the caller's promises; counting allocates nothing.
@@ -60,11 +77,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        free(layout.size());
         // SAFETY: the caller's promise; it was the system's.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        free(layout.size());
         count(size);
         // SAFETY: the caller's promise; it was the system's.
         unsafe { System.realloc(memory, layout, size) }
@@ -77,6 +96,17 @@ mod tests {
 
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
+
+    #[test]
+    fn what_is_freed_is_no_longer_held() {
+        let before = held();
+        let mut all = Vec::<u64>::with_capacity(8);
+        assert_eq!(held() - before, 64);
+        all.reserve_exact(16);
+        assert_eq!(held() - before, 128);
+        drop(all);
+        assert_eq!(held(), before);
+    }
 
     #[test]
     fn every_piece_is_counted_with_its_bytes_and_those_of_other_threads_are_not() {

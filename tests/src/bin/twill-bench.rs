@@ -1,10 +1,12 @@
 //! `twill-bench`: the benchmarks behind `hack/bench`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use twill_tests::bench::bgp::{self, receiver};
 use twill_tests::bench::cni::{self, Contender};
 use twill_tests::bench::data;
 use twill_tests::bench::heap::Counting;
@@ -13,7 +15,7 @@ use twill_tests::bench::pairs::{self, CALLERS};
 use twill_tests::bench::scale;
 use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
 
-/// For `scale`, which counts what one change allocates.
+/// For `scale`, which counts what one change allocates, and for `bgp`, which counts what routes hold.
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
@@ -79,6 +81,32 @@ enum What {
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
     },
+    /// BGP: a mesh and reflectors of many speakers in one process, and a large table of one peer, beside BIRD and GoBGP.
+    Bgp {
+        /// How many alternating rounds.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How many speakers in one network.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
+        speakers: u16,
+        /// How many routes in the table.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+        routes: u32,
+    },
+    /// The speaker that takes the table for `bgp`.
+    #[command(hide = true)]
+    Receive {
+        /// Its address.
+        local: IpAddr,
+        /// Its AS.
+        asn: u32,
+        /// Its peer's address.
+        peer: IpAddr,
+        /// Its peer's AS.
+        peer_asn: u32,
+        /// How many routes it expects.
+        expected: usize,
+    },
     /// One of the processes that assign addresses for `ipam`; prints how many it assigned.
     #[command(hide = true)]
     Assign {
@@ -106,6 +134,12 @@ fn main() -> ExitCode {
         }
         What::Data { rounds, seconds, masquerade, plot } => {
             bench_data(data::Plan { rounds: rounds.into(), seconds, masquerade }, plot.as_deref())
+        }
+        What::Bgp { rounds, speakers, routes } => {
+            bgp::measure(bgp::Plan { rounds: rounds.into(), speakers: speakers.into(), routes: routes as usize })
+        }
+        What::Receive { local, asn, peer, peer_asn, expected } => {
+            receiver::serve(receiver::Seat { local, asn, peer, peer_asn }, expected)
         }
         What::Assign { contender, directory, worker, milliseconds } => {
             let time = Duration::from_millis(milliseconds);
