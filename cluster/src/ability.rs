@@ -19,7 +19,7 @@ pub enum Ability {
 
 impl Ability {
     /// All that `twilld` of this version can of it. Where this says nothing, no version up to this one can.
-    pub const OF_THIS_VERSION: &[Self] = &[];
+    pub const OF_THIS_VERSION: &[Self] = &[Self::Bgp];
 
     /// Its word in records.
     pub fn word(self) -> &'static str {

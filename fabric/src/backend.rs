@@ -3,7 +3,7 @@
 //! A back end is two pure functions of one peer and this node's [`Site`]: what must stand to [receive](Backend::receive) from it, and
 //! how to [send](Backend::send) to it; and what [stands](Backend::stand) whoever is there. There are two of them,
 //! [tunnel](crate::vxlan) and [plain routes](crate::native), and what the configuration calls a back end says which [`Way`] leads to
-//! which node. Under `bgp` neither of them makes a route.
+//! which node. Under `bgp` their routes are for what was not learned ([`crate::learned`]).
 //!
 //! The functions are apart since nodes are switched one after another: every node must receive whatever any node still
 //! sends, and what it sends by is a choice of its own. `receive` gives all that stands whether or not anybody sends

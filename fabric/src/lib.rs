@@ -9,6 +9,7 @@ pub mod backend;
 pub mod ends;
 pub mod family;
 pub mod firewall;
+pub mod learned;
 pub mod mtu;
 pub mod native;
 pub mod node;
@@ -36,6 +37,7 @@ use twill_linux::{IfName, MacAddr};
 use crate::backend::VxlanUse;
 
 pub use crate::backend::judge;
+pub use crate::learned::Learned;
 pub use crate::reckoning::Reckoning;
 pub use crate::underlay::{Side, Underlay};
 
@@ -84,11 +86,11 @@ pub struct Desired {
     pub problems: Vec<String>,
 }
 
-/// Everything that shall stand on this node.
+/// Everything that shall stand on this node, where BGP has learned nothing.
 ///
 /// A view without a configuration names neither pools nor a back end: what leads to the pods stands, the back ends' devices
 /// are not ours, and the problem is reported. The caller does not apply that where routes to other nodes may
 /// stand already, since their absence from the result would remove them.
 pub fn desired(view: &View, local: &Local) -> Desired {
-    Reckoning::default().follow(view, local)
+    Reckoning::default().follow(view, local, &Learned::default())
 }

@@ -17,18 +17,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use twill_conf::cluster::ClusterConf;
+use twill_linux::IfName;
 use twill_linux::state::{
     KernelState, METRIC, METRIC_BLOCK, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER, PROTOCOL_POD, Route,
-    RouteKey, Target,
+    RouteKey, Spared, Target,
 };
 
 use crate::backend::{Problems, devices, uses};
 use crate::family::{Family, host_prefix};
-use crate::{Local, Pod, Side};
+use crate::{Learned, Local, Pod, Side};
 
 /// What is ours to change and to remove: the back ends' devices, and what leads to the attached pods.
-pub fn ownership(local: &Local) -> Ownership {
-    Ownership { devices: devices(), pods: local.pods.iter().map(|pod| pod.host).collect() }
+///
+/// While BGP has not been told all, a route that stands may be one that it will learn.
+pub fn ownership(local: &Local, learned: &Learned) -> Ownership {
+    let awaits = |family| learned.awaited.contains(&family);
+    let spared = Spared { ipv4: awaits(Family::V4), ipv6: awaits(Family::V6) };
+    Ownership { devices: devices(), pods: local.pods.iter().map(|pod| pod.host).collect(), spared }
 }
 
 /// Unreachable routes for the node's blocks, routes and neighbours for its pods: what stands even without a cluster.
@@ -60,8 +65,9 @@ fn attach(pod: &Pod, ip: IpAddr, state: &mut KernelState) {
     state.neighbours.insert((pod.host, ip), Neighbour { device: pod.host, ip, mac: pod.mac });
 }
 
-/// Unreachable routes for the pools, and the sysctls of a node that forwards.
-pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
+/// Unreachable routes for the pools, and the sysctls of a node that forwards: on the underlay, and on the `exits` that learned routes
+/// lead out of.
+pub fn forwarding(conf: &ClusterConf, local: &Local, exits: &BTreeMap<IfName, bool>) -> KernelState {
     let mut state = KernelState::default();
     for pool in &conf.pools {
         unreachable(pool.cidr, METRIC_POOL).insert_into(&mut state.routes);
@@ -73,16 +79,17 @@ pub fn forwarding(conf: &ClusterConf, local: &Local) -> KernelState {
     if with_ipv6 {
         sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
     }
-    for Side { device, rp_filter, accept_ra, .. } in local.underlay.sides() {
+    let sides = local.underlay.sides().map(|side| (side.device, side.rp_filter));
+    for (device, rp_filter) in sides.chain(exits.iter().map(|(device, strict)| (*device, *strict))) {
         // Plain packets of other nodes come in here.
         sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1");
         sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
-        if *rp_filter {
+        if rp_filter {
             sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
         }
-        if with_ipv6 && *accept_ra {
-            sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");
-        }
+    }
+    for Side { device, .. } in local.underlay.sides().filter(|side| with_ipv6 && side.accept_ra) {
+        sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");
     }
     // What such a pod sends by the address of another would be filtered here too, by the rule that routes back go the same way.
     let filtered = if local.underlay.sides().any(|side| side.rp_filter) { "2" } else { "0" };

@@ -56,6 +56,7 @@ mod tests {
     use twill_conf::cluster::{Kind, Vxlan};
 
     use super::*;
+    use crate::Learned;
     use crate::tests::sample::Sample;
 
     fn two_nodes(underlay: [&str; 2]) -> Sample {
@@ -75,7 +76,7 @@ mod tests {
             None => format!("{} {}", target.node, target.outer),
         };
         let mut reckoning = Reckoning::default();
-        reckoning.follow(&sample.view, &sample.local(1, &[]));
+        reckoning.follow(&sample.view, &sample.local(1, &[]), &Learned::default());
         targets(&reckoning).iter().map(text).collect()
     }
 

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use twill_cluster::View;
 use twill_conf::NodeName;
+use twill_conf::cluster::Kind;
 use twill_linux::state::KernelState;
 
-use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends};
+use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends, devices};
 use crate::family::Family;
 use crate::firewall::{self, Nodes};
+use crate::learned::{Blend, Learned, Rule};
 use crate::tally::Tally;
 use crate::{Desired, Local, mtu, node};
 
@@ -25,6 +27,8 @@ pub struct Reckoning {
     site: Option<Site>,
     parts: BTreeMap<NodeName, (Arc<Peer>, Part)>,
     sum: Sum,
+    /// The routes of the sum and those that were learned.
+    blend: Blend,
 }
 
 /// What all parts want.
@@ -41,11 +45,11 @@ struct Sum {
 }
 
 impl Reckoning {
-    /// Everything that shall stand on this node by this view: [`desired`](crate::desired), whatever was asked before.
-    pub fn follow(&mut self, view: &View, local: &Local) -> Desired {
+    /// Everything that shall stand on this node by this view and by what BGP has learned, whatever was asked before.
+    pub fn follow(&mut self, view: &View, local: &Local, learned: &Learned) -> Desired {
         let mut problems = Problems::default();
         let mut state = KernelState::default();
-        let mut ours = node::ownership(local);
+        let mut ours = node::ownership(local, learned);
         let (mut vxlan, mut passage) = (VxlanUse::default(), None);
         if let Some(conf) = &view.config {
             for (key, reason) in &view.faults {
@@ -56,15 +60,18 @@ impl Reckoning {
             let site = Site::new(&conf.value, local, own, &self.roll);
             self.bring(changed, &site);
 
+            let rule = if conf.value.backend.kind == Kind::Bgp { Rule::Learned } else { Rule::Made };
+            self.blend.follow(rule, &self.sum.state.routes, &learned.routes, &devices());
+
             let outer: BTreeSet<Family> = self.sum.outer.there().iter().copied().collect();
             for backend in backends(&site) {
                 state.merge(backend.stand(&site, local, &outer, &mut problems));
             }
-            vxlan = site.vxlan_use(!state.links.is_empty(), &self.roll);
+            vxlan = site.vxlan_use(!state.links.is_empty(), self.blend.tunnels(), &self.roll);
             state.firewall = Some(firewall::ruleset(&site, &local.pods, &state, &self.sum.nodes));
             passage = Some(firewall::passage(&site));
-            state.merge(self.sum.state.clone());
-            state.merge(node::forwarding(&conf.value, local));
+            state.merge(KernelState { routes: self.blend.routes().clone(), ..self.sum.state.clone() });
+            state.merge(node::forwarding(&conf.value, local, &learned.exits));
             mtu::report(&site, self.sum.reached.there().iter().copied(), &mut problems);
             let found = self.roll.problems().chain(self.roll.orphans());
             found.chain(self.sum.problems.there().iter().cloned()).for_each(|problem| problems.report(problem));

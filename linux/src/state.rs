@@ -62,6 +62,29 @@ pub struct Ownership {
     /// in flight are left out, so that nothing of it is touched. A route of that protocol that stands in the place of a
     /// desired one is ours wherever it leads.
     pub pods: BTreeSet<IfName>,
+    /// Whose leftover routes of [`PROTOCOL_CLUSTER`] stay.
+    pub spared: Spared,
+}
+
+/// The families of which it is not known yet whether the routes that stand and are not desired are of use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spared {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
+}
+
+impl Spared {
+    /// Whether a route to this destination is of such a family.
+    pub fn has(self, destination: IpNetwork) -> bool {
+        if destination.is_ipv4() { self.ipv4 } else { self.ipv6 }
+    }
+
+    /// Whether there is any.
+    pub fn any(self) -> bool {
+        self.ipv4 || self.ipv6
+    }
 }
 
 /// A device that the daemon makes.
@@ -176,6 +199,16 @@ pub struct FdbEntry {
 }
 
 impl Target {
+    /// The devices that it leads out of, perhaps one several times.
+    pub fn devices(&self) -> impl Iterator<Item = IfName> {
+        let (one, several) = match self {
+            Self::Unreachable => (None, &[][..]),
+            Self::Device(device) | Self::Gateway { device, .. } => (Some(*device), &[][..]),
+            Self::Several(hops) => (None, &**hops),
+        };
+        one.into_iter().chain(several.iter().map(|hop| hop.device))
+    }
+
     /// By these gateways, in whatever order and however often each is named: none leads nowhere, one is a
     /// [`Target::Gateway`]. A gateway of one device that is named both ways is one on the link.
     pub fn by(hops: impl IntoIterator<Item = Hop>) -> Option<Self> {

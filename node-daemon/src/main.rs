@@ -30,6 +30,7 @@
 
 mod alive;
 mod bell;
+mod bgp;
 mod blocks;
 mod calendar;
 mod doorbell;

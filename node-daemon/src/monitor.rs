@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
@@ -13,13 +14,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_secs(3600);
 
 /// Listens for as long as the process lives. `first` is opened before the first dump, so that no change falls between;
-/// `echoes` is what the reconciler tells of its own changes.
-pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>) {
+/// `echoes` is what the reconciler tells of its own changes; `stirred` wakes who looks at links and routes for himself.
+pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>, stirred: &watch::Sender<()>) {
     let mut monitor = Some(first);
     loop {
         match monitor.as_mut().map(|monitor| monitor.wait(TURN)) {
             Some(Ok(heard)) => {
                 bell.ring(Causes { network: heard.network, firewall: heard.firewall, ..Causes::default() });
+                if heard.network {
+                    stirred.send_replace(());
+                }
             }
             Some(Err(error)) => {
                 tracing::warn!("events of the kernel are not heard, drift is found by the timer alone: {error}");
@@ -31,6 +35,7 @@ pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>) {
                 if monitor.is_some() {
                     tracing::info!("events of the kernel are heard again");
                     bell.ring(Causes { network: true, firewall: true, ..Causes::default() });
+                    stirred.send_replace(());
                 }
             }
         }

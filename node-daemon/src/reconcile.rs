@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
 use twill_fabric::mtu::Mtus;
-use twill_fabric::{Desired, Local, Reckoning, Underlay, vxlan};
+use twill_fabric::{Desired, Learned, Local, Reckoning, Underlay, vxlan};
 use twill_linux::monitor::Echoes;
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
@@ -70,6 +70,7 @@ pub struct Reconciler {
     bell: Arc<Bell>,
     echoes: Arc<Echoes>,
     pictures: Pictures,
+    learned: watch::Receiver<Learned>,
     findings: Findings,
     observer: Observer,
     store: NodeStore,
@@ -112,6 +113,7 @@ impl Reconciler {
         bell: Arc<Bell>,
         echoes: Arc<Echoes>,
         pictures: Pictures,
+        learned: watch::Receiver<Learned>,
         findings: Findings,
         store: NodeStore,
     ) -> Result<Self, twill_linux::Error> {
@@ -124,6 +126,7 @@ impl Reconciler {
             bell,
             echoes,
             pictures,
+            learned,
             forward: Forward::new(findings.troubles.clone()),
             findings,
             store,
@@ -203,8 +206,10 @@ impl Reconciler {
         let fits = self.mtus.follow(&picture.reach, &self.me.name, &underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let desired =
-            self.findings.reckoning.lock().expect("nobody panics while asking it").follow(&picture.reach, &local);
+        let learned = self.learned.borrow().clone();
+        let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
+        let desired = reckoning.follow(&picture.reach, &local, &learned);
+        drop(reckoning);
         self.report.problems(&desired.problems);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {
@@ -221,8 +226,9 @@ impl Reconciler {
             let [device, _] = vxlan::devices();
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
             let of_vxlan = VxlanUse { receives, ..desired.vxlan };
-            let standing =
-                Standing { vxlan: of_vxlan, routed: outcome.routed, pods: oversize::greatest(&local.pods, &links) };
+            // What BGP has not spoken of yet may be left from before.
+            let routed = outcome.routed && !desired.ours.spared.any();
+            let standing = Standing { vxlan: of_vxlan, routed, pods: oversize::greatest(&local.pods, &links) };
             self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();

@@ -14,6 +14,7 @@ use twill_fabric::Reckoning;
 use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
+use crate::bgp::{self, Bgp};
 use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
 use crate::picture::Picture;
@@ -85,6 +86,9 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
     let (registered, epochs) = watch::channel(None);
+    let (learned, routes) = watch::channel(bgp::unknown());
+    let (stirred, stirs) = watch::channel(());
+    let (stopping, stop) = watch::channel(false);
     let troubles = Troubles::default();
 
     let me = Me {
@@ -102,12 +106,26 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let heard = Arc::clone(&echoes);
     let reckoning: Arc<Mutex<Reckoning>> = Arc::default();
     let findings = Findings { underlays, reckoning: Arc::clone(&reckoning), standings, troubles: troubles.clone() };
-    let reconciler = Reconciler::new(me, bell.clone(), heard, seen.clone(), findings, store.clone())?;
+    let reconciler = Reconciler::new(me.clone(), bell.clone(), heard, seen.clone(), routes, findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
-        thread("monitor", move || monitor::listen(events, &echoes, &bell))?;
+        thread("monitor", move || monitor::listen(events, &echoes, &bell, &stirred))?;
     }
+
+    let speaker = Bgp {
+        name: me.name,
+        vtep_mac: me.vtep_mac,
+        pictures: seen.clone(),
+        underlays: underlay.clone(),
+        stirred: stirs,
+        stop,
+        run_dir: me.run_dir,
+        learned,
+        bell: bell.clone(),
+        troubles: troubles.clone(),
+    };
+    let speaking = thread("bgp", move || speaker.run())?;
 
     let probe = Probe {
         name: conf.node_name.clone(),
@@ -139,10 +157,16 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
         heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
     };
+    stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
     mirror::finish(&mut mirror, &etcd, &store).await;
     if reconciling.join().is_err() {
         tracing::error!("the reconciler had failed");
+    }
+    match speaking.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("BGP could not be spoken: {error}"),
+        Err(_) => tracing::error!("the speaker of BGP had failed"),
     }
     let last = seen.borrow().clone();
     if let Some(picture) = last.filter(|picture| picture.proven)
@@ -154,7 +178,10 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     ended
 }
 
-fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, Fatal> {
+fn thread<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>, Fatal> {
     std::thread::Builder::new().name(name.into()).spawn(work).map_err(io_error("starting a thread"))
 }
 

@@ -211,14 +211,15 @@ fn side(end: &End<'_>) -> Side {
         index: end.link.index,
         cidr: end.cidr,
         mtu: end.link.mtu,
-        rp_filter: in_force("ipv4", device, "rp_filter"),
+        rp_filter: filters_reverse_paths(device),
         accept_ra: sysctl(&format!("net/ipv6/conf/{device}/accept_ra")) > 0,
     }
 }
 
-/// The greater of `all` and the interface's own (Documentation/networking/ip-sysctl.rst, `rp_filter`).
-fn in_force(family: &str, device: IfName, name: &str) -> bool {
-    ["all", device.as_str()].iter().any(|place| sysctl(&format!("net/{family}/conf/{place}/{name}")) > 0)
+/// Whether an interface filters reverse paths, strictly or loosely: by the greater of `all` and its own
+/// (Documentation/networking/ip-sysctl.rst, `rp_filter`).
+pub fn filters_reverse_paths(device: IfName) -> bool {
+    ["all", device.as_str()].iter().any(|place| sysctl(&format!("net/ipv4/conf/{place}/rp_filter")) > 0)
 }
 
 /// A number below /proc/sys, 0 where it is not there (IPv6 disabled).

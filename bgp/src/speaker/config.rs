@@ -210,6 +210,25 @@ impl Config {
         Ok(Self { identity, multipath, restart, peers: map })
     }
 
+    /// Whether peers are asked to keep our routes over our restart.
+    #[must_use]
+    pub fn restarts_gracefully(&self) -> bool {
+        self.restart.is_some()
+    }
+
+    /// The same speaker, alone.
+    #[must_use]
+    pub fn without_peers(&self) -> Self {
+        Self { peers: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// The same, with all sessions stopped, and this to be told as the reason (RFC 9003).
+    #[must_use]
+    pub fn shut_down(mut self, why: &str) -> Self {
+        self.peers.values_mut().for_each(|peer| peer.shutdown = Some(why.to_owned()));
+        self
+    }
+
     /// The peers, by address.
     #[must_use]
     pub fn peers(&self) -> &BTreeMap<IpAddr, PeerConfig> {

@@ -67,7 +67,12 @@ impl Site {
         let vxlan = match &self.conf.backend.kind {
             Kind::Vxlan(vxlan) => vxlan,
             Kind::HostGw => return native.then_some(Way::Native),
-            Kind::Bgp => return Some(Way::Learned),
+            // What was learned counts; these are the ways for as long as nothing is.
+            Kind::Bgp if native => return Some(Way::Native),
+            Kind::Bgp => {
+                let tunnel = self.tunnel.as_ref().filter(|vxlan| self.tunnels && receives(peer, vxlan));
+                return Some(if tunnel.is_some() { Way::Tunnel } else { Way::Learned });
+            }
         };
         let plain = vxlan.direct || !self.may_tunnel(peer, vxlan);
         Some(if native && plain { Way::Native } else { Way::Tunnel })
@@ -76,19 +81,25 @@ impl Site {
     /// Whether both records say so: ours that we send, the peer's that it receives. Those of versions that know nothing else
     /// always do.
     fn may_tunnel(&self, peer: &Peer, vxlan: &Vxlan) -> bool {
-        let received = peer.record().vxlan.as_ref().is_some_and(|end| {
-            end.vni.is_none_or(|vni| vni == vxlan.vni) && end.port.is_none_or(|port| port == vxlan.port)
-        });
-        self.tunnels && (received || peer.record().path.is_none())
+        self.tunnels && (receives(peer, vxlan) || peer.record().path.is_none())
     }
 
-    /// What others have to know, and what this node has to keep. `stands`: there is a device to receive by.
-    pub(crate) fn vxlan_use(&self, stands: bool, roll: &Roll) -> VxlanUse {
+    /// What others have to know, and what this node has to keep. `stands`: there is a device to receive by. `sends`: some route leads
+    /// through it.
+    pub(crate) fn vxlan_use(&self, stands: bool, sends: bool, roll: &Roll) -> VxlanUse {
         let wanted = self.conf.backend.kind.vxlan().is_some();
         VxlanUse {
             receives: self.tunnel.as_ref().filter(|_| stands).map(|vxlan| (vxlan.vni, vxlan.port)),
-            sends: wanted,
-            needed: wanted || roll.senders().next().is_some(),
+            sends: wanted || sends,
+            needed: wanted || sends || roll.senders().next().is_some(),
         }
     }
+}
+
+/// Whether a peer says that it receives by this tunnel.
+fn receives(peer: &Peer, vxlan: &Vxlan) -> bool {
+    peer.record()
+        .vxlan
+        .as_ref()
+        .is_some_and(|end| end.vni.is_none_or(|vni| vni == vxlan.vni) && end.port.is_none_or(|port| port == vxlan.port))
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use twill_cluster::record::{NodeRecord, Path, Versioned, VxlanEnd};
 use twill_conf::cluster::{Kind, Vxlan};
+use twill_linux::IfName;
+use twill_linux::state::Target;
 
 use super::sample::{Sample, mac, name};
-use super::{Local, Reckoning};
+use super::{Learned, Local, Reckoning};
 use crate::mtu::Mtus;
 use crate::path::targets;
 
@@ -27,6 +29,8 @@ enum Edit {
     Underlay(u8),
     /// This node has so many pods.
     Pods(u8),
+    /// A route is learned, by one of a few gateways, or is not any more.
+    Learned(usize, Option<u8>),
 }
 
 /// What a record gives, of a few values each.
@@ -82,10 +86,11 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         6 => (node.clone(), proptest::option::weighted(0.8, choices())).prop_map(|(node, choices)| Edit::Node(node, choices)),
         6 => (0..BLOCKS.len(), proptest::option::weighted(0.8, node), 1..6i64)
             .prop_map(|(block, owner, created)| Edit::Block(block, owner, created)),
-        1 => proptest::option::weighted(0.9, 0..4u8).prop_map(Edit::Backend),
+        1 => proptest::option::weighted(0.9, 0..5u8).prop_map(Edit::Backend),
         1 => any::<bool>().prop_map(Edit::Pool),
         1 => (1..4u8).prop_map(Edit::Underlay),
         1 => (0..3u8).prop_map(Edit::Pods),
+        3 => (0..BLOCKS.len(), proptest::option::of(1..3u8)).prop_map(|(block, by)| Edit::Learned(block, by)),
     ];
     prop::collection::vec(edit, 1..40)
 }
@@ -117,6 +122,7 @@ struct World {
     sample: Sample,
     conf: twill_conf::cluster::ClusterConf,
     local: Local,
+    learned: Learned,
 }
 
 impl World {
@@ -124,7 +130,7 @@ impl World {
         let sample = Sample::new(&["10.42.0.0/16", "fd42::/64"]).node(1, &["192.168.9.1/24", "fd09::1/64"]);
         let local = sample.local(1, &[]);
         let conf = sample.view.config.as_ref().unwrap().value.clone();
-        Self { sample, conf, local }
+        Self { sample, conf, local, learned: Learned::default() }
     }
 
     fn edit(&mut self, edit: &Edit) {
@@ -149,7 +155,8 @@ impl World {
                     0 => Kind::Vxlan(Vxlan::default()),
                     1 => Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }),
                     2 => Kind::Vxlan(Vxlan { vni: 7, ..Vxlan::default() }),
-                    _ => Kind::HostGw,
+                    3 => Kind::HostGw,
+                    _ => Kind::Bgp,
                 });
                 if let Some(kind) = &kind {
                     self.conf.backend.kind = kind.clone();
@@ -174,6 +181,15 @@ impl World {
                 let pods = ["10.42.1.1", "10.42.1.2,fd42::101"];
                 self.local.pods = Sample::new(&[]).node(1, &[]).local(1, &pods[..usize::from(*number)]).pods;
             }
+            Edit::Learned(at, by) => {
+                let prefix = BLOCKS[*at].parse().unwrap();
+                let device = IfName::new("eth0").unwrap();
+                let target = |by: u8| Target::Gateway { gateway: [192, 168, 9, by].into(), device, onlink: false };
+                match by {
+                    Some(by) => drop(self.learned.routes.insert(prefix, target(*by))),
+                    None => drop(self.learned.routes.remove(&prefix)),
+                }
+            }
         }
     }
 }
@@ -187,9 +203,9 @@ proptest! {
         for edit in &edits {
             world.edit(edit);
             let view = &world.sample.view;
-            let followed = reckoning.follow(view, &world.local);
+            let followed = reckoning.follow(view, &world.local, &world.learned);
             let mut fresh = Reckoning::default();
-            prop_assert_eq!(followed, fresh.follow(view, &world.local), "after {:?}", edit);
+            prop_assert_eq!(followed, fresh.follow(view, &world.local, &world.learned), "after {:?}", edit);
             let mtu = |mtus: &mut Mtus| mtus.follow(view, &world.local.name, &world.local.underlay);
             prop_assert_eq!(mtu(&mut mtus), mtu(&mut Mtus::default()));
             prop_assert_eq!(targets(&reckoning), targets(&fresh));

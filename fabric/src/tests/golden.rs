@@ -3,11 +3,14 @@
 use twill_cluster::record::Path;
 use twill_conf::cluster::{ChecksumOffload, ClusterConf, FirewallConf, Kind, Vxlan};
 
+use twill_linux::state::{METRIC, RouteKey, Spared, Target};
+
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
-use super::{IfName, Underlay, View, desired, judge};
+use super::{Desired, IfName, Learned, Reckoning, Underlay, View, desired, judge};
 use crate::Local;
 use crate::backend::VxlanUse;
+use crate::family::Family;
 use crate::mtu::Mtus;
 
 const POOLS: [&str; 2] = ["10.42.0.0/16", "fd42::/64"];
@@ -71,20 +74,37 @@ fn three_nodes_by_plain_routes() {
 }
 
 #[test]
-fn under_bgp_all_stands_as_with_plain_routes_but_those_to_other_nodes() {
+fn under_bgp_what_was_learned_counts_and_plain_routes_are_for_what_was_not() {
     let with =
         |kind| dual_stack().node(4, &["192.168.10.4/24"]).block(4, "10.42.4.0/26").backend(kind).without_tunnels();
-    let [plain, learned] = [Kind::HostGw, Kind::Bgp].map(|kind| {
+    let follow = |kind, learned: &Learned| {
         let sample = with(kind);
-        desired(&sample.view, &sample.local(1, &["10.42.1.1,fd42::101"]))
-    });
-    let to_others = |route: &String| !route.starts_with("route ") || !route.contains(" via ");
-    let kept: Vec<String> = routes(&plain).into_iter().filter(to_others).collect();
-    assert_eq!(routes(&learned), kept);
-    assert!(routes(&plain).len() > kept.len() && !kept.is_empty());
-    assert_eq!(learned.state.sysctls, plain.state.sysctls);
-    assert_eq!(learned.state.links.len(), 0);
-    assert_eq!(learned.problems, [""; 0], "where n4 is, BGP knows");
+        Reckoning::default().follow(&sample.view, &sample.local(1, &["10.42.1.1,fd42::101"]), learned)
+    };
+    let nothing = Learned::default();
+    let [plain, alone] = [Kind::HostGw, Kind::Bgp].map(|kind| follow(kind, &nothing));
+    assert_eq!(alone.state, plain.state);
+    assert_eq!(alone.problems, [""; 0], "where n4 is, BGP knows");
+
+    let device = IfName::new("eth1").unwrap();
+    let router = Target::Gateway { gateway: [192, 168, 8, 9].into(), device, onlink: false };
+    let destinations = ["10.42.2.0/26", "10.42.4.0/26", "203.0.113.0/24"].map(|prefix| prefix.parse().unwrap());
+    let learned = Learned {
+        routes: destinations.iter().map(|destination| (*destination, router.clone())).collect(),
+        awaited: [Family::V6].into(),
+        exits: [(device, true)].into(),
+    };
+    let leads = |desired: &Desired| {
+        destinations.map(|destination| {
+            let key = RouteKey { destination, metric: METRIC };
+            desired.state.routes.get(&key).is_some_and(|route| route.target == router)
+        })
+    };
+    let [beside, under] = [Kind::HostGw, Kind::Bgp].map(|kind| follow(kind, &learned));
+    assert_eq!((leads(&beside), leads(&under)), ([false, true, true], [true; 3]));
+    assert_eq!(under.state.routes.len(), plain.state.routes.len() + 2);
+    assert_eq!(under.state.sysctls.get("net/ipv4/conf/eth1/rp_filter").map(String::as_str), Some("2"));
+    assert_eq!(under.ours.spared, Spared { ipv4: false, ipv6: true });
 }
 
 #[test]

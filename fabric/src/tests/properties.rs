@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::print::{objects, print};
 use super::sample::{Sample, mac, name};
-use super::{Local, Reckoning, desired};
+use super::{Learned, Local, Reckoning, desired};
 use crate::family::Family;
 use crate::reckoning::count;
 
@@ -119,7 +119,7 @@ fn five_thousand_nodes_are_each_looked_at_once_and_then_those_that_change() {
     let local = sample.local(1, &[]);
     count::take();
     let mut reckoning = Reckoning::default();
-    let desired = reckoning.follow(&sample.view, &local);
+    let desired = reckoning.follow(&sample.view, &local, &Learned::default());
     let visits = count::take();
     let others = usize::from(NODES) - 1;
     assert_eq!(visits, others);
@@ -129,10 +129,13 @@ fn five_thousand_nodes_are_each_looked_at_once_and_then_those_that_change() {
     assert_eq!(desired.state.routes.len(), 2 * others + 2 + 2, "blocks of others, of ours, and pools");
 
     let moved = sample.but(77, |record| record.value.underlay.ipv4 = Some("172.16.99.77/16".parse().unwrap()));
-    let after = reckoning.follow(&moved.view, &local);
+    let after = reckoning.follow(&moved.view, &local, &Learned::default());
     assert_eq!(count::take(), 1);
     assert_eq!(desired.state.fdb.diff(&after.state.fdb).count(), 1);
     let with_pods = moved.local(1, &["10.0.0.64"]);
-    assert_eq!(reckoning.follow(&moved.view, &with_pods).state.routes.len(), desired.state.routes.len() + 1);
+    assert_eq!(
+        reckoning.follow(&moved.view, &with_pods, &Learned::default()).state.routes.len(),
+        desired.state.routes.len() + 1
+    );
     assert_eq!(count::take(), 0, "a pod of ours is nothing to the others");
 }

@@ -1,5 +1,5 @@
-//! Back ends that are switched while nodes look, reconcile and write in any order: nobody sends what the other one cannot
-//! receive, and nobody is without a way.
+//! Back ends that are switched while nodes look, reconcile and write in any order, and learn of each other by BGP at any time: nobody
+//! sends what the other one cannot receive, and nobody is without a way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use twill_cluster::View;
 use twill_conf::cluster::{Backend, Kind, Vxlan};
+use twill_ipam::Block;
 use twill_linux::IfName;
 use twill_linux::state::{KernelState, LinkKind, METRIC, RouteKey, Target};
 
-use super::sample::{Sample, mac};
-use super::{Local, desired};
+use super::sample::{Sample, mac, name};
+use super::{Learned, Local, Reckoning};
 use crate::ends::{Ends, Known, Standing};
 
-/// All on one subnet, each with a block of either family.
+/// Each with a block of either family.
 const NODES: u16 = 3;
 
 /// One node, with what it has seen and done.
@@ -24,10 +25,15 @@ struct Node {
     kernel: KernelState,
     standing: Option<Standing>,
     ends: Ends,
+    /// What BGP would tell it of the others, and whether it has.
+    told: Learned,
+    is_told: bool,
 }
 
 /// A cluster on its way.
 struct World {
+    /// What can be configured.
+    backends: &'static [Named],
     /// As it stands in etcd.
     etcd: View,
     nodes: Vec<Node>,
@@ -47,12 +53,33 @@ enum Step {
     Round(usize, bool),
     /// The operator applies another configuration.
     Apply(usize),
+    /// The node learns by BGP where all blocks are.
+    Learn(usize),
     /// Some time passes.
     Wait(u8),
 }
 
-fn backends() -> [Kind; 3] {
-    [Kind::Vxlan(Vxlan::default()), Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }), Kind::HostGw]
+/// A back end.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    Vxlan,
+    Direct,
+    HostGw,
+    Bgp,
+}
+
+/// Where all nodes are on one subnet.
+const TOGETHER: [Named; 4] = [Named::Vxlan, Named::Direct, Named::HostGw, Named::Bgp];
+/// Where each has a subnet of its own.
+const APART: [Named; 3] = [Named::Vxlan, Named::Direct, Named::Bgp];
+
+fn kind(named: Named) -> Kind {
+    match named {
+        Named::Vxlan => Kind::Vxlan(Vxlan::default()),
+        Named::Direct => Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() }),
+        Named::HostGw => Kind::HostGw,
+        Named::Bgp => Kind::Bgp,
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -62,7 +89,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (node(), prop::bool::weighted(0.7)).prop_map(|(node, whole)| Step::Pass(node, whole)),
         2 => node().prop_map(Step::Say),
         9 => (node(), prop::bool::weighted(0.7)).prop_map(|(node, whole)| Step::Round(node, whole)),
-        2 => (0..backends().len()).prop_map(Step::Apply),
+        2 => (0..TOGETHER.len()).prop_map(Step::Apply),
+        1 => node().prop_map(Step::Learn),
         3 => (5..15u8).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..80)
@@ -70,11 +98,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 impl World {
     /// All of them at rest.
-    fn new(backend: Kind) -> Self {
+    fn new(backends: &'static [Named], first: usize) -> Self {
+        let apart = backends.len() == APART.len();
+        let backend = kind(backends[first]);
+        let is_told = backend == Kind::Bgp;
         let mut sample = Sample::new(&["10.42.0.0/16", "fd42::/64"]);
         for number in 1..=NODES {
+            let subnet = if apart { 10 + number } else { 9 };
             sample = sample
-                .node(number, &[&format!("192.168.9.{number}/24"), &format!("fd09::{number}/64")])
+                .node(number, &[&format!("192.168.{subnet}.{number}/24"), &format!("fd{subnet}::{number}/64")])
                 .but(number, |record| record.value.vxlan = None)
                 .block(number, &format!("10.42.{number}.0/26"))
                 .block(number, &format!("fd42::{number}00/122"));
@@ -85,8 +117,10 @@ impl World {
             kernel: KernelState::default(),
             standing: None,
             ends: Ends::new(mac(number)),
+            told: told(&sample, number),
+            is_told,
         });
-        let mut world = Self { nodes: nodes.collect(), etcd: sample.view, now: Instant::now() };
+        let mut world = Self { backends, nodes: nodes.collect(), etcd: sample.view.clone(), now: Instant::now() };
         world.etcd.config.as_mut().unwrap().value.backend = Backend { kind: backend, mtu: None };
         world.settle();
         world
@@ -115,9 +149,11 @@ impl World {
                     .for_each(|step| self.take(step));
             }
             Step::Apply(at) => {
-                self.etcd.config.as_mut().unwrap().value.backend.kind = backends()[at].clone();
+                let backend = kind(self.backends[at % self.backends.len()]);
+                self.etcd.config.as_mut().unwrap().value.backend.kind = backend;
                 self.etcd.revision += 1;
             }
+            Step::Learn(node) => self.nodes[node].is_told = true,
             Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
         }
     }
@@ -167,7 +203,9 @@ impl Node {
         if self.view.config.is_none() {
             return;
         }
-        let wanted = desired(&self.view, &self.local);
+        let nothing = Learned::default();
+        let learned = if self.is_told { &self.told } else { &nothing };
+        let wanted = Reckoning::default().follow(&self.view, &self.local, learned);
         let before = std::mem::replace(&mut self.kernel, wanted.state);
         if !whole {
             // The kernel refused to take routes out of the tunnel, and with it stays what they lead through.
@@ -193,6 +231,17 @@ impl Node {
     }
 }
 
+/// All blocks of the others, by way of a router.
+fn told(sample: &Sample, number: u16) -> Learned {
+    let device = IfName::new("eth0").unwrap();
+    let others = sample.view.blocks.iter().filter(|(_, record)| record.value.node != name(number));
+    let route = |(block, _): (&Block, _)| {
+        let gateway = if block.cidr().is_ipv4() { "192.168.0.254" } else { "fd00::254" }.parse().unwrap();
+        (block.cidr(), Target::Gateway { gateway, device, onlink: false })
+    };
+    Learned { routes: others.map(route).collect(), ..Learned::default() }
+}
+
 fn tunnel() -> IfName {
     crate::vxlan::devices()[0]
 }
@@ -200,7 +249,7 @@ fn tunnel() -> IfName {
 #[test]
 fn a_promise_that_is_withdrawn_while_somebody_takes_it_up_is_kept() {
     let [n1, n2, n3] = [0, 1, 2];
-    let mut world = World::new(backends()[0].clone());
+    let mut world = World::new(&TOGETHER, 0);
     // n2 cannot take its routes out of the tunnel, so n3 keeps its end; nobody else sends, and n2 waits to withdraw its own.
     let to_plain =
         [Step::Apply(2), Step::Round(n1, true), Step::Round(n3, true), Step::Round(n2, false), Step::Wait(10)];
@@ -217,16 +266,19 @@ fn a_promise_that_is_withdrawn_while_somebody_takes_it_up_is_kept() {
 proptest! {
     #[test]
     fn in_whatever_order_nodes_switch_nobody_sends_what_the_other_cannot_receive(
-        first in 0..3usize,
+        together in any::<bool>(),
+        first in 0..4usize,
         steps in steps(),
     ) {
-        let mut world = World::new(backends()[first].clone());
+        let backends = if together { &TOGETHER[..] } else { &APART[..] };
+        let mut world = World::new(backends, first % backends.len());
         world.check().unwrap();
         for (at, step) in steps.iter().enumerate() {
             world.take(*step);
             let told = world.check();
             prop_assert!(told.is_ok(), "after {:?}: {}", &steps[..=at], told.unwrap_err());
         }
+        (0..world.nodes.len()).for_each(|node| world.take(Step::Learn(node)));
         world.settle();
         prop_assert_eq!(world.check(), Ok(()));
         let tunnelled = world.etcd.config.as_ref().unwrap().value.backend.kind.vxlan().is_some();
@@ -237,7 +289,7 @@ proptest! {
                 matches!(route.target, Target::Gateway { device, .. } if device == tunnel())
             });
             let all = 2 * usize::from(NODES - 1);
-            prop_assert_eq!(by_tunnel.count(), if tunnelled && !direct { all } else { 0 });
+            prop_assert_eq!(by_tunnel.count(), if tunnelled && !(direct && together) { all } else { 0 });
         }
     }
 }

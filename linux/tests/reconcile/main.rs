@@ -14,7 +14,7 @@ use lab::{Namespace, ip, mac, name, net};
 use nix::errno::Errno;
 use twill_linux::state::{
     Address, FdbEntry, KernelState, Link, LinkKind, METRIC, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER,
-    PROTOCOL_POD, Route, RouteKey, Target,
+    PROTOCOL_POD, Route, RouteKey, Spared, Target,
 };
 use twill_linux::table::{Outcome, Repair, complete, reconcile};
 use twill_linux::{Error, Netlink};
@@ -41,7 +41,7 @@ impl Node {
         namespace.ip("link set podend up");
         namespace.ip(&format!("link set {POD} addrgenmode none up"));
         let netlink = namespace.netlink();
-        let ours = Ownership { devices: [name(VXLAN)].into(), pods: [name(POD)].into() };
+        let ours = Ownership { devices: [name(VXLAN)].into(), pods: [name(POD)].into(), spared: Spared::default() };
         Some(Self { namespace, netlink, ours })
     }
 
@@ -124,6 +124,23 @@ fn desired(local: &str, remote: &str) -> KernelState {
 }
 
 const UNDERLAYS: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")];
+
+#[test]
+fn leftover_routes_of_a_family_that_is_spared_stay_until_it_is_not() {
+    let Some(mut node) = Node::new() else { return };
+    let routes = ["10.42.2.0/26", "fd42:0:0:2::/64"].map(|to| {
+        let gateway = if to.contains(':') { "2001:db8::2" } else { "192.0.2.2" };
+        route(to, PROTOCOL_CLUSTER, via(gateway, "under", false))
+    });
+    node.settle(&Route::all(routes));
+    node.ours.spared = Spared { ipv4: true, ipv6: false };
+    let nothing = KernelState::default();
+    assert_eq!(node.settle(&nothing).len(), 1, "the other family's");
+    assert!(node.ip("-4 route show 10.42.2.0/26").contains("via 192.0.2.2"));
+    node.ours.spared = Spared::default();
+    node.settle(&nothing);
+    assert_eq!(node.ip("-4 route show 10.42.2.0/26"), "");
+}
 
 #[test]
 fn everything_is_made_and_a_second_pass_finds_nothing_to_do() {

@@ -53,7 +53,11 @@ impl Table for Routes {
         seen.iter().map(route::remove_seen).chain([route::add_at(value, at)]).collect()
     }
 
-    fn unmake(&self, _: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+    fn unmake(&self, key: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+        let of_cluster = seen.iter().all(|route| route.protocol == PROTOCOL_CLUSTER);
+        if of_cluster && scene.ours.spared.has(key.destination) {
+            return None;
+        }
         let shown: Vec<String> = seen.iter().map(|route| show(route, &scene.devices)).collect();
         Some((shown.join(", "), seen.iter().map(route::remove_seen).collect()))
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use twill_bgp::path::{Asn, Family, PerFamily};
+use twill_bgp::path::{Asn, Family, PeerAs, PerFamily};
 use twill_bgp::policy::Policy;
 use twill_bgp::rib::{Hops, Identity, Kind, Multipath, NextHopRule, Patience, Peer};
 use twill_bgp::session::State;
@@ -83,7 +83,7 @@ fn say(line: &str) -> Result<()> {
 fn config(seat: Seat) -> Result<Config> {
     let peer = Peer {
         kind: Kind::External(Hops::Single),
-        asn: Asn(seat.peer_asn),
+        asn: PeerAs::Is(Asn(seat.peer_asn)),
         local_as: Asn(seat.asn),
         address: seat.peer,
         policy: Some(Arc::new(Policy::open())),
@@ -97,6 +97,7 @@ fn config(seat: Seat) -> Result<Config> {
         endpoint: Endpoint { address: seat.peer, port: PORT, source: None, ttl: None, least_ttl: None, password: None },
         place: Place::default(),
         hold_time: 90,
+        connect_retry: Duration::from_secs(5),
         passive: true,
         shutdown: None,
     };

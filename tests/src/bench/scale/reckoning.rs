@@ -9,7 +9,7 @@ use twill_cluster::View;
 use twill_cluster::txn::Op;
 use twill_cluster::view::{Change, Delta, Entry, Snapshot};
 use twill_conf::NodeName;
-use twill_fabric::{self as fabric, Local, Side, Underlay};
+use twill_fabric::{self as fabric, Learned, Local, Side, Underlay};
 use twill_linux::{IfName, MacAddr};
 
 use super::cluster::Cluster;
@@ -39,7 +39,7 @@ pub fn follow(cluster: &mut Cluster, node: &str, changes: usize) -> Result<Recko
     // As the daemon has it from the pass before, which was not for this change.
     let mut published = view.clone();
     let mut reckoner = fabric::Reckoning::default();
-    drop(reckoner.follow(&published, &local));
+    drop(reckoner.follow(&published, &local, &Learned::default()));
     for _ in 0..changes {
         let change = cluster.plan();
         for operations in change.writes(view.revision + 1) {
@@ -47,7 +47,7 @@ pub fn follow(cluster: &mut Cluster, node: &str, changes: usize) -> Result<Recko
             let ((), taken) = counted(|| view.apply(&delta));
             let handed;
             (published, handed) = counted(|| view.clone());
-            let (_, reckoned) = counted(|| reckoner.follow(&published, &local));
+            let (_, reckoned) = counted(|| reckoner.follow(&published, &local, &Learned::default()));
             reckoning.writes += 1;
             reckoning.taken += taken;
             reckoning.handed += handed;

@@ -1,0 +1,105 @@
+//! What BGP has learned, and how it goes together with the routes that the back end makes.
+//!
+//! Both may have a way to one block. Under `bgp` what was learned counts, and what the back end has is the way for as long as nothing
+//! is: to a node on the same subnet a plain route, which needs nobody's word, and while a cluster is switched, the tunnel that there was.
+//! So a session that is not up yet, or that has ended, costs no packet that another way could carry. Under another back end it is the
+//! other way round: BGP runs beside it, for what lies outside of the nodes' blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imbl::OrdMap;
+use ipnetwork::IpNetwork;
+use twill_cluster::view::differences;
+use twill_linux::IfName;
+use twill_linux::state::{METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
+
+use crate::family::Family;
+
+/// The routes that BGP has learned, as far as packets can go by them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Where packets go, by prefix.
+    pub routes: OrdMap<IpNetwork, Target>,
+    /// The families of which peers have not told all since this node's daemon began: what stands of before stays.
+    pub awaited: BTreeSet<Family>,
+    /// The interfaces that the routes lead out of, and whether reverse path filtering is in force there.
+    pub exits: BTreeMap<IfName, bool>,
+}
+
+/// Which of two ways to one prefix counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// The back end's.
+    #[default]
+    Made,
+    /// The one that was learned.
+    Learned,
+}
+
+/// The routes of both kinds, kept from one time to the next: a change is as much work as it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Blend {
+    // As they were seen last.
+    rule: Rule,
+    made: OrdMap<RouteKey, Route>,
+    learned: OrdMap<IpNetwork, Target>,
+    routes: OrdMap<RouteKey, Route>,
+    /// Those that lead into a tunnel.
+    tunnelled: BTreeSet<RouteKey>,
+}
+
+impl Blend {
+    /// Takes what the back end makes now and what is learned now.
+    pub(crate) fn follow(
+        &mut self,
+        rule: Rule,
+        made: &OrdMap<RouteKey, Route>,
+        learned: &OrdMap<IpNetwork, Target>,
+        tunnels: &BTreeSet<IfName>,
+    ) {
+        if rule != self.rule {
+            *self = Self { rule, ..Self::default() };
+        }
+        let mut changed: BTreeSet<RouteKey> = differences(&self.made, made).map(|(key, ..)| *key).collect();
+        changed.extend(differences(&self.learned, learned).map(|(prefix, ..)| key(*prefix)));
+        (self.made, self.learned) = (made.clone(), learned.clone());
+        for key in changed {
+            let route = self.choose(key);
+            if route.as_ref().is_some_and(|route| route.target.devices().any(|device| tunnels.contains(&device))) {
+                self.tunnelled.insert(key)
+            } else {
+                self.tunnelled.remove(&key)
+            };
+            match route {
+                Some(route) => _ = self.routes.insert(key, route),
+                None => _ = self.routes.remove(&key),
+            }
+        }
+    }
+
+    fn choose(&self, key: RouteKey) -> Option<Route> {
+        let made = || self.made.get(&key).cloned();
+        let learned = || {
+            let target = self.learned.get(&key.destination).filter(|_| key.metric == METRIC)?.clone();
+            Some(Route { key, protocol: PROTOCOL_CLUSTER, target, source: None })
+        };
+        match self.rule {
+            Rule::Made => made().or_else(learned),
+            Rule::Learned => learned().or_else(made),
+        }
+    }
+
+    /// What shall stand.
+    pub(crate) fn routes(&self) -> &OrdMap<RouteKey, Route> {
+        &self.routes
+    }
+
+    /// Whether any of it leads into a tunnel.
+    pub(crate) fn tunnels(&self) -> bool {
+        !self.tunnelled.is_empty()
+    }
+}
+
+fn key(destination: IpNetwork) -> RouteKey {
+    RouteKey { destination, metric: METRIC }
+}

@@ -1,0 +1,246 @@
+//! The BGP task: the speaker of `twill-bgp` with what it needs of the world.
+//!
+//! A thread of its own with its own runtime: a peer that announces a hundred thousand routes must not keep this node from renewing its
+//! lease, nor etcd a peer from its KEEPALIVE. What is said and to whom follows from the cluster's view ([`translate`]) and from the
+//! kernel's links and routes ([`ground`]); the connections are [`lines`], BFD is [`detect`]. What is learned goes to the reconciler as a
+//! value ([`table`]), which alone writes to the kernel.
+//!
+//! When the daemon ends, peers that know of graceful restart are left without a word, so that they keep our routes; the next
+//! run finds a [`mark`], and the kernel's routes stay until it has heard again what there is.
+
+mod detect;
+mod ground;
+mod lines;
+mod mark;
+mod perform;
+mod review;
+mod table;
+mod translate;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use twill_bgp::path::{self, Attributes};
+use twill_bgp::policy::Guard;
+use twill_bgp::speaker::{Config, Input, Output, Speaker};
+use twill_conf::NodeName;
+use twill_fabric::Learned;
+use twill_fabric::family::Family;
+use twill_fabric::peering::{Peerings, Who};
+use twill_linux::{MacAddr, Netlink};
+
+use crate::bell::{Bell, Causes};
+use crate::identity;
+use crate::picture::{Pictures, Underlays};
+use crate::troubles::Troubles;
+use detect::Detector;
+use ground::Ground;
+use lines::Lines;
+use mark::Mark;
+use table::Table;
+use translate::Watched;
+
+/// How long what is told of the cluster and of the kernel is gathered before it is looked at.
+const CALM: Duration = Duration::from_millis(30);
+/// Looking takes a tenth of the time at most: it is not done again before so many times as long as it took have passed.
+const SHARE: u32 = 9;
+/// How often everything is looked at although nothing was told: files with passwords, a port that was taken.
+const TURN: Duration = Duration::from_secs(10);
+/// What peers are told when this daemon ends for good.
+const GOODBYE: &str = "twilld ends";
+
+/// What the task knows and whom it tells.
+#[derive(Debug)]
+pub struct Bgp {
+    /// This node.
+    pub name: NodeName,
+    /// The MAC of its VTEP.
+    pub vtep_mac: MacAddr,
+    /// The cluster.
+    pub pictures: Pictures,
+    /// This node's underlay.
+    pub underlays: Underlays,
+    /// Whether the kernel's links, addresses or routes have changed.
+    pub stirred: watch::Receiver<()>,
+    /// The daemon ends.
+    pub stop: watch::Receiver<bool>,
+    /// The run directory.
+    pub run_dir: PathBuf,
+    /// Where what is learned is told.
+    pub learned: watch::Sender<Learned>,
+    /// Whom that wakes.
+    pub bell: Arc<Bell>,
+    /// Where what is wrong is told.
+    pub troubles: Troubles,
+}
+
+/// What nobody knows yet, before the task has begun.
+pub fn unknown() -> Learned {
+    Table::awaiting().learned(&Ground::default())
+}
+
+impl Bgp {
+    /// Speaks until the daemon ends.
+    pub fn run(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.speak())
+    }
+
+    async fn speak(self) -> std::io::Result<()> {
+        let (lines, mut news) = Lines::new();
+        let seed = seed();
+        let (detector, mut changes) = Detector::start(seed)?;
+        let mut task = Task {
+            begin: Instant::now(),
+            seed,
+            lines,
+            detector,
+            mark: Mark::new(&self.run_dir),
+            peerings: Peerings::default(),
+            netlink: None,
+            ground: Ground::default(),
+            lost: BTreeSet::new(),
+            table: Table::awaiting(),
+            speaking: None,
+            dirty: false,
+            bgp: &self,
+        };
+        let (mut pictures, mut underlays) = (self.pictures.clone(), self.underlays.clone());
+        let (mut stirred, mut stop) = (self.stirred.clone(), self.stop.clone());
+        // The kernel is looked at where it has changed, all else at any news.
+        let (mut due, mut rested, mut looks) = (Some(Instant::now()), Instant::now(), true);
+        loop {
+            let deadline = task.deadline();
+            let review = due.map_or(rested + TURN, |due| due.max(rested));
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = sleep_until(review.into()) => {
+                    let begin = Instant::now();
+                    // Without an event everything is looked at.
+                    task.review(looks || due.is_none());
+                    (due, looks) = (None, false);
+                    rested = Instant::now() + begin.elapsed() * SHARE;
+                }
+                Ok(()) = pictures.changed() => due = due.or_else(|| Some(Instant::now())),
+                Ok(()) = underlays.changed() => due = due.or_else(|| Some(Instant::now())),
+                Ok(()) = stirred.changed() => {
+                    looks = true;
+                    due = due.or_else(|| Some(Instant::now() + CALM));
+                }
+                Some(news) = news.recv() => task.hear(news),
+                Some(changed) = changes.recv() => task.detected(changed),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                    task.input(Input::Tick);
+                }
+            }
+            task.publish();
+        }
+        task.finish().await;
+        Ok(())
+    }
+}
+
+/// The task's state.
+struct Task<'a> {
+    bgp: &'a Bgp,
+    begin: Instant,
+    seed: u64,
+    lines: Lines,
+    detector: Detector,
+    mark: Mark,
+    peerings: Peerings,
+    netlink: Option<Netlink>,
+    ground: Ground,
+    /// Neighbours that BFD has lost.
+    lost: BTreeSet<IpAddr>,
+    table: Table,
+    speaking: Option<Speaking>,
+    /// The reconciler does not know yet what is in the table.
+    dirty: bool,
+}
+
+/// While there is something to say.
+struct Speaking {
+    speaker: Speaker,
+    config: Config,
+    announced: BTreeMap<IpNetwork, Attributes>,
+    guard: Guard,
+    names: BTreeMap<IpAddr, Who>,
+    watched: BTreeMap<IpAddr, Watched>,
+    /// Since when sessions are not up.
+    down: BTreeMap<IpAddr, Instant>,
+}
+
+impl Task<'_> {
+    fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.speaking.as_ref()?.speaker.deadline().map(|due| self.begin + due)
+    }
+
+    /// What became of the kernel's routes, and of BFD's neighbours, matters to what was learned.
+    fn reach(&mut self) {
+        let reach = self.ground.reach(&self.lost);
+        self.input(Input::Reach(reach));
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let now = self.now();
+        let Some(speaking) = &mut self.speaking else { return };
+        let outputs = speaking.speaker.step(now, input);
+        self.perform(outputs);
+    }
+
+    /// Notes of which families it is known what there is.
+    fn settle(&mut self) {
+        let Some(speaking) = &self.speaking else { return };
+        let is_awaited = |family: &Family| {
+            let family = match family {
+                Family::V4 => path::Family::Ipv4,
+                Family::V6 => path::Family::Ipv6,
+            };
+            speaking.speaker.is_deferring(family)
+        };
+        self.table.await_families(Family::ALL.into_iter().filter(is_awaited).collect());
+        self.dirty = true;
+    }
+
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.bgp.learned.send_replace(self.table.learned(&self.ground));
+            self.bgp.bell.ring(Causes { view: true, ..Causes::default() });
+        }
+    }
+
+    /// Ends: without a word where the peers keep our routes over a restart, else by saying so.
+    async fn finish(mut self) {
+        self.detector.stop();
+        match self.speaking {
+            Some(speaking) if !speaking.config.restarts_gracefully() => {
+                let Speaking { mut speaker, config, .. } = speaking;
+                for output in speaker.configure(self.begin.elapsed(), config.shut_down(GOODBYE)) {
+                    if let Output::Close(connection, last) = output {
+                        self.lines.close(connection, last);
+                    }
+                }
+                self.lines.finish().await;
+            }
+            _ => self.lines.drop_all(),
+        }
+    }
+}
+
+/// Another one at each start: for jitter, and for numbers that peers take for those of a new run.
+fn seed() -> u64 {
+    let word = identity::run_word().ok().and_then(|word| u64::from_str_radix(&word, 16).ok());
+    word.unwrap_or_else(|| twill_ipam::BootTime::now().0.subsec_nanos().into())
+}
