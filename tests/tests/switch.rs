@@ -12,6 +12,7 @@ use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
 const TUNNEL: &str = "type = \"vxlan\"\n";
 const DIRECT: &str = "type = \"vxlan\"\ndirect = true\n";
 const HOST_GW: &str = "type = \"host-gw\"\n";
+const BGP: &str = "type = \"bgp\"\n[bgp]\n";
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// After nobody has sent by it for ten seconds, the tunnel goes.
@@ -40,6 +41,10 @@ fn sends_by(node: &Node, device: &str) -> Result<()> {
 
 fn device_of(backend: &str) -> &'static str {
     if backend == TUNNEL { VXLAN } else { "eth0" }
+}
+
+fn has_tunnel(backend: &str) -> bool {
+    [TUNNEL, DIRECT].contains(&backend)
 }
 
 /// The pods reach each other, small and full-size, and the other nodes; the nodes reach the pods in the families that they have.
@@ -71,9 +76,9 @@ fn works(backend: &'static str, underlay: Underlay) {
         for node in lab.nodes() {
             sends_by(node, device_of(backend))?;
             let has = node.interfaces()?.iter().any(|name| name == VXLAN);
-            assert_eq!(has, backend != HOST_GW, "{:?}", node.interfaces()?);
+            assert_eq!(has, has_tunnel(backend), "{:?}", node.interfaces()?);
         }
-        let mtu = if backend == HOST_GW {
+        let mtu = if !has_tunnel(backend) {
             1500
         } else if underlay == Underlay::V6 {
             1430
@@ -93,6 +98,16 @@ fn host_gw_reaches_pods_and_nodes_over_both_families() {
 #[test]
 fn host_gw_over_ipv6_alone_carries_ipv4_too() {
     works(HOST_GW, Underlay::V6);
+}
+
+#[test]
+fn bgp_reaches_pods_and_nodes_over_both_families() {
+    works(BGP, Underlay::Dual);
+}
+
+#[test]
+fn bgp_over_ipv6_alone_carries_ipv4_too() {
+    works(BGP, Underlay::V6);
 }
 
 #[test]
@@ -166,7 +181,11 @@ fn switch(lab: &Lab, backend: &str, order: [usize; 3]) -> Result<()> {
         // It has heard, and done what it can while the others have not.
         deadline::until(&format!("{} knows the new configuration", node.name()), PATIENCE, || {
             let saved = std::fs::read_to_string(node.directory().join("state/view.json")).unwrap_or_default();
-            let kind = if backend == HOST_GW { "host-gw" } else { "vxlan" };
+            let kind = match backend {
+                HOST_GW => "host-gw",
+                BGP => "bgp",
+                _ => "vxlan",
+            };
             let direct = saved.contains("\\\"direct\\\":true");
             Ok(saved.contains(&format!("\\\"type\\\":\\\"{kind}\\\"")) && direct == (backend == DIRECT))
         })?;
@@ -238,18 +257,13 @@ fn a_switch_that_pods_would_lose_packets_by_is_refused_with_the_reason_unless_fo
     });
 }
 
-#[test]
-fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_connection() {
+/// A switch: its name, the back end and the order in which the nodes hear of it.
+type Step = (&'static str, &'static str, [usize; 3]);
+
+/// Goes from VXLAN from one back end to the next.
+fn nothing_is_lost_by(steps: [Step; 6]) {
     with_lab(Lab::builder(), |lab| {
         let pods = pods(lab)?;
-        let steps = [
-            ("vxlan to direct", DIRECT, [2, 1, 3]),
-            ("direct to host-gw", HOST_GW, [3, 2, 1]),
-            ("host-gw to direct", DIRECT, [1, 3, 2]),
-            ("direct to vxlan", TUNNEL, [2, 3, 1]),
-            ("vxlan to host-gw", HOST_GW, [1, 2, 3]),
-            ("host-gw to vxlan", TUNNEL, [3, 1, 2]),
-        ];
         for (what, backend, order) in steps {
             let traffic = Traffic::start(lab, &pods)?;
             traffic.flows()?;
@@ -257,7 +271,7 @@ fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_co
             traffic.flows()?;
             traffic.end(what)?;
             all_reach_all(lab, &pods)?;
-            if backend == HOST_GW {
+            if !has_tunnel(backend) {
                 for node in lab.nodes() {
                     deadline::until("the tunnel is gone", LONGER, || {
                         Ok(!node.interfaces()?.iter().any(|name| name == VXLAN))
@@ -268,4 +282,28 @@ fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_co
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_switch_in_any_direction_and_order_of_nodes_loses_no_packet_and_breaks_no_connection() {
+    nothing_is_lost_by([
+        ("vxlan to direct", DIRECT, [2, 1, 3]),
+        ("direct to host-gw", HOST_GW, [3, 2, 1]),
+        ("host-gw to bgp", BGP, [1, 3, 2]),
+        ("bgp to vxlan", TUNNEL, [2, 3, 1]),
+        ("vxlan to host-gw", HOST_GW, [1, 2, 3]),
+        ("host-gw to vxlan", TUNNEL, [3, 1, 2]),
+    ]);
+}
+
+#[test]
+fn a_switch_in_the_other_directions_loses_nothing_either() {
+    nothing_is_lost_by([
+        ("vxlan to bgp", BGP, [3, 1, 2]),
+        ("bgp to direct", DIRECT, [1, 2, 3]),
+        ("direct to bgp", BGP, [2, 1, 3]),
+        ("bgp to host-gw", HOST_GW, [1, 3, 2]),
+        ("host-gw to direct", DIRECT, [3, 2, 1]),
+        ("direct to vxlan", TUNNEL, [2, 3, 1]),
+    ]);
 }
