@@ -326,6 +326,8 @@ impl Rib {
                 let id = (1..).find(free).expect("there are fewer routes than numbers");
                 let (source, path) = key;
                 let new = Candidate { source, path, id, received, next_hop, accepted, stale: false, rank: 0 };
+                // Most prefixes have one route.
+                routes.reserve_exact(1);
                 routes.insert(at, new);
                 None
             }

@@ -160,6 +160,10 @@ struct Election<'a> {
 
 /// Decides on the routes to one prefix. The outcomes are in the order of the contenders, which plays no part.
 pub(super) fn decide(contenders: &[Contender<'_>], multipath: Multipath) -> Vec<Outcome> {
+    // Most prefixes have one route.
+    if let [_] = contenders {
+        return vec![Outcome::Used(0)];
+    }
     let mut left: Vec<usize> = (0..contenders.len()).collect();
     left.sort_by_key(|at| contenders[*at].ties());
     let mut election = Election { contenders, left, outcomes: vec![Outcome::Used(0); contenders.len()] };

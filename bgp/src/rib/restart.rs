@@ -178,13 +178,13 @@ impl Rib {
             }
             let over: Vec<_> =
                 known.stale.iter().filter(|(_, until)| **until <= now).map(|(family, _)| *family).collect();
-            for ended in over {
-                known.stale.remove(&ended);
-                expired.push(Expired::Stale(id, ended));
+            for ended in &over {
+                known.stale.remove(ended);
+                expired.push(Expired::Stale(id, *ended));
             }
-            let left: BTreeSet<_> = known.stale.keys().copied().collect();
-            if known.state == State::Up {
-                self.flush(id, |(prefix, stale)| stale && !left.contains(&family(prefix)));
+            // Only then: it walks over the whole table.
+            if !over.is_empty() {
+                self.flush(id, |(prefix, stale)| stale && over.contains(&family(prefix)));
             }
         }
         expired.extend(self.end_deferral(Some(now)).into_iter().map(Expired::Deferral));

@@ -63,6 +63,23 @@ impl Cpu {
         Some(Self { own: time(user + system), children: time(children_user + children_system) })
     }
 
+    /// Of a process's present threads, up to now, to the nanosecond: [`Cpu::of`] counts whole ticks.
+    pub fn of_threads(pid: u32) -> Result<Duration> {
+        let path = format!("/proc/{pid}/task");
+        let threads = fs::read_dir(&path).map_err(LabError::io(format!("listing {path}")))?;
+        let mut sum = Duration::ZERO;
+        for thread in threads {
+            let thread = thread.map_err(LabError::io(format!("listing {path}")))?.file_name();
+            let text = read(pid, &format!("task/{}/schedstat", thread.to_string_lossy()))?;
+            // Nanoseconds on a processor, those waiting for one, and how often it got one (Documentation/scheduler/sched-stats.rst).
+            let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
+            sum += ran
+                .map(Duration::from_nanos)
+                .ok_or_else(|| LabError::wrong(format!("{path} tells no time: {text}")))?;
+        }
+        Ok(sum)
+    }
+
     /// Both together.
     pub fn sum(self) -> Duration {
         self.own + self.children
@@ -130,6 +147,7 @@ fn read(pid: u32, file: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::{self, PATIENCE};
 
     #[test]
     fn a_process_with_a_strange_name_is_read() {
@@ -146,6 +164,14 @@ mod tests {
         assert_eq!((machine.busy, machine.all), (Duration::from_millis(1700), Duration::from_millis(10200)));
         assert_eq!((machine - machine).part(), 0.0);
         assert_eq!(Machine::parse("cpu0 1 1 1 1 1 1 1 1 1 1\n"), None);
+    }
+
+    #[test]
+    fn what_a_thread_runs_is_counted() {
+        let own = std::process::id();
+        let before = Cpu::of_threads(own).unwrap();
+        deadline::until("it has run", PATIENCE, || Ok(Cpu::of_threads(own)? > before)).unwrap();
+        assert!(Cpu::of_threads(u32::MAX).is_err());
     }
 
     #[test]

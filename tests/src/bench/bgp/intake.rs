@@ -23,8 +23,6 @@ use crate::{Lab, LabError, Result, Underlay};
 const SYSTEMS: [u32; 2] = [65001, 65002];
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Between two questions, so that they do not take the processor that the answer needs.
-const PACE: Duration = Duration::from_millis(20);
 /// How long a receiver rests before its memory is looked at.
 const REST: Duration = Duration::from_secs(1);
 
@@ -66,8 +64,12 @@ impl Contender {
         let settings = Settings::new(SYSTEMS[0], Ipv4Addr::new(10, 0, 0, 1)).with(neighbour);
         Ok(match self {
             Self::Speaker => Box::new(SpeakerProcess::start(host, peer, expected)?),
-            Self::Bird => Box::new(Asked { router: Bird::start(host, settings)?, peer }),
-            Self::Gobgp => Box::new(Asked { router: Gobgp::start(host, settings)?, peer }),
+            Self::Bird => {
+                Box::new(Asked { router: Bird::start(host, settings)?, peer, pace: Duration::from_millis(2) })
+            }
+            Self::Gobgp => {
+                Box::new(Asked { router: Gobgp::start(host, settings)?, peer, pace: Duration::from_millis(50) })
+            }
         })
     }
 }
@@ -84,6 +86,9 @@ trait Taker {
 struct Asked<R> {
     router: R,
     peer: IpAddr,
+    /// Between two questions, so that they do not take the processor that the answer needs: `birdc` takes a millisecond or two,
+    /// `gobgp` twenty.
+    pace: Duration,
 }
 
 impl<R: Router> Taker for Asked<R> {
@@ -102,7 +107,7 @@ impl<R: Router> Taker for Asked<R> {
                 let what = format!("{} has {count} routes", self.router.name());
                 return Err(LabError::Timeout { what, waited: PATIENCE, last: format!("{session:?}") });
             }
-            std::thread::sleep(PACE);
+            std::thread::sleep(self.pace);
         }
     }
 }
@@ -211,16 +216,16 @@ fn sample(contender: Contender, host: &Host, peer: &Host, bytes: &[u8], routes: 
     let introduction = Introduction::new(SYSTEMS[1], Ipv4Addr::new(10, 0, 0, 2));
     let raw = Raw::dial(peer, host.address(false), &introduction)?;
     let pid = taker.pid()?;
-    let (before, cpu, started) = (Memory::of(pid)?, Cpu::of(pid)?, Instant::now());
+    let (before, cpu, started) = (Memory::of(pid)?, Cpu::of_threads(pid)?, Instant::now());
     raw.send(bytes)?;
     let heap = taker.until_all(routes)?;
     let time = started.elapsed();
     std::thread::sleep(REST);
-    let (memory, cpu) = (Memory::of(pid)?, Cpu::of(pid)? - cpu);
+    let (memory, cpu) = (Memory::of(pid)?, Cpu::of_threads(pid)?.saturating_sub(cpu));
     if let Some(end) = raw.end() {
         return Err(LabError::wrong(format!("the session with {} has ended: {end}", contender.name())));
     }
-    Ok(Sample { time, cpu: cpu.own, memory, before, heap })
+    Ok(Sample { time, cpu, memory, before, heap })
 }
 
 fn table(routes: usize, bytes: usize, all: &[(Contender, Vec<Sample>)]) -> String {

@@ -129,9 +129,15 @@ impl Transport {
                 Err(error) => return Err(LabError::io("reading from the peer")(error)),
             };
             let now = self.began.elapsed();
-            let input = read.map_or(Input::Tick, |bytes| Input::Received(self.connection, bytes));
-            let outputs = self.speaker.step(now, input);
-            self.perform(outputs)?;
+            let is_due = self.speaker.deadline().is_some_and(|deadline| deadline <= now);
+            for input in read
+                .map(|bytes| Input::Received(self.connection, bytes))
+                .into_iter()
+                .chain(is_due.then_some(Input::Tick))
+            {
+                let outputs = self.speaker.step(now, input);
+                self.perform(outputs)?;
+            }
             let Some(received) = self.received() else { continue };
             let (held, asked) = *before.get_or_insert_with(|| (heap::held(), heap::so_far()));
             if received == expected && !is_told {
