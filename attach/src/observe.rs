@@ -243,6 +243,7 @@ mod tests {
             mtu: 1500,
             up: true,
             running: true,
+            carrier: true,
             alias: None,
         }
     }

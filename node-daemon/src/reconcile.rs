@@ -3,8 +3,8 @@
 //! A thread of its own, since netlink and `nft` block. Each pass observes the underlay, reads the node store, lets `fabric`
 //! say what shall stand, and lets `linux` bring it about. A pass is due when the [`Bell`] rings, and every
 //! [`RESYNC`] without a ring; where it rings all the time, they keep a [`Pace`]. Where nothing but the cluster's view has
-//! changed since a pass after which everything stood, only the difference of what shall stand is sent; every other pass looks
-//! at what does stand.
+//! changed since a pass after which everything stood, the [`Scene`] is as it was, and only the difference of what shall stand is
+//! sent; every other pass looks at what does stand.
 //!
 //! Nothing is written before there is a view, and nothing is ever flushed: a restart finds
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
@@ -67,10 +67,7 @@ enum Obstacle {
 #[derive(Debug)]
 pub struct Reconciler {
     me: Me,
-    bell: Arc<Bell>,
-    echoes: Arc<Echoes>,
-    pictures: Pictures,
-    learned: watch::Receiver<Learned>,
+    news: News,
     findings: Findings,
     observer: Observer,
     store: NodeStore,
@@ -80,8 +77,32 @@ pub struct Reconciler {
     forward: Forward,
     macs: Macs,
     mtus: Mtus,
+    /// As it was last looked at, where nothing can have changed since.
+    scene: Option<Scene>,
     last: Option<Last>,
     report: Report,
+}
+
+/// What a pass finds: to look for it costs the more the larger the cluster is, since the default route stands among all others.
+#[derive(Debug)]
+struct Scene {
+    links: Vec<SeenLink>,
+    underlay: Underlay,
+    /// The node's record was known by then.
+    registered: bool,
+}
+
+/// By what it hears of the world.
+#[derive(Debug)]
+pub struct News {
+    /// That a pass is due.
+    pub bell: Arc<Bell>,
+    /// What it changes itself and is told of all the same: those of its monitor.
+    pub echoes: Arc<Echoes>,
+    /// The cluster.
+    pub pictures: Pictures,
+    /// What BGP has learned.
+    pub learned: watch::Receiver<Learned>,
 }
 
 /// Where it tells what it found.
@@ -107,26 +128,15 @@ struct Last {
 }
 
 impl Reconciler {
-    /// Opens a netlink socket in the daemon's namespace. `echoes`: those of its monitor.
-    pub fn new(
-        me: Me,
-        bell: Arc<Bell>,
-        echoes: Arc<Echoes>,
-        pictures: Pictures,
-        learned: watch::Receiver<Learned>,
-        findings: Findings,
-        store: NodeStore,
-    ) -> Result<Self, twill_linux::Error> {
-        let netlink = Netlink::open()?.expecting(&echoes);
-        let firewall = Firewall::new(&me.run_dir.join("firewall.json"), Arc::clone(&echoes));
+    /// Opens a netlink socket in the daemon's namespace.
+    pub fn new(me: Me, news: News, findings: Findings, store: NodeStore) -> Result<Self, twill_linux::Error> {
+        let netlink = Netlink::open()?.expecting(&news.echoes);
+        let firewall = Firewall::new(&me.run_dir.join("firewall.json"), Arc::clone(&news.echoes));
         let report = Report::default();
         Ok(Self {
             observer: Observer::new(me.underlay.clone()),
             me,
-            bell,
-            echoes,
-            pictures,
-            learned,
+            news,
             forward: Forward::new(findings.troubles.clone()),
             findings,
             store,
@@ -135,6 +145,7 @@ impl Reconciler {
             ports: Ports::default(),
             macs: Macs::new(RESYNC),
             mtus: Mtus::default(),
+            scene: None,
             last: None,
             report,
         })
@@ -169,9 +180,9 @@ impl Reconciler {
             // Where many nodes join, all of them look at each other's news, which can wait while others work; a repair cannot.
             let news_alone = causes.view && !causes.network && !causes.firewall;
             let took = if news_alone { begin.elapsed() } else { pace::processor_time().saturating_sub(before) };
-            self.bell.rest(pace.rest(took, Instant::now()).max(respite));
+            self.news.bell.rest(pace.rest(took, Instant::now()).max(respite));
             // Counted from the beginning of the last look at everything: neither rests nor rings for something else put it off.
-            causes = self.bell.wait(patience, CALM);
+            causes = self.news.bell.wait(patience, CALM);
             if looked.elapsed() >= RESYNC || causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
@@ -180,14 +191,67 @@ impl Reconciler {
 
     /// Brings the kernel to what shall stand. How long the next pass is to wait, since somebody undoes what this one did.
     fn pass(&mut self, causes: Causes) -> Result<Duration, Obstacle> {
-        let links = table::links(&mut self.netlink)?;
+        let scene = self.scene(causes)?;
+        let Scene { links, underlay, .. } = &scene;
+        // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
+        let known = self.news.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
+        let Some(picture) = known else { return Ok(Duration::ZERO) };
+        let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
+        let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
+        local.pods = self.macs.complete(pods, &mut self.netlink)?;
+        let learned = self.news.learned.borrow().clone();
+        let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
+        let desired = reckoning.follow(&picture.reach, &local, &learned);
+        drop(reckoning);
+        self.report.problems(&desired.problems);
+        // What is only told stops no repair.
+        if let Ok(pods) = oversize::find(&local.pods, links, fits, &self.store) {
+            self.report.oversize(fits, pods);
+        }
+
+        let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
+        let mut outcome = if picture.is_whole() {
+            self.bring(causes, links, &local, &desired)?
+        } else {
+            self.look(causes.firewall || !drifted, false, &desired)?
+        };
+        if picture.is_whole() {
+            let [device, _] = vxlan::devices();
+            let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
+            let of_vxlan = VxlanUse { receives, ..desired.vxlan };
+            // What BGP has not spoken of yet may be left from before.
+            let routed = outcome.routed && !desired.ours.spared.any();
+            let standing = Standing { vxlan: of_vxlan, routed, pods: oversize::greatest(&local.pods, links) };
+            self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
+        }
+        let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
+        if let Some(passage) = desired.passage.as_ref().filter(|_| picture.is_whole()) {
+            outcome.repairs.extend(self.forward.keep(passage, causes.firewall));
+        }
+        // What the reconciler makes of links and addresses itself, no event tells of.
+        let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
+        self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
+        self.last = Some(Last { desired, local, settled });
+        Ok(self.report.outcome(outcome, drifted))
+    }
+
+    /// The links and the underlay: as they were, where no event has told otherwise since.
+    fn scene(&mut self, causes: Causes) -> Result<Scene, Obstacle> {
         let published = self
+            .news
             .pictures
             .borrow()
             .as_ref()
             .and_then(|picture| picture.view.nodes.get(&self.me.name).map(|record| record.value.underlay.clone()));
-        let observed = self.observer.observe(&mut self.netlink, &links, published.as_ref());
-        let Observed { underlay, problems } = match observed {
+        let heard = causes.network || causes.firewall;
+        // What the record says is looked at once, as soon as it is known.
+        let is_good = |scene: &Scene| !heard && (scene.registered || published.is_none());
+        if let Some(scene) = self.scene.take().filter(is_good) {
+            return Ok(scene);
+        }
+        let links = table::links(&mut self.netlink)?;
+        let Observed { underlay, problems } = match self.observer.observe(&mut self.netlink, &links, published.as_ref())
+        {
             Ok(observed) => observed,
             Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
             Err(none) => {
@@ -200,43 +264,7 @@ impl Reconciler {
             tracing::info!("the underlay is {underlay}");
         }
         self.report.underlay(&problems);
-        // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
-        let known = self.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
-        let Some(picture) = known else { return Ok(Duration::ZERO) };
-        let fits = self.mtus.follow(&picture.reach, &self.me.name, &underlay).pods;
-        let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay, store))?;
-        local.pods = self.macs.complete(pods, &mut self.netlink)?;
-        let learned = self.learned.borrow().clone();
-        let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
-        let desired = reckoning.follow(&picture.reach, &local, &learned);
-        drop(reckoning);
-        self.report.problems(&desired.problems);
-        // What is only told stops no repair.
-        if let Ok(pods) = oversize::find(&local.pods, &links, fits, &self.store) {
-            self.report.oversize(fits, pods);
-        }
-
-        let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
-        let mut outcome = if picture.is_whole() {
-            self.bring(causes, &links, &local, &desired)?
-        } else {
-            self.look(causes.firewall || !drifted, false, &desired)?
-        };
-        if picture.is_whole() {
-            let [device, _] = vxlan::devices();
-            let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
-            let of_vxlan = VxlanUse { receives, ..desired.vxlan };
-            // What BGP has not spoken of yet may be left from before.
-            let routed = outcome.routed && !desired.ours.spared.any();
-            let standing = Standing { vxlan: of_vxlan, routed, pods: oversize::greatest(&local.pods, &links) };
-            self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
-        }
-        let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
-        if let Some(passage) = desired.passage.as_ref().filter(|_| picture.is_whole()) {
-            outcome.repairs.extend(self.forward.keep(passage, causes.firewall));
-        }
-        self.last = Some(Last { desired, local, settled });
-        Ok(self.report.outcome(outcome, drifted))
+        Ok(Scene { links, underlay, registered: published.is_some() })
     }
 
     /// Brings the kernel to what etcd itself has told: without a look where that is enough.
@@ -285,7 +313,7 @@ impl Reconciler {
 
     /// Looks at what stands, and brings it to what shall stand.
     fn look(&mut self, guard: bool, whole: bool, desired: &Desired) -> Result<Outcome, Obstacle> {
-        self.echoes.forget();
+        self.news.echoes.forget();
         // The guard first: it must know a node before a route makes that node answer.
         let of_guard = if guard { self.guard(&desired.state, whole)? } else { None };
         let bring = if whole { table::reconcile } else { table::complete };
@@ -308,7 +336,7 @@ impl Reconciler {
         if let Obstacle::Kernel(_) = obstacle
             && let Ok(netlink) = Netlink::open()
         {
-            self.netlink = netlink.expecting(&self.echoes);
+            self.netlink = netlink.expecting(&self.news.echoes);
         }
     }
 }

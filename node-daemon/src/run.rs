@@ -19,7 +19,7 @@ use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
 use crate::picture::Picture;
 use crate::probe::Probe;
-use crate::reconcile::{Findings, Me, Reconciler};
+use crate::reconcile::{self, Findings, Me, Reconciler};
 use crate::requests::Requests;
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
@@ -106,7 +106,8 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let heard = Arc::clone(&echoes);
     let reckoning: Arc<Mutex<Reckoning>> = Arc::default();
     let findings = Findings { underlays, reckoning: Arc::clone(&reckoning), standings, troubles: troubles.clone() };
-    let reconciler = Reconciler::new(me.clone(), bell.clone(), heard, seen.clone(), routes, findings, store.clone())?;
+    let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
+    let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();

@@ -4,6 +4,7 @@
 //! routes of another peer may come in between. It takes orders, and tells what changes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
@@ -212,14 +213,12 @@ impl Work {
 
     fn send(&mut self, peer: IpAddr, packet: &Packet) {
         let Some(Watched { source, .. }) = self.watched.get(&peer) else { return };
-        if !self.senders.contains_key(&peer) {
-            match udp::Sender::open(*source, SocketAddr::new(peer, udp::SINGLE_HOP)) {
-                Ok(sender) => drop(self.senders.insert(peer, (*source, sender))),
-                Err(error) => return tracing::debug!("BFD: {error}"),
-            }
-        }
-        let Some((_, sender)) = self.senders.get(&peer) else { return };
-        if let Err(error) = sender.send(&packet.encode()) {
+        let sent = match self.senders.entry(peer) {
+            Entry::Occupied(known) => known.get().1.send(&packet.encode()),
+            Entry::Vacant(free) => udp::Sender::open(*source, SocketAddr::new(peer, udp::SINGLE_HOP))
+                .and_then(|sender| free.insert((*source, sender)).1.send(&packet.encode())),
+        };
+        if let Err(error) = sent {
             tracing::debug!("BFD: {error}");
         }
     }

@@ -57,7 +57,7 @@ impl Ground {
 
     fn new(links: &[SeenLink], addresses: &[SeenAddress], routes: &[SeenRoute]) -> Self {
         let ours = devices();
-        let is_of_use = |link: &&SeenLink| link.up && link.running && !ours.contains(&link.name);
+        let is_of_use = |link: &&SeenLink| link.up && link.carrier && !ours.contains(&link.name);
         let link = |seen: &SeenLink| {
             let own = addresses.iter().filter(|address| address.index == seen.index && address.usable);
             let addresses = own.map(|address| address.cidr).collect();
@@ -139,5 +139,88 @@ fn way(route: &SeenRoute) -> Option<Way> {
         SeenTarget::Unreachable => None,
         SeenTarget::Device(index) => Some(Way { metric, index: *index, gateway: None }),
         target => Some(Way { metric, index: target.index()?, gateway: Some(target.gateway()?) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_linux::state::RouteKey;
+
+    use super::*;
+
+    const ETH0: u32 = 2;
+    const ETH1: u32 = 3;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn link(index: u32, name: &str, carrier: bool) -> SeenLink {
+        let name = IfName::new(name).unwrap();
+        SeenLink { index, name, kind: None, mac: None, mtu: 1500, up: true, running: carrier, carrier, alias: None }
+    }
+
+    fn address(index: u32, cidr: &str) -> SeenAddress {
+        SeenAddress { index, cidr: cidr.parse().unwrap(), secondary: false, global: true, usable: true }
+    }
+
+    fn route(to: &str, metric: u32, protocol: u8, target: SeenTarget) -> SeenRoute {
+        let key = RouteKey { destination: to.parse().unwrap(), metric };
+        SeenRoute { key, tos: 0, protocol, target, source: None }
+    }
+
+    fn via(gateway: &str, index: u32) -> SeenTarget {
+        SeenTarget::Gateway { gateway: ip(gateway), index, onlink: false }
+    }
+
+    /// Two links, the second one with or without a carrier, and routes of the machine's own and of ours.
+    fn ground(second: bool) -> Ground {
+        let links = [link(ETH0, "eth0", true), link(ETH1, "eth1", second), link(9, "tw0000000000001", true)];
+        let addresses = ["192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"].map(|cidr| address(ETH0, cidr));
+        let far = address(ETH1, "198.51.100.1/24");
+        let kernel = 2;
+        let routes = [
+            route("192.0.2.0/24", 0, kernel, SeenTarget::Device(ETH0)),
+            route("2001:db8::/64", 256, kernel, SeenTarget::Device(ETH0)),
+            route("198.51.100.0/24", 0, kernel, SeenTarget::Device(ETH1)),
+            route("203.0.113.0/24", 20, 4, via("198.51.100.9", ETH1)),
+            route("203.0.113.0/24", 30, 4, via("192.0.2.9", ETH0)),
+            route("203.0.113.7/32", 5, PROTOCOL_CLUSTER, via("192.0.2.66", ETH0)),
+            route("10.42.0.5/32", 5, PROTOCOL_POD, SeenTarget::Device(9)),
+        ];
+        let addresses: Vec<_> = addresses.into_iter().chain([far]).collect();
+        Ground::new(&links, &addresses, &routes)
+    }
+
+    fn hop(ground: &Ground, next_hop: &str) -> Option<(IpAddr, String)> {
+        ground.hop(ip(next_hop)).map(|hop| (hop.gateway, hop.device.to_string()))
+    }
+
+    #[test]
+    fn a_next_hop_is_a_neighbour_or_behind_the_gateway_of_the_best_route_and_never_behind_one_of_ours() {
+        let ground = ground(true);
+        assert_eq!(hop(&ground, "192.0.2.7"), Some((ip("192.0.2.7"), "eth0".to_owned())));
+        assert_eq!(hop(&ground, "203.0.113.7"), Some((ip("198.51.100.9"), "eth1".to_owned())));
+        assert_eq!((hop(&ground, "10.42.0.5"), hop(&ground, "8.8.8.8")), (None, None));
+        let reach = ground.reach(&BTreeSet::new());
+        assert_eq!((reach.metric(ip("192.0.2.7")), reach.metric(ip("203.0.113.7"))), (Some(0), Some(20)));
+    }
+
+    #[test]
+    fn what_has_no_carrier_and_whom_bfd_has_lost_is_not_reached() {
+        let ground = ground(false);
+        assert_eq!(hop(&ground, "198.51.100.7"), None);
+        assert_eq!(hop(&ground, "203.0.113.7"), Some((ip("192.0.2.9"), "eth0".to_owned())), "the other way");
+        let reach = ground.reach(&[ip("192.0.2.7")].into());
+        assert_eq!((reach.metric(ip("192.0.2.7")), reach.metric(ip("192.0.2.8"))), (None, Some(0)));
+    }
+
+    #[test]
+    fn where_we_are_for_a_neighbour_is_the_link_that_is_shared() {
+        let ground = ground(true);
+        let link = ground.shared(ip("192.0.2.7")).unwrap();
+        assert_eq!((link.device.to_string(), link.own(ip("192.0.2.7"))), ("eth0".to_owned(), Some(ip("192.0.2.1"))));
+        assert_eq!((link.own(ip("2001:db8::7")), link.link_local()), (Some(ip("2001:db8::1")), "fe80::1".parse().ok()));
+        assert!(ground.shared(ip("203.0.113.7")).is_none(), "behind a router");
     }
 }

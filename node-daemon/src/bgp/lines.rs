@@ -248,8 +248,8 @@ impl Listener {
 fn open(at: SocketAddr, keys: &BTreeMap<IpAddr, Md5Key>, tell: &mpsc::Sender<News>) -> Listening {
     let begin = || -> Result<Listening, Box<dyn std::error::Error>> {
         let socket = tcp::listen(at)?;
-        let keys = keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4());
-        keys.map(|(peer, key)| tcp::set_key(&socket, *peer, Some(key))).collect::<Result<(), _>>()?;
+        let mut keys = keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4());
+        keys.try_for_each(|(peer, key)| tcp::set_key(&socket, *peer, Some(key)))?;
         let listener = TcpListener::from_std(socket.try_clone()?)?;
         let task = tokio::spawn(accept(listener, tell.clone())).abort_handle();
         Ok(Listening::Yes { socket, task })

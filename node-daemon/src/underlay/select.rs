@@ -127,7 +127,7 @@ mod tests {
 
     fn link(index: u32, name: &str) -> SeenLink {
         let name = IfName::new(name).unwrap();
-        SeenLink { index, name, kind: None, mac: None, mtu: 1500, up: true, running: true, alias: None }
+        SeenLink { index, name, kind: None, mac: None, mtu: 1500, up: true, running: true, carrier: true, alias: None }
     }
 
     fn down(index: u32, name: &str) -> SeenLink {

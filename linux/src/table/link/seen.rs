@@ -30,6 +30,8 @@ pub struct SeenLink {
     /// Operationally up (RFC 2863, IFLA_OPERSTATE): its queue takes packets. After a carrier comes, that is the work of the
     /// kernel's link watch, a moment later (net/core/link_watch.c); until then packets are dropped without a word.
     pub running: bool,
+    /// IFF_LOWER_UP: it has a carrier, or a driver that cannot tell (Documentation/networking/operstates.rst).
+    pub carrier: bool,
     /// IFLA_IFALIAS.
     pub alias: Option<String>,
 }
@@ -98,8 +100,9 @@ pub(super) fn details(message: LinkMessage) -> Option<Details> {
         _ => None,
     })?;
     let up = message.header.flags.contains(LinkFlags::Up);
-    let link =
-        SeenLink { index: message.header.index, name, kind: None, mac: None, mtu: 0, up, running: false, alias: None };
+    let carrier = message.header.flags.contains(LinkFlags::LowerUp);
+    let index = message.header.index;
+    let link = SeenLink { index, name, kind: None, mac: None, mtu: 0, up, running: false, carrier, alias: None };
     let mut found = Details { link, addrgenmode_none: None, vxlan: None };
     for attribute in message.attributes {
         match attribute {

@@ -159,3 +159,6 @@ pub(super) fn say(attributes: &mut Attributes, communities: &[cluster::Community
     attributes.large_communities.sort();
     attributes.large_communities.dedup();
 }
+
+#[cfg(test)]
+mod tests;
