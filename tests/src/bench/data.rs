@@ -19,7 +19,7 @@ pub mod report;
 pub mod round;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::usage::Machine;
 use crate::lab::VXLAN;
@@ -75,10 +75,14 @@ struct Backend {
     tunnel: bool,
 }
 
-const BACKENDS: [Backend; 3] = [
+/// The words of a back end that is spoken by BGP, with BFD at its defaults.
+const BGP: &str = "type = \"bgp\"\n[bgp]\nbfd = true\n";
+
+const BACKENDS: [Backend; 4] = [
     Backend { name: "vxlan", toml: "type = \"vxlan\"\n", tunnel: true },
     Backend { name: "vxlan, direct", toml: "type = \"vxlan\"\ndirect = true\n", tunnel: false },
     Backend { name: "host-gw", toml: "type = \"host-gw\"\n", tunnel: false },
+    Backend { name: "bgp", toml: BGP, tunnel: false },
 ];
 
 /// How long the machine is looked at before anything begins.
@@ -131,6 +135,35 @@ impl Stage {
     }
 }
 
+/// What became of BGP's sessions, which BFD watches, while everything was measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions {
+    /// How often one came up.
+    pub up: usize,
+    /// How often one went down.
+    pub down: usize,
+    /// In what time.
+    pub time: Duration,
+}
+
+impl Sessions {
+    /// By what the daemons have said.
+    fn look(stages: &[Stage], time: Duration) -> Result<Self> {
+        let nodes = stages.iter().filter(|stage| stage.backend.toml == BGP).flat_map(|stage| stage.lab.nodes());
+        let (mut up, mut down) = (0, 0);
+        for node in nodes {
+            node.expect_daemon()?;
+            let log = node.daemon_log();
+            let said = |what: &str| {
+                log.lines().filter(|line| line.contains("the session with") && line.contains(what)).count()
+            };
+            up += said(" is up");
+            down += said(" is down");
+        }
+        Ok(Self { up, down, time })
+    }
+}
+
 /// The paths of a round. Who comes first may have it better or worse than the others, so it is somebody else each time; and
 /// of two neighbours, which are compared, each is as often before the other.
 fn order(round: usize, paths: usize) -> Vec<usize> {
@@ -155,6 +188,7 @@ pub fn measure(plan: Plan) -> Result<Report> {
     // All labs have the same wire.
     paths.push(stages[0].by_hand.nodes());
     let mut measured = vec![Figures::default(); paths.len()];
+    let begin = Instant::now();
     for round in 0..plan.rounds {
         eprintln!("round {} of {}", round + 1, plan.rounds);
         for part in round::PARTS {
@@ -163,6 +197,7 @@ pub fn measure(plan: Plan) -> Result<Report> {
             }
         }
     }
+    let sessions = Sessions::look(&stages, begin.elapsed())?;
     let nodes = measured.pop().unwrap_or_default();
     let pairs = stages.iter().zip(measured.chunks_exact(2));
     let compared = |(stage, pair): (&Stage, &[Figures])| Compared {
@@ -170,5 +205,5 @@ pub fn measure(plan: Plan) -> Result<Report> {
         by_hand: pair[0].clone(),
         twill: pair[1].clone(),
     };
-    Ok(Report { plan, conditions, nodes, compared: pairs.map(compared).collect() })
+    Ok(Report { plan, conditions, sessions, nodes, compared: pairs.map(compared).collect() })
 }

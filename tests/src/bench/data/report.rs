@@ -2,7 +2,7 @@
 
 use super::conditions::Conditions;
 use super::quantity::{Figures, Quantity, Spread};
-use super::{Masquerade, Plan};
+use super::{Masquerade, Plan, Sessions};
 use crate::bench::measure::row;
 use crate::bench::plot::{Bar, Group, Panel, digits, svg};
 use crate::{LabError, Result};
@@ -25,6 +25,8 @@ pub struct Report {
     pub plan: Plan,
     /// Under what conditions.
     pub conditions: Conditions,
+    /// BGP's sessions.
+    pub sessions: Sessions,
     /// From node to node, without pods and without Twill.
     pub nodes: Figures,
     /// Each back end.
@@ -39,6 +41,7 @@ impl Report {
     /// The tables of `docs/performance.md`.
     pub fn markdown(&self) -> String {
         let Plan { rounds, seconds, masquerade } = self.plan;
+        let Sessions { up, down, time } = self.sessions;
         let rules = match masquerade {
             Masquerade::Twill => "Twill masquerades; by hand there is no nftables",
             Masquerade::Both => "Both masquerade, by hand with one rule of nftables",
@@ -46,8 +49,11 @@ impl Report {
         };
         format!(
             "{}\nMedians of {rounds} alternating rounds of {seconds} s for each figure (in brackets the least and the \
-             greatest); how good is the median of the rounds' own ratios. {rules}.\n\n{}",
+             greatest); how good is the median of the rounds' own ratios. {rules}. In the {} s that \
+             this took, the BGP sessions between the nodes, which BFD watches (300 ms × 3), came up {up} times and went down {down} \
+             times.\n\n{}",
             self.conditions.markdown(),
+            time.as_secs(),
             self.table()
         )
     }
@@ -124,6 +130,7 @@ mod tests {
         let by_hand = figures(&[(10.0, 100.0), (11.0, 90.0), (9.0, 110.0)]);
         let twill = figures(&[(9.7, 110.0), (9.7, 109.0), (12.0, 111.0)]);
         Report {
+            sessions: Sessions { up: 2, down: 0, time: std::time::Duration::from_secs(60) },
             plan: Plan { rounds: 3, seconds: 2, masquerade: Masquerade::Twill },
             conditions: Conditions::look(0.0, Vec::new()).unwrap(),
             nodes: figures(&[(20.0, 50.0)]),
