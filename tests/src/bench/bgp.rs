@@ -1,6 +1,8 @@
-//! BGP: how speakers converge with each other, and how long one takes for a table of 100,000 routes, beside BIRD and GoBGP.
+//! BGP: how speakers converge with each other, how long one takes for a table of 100,000 routes, beside BIRD and GoBGP, and how long until
+//! routes stand in the kernel.
 
 pub mod intake;
+pub mod kernel;
 pub mod mesh;
 pub mod receiver;
 
@@ -17,8 +19,9 @@ pub struct Plan {
     pub routes: usize,
 }
 
-/// Measures both. Two tables.
+/// Measures all of it. Three tables.
 pub fn measure(plan: Plan) -> Result<String> {
     let meshed = mesh::measure(plan.rounds, plan.speakers)?;
-    Ok(format!("{meshed}\n{}", intake::measure(plan.rounds, plan.routes)?))
+    let taken = intake::measure(plan.rounds, plan.routes)?;
+    Ok(format!("{meshed}\n{taken}\n{}", kernel::measure(plan.rounds, plan.routes)?))
 }

@@ -29,12 +29,27 @@ impl Feed {
     /// For more than 500,000: the ranges would not have enough.
     pub fn new(count: usize, asn: u32, next_hop: Ipv4Addr) -> Self {
         assert!(count <= 500_000, "a feed of {count} prefixes must have at most 500000");
+        Self::drawn(count, asn, next_hop, length)
+    }
+
+    /// The same with prefixes of one length.
+    ///
+    /// # Panics
+    /// For more than a tenth of those that there are.
+    pub fn of_length(count: usize, length: u8, asn: u32, next_hop: Ipv4Addr) -> Self {
+        let most = (80_usize << 24 >> (32 - length)) / 10;
+        assert!(count <= most, "a feed of {count} prefixes of length {length} must have at most {most}");
+        Self::drawn(count, asn, next_hop, |_| length)
+    }
+
+    fn drawn(count: usize, asn: u32, next_hop: Ipv4Addr, length: impl Fn(&mut Numbers) -> u8) -> Self {
         let mut numbers = Numbers(0x7477_696C_6C00_0001);
         let attributes = (0..SETS).map(|set| attributes(set, asn, next_hop, &mut numbers));
         let mut groups: Vec<_> = attributes.map(|attributes| (attributes, Vec::new())).collect();
         let mut seen = BTreeSet::new();
         while seen.len() < count {
-            let prefix = prefix(&mut numbers);
+            let length = length(&mut numbers);
+            let prefix = prefix(length, &mut numbers);
             if seen.insert(prefix) {
                 // A few sets have most of the routes, as the large providers' have.
                 let (one, other) = (numbers.below(SETS), numbers.below(SETS));
@@ -105,7 +120,7 @@ fn attributes(set: usize, asn: u32, next_hop: Ipv4Addr, numbers: &mut Numbers) -
     all
 }
 
-fn prefix(numbers: &mut Numbers) -> Ipv4Network {
+fn length(numbers: &mut Numbers) -> u8 {
     let mut drawn = numbers.small(1000);
     let mut length = 24;
     for (each, share) in LENGTHS {
@@ -115,6 +130,10 @@ fn prefix(numbers: &mut Numbers) -> Ipv4Network {
             None => break,
         }
     }
+    length
+}
+
+fn prefix(length: u8, numbers: &mut Numbers) -> Ipv4Network {
     // From 20/8 to 99/8 nothing is special (RFC 6890).
     let first = 20 + numbers.small(80);
     let address = first << 24 | numbers.small(1 << 24);
