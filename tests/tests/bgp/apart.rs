@@ -67,11 +67,11 @@ impl Monitor {
         Ok(monitor)
     }
 
-
     /// The changes so far of routes to these prefixes.
     pub fn changes(&self, of: &[IpNetwork]) -> Vec<String> {
         let text = self.process.log();
-        let is_of = |line: &&str| line.split_whitespace().any(|word| of.iter().any(|prefix| word == prefix.to_string()));
+        let is_of =
+            |line: &&str| line.split_whitespace().any(|word| of.iter().any(|prefix| word == prefix.to_string()));
         text.lines().filter(is_of).map(str::to_owned).collect()
     }
 }

@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use twill_tests::routers::{
-    Announcement, Bird, Gobgp, Host, Neighbour, Router, Settings, bird, gobgp, with_routers,
-};
+use twill_tests::routers::{Announcement, Bird, Gobgp, Host, Neighbour, Router, Settings, bird, gobgp, with_routers};
 
 use super::apart;
 use super::stage::*;
@@ -22,7 +20,8 @@ fn bird_reflects_what_nodes_say_and_they_find_next_hops_behind_a_router() {
         let host = Host::on(lab, "between", 1)?;
         apart::separate(lab, &host)?;
         let bird = Bird::start(&host, apart::reflecting(lab, |neighbour| neighbour))?;
-        let peers = host.addresses().iter().map(|address| bare_peer(&format!("rr-{}", family(*address)), *address, ASN, ""));
+        let peers =
+            host.addresses().iter().map(|address| bare_peer(&format!("rr-{}", family(*address)), *address, ASN, ""));
         let config = lab.config_with("type = \"bgp\"\n[bgp]\nmesh = false\n") + &peers.collect::<String>();
         lab.apply_config(&config)?;
         apart::wake(lab)?;

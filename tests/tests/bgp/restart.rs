@@ -29,7 +29,8 @@ fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
         apart::separate(lab, &host)?;
         let settings = apart::reflecting(lab, |neighbour| Neighbour { next_hop_self: true, ..neighbour });
         let bird = Bird::start(&host, Settings { restart: Some(60), ..settings })?;
-        let peers = host.addresses().iter().map(|address| bare_peer(&format!("r-{}", family(*address)), *address, ASN, ""));
+        let peers =
+            host.addresses().iter().map(|address| bare_peer(&format!("r-{}", family(*address)), *address, ASN, ""));
         let config = lab.config_with("type = \"bgp\"\n[bgp]\nmesh = false\n") + &peers.collect::<String>();
         lab.apply_config(&config)?;
         apart::wake(lab)?;
