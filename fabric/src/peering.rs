@@ -38,7 +38,8 @@ pub struct Speaker {
     pub asn: Asn,
     /// Its BGP identifier.
     pub router_id: Ipv4Addr,
-    /// What it calls itself where it reflects, which it does if any peer is a client.
+    /// What it calls itself where it reflects, which it does if any peer is a client; else its BGP identifier. What has this in its
+    /// CLUSTER_LIST is a loop to it.
     pub cluster_id: Ipv4Addr,
     /// The TCP port on which it listens.
     pub port: u16,
@@ -232,7 +233,9 @@ fn speaker(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, blocks: impl I
     let mut peerings = mesh::peerings(site, roll, bgp, own, &mut problems);
     let routers = routers::peerings(site, bgp, own, &peerings, &mut problems);
     peerings.extend(routers);
-    let cluster_id = bgp.reflectors.as_ref().and_then(|reflectors| reflectors.cluster_id);
+    // Of a client it is not the cluster: it would take what its reflectors tell it for a loop.
+    let reflects = mesh::reflects(bgp, &site.name, own);
+    let cluster_id = bgp.reflectors.as_ref().filter(|_| reflects).and_then(|reflectors| reflectors.cluster_id);
     Speaker {
         asn,
         router_id,

@@ -35,17 +35,24 @@ pub struct PoolSpec {
     pub block: Option<u8>,
     /// Whether its pods take their node's address outside.
     pub masquerade: bool,
+    /// Whether its blocks are announced to BGP peers of other ASes.
+    pub announce: bool,
 }
 
 impl PoolSpec {
     /// A pool with blocks of this prefix length, masqueraded.
     pub fn new(name: &str, cidr: &str, block: Option<u8>) -> Self {
-        Self { name: name.into(), cidr: cidr.into(), block, masquerade: true }
+        Self { name: name.into(), cidr: cidr.into(), block, masquerade: true, announce: false }
     }
 
     /// The same, masqueraded or not.
     pub fn masqueraded(self, masquerade: bool) -> Self {
         Self { masquerade, ..self }
+    }
+
+    /// The same, announced to other ASes or not.
+    pub fn announced(self, announce: bool) -> Self {
+        Self { announce, ..self }
     }
 
     /// An IPv4 pool for thousands of nodes.
@@ -328,6 +335,7 @@ impl Lab {
             toml += &format!("[[pool]]\nname = \"{}\"\ncidr = \"{}\"\n", pool.name, pool.cidr);
             toml += &pool.block.map(|block| format!("block = {block}\n")).unwrap_or_default();
             toml += if pool.masquerade { "" } else { "masquerade = false\n" };
+            toml += if pool.announce { "announce = true\n" } else { "" };
         }
         toml + "\n[backend]\n" + backend
     }

@@ -74,7 +74,15 @@ fn a_node_is_by_default_what_the_section_says_and_its_own_address() {
                 [[bgp.node]]\nnode='n2'\nas=8\nrouter_id='10.0.0.2'\nshutdown=true";
     let speaker = of(&with(four(), said), 2);
     assert_eq!((speaker.asn.number(), speaker.port, speaker.shutdown), (8, 1179, true));
-    assert_eq!([speaker.router_id, speaker.cluster_id].map(|id| id.to_string()), ["10.0.0.2", "10.9.9.9"]);
+    assert_eq!(speaker.router_id.to_string(), "10.0.0.2");
+}
+
+#[test]
+fn only_a_reflector_takes_the_cluster_for_its_own() {
+    let said = "[bgp]\n[bgp.reflectors]\nnodes='has(r)'\ncluster_id='10.9.9.9'";
+    let sample = with(labelled(four(), 1, "r=1"), said);
+    let cluster = |number: u16| of(&sample, number).cluster_id.to_string();
+    assert_eq!([cluster(1), cluster(2)], ["10.9.9.9", "192.168.9.2"]);
 }
 
 #[test]

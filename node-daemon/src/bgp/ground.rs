@@ -97,6 +97,11 @@ impl Ground {
         self.links.get(&way.index)
     }
 
+    /// The link that has an address of ours, also where no other address is of its subnet.
+    pub fn holding(&self, own: IpAddr) -> Option<&Link> {
+        self.links.values().find(|link| link.addresses.iter().any(|address| address.ip() == own))
+    }
+
     /// Whether reverse path filtering is in force on an interface.
     pub fn is_strict(&self, device: IfName) -> bool {
         self.links.values().any(|link| link.device == device && link.strict)

@@ -170,7 +170,7 @@ fn place(peering: &Peering, ground: &Ground) -> Place {
 /// Of a peer behind routers: by the address of the session that of its interface in the other family.
 fn elsewhere(peering: &Peering, ground: &Ground) -> Own {
     let source = peering.session.source;
-    let link = source.and_then(|source| ground.shared(source));
+    let link = source.and_then(|source| ground.holding(source));
     let other = |link: &Link, ipv4: bool| link.global().map(|own| own.ip()).find(|own| own.is_ipv4() == ipv4);
     let is_v4 = peering.session.address.is_ipv4();
     match link.and_then(|link| other(link, !is_v4)) {

@@ -104,17 +104,25 @@ impl Raw {
         })
     }
 
-    fn handshake(stream: TcpStream, introduction: &Introduction) -> Result<Self> {
+    /// Calls a router and says nothing: what it is told, and whether it hears KEEPALIVEs, is the test's.
+    pub fn call(host: &Host, router: IpAddr) -> Result<Self> {
+        let to = SocketAddr::new(router, PORT);
+        let dialled = host.namespace().enter(|| TcpStream::connect_timeout(&to, DIAL))?;
+        Self::on(dialled.map_err(LabError::io(format!("calling {to}")))?, true, None)
+    }
+
+    /// Listens on a connection. With an interval it says so often that it lives.
+    fn on(stream: TcpStream, four_octet: bool, interval: Option<Duration>) -> Result<Self> {
         let io = |what: &'static str| move |error| LabError::io(what)(error);
         stream.set_nonblocking(false).map_err(io("making the connection blocking"))?;
         stream.set_nodelay(true).map_err(io("setting TCP_NODELAY"))?;
         let writer = Arc::new(Mutex::new(stream.try_clone().map_err(io("copying the socket"))?));
-        let inbox = Arc::new(Inbox::new(introduction.four_octet));
+        let inbox = Arc::new(Inbox::new(four_octet));
         let reader = conversation::listen(
             stream.try_clone().map_err(io("copying the socket"))?,
             Arc::clone(&inbox),
-            (introduction.hold_time > 0).then(|| Arc::clone(&writer)),
-            Duration::from_secs(u64::from(introduction.hold_time)) / 3,
+            interval.map(|_| Arc::clone(&writer)),
+            interval.unwrap_or_default(),
         )?;
         let open = BgpOpenMessage {
             version: 0,
@@ -124,17 +132,27 @@ impl Raw {
             extended_length: false,
             opt_params: Vec::new(),
         };
-        let mut raw = Self { stream, writer, inbox, reader: Some(reader), open };
+        Ok(Self { stream, writer, inbox, reader: Some(reader), open })
+    }
+
+    fn handshake(stream: TcpStream, introduction: &Introduction) -> Result<Self> {
+        let interval = Duration::from_secs(u64::from(introduction.hold_time)) / 3;
+        let mut raw = Self::on(stream, introduction.four_octet, (introduction.hold_time > 0).then_some(interval))?;
         raw.send(&message::open(introduction))?;
-        raw.open = raw.until_within("OPEN", HANDSHAKE, |received| match &received.message {
-            Ok(BgpMessage::Open(open)) => Some(open.clone()),
-            _ => None,
-        })?;
+        raw.open = raw.until_open()?;
         raw.send(&message::keepalive())?;
         raw.until_within("KEEPALIVE", HANDSHAKE, |received| {
             matches!(received.message, Ok(BgpMessage::KeepAlive)).then_some(())
         })?;
         Ok(raw)
+    }
+
+    /// Waits for the other one's OPEN.
+    pub fn until_open(&self) -> Result<BgpOpenMessage> {
+        self.until_within("OPEN", HANDSHAKE, |received| match &received.message {
+            Ok(BgpMessage::Open(open)) => Some(open.clone()),
+            _ => None,
+        })
     }
 
     /// What the other one has said in its OPEN.

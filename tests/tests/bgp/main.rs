@@ -1,4 +1,16 @@
 //! `twilld` speaks BGP: among the nodes, and with routers of other makes.
 
+mod apart;
+mod bfd;
+mod changes;
+mod ecmp;
+mod faults;
+mod malformed;
+mod many;
 mod mesh;
+mod nexthops;
+mod notifications;
+mod reflection;
+mod restart;
 mod stage;
+mod tors;

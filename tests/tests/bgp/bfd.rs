@@ -1,0 +1,135 @@
+//! BFD beside the sessions: a router that is gone is noticed long before the hold time.
+
+use std::time::Duration;
+
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::probe::Probe;
+use twill_tests::routers::{Bird, Host, Neighbour, Router, Session, Settings, bird, with_routers};
+use twill_tests::{Lab, Result};
+
+use super::stage::*;
+
+const TOR: u32 = 65001;
+/// Three packets of 300 ms are missed, and then the kernel's routes are changed. Twice the second that it takes at most where the
+/// machine has nothing else to do.
+const MOST: Duration = Duration::from_secs(2);
+/// How long nothing happens.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Two routers to one place, the first of which is preferred.
+struct Scene<'a> {
+    lab: &'a Lab,
+    hosts: [Host; 2],
+    routers: [Bird; 2],
+    beyond: Beyond,
+}
+
+fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
+    with_routers(&bird::PROGRAMS, open_lab().nodes(2).backend(BGP), |lab| {
+        let hosts = [Host::on(lab, "one", 1)?, Host::on(lab, "two", 2)?];
+        let start = |number: usize| {
+            let id = [10, 0, 0, u8::try_from(number + 1).expect("a small number")].into();
+            let settings = Settings { kernel: true, ..announcing_external(Settings::new(TOR, id)) };
+            let watched = |neighbour| Neighbour { bfd: true, ttl_security: true, ..neighbour };
+            Bird::start(&hosts[number], facing(lab, settings, watched))
+        };
+        let routers = [start(0)?, start(1)?];
+        let beyond = Beyond::behind(lab, &[&hosts[0], &hosts[1]])?;
+        // What comes back comes by the second.
+        beyond.sends_by(&[1])?;
+        let preferred = format!("bfd = true\n{}local_pref = 200\n{GIVES_ALL}", TAKES_EXTERNAL);
+        let mut config = lab.cluster_config();
+        for address in hosts[0].addresses() {
+            config += &bare_peer(&format!("one-{}", family(*address)), *address, TOR, &preferred);
+        }
+        lab.apply_config(&(config + &peers("two", &hosts[1], TOR, "bfd = true\n")))?;
+        let scene = &mut Scene { lab, hosts, routers, beyond };
+        for (router, name) in scene.routers.iter().zip(["one", "two"]) {
+            all_sessions_stand(lab, router, name)?;
+            for address in lab.nodes().iter().flat_map(|node| node.addresses()) {
+                let is_up = |session: &Session| session.bfd.as_deref() == Some("Up");
+                router.until_session(*address, "watched by BFD", &is_up)?;
+            }
+        }
+        scene.leads_by(0)?;
+        scenario(scene)
+    });
+}
+
+impl Scene<'_> {
+    fn leads_by(&self, router: usize) -> Result<()> {
+        for node in self.lab.nodes() {
+            for prefix in EXTERNAL.map(net) {
+                leads_by(node, prefix, &[self.hosts[router].address(prefix.is_ipv6())])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_link_that_is_cut_moves_traffic_to_the_other_router_within_a_second() {
+    with_scene(|scene| {
+        let pods = pods(scene.lab)?;
+        let probes = |scene: &Scene<'_>| -> Result<Vec<Probe>> {
+            let start =
+                |target| Probe::start(pods[0].namespace(), scene.beyond.namespace(), target, Duration::from_millis(1));
+            scene.beyond.addresses().into_iter().map(start).collect()
+        };
+        let before = probes(scene)?;
+        before.iter().try_for_each(|probe| probe.until_answered(100))?;
+        scene.lab.wire().set_port("one", false)?;
+        before.iter().try_for_each(|probe| probe.until_answered(500))?;
+        scene.leads_by(1)?;
+        for probe in before {
+            let report = probe.stop()?;
+            println!("the link is cut: a gap of {:?}, {} of {} lost", report.longest_gap, report.lost, report.sent);
+            assert!(report.lost > 0 && report.longest_gap < MOST, "{report:?}");
+        }
+        for node in scene.lab.nodes() {
+            node.says("BFD")?;
+        }
+        scene.routers[0]
+            .until_session(scene.lab.node(1).addresses()[0], "down", &|session| !session.is_established())?;
+
+        // It comes back, which costs nothing.
+        let after = probes(scene)?;
+        after.iter().try_for_each(|probe| probe.until_answered(100))?;
+        scene.lab.wire().set_port("one", true)?;
+        all_sessions_stand(scene.lab, &scene.routers[0], "one")?;
+        scene.leads_by(0)?;
+        after.iter().try_for_each(|probe| probe.until_answered(100))?;
+        after.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())
+    });
+}
+
+#[test]
+fn a_router_that_is_frozen_is_left_and_no_session_ends_while_nothing_happens() {
+    with_scene(|scene| {
+        let pods = pods(scene.lab)?;
+        // Packets all the time, as many as go, so that the machine is busy.
+        let load: Vec<_> = (0..4)
+            .map(|_| {
+                let to = scene.beyond.address(false);
+                Probe::start(pods[1].namespace(), scene.beyond.namespace(), to, Duration::from_micros(100))
+            })
+            .collect::<Result<_>>()?;
+        std::thread::sleep(QUIET);
+        load.into_iter().try_for_each(|probe| probe.stop().map(drop))?;
+        for node in scene.lab.nodes() {
+            assert_eq!(sessions_ended(node), 0, "{}", node.last_words(10));
+        }
+        let told = scene.routers[0].log() + &scene.routers[1].log();
+        assert!(!told.contains("BFD session down"), "{told}");
+
+        // All waits end before the hold time of 90 s.
+        scene.routers[0].signal(nix::sys::signal::Signal::SIGSTOP)?;
+        scene.leads_by(1)?;
+        scene.beyond.and_pods_reach_each_other(&pods, &[false, true])?;
+        scene.routers[0].signal(nix::sys::signal::Signal::SIGCONT)?;
+        scene.leads_by(0)?;
+        deadline::until("its sessions stand again", PATIENCE, || {
+            Ok(scene.routers[0].sessions()?.iter().all(Session::is_established))
+        })
+    });
+}
