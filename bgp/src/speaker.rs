@@ -11,7 +11,7 @@
 //!
 //! Three kinds of waits belong to graceful restart (RFC 4724). A peer's routes outlive its lost connection as long as it asked for, and
 //! as its configuration allows. After our own restart ([`Begin::Restarted`]) nothing is selected until the peers have said what they
-//! have, or time is up; meanwhile the kernel's routes are to be left alone ([`Speaker::is_deferring`], [`Output::Selected`]). And a peer
+//! have, or time is up (those that were gone before, [`Input::Absent`], are not waited for); meanwhile the kernel's routes are to be left alone ([`Speaker::is_deferring`], [`Output::Selected`]). And a peer
 //! that sent more than it may is left alone for a while.
 //!
 //! BFD (`bfd`) runs beside, on its own thread; its changes are inputs. The daemon has the sockets and reads the clock, `fabric` makes
@@ -133,6 +133,11 @@ impl Speaker {
                 }
             }
             Input::Refresh(address) => self.request_refresh(address),
+            Input::Absent(address) => {
+                if let Some(id) = self.by_address.get(&address) {
+                    self.rib.dispense(*id);
+                }
+            }
         }
         self.finish()
     }

@@ -210,7 +210,11 @@ impl Task<'_> {
             };
             speaking.speaker.is_deferring(family)
         };
-        self.table.await_families(Family::ALL.into_iter().filter(is_awaited).collect());
+        let awaited: BTreeSet<_> = Family::ALL.into_iter().filter(is_awaited).collect();
+        if awaited.is_empty() {
+            self.mark.settle();
+        }
+        self.table.await_families(awaited);
         self.dirty = true;
     }
 

@@ -263,6 +263,8 @@ pub(super) enum State {
 pub(super) struct Known {
     pub peer: Peer,
     pub state: State,
+    /// After our own restart it is waited for, while it has no session.
+    pub awaited: bool,
     /// The present session, or the last one while its routes are kept.
     pub session: Option<Session>,
     /// Families with routes of an earlier session, and until when.
@@ -287,6 +289,7 @@ impl Known {
         Self {
             peer,
             state: State::Awaited,
+            awaited: true,
             session: None,
             stale: BTreeMap::new(),
             complete: BTreeSet::new(),

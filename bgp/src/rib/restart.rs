@@ -60,7 +60,7 @@ impl Deferral {
     /// Whether this peer has something to say that is waited for.
     fn awaits(&self, known: &Known, family: Family) -> bool {
         if known.state != State::Up {
-            return self.sessions.is_some();
+            return known.awaited && self.sessions.is_some();
         }
         let restart = known.session.as_ref().and_then(|session| session.restart.as_ref());
         let tells = restart.is_some_and(|restart| !restart.restarting && restart.families.contains_key(&family));
@@ -125,10 +125,18 @@ impl Rib {
         self.end_deferral(None);
     }
 
+    /// After our own restart, a peer without a session is not waited for.
+    pub fn dispense(&mut self, id: PeerId) {
+        if let Some(known) = self.peers.get_mut(&id) {
+            known.awaited = false;
+            self.end_deferral(None);
+        }
+    }
+
     /// A peer whose session is gone is not waited for any more, and what it said goes.
     pub fn give_up(&mut self, id: PeerId) {
         if let Some(known) = self.peers.get_mut(&id).filter(|known| known.state != State::Up) {
-            known.state = State::Down;
+            (known.state, known.awaited) = (State::Down, false);
             self.flush(id, |_| true);
             self.end_deferral(None);
         }

@@ -49,6 +49,8 @@ pub enum Input<'a> {
     Reset(IpAddr, String),
     /// Somebody wants a peer's routes again (RFC 2918).
     Refresh(IpAddr),
+    /// A peer had no session before our own restart: selection does not wait for one.
+    Absent(IpAddr),
 }
 
 /// What is to be done.

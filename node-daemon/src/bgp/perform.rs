@@ -33,6 +33,7 @@ impl Task<'_> {
                                 .flat_map(|speaking| speaking.speaker.step(now, Input::Reach(reach.clone()))),
                         );
                     }
+                    self.mark.follow(peer, &event);
                     if let Some(speaking) = &self.speaking {
                         words::tell(&speaking.names, peer, &event);
                     }

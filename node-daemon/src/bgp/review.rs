@@ -88,6 +88,7 @@ impl Task<'_> {
                 speaking.config = config.clone();
                 let outputs = speaking.speaker.configure(self.begin.elapsed(), config);
                 self.perform(outputs);
+                self.tell_absent();
             }
         } else {
             self.start(config, names);
@@ -102,10 +103,9 @@ impl Task<'_> {
     }
 
     fn start(&mut self, config: Config, names: BTreeMap<IpAddr, Who>) {
-        let begin = self.mark.read();
+        let begin = self.mark.begin();
         let how = if matches!(begin, Begin::Restarted { .. }) { "speaks again" } else { "speaks" };
         tracing::info!("BGP: this node {how} with {} peers", config.peers().len());
-        self.mark.set(true);
         let (speaker, outputs) = Speaker::new(self.now(), config.clone(), begin, self.seed);
         self.speaking = Some(Speaking {
             speaker,
@@ -117,8 +117,18 @@ impl Task<'_> {
             down: BTreeMap::new(),
         });
         self.reach();
+        self.tell_absent();
         self.settle();
         self.perform(outputs);
+    }
+
+    /// Those that had no session before a restart are not waited for.
+    fn tell_absent(&mut self) {
+        let Some(speaking) = &self.speaking else { return };
+        let absent = speaking.config.peers().keys().filter(|peer| !self.mark.was_up(**peer));
+        for peer in absent.copied().collect::<Vec<_>>() {
+            self.input(Input::Absent(peer));
+        }
     }
 
     fn originate(&mut self, announced: BTreeMap<IpNetwork, Attributes>) {
@@ -147,7 +157,7 @@ impl Task<'_> {
 
     /// Nothing is to be said any more: the configuration has no `[bgp]`, or this node is no longer in the cluster.
     fn hush(&mut self) {
-        self.mark.set(false);
+        self.mark.remove();
         self.bgp.troubles.set(FINDER, Vec::new());
         if let Some(mut speaking) = self.speaking.take() {
             tracing::info!("BGP: this node speaks no more");

@@ -21,6 +21,7 @@ struct Scene<'a> {
     /// Of both nodes.
     blocks: Vec<IpNetwork>,
     host: Host,
+    config: String,
 }
 
 fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
@@ -37,7 +38,7 @@ fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
         all_sessions_stand(lab, &bird, "r")?;
         let pods = pods(lab)?;
         let blocks = [blocks_of(lab, "n1")?, blocks_of(lab, "n2")?].concat();
-        let mut scene = Scene { lab, bird, pods, blocks, host };
+        let mut scene = Scene { lab, bird, pods, blocks, host, config };
         all_reach_all(&scene.pods, &[false, true])?;
         for block in blocks_of(lab, "n2")? {
             leads_by(lab.node(1), block, &[scene.host.address(block.is_ipv6())])?;
@@ -166,5 +167,29 @@ fn what_a_node_learned_and_nobody_says_again_goes_after_its_restart() {
         node.start_daemon()?;
         scene.knows_again(node, 1)?;
         far.iter().try_for_each(|block| leads_by(node, *block, &[]))
+    });
+}
+
+#[test]
+fn a_peer_that_was_gone_before_a_restart_is_not_waited_for() {
+    with_scene(|scene| {
+        // Nobody is there; and another one has gone.
+        let dead = bare_peer("dead", [192, 168, 77, 250].into(), 65009, GIVES_ALL);
+        let config = scene.config.clone() + &dead;
+        scene.lab.apply_config(&config)?;
+        let node = scene.lab.node(1);
+        node.says("BGP: this node speaks")?;
+        scene.losing_nothing("killed beside a dead peer", |scene| {
+            node.kill_daemon()?;
+            scene.keeps_routes_of(node)?;
+            node.start_daemon()?;
+            scene.knows_again(node, 1)
+        })?;
+        // What comes and goes is followed at once.
+        scene.bird.enable(scene.lab.node(2).addresses()[0], false)?;
+        for block in blocks_of(scene.lab, "n2")?.into_iter().filter(IpNetwork::is_ipv4) {
+            leads_by(node, block, &[])?;
+        }
+        Ok(())
     });
 }

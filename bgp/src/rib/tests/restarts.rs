@@ -126,6 +126,30 @@ fn after_our_restart_nothing_is_selected_before_all_have_spoken() {
 }
 
 #[test]
+fn after_our_restart_a_peer_that_was_gone_before_or_was_stopped_is_not_waited_for() {
+    for give_up in [false, true] {
+        let mut rib = restarted();
+        rib.end_of_rib(id(1), Family::Ipv4);
+        assert!(rib.is_deferring(Family::Ipv4), "the third one is waited for");
+        if give_up {
+            rib.give_up(id(3))
+        } else {
+            rib.dispense(id(3))
+        }
+        assert_eq!((rib.is_deferring(Family::Ipv4), rib.deadline()), (false, None));
+        assert_eq!(verdicts(&rib, "10.1.0.0/16"), [Verdict::Best]);
+    }
+    // With a session it is one like the others.
+    let mut rib = restarted();
+    rib.dispense(id(3));
+    rib.up(id(3), graceful(3), NOW);
+    rib.end_of_rib(id(1), Family::Ipv4);
+    assert!(rib.is_deferring(Family::Ipv4));
+    rib.end_of_rib(id(3), Family::Ipv4);
+    assert!(!rib.is_deferring(Family::Ipv4));
+}
+
+#[test]
 fn after_our_restart_a_peer_that_does_not_come_is_given_up_first_and_one_that_does_not_end_last() {
     let mut rib = restarted();
     assert_eq!((rib.deadline(), rib.advance(secs(30))), (Some(secs(30)), vec![]));
