@@ -58,6 +58,11 @@ impl Bird {
         Err(LabError::wrong(format!("{} does not take the configuration: {answer}", self.program.name())))
     }
 
+    /// What it is to be configured with when it [runs](Self::run) again.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// What it is configured with.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -16,4 +16,5 @@ mod paths;
 mod reflection;
 mod restart;
 mod stage;
+mod storm;
 mod tors;

@@ -79,14 +79,6 @@ fn all_peers(hosts: &[Host], keys: &str) -> String {
     hosts.iter().map(|host| bare_peer(host.name(), host.address(false), TOR, &keys)).collect()
 }
 
-/// Calls the node, again until it takes the peer for one of its own.
-fn call(host: &Host, node: &Node) -> Result<Raw> {
-    twill_tests::deadline::until_some("the node says OPEN", twill_tests::deadline::PATIENCE, || {
-        let raw = Raw::call(host, node.addresses()[0])?;
-        Ok(raw.until_open().map(|_| raw).map_err(|error| error.to_string()))
-    })
-}
-
 #[test]
 fn whatever_is_wrong_with_a_message_is_told_by_its_code() {
     let cases = cases();

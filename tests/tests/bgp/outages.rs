@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use twill_tests::Node;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::lab::PROTOCOL_CLUSTER;
 use twill_tests::probe::Probe;
 use twill_tests::routers::{Announcement, Bird, Host, Neighbour, Router, Settings, bird, with_routers};
+use twill_tests::{Node, PoolSpec, Underlay};
 
 use super::apart;
 use super::stage::*;
@@ -137,6 +137,63 @@ fn a_node_that_is_deleted_is_no_peer_any_more_and_one_that_joins_is() {
         lab.converged_among(&["n1", "n2", "n4"])?;
         all_reach_all(&pods, &[false, true])?;
         assert!(!lab.node(4).daemon_log().contains("the session with node n3"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_whose_address_changes_has_sessions_by_the_new_one() {
+    twill_tests::with_lab(open_lab().nodes(3).backend(BGP), |lab| {
+        let (first, moved) = (lab.node(1), lab.node(2));
+        let pods = pods(lab)?;
+        all_reach_all(&pods, &[false, true])?;
+        moved.namespace().ip_batch(
+            "addr del 192.168.77.12/24 dev eth0\naddr add 192.168.77.22/24 dev eth0\n\
+             route replace 0.0.0.0/0 via 192.168.77.1 dev eth0\n",
+        )?;
+        first.says("the session with node n2 (192.168.77.22) is up")?;
+        lab.node(3).says("the session with node n2 (192.168.77.22) is up")?;
+        let new = [192, 168, 77, 22].into();
+        for block in blocks_of(lab, "n2")?.into_iter().filter(ipnetwork::IpNetwork::is_ipv4) {
+            leads_by(first, block, &[new])?;
+        }
+        // One that was learned by the old one is no longer there, and nobody's session but those of that node has ended.
+        all_reach_all(&pods, &[false, true])?;
+        let log = first.daemon_log();
+        assert!(
+            !log.lines().any(|line| line.contains("the session with node n3") && line.contains(" is down")),
+            "{log}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn pods_of_a_block_that_was_just_claimed_are_reached_at_once() {
+    const PODS: usize = 12;
+    let small = [PoolSpec::new("v4", "10.42.0.0/16", Some(31)).masqueraded(false).announced(true)];
+    with_routers(&bird::PROGRAMS, apart::lab(2).underlay(Underlay::V4).pools(small), |lab| {
+        let host = Host::on(lab, "between", 1)?;
+        apart::separate(lab, &host)?;
+        let _bird = Bird::start(&host, apart::reflecting(lab, |neighbour| neighbour))?;
+        let config = lab.config_with("type = \"bgp\"\n[bgp]\nmesh = false\n");
+        lab.apply_config(&(config + &bare_peer("rr", host.address(false), ASN, "")))?;
+        apart::wake(lab)?;
+        let from = lab.node(2).attach("from")?;
+        let (mut pods, mut longest) = (Vec::new(), Duration::ZERO);
+        for number in 0..PODS {
+            let pod = lab.node(1).attach(&format!("pod{number}"))?;
+            let (to, begin) = (pod.address(false)?.to_string(), std::time::Instant::now());
+            deadline::until_some("it is reached", PATIENCE, || {
+                let ping = ["ping", "-n", "-q", "-c", "1", "-W", "0.1", &to];
+                Ok(from.namespace().run(&ping).map_err(|error| error.to_string()))
+            })?;
+            longest = longest.max(begin.elapsed());
+            pods.push(pod);
+        }
+        let claimed = blocks_of(lab, "n1")?.len();
+        println!("{PODS} pods in {claimed} blocks: reached after {longest:?} at most");
+        assert!(claimed >= PODS / 2 && longest < Duration::from_secs(2), "{claimed} blocks, {longest:?}");
         Ok(())
     });
 }

@@ -117,10 +117,9 @@ fn what_has_crossed_a_router_reaches_no_session_that_is_guarded() {
             lab.apply_config(&(lab.cluster_config() + &bare_peer("far", hop.into(), TOR, &keys)))
         };
         with("")?;
-        node.says("BGP: this node speaks")?;
         // Its packets have a hop limit of 64, as if they had crossed 191 routers.
         let introduction = Introduction::new(TOR, [10, 0, 0, 1].into());
-        let raw = Raw::call(&host, node.addresses()[0])?;
+        let raw = call(&host, node)?;
         raw.send(&message::open(&introduction))?;
         deadline::until("its packets are dropped", PATIENCE, || {
             let told = node.run(&["nstat", "-asz", "TcpExtTCPMinTTLDrop"])?;

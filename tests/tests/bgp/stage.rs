@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::lab::PROTOCOL_CLUSTER;
 use twill_tests::namespace::Namespace;
-use twill_tests::routers::{Announcement, Gobgp, Host, Neighbour, Route, Router, Settings};
+use twill_tests::routers::{Announcement, Gobgp, Host, Neighbour, Raw, Route, Router, Settings};
 use twill_tests::{Lab, LabBuilder, Node, Pod, PoolSpec, Result};
 
 /// Plain routes by BGP, all nodes meshed.
@@ -178,6 +178,14 @@ pub fn all_sessions_stand(lab: &Lab, router: &dyn Router, peer: &str) -> Result<
 pub fn knows_blocks(lab: &Lab, router: &dyn Router, node: &Node) -> Result<Vec<(IpNetwork, Route)>> {
     let blocks = blocks_of(lab, node.name())?;
     blocks.into_iter().map(|block| Ok((block, router.until_route(block)?))).collect()
+}
+
+/// Calls a node, again until it takes the host for one of its peers and says OPEN.
+pub fn call(host: &Host, node: &Node) -> Result<Raw> {
+    deadline::until_some("the node says OPEN", PATIENCE, || {
+        let raw = Raw::call(host, node.addresses()[0])?;
+        Ok(raw.until_open().map(|_| raw).map_err(|error| error.to_string()))
+    })
 }
 
 /// Puts into the kernel of a router's host what GoBGP, which does not do that, has for these prefixes.
