@@ -11,6 +11,7 @@ mod mesh;
 mod nexthops;
 mod notifications;
 mod reflection;
+mod report;
 mod restart;
 mod stage;
 mod tors;
