@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use ipnetwork::IpNetwork;
 
@@ -104,6 +105,24 @@ impl<V> PrefixMap<V> {
         self.entries.range(prefix..=last).map(|(inner, value)| (*inner, value))
     }
 
+    /// The entries inside of a prefix, itself among them, or all, behind another one in their order. What lies before is not walked over.
+    pub fn behind(
+        &self,
+        inside: Option<IpNetwork>,
+        after: Option<IpNetwork>,
+    ) -> impl Iterator<Item = (IpNetwork, &V)> + use<'_, V> {
+        let last = inside.map(|inside| host(inside.broadcast()));
+        let first = inside.map(masked).filter(|first| after.is_none_or(|after| after < *first));
+        let begin = match (first, after) {
+            (Some(first), _) => Bound::Included(first),
+            // Behind the last one there is nothing; a range must not begin beyond its end.
+            (None, Some(after)) => Bound::Excluded(last.map_or(after, |last| after.min(last))),
+            (None, None) => Bound::Unbounded,
+        };
+        let end = last.map_or(Bound::Unbounded, Bound::Included);
+        self.entries.range((begin, end)).map(|(prefix, value)| (*prefix, value))
+    }
+
     /// All entries, IPv4 first, in the order of their addresses.
     pub fn iter(&self) -> impl Iterator<Item = (IpNetwork, &V)> {
         self.entries.iter().map(|(prefix, value)| (*prefix, value))
@@ -168,6 +187,31 @@ mod tests {
             let inside: Vec<_> = all.iter().copied().filter(|inner| covers(asked, *inner)).collect();
             prop_assert_eq!(map.covering(asked).map(|(outer, ())| outer).collect::<Vec<_>>(), covering);
             prop_assert_eq!(map.inside(asked).map(|(inner, ())| inner).collect::<Vec<_>>(), inside);
+        }
+
+        #[test]
+        fn what_is_asked_for_piece_by_piece_is_all_that_lies_inside(
+            put in prop::collection::vec(prefixes(), 0..40),
+            asked in prop::option::of(prefixes()),
+            after in prefixes(),
+            step in 1..5usize,
+        ) {
+            let map: PrefixMap<()> = put.iter().map(|prefix| (*prefix, ())).collect();
+            let all: Vec<_> = map.iter().map(|(prefix, ())| prefix).collect();
+            let inside: Vec<_> =
+                all.into_iter().filter(|inner| asked.is_none_or(|asked| covers(asked, *inner))).collect();
+            let mut found = Vec::new();
+            loop {
+                let piece: Vec<_> =
+                    map.behind(asked, found.last().copied()).map(|(prefix, ())| prefix).take(step).collect();
+                if piece.is_empty() {
+                    break;
+                }
+                found.extend(piece);
+            }
+            prop_assert_eq!(&found, &inside);
+            let rest: Vec<_> = inside.into_iter().filter(|prefix| after < *prefix).collect();
+            prop_assert_eq!(map.behind(asked, Some(after)).map(|(prefix, ())| prefix).collect::<Vec<_>>(), rest);
         }
     }
 }

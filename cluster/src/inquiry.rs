@@ -7,8 +7,9 @@
 //! answer is longer than [`LONGEST_ANSWER`].
 //!
 //! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
-//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`.
+//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`].
 
+pub mod bgp;
 pub mod client;
 pub mod desk;
 mod page;
@@ -39,6 +40,11 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<IpAddr>,
     },
+    /// What its speaker of BGP knows.
+    Bgp {
+        /// What of that.
+        question: bgp::Question,
+    },
     /// Drain the node, or end that.
     Drain {
         /// Which of the two.
@@ -61,6 +67,11 @@ pub enum Ask {
 pub enum Reply {
     /// To [`Ask::Addresses`].
     Addresses(Page),
+    /// To [`Ask::Bgp`].
+    Bgp {
+        /// What the speaker says.
+        answer: bgp::Answer,
+    },
     /// To [`Ask::Drain`]: the record in etcd says so now.
     Drain {
         /// Whether the node is being drained.

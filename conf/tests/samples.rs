@@ -63,6 +63,17 @@ fn the_example_of_the_reference_is_accepted() {
 }
 
 #[test]
+fn the_configurations_that_the_guide_to_bgp_begins_with_are_accepted() {
+    let guide = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bgp.md"));
+    let text = std::fs::read_to_string(guide).expect("readable");
+    let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        assert!(ClusterConf::from_toml(example).unwrap().bgp.is_some(), "{example}");
+    }
+}
+
+#[test]
 fn the_defaults_that_the_samples_name_are_the_defaults() {
     let minimal = "[[pool]]\nname = \"default\"\ncidr = \"10.42.0.0/16\"\n[[pool]]\nname = \"default-v6\"\ncidr = \"fd42::/48\"\n";
     assert_eq!(ClusterConf::from_toml(minimal).unwrap(), ClusterConf::from_toml(ClusterConf::SAMPLE).unwrap());

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnetwork::IpNetwork;
 use twill_conf::node::Setting;
 use twill_conf::{ContainerId, NodeName};
 
@@ -88,6 +89,9 @@ pub(crate) enum Command {
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),
+    /// The BGP speakers of the nodes: their peers, their routes, and why a route is used or not
+    #[command(subcommand)]
+    Bgp(BgpCommand),
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
@@ -230,4 +234,68 @@ pub(crate) enum IpamCommand {
     },
     /// Show the last ADDs, DELs and GCs that failed on this node, and why; without etcd
     Attempts,
+}
+
+/// What to ask the speakers of BGP.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BgpCommand {
+    /// Show the sessions of all nodes, and what is wrong with those that are not up
+    #[command(
+        after_help = "Exit status: 0 all sessions are up, 1 some are not, 2 a node did not answer, or etcd. Counts of prefixes are those \
+                      of IPv4 and of IPv6, as in 12+3"
+    )]
+    Peers {
+        /// The sessions of this node alone
+        #[arg(long, value_name = "NAME")]
+        node: Option<NodeName>,
+        /// Only sessions that are not up
+        #[arg(long)]
+        down: bool,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Show the routes that a node uses: where packets go, who said so, and by which path
+    Routes {
+        /// The node's name
+        #[arg(long, value_name = "NAME")]
+        node: NodeName,
+        /// Only what lies inside of this prefix, itself among it
+        #[arg(value_name = "PREFIX", value_parser = prefix)]
+        inside: Option<IpNetwork>,
+        /// Only prefixes that this peer has announced: a node's name, that of a [[bgp.peer]], or its address
+        #[arg(long, value_name = "NAME|ADDRESS")]
+        peer: Option<String>,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Explain a prefix on a node: each route to it, what became of it and why, and what each peer is told
+    #[command(after_help = "Exit status: 0 a route is used, 1 none is, 2 the node did not answer, or etcd")]
+    Explain {
+        /// The prefix, or an address: the most specific prefix with a route that covers it is explained
+        #[arg(value_name = "PREFIX", value_parser = destination)]
+        destination: IpNetwork,
+        /// The node's name
+        #[arg(long, value_name = "NAME")]
+        node: NodeName,
+        #[command(flatten)]
+        patience: Patience,
+    },
+}
+
+/// A prefix with its length.
+fn prefix(text: &str) -> Result<IpNetwork, String> {
+    let cidr = text.split_once('/').and_then(|_| text.parse::<IpNetwork>().ok());
+    let cidr = cidr.ok_or("an IPv4 or IPv6 prefix with its length, as in 10.42.0.0/16 or fd42::/48")?;
+    without_host_bits(cidr)
+}
+
+/// A prefix, or the address that is one alone.
+fn destination(text: &str) -> Result<IpNetwork, String> {
+    let right = "an address, as in 10.42.0.7, or a prefix with its length, as in 10.42.0.0/16 or fd42::/48";
+    without_host_bits(text.parse().map_err(|_| right)?)
+}
+
+fn without_host_bits(cidr: IpNetwork) -> Result<IpNetwork, String> {
+    let (network, length) = (cidr.network(), cidr.prefix());
+    if cidr.ip() == network { Ok(cidr) } else { Err(format!("a prefix has no host bits: {network}/{length}")) }
 }

@@ -1,5 +1,6 @@
 //! The commands: each reads what it needs and hands back a report.
 
+mod bgp;
 mod check;
 mod config;
 mod ipam;
@@ -7,9 +8,10 @@ mod node;
 mod removal;
 mod status;
 
+use twill_cluster::inquiry::client::Wanted;
 use twill_conf::node::NodeLayer;
 
-use crate::arguments::{Arguments, Command, ConfigCommand, IpamCommand, NodeCommand};
+use crate::arguments::{Arguments, BgpCommand, Command, ConfigCommand, IpamCommand, NodeCommand};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
@@ -27,6 +29,16 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
         Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
+        Command::Bgp(BgpCommand::Peers { node, down, patience }) => {
+            bgp::peers(node.as_ref(), *down, patience.time(), &place()?).await
+        }
+        Command::Bgp(BgpCommand::Routes { node, inside, peer, patience }) => {
+            let wanted = Wanted { inside: *inside, peer: peer.clone() };
+            bgp::routes(node, wanted, patience.time(), &place()?).await
+        }
+        Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
+            bgp::explain(*destination, node, patience.time(), &place()?).await
+        }
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

@@ -47,6 +47,9 @@ pub(crate) enum Error {
     /// A node was asked to drain, or to end that, and did not say that it does.
     #[error("node {node}: {cause}; {remedy}", remedy = what_may_be(node, *on, cause))]
     NotDrained { node: NodeName, on: bool, cause: Silence },
+    /// A node was asked about itself, and has not told.
+    #[error("node {node}: {cause}; {remedy}", remedy = how_it_may_answer(node, cause))]
+    NotTold { node: NodeName, cause: Silence },
     /// A node is not deleted.
     #[error("nothing was deleted: {0}")]
     NotDeleted(twill_cluster::removal::Refusal),
@@ -114,6 +117,7 @@ impl Error {
             | Self::Unclear(_)
             | Self::Unchanged(_)
             | Self::NotDrained { .. }
+            | Self::NotTold { .. }
             | Self::Unsure { .. }
             | Self::Etcd(_)
             | Self::Endpoint(_)
@@ -131,6 +135,17 @@ fn how_to_drain(refusal: &Refusal) -> &'static str {
              until 'twillctl ipam show' has no block of it"
         }
         _ => "",
+    }
+}
+
+/// What to do about a node that has not told what it was asked.
+fn how_it_may_answer(node: &NodeName, silence: &Silence) -> String {
+    match silence {
+        Silence::Unsupported { .. } => format!("update twilld on {node}"),
+        Silence::Dead => format!("look at twilld on {node}: is it running, and does it reach etcd?"),
+        _ => format!(
+            "try again, with a longer --timeout; if it never answers, look at twilld on {node}, and at etcd's roles (docs/etcd.md)"
+        ),
     }
 }
 

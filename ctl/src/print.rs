@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attempts;
+mod bgp;
 mod check;
 mod config;
 mod ipam;
@@ -29,6 +30,9 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Attempts(attempts) => attempts::attempts(attempts),
             Report::Addresses(found) => addresses::addresses(found),
             Report::Check(found) => check::check(found),
+            Report::Peers(found) => bgp::peers(found),
+            Report::Routes(found) => bgp::routes(found),
+            Report::Explained(explained) => bgp::explained(explained),
             Report::Nodes(nodes) => node::nodes(nodes),
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),

@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod attempts;
+pub(crate) mod bgp;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod ipam;
@@ -35,6 +36,9 @@ pub(crate) enum Report {
     Attempts(attempts::Attempts),
     Addresses(addresses::Addresses),
     Check(check::Check),
+    Peers(bgp::Peers),
+    Routes(bgp::Routes),
+    Explained(bgp::Explained),
     Nodes(node::Nodes),
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
@@ -55,6 +59,11 @@ impl Report {
             // A problem is one, whatever else could not be seen.
             Self::Check(check) if check.problems.is_empty() && !check.unknown.is_empty() => Verdict::Unknown,
             Self::Check(check) => of_problems(&check.problems),
+            Self::Peers(peers) if peers.problems.is_empty() && !peers.unknown.is_empty() => Verdict::Unknown,
+            Self::Peers(peers) => of_problems(&peers.problems),
+            Self::Routes(_) => Verdict::Good,
+            Self::Explained(explained) if explained.is_used() => Verdict::Good,
+            Self::Explained(_) => Verdict::Problems,
             Self::Nodes(nodes) => of_problems(&nodes.problems),
             Self::Node(node) => of_problems(&node.problems),
         }

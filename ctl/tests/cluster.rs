@@ -349,6 +349,9 @@ fn without_etcd_nothing_can_be_told() {
         &["ipam", "show"],
         &["ipam", "check"],
         &["node", "list"],
+        &["bgp", "peers"],
+        &["bgp", "routes", "--node", "n1"],
+        &["bgp", "explain", "10.42.0.1", "--node", "n1"],
     ] {
         let ran = etcd.run(arguments).ends_with(2);
         assert!(ran.stderr.starts_with(&format!("twillctl: etcd at {}", etcd.url)), "{ran:?}");

@@ -13,10 +13,13 @@ mod ground;
 mod lines;
 mod mark;
 mod perform;
+mod report;
 mod review;
 mod table;
 mod translate;
 mod words;
+
+pub use report::Asked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,11 +28,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use twill_bgp::path::{self, Attributes};
 use twill_bgp::policy::Guard;
 use twill_bgp::speaker::{Config, Input, Output, Speaker};
+use twill_cluster::record::Told;
 use twill_conf::NodeName;
 use twill_fabric::Learned;
 use twill_fabric::family::Family;
@@ -87,13 +91,13 @@ pub fn unknown() -> Learned {
 }
 
 impl Bgp {
-    /// Speaks until the daemon ends.
-    pub fn run(self) -> std::io::Result<()> {
+    /// Speaks until the daemon ends, and answers questions.
+    pub fn run(self, questions: mpsc::Receiver<Asked>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.speak())
+        runtime.block_on(self.speak(questions))
     }
 
-    async fn speak(self) -> std::io::Result<()> {
+    async fn speak(self, mut questions: mpsc::Receiver<Asked>) -> std::io::Result<()> {
         let (lines, mut news) = Lines::new();
         let seed = seed();
         let (detector, mut changes) = Detector::start(seed)?;
@@ -136,6 +140,7 @@ impl Bgp {
                 }
                 Some(news) = news.recv() => task.hear(news),
                 Some(changed) = changes.recv() => task.detected(changed),
+                Some(asked) = questions.recv() => task.answer(asked),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     task.input(Input::Tick);
                 }
@@ -174,6 +179,10 @@ struct Speaking {
     guard: Guard,
     names: BTreeMap<IpAddr, Who>,
     watched: BTreeMap<IpAddr, Watched>,
+    /// What keeps some peers from being spoken with at all.
+    troubles: Vec<Told>,
+    /// Why peers could last not be connected to.
+    unreached: BTreeMap<IpAddr, String>,
     /// Since when sessions are not up.
     down: BTreeMap<IpAddr, Instant>,
 }

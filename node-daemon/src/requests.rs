@@ -9,8 +9,9 @@ mod sight;
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
+use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
 use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord};
 use twill_cluster::store::{Event, Range, Store, StoreError};
@@ -18,6 +19,7 @@ use twill_cluster::txn::{Compare, Op, Txn};
 use twill_conf::NodeName;
 use twill_ipam::BootTime;
 
+use crate::bgp::Asked;
 use crate::picture::Pictures;
 use crate::store::NodeStore;
 
@@ -25,6 +27,8 @@ use crate::store::NodeStore;
 const TTL: Duration = Duration::from_secs(60);
 /// How long it may take until the record says what was asked for.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
+/// How long the speaker of BGP may take to answer: it may have a hundred thousand routes to take in.
+const SPEAKER_PATIENCE: Duration = Duration::from_secs(4);
 /// How often it is looked whether a waiting request may be taken up.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -38,18 +42,26 @@ pub struct Requests {
     drain: mpsc::Sender<bool>,
     /// To the mirror: compare with etcd.
     audit: mpsc::Sender<()>,
+    /// To the BGP task.
+    speaker: mpsc::Sender<Asked>,
+}
+
+/// The tasks that know or do what is asked for.
+#[derive(Debug)]
+pub struct Helpers {
+    /// The block task drains the node, or ends that.
+    pub drain: mpsc::Sender<bool>,
+    /// The mirror compares with etcd.
+    pub audit: mpsc::Sender<()>,
+    /// The BGP task says what it knows.
+    pub speaker: mpsc::Sender<Asked>,
 }
 
 impl Requests {
     /// A task that has not begun.
-    pub fn new(
-        me: NodeName,
-        store: NodeStore,
-        pictures: Pictures,
-        drain: mpsc::Sender<bool>,
-        audit: mpsc::Sender<()>,
-    ) -> Self {
-        Self { me, store, pictures, drain, audit }
+    pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
+        let Helpers { drain, audit, speaker } = helpers;
+        Self { me, store, pictures, drain, audit, speaker }
     }
 
     /// Answers requests until the daemon ends.
@@ -81,7 +93,9 @@ impl Requests {
 
     async fn handle<S: Store>(&mut self, etcd: &S, letter: &Letter) -> Result<(), StoreError> {
         let reply = match inquiry::read_ask(&letter.value) {
+            // What only looks needs no second look at the request.
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
+            Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
                     return Ok(());
@@ -121,6 +135,24 @@ impl Requests {
                 mended.expect("mending does not panic")
             }
             Ask::Addresses { after } => self.addresses(after).await,
+            Ask::Bgp { question } => self.bgp(question).await,
+        }
+    }
+
+    async fn bgp(&self, question: Question) -> Reply {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.speaker.send(Asked { question, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(SPEAKER_PATIENCE, asked).await {
+            Ok(Some(answer)) => Reply::Bgp { answer },
+            Ok(None) => Reply::Failed { cause: "its speaker of BGP has ended: look at its log".to_owned() },
+            Err(_) => {
+                let cause =
+                    format!("its speaker of BGP is busy, and did not answer within {} s", SPEAKER_PATIENCE.as_secs());
+                Reply::Failed { cause }
+            }
         }
     }
 

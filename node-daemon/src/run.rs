@@ -20,7 +20,7 @@ use crate::flags::ForTests;
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
-use crate::requests::Requests;
+use crate::requests::{Helpers, Requests};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
@@ -85,6 +85,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (ring, rings) = watch::channel(());
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
+    let (asks, questions) = mpsc::channel(1);
     let (registered, epochs) = watch::channel(None);
     let (learned, routes) = watch::channel(bgp::unknown());
     let (stirred, stirs) = watch::channel(());
@@ -126,7 +127,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         bell: bell.clone(),
         troubles: troubles.clone(),
     };
-    let speaking = thread("bgp", move || speaker.run())?;
+    let speaking = thread("bgp", move || speaker.run(questions))?;
 
     let probe = Probe {
         name: conf.node_name.clone(),
@@ -141,7 +142,8 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), drain, audit);
+    let helpers = Helpers { drain, audit, speaker: asks };
+    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch { pictures, bell: bell.clone(), saved: saved_path(&conf), prefix: conf.prefix.clone() };
     let socket = doorbell::open(&conf.run_dir).map_err(io_error("making the doorbell"))?;
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());

@@ -131,6 +131,15 @@ impl Rib {
         self.table.iter().map(|(prefix, routes)| (prefix, selected(routes)))
     }
 
+    /// The same, of prefixes inside of one, or all, and behind another one in their order.
+    pub fn routes_behind(
+        &self,
+        inside: Option<IpNetwork>,
+        after: Option<IpNetwork>,
+    ) -> impl Iterator<Item = (IpNetwork, Vec<Selected>)> + use<'_> {
+        self.table.behind(inside, after).map(|(prefix, routes)| (prefix, selected(routes)))
+    }
+
     /// What to send to a peer: the outcome for at most so many prefixes that may have changed. Empty when there is nothing more.
     pub fn drain(&mut self, id: PeerId, most: usize) -> Vec<Batch> {
         let Some(known) = self.peers.get_mut(&id).filter(|known| known.state == State::Up) else { return Vec::new() };
@@ -240,6 +249,13 @@ impl Rib {
     #[must_use]
     pub fn covering(&self, prefix: IpNetwork) -> Option<IpNetwork> {
         self.table.covering(prefix).next().map(|(covering, _)| covering)
+    }
+
+    /// The most specific prefix of which a route is used, and which covers this one.
+    #[must_use]
+    pub fn used_for(&self, prefix: IpNetwork) -> Option<IpNetwork> {
+        let is_used = |routes: &[Candidate]| routes.iter().any(|route| route.rank > 0);
+        self.table.covering(prefix).find(|(_, routes)| is_used(routes)).map(|(covering, _)| covering)
     }
 
     /// The AS of a peer: the configured one, or that which its OPEN named, as long as its session stands or its routes are kept. None

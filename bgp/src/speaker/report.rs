@@ -71,6 +71,8 @@ pub struct Used {
 pub struct Explanation {
     /// The most specific prefix with any route that covers what was asked for.
     pub prefix: IpNetwork,
+    /// The most specific prefix that covers it and of which a route is used: by that one packets go.
+    pub used: Option<IpNetwork>,
     /// All routes to it, and what became of each.
     pub routes: Vec<Explained>,
     /// What each peer is told of each route that is used, or why not.
@@ -113,7 +115,17 @@ impl Speaker {
 
     /// What is used, in the order of prefixes.
     pub fn table(&self) -> impl Iterator<Item = RouteReport> {
-        self.rib.routes().filter(|(_, used)| !used.is_empty()).map(|(prefix, used)| {
+        self.table_behind(None, None)
+    }
+
+    /// The same, of prefixes inside of one, or all, and behind another one: made one by one as they are asked for, so that a part of a large
+    /// table costs no more than that part.
+    pub fn table_behind(
+        &self,
+        inside: Option<IpNetwork>,
+        after: Option<IpNetwork>,
+    ) -> impl Iterator<Item = RouteReport> + use<'_> {
+        self.rib.routes_behind(inside, after).filter(|(_, used)| !used.is_empty()).map(|(prefix, used)| {
             let used = used.into_iter().map(|route| Used {
                 from: self.address_of(route.source),
                 next_hop: route.next_hop,
@@ -130,7 +142,8 @@ impl Speaker {
         let prefix = self.rib.covering(asked)?;
         let told = |(address, id): (&IpAddr, &PeerId)| (*address, self.rib.explain_export(*id, prefix));
         let routes = self.rib.explain(prefix);
-        Some(Explanation { prefix, routes, told: self.by_address.iter().map(told).collect() })
+        let used = self.rib.used_for(asked);
+        Some(Explanation { prefix, used, routes, told: self.by_address.iter().map(told).collect() })
     }
 
     /// Whose a route is. None: our own, or of a peer that is gone.

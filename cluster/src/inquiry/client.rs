@@ -1,15 +1,18 @@
 //! The side of `twillctl`: sends requests, and waits for the answers. Nodes whose daemons have not been heard of for a minute
-//! are not asked: nobody would answer.
+//! are not asked: nobody would answer. What comes in pages is put together in [`pages`].
+
+mod pages;
+
+pub use pages::Wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 use twill_conf::NodeName;
 
-use super::{AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord, answer_key, answers_of, request_key};
+use super::{AnswerRecord, Ask, LONGEST_ANSWER, Reply, RequestRecord, answer_key, answers_of, bgp, request_key};
 use crate::key;
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Op, Txn};
@@ -21,8 +24,6 @@ const AT_ONCE: usize = 128;
 const IN_ONE: usize = 100;
 /// A request stands for so long after the time that is waited for.
 const LINGERS: Duration = Duration::from_secs(10);
-/// A node is asked for no more pages. 65,536 addresses, a node's largest block, are about a hundred.
-const MOST_PAGES: usize = 512;
 /// After so many failures in a row etcd is away: every further try would cost its deadline, too.
 const OUTAGE: usize = 2;
 
@@ -62,6 +63,9 @@ pub enum Silence {
     /// The node could not do it.
     #[error("it could not: {0}")]
     Failed(String),
+    /// What was asked about is not there.
+    #[error("{0}")]
+    Absent(String),
     /// etcd failed: it is not known whether the question has reached the node.
     #[error("it could not be asked: {0}")]
     Unasked(String),
@@ -74,57 +78,6 @@ impl Client {
     /// One that has asked nothing yet.
     pub fn new(word: String, from: String, patience: Duration) -> Self {
         Self { word, from, patience, rounds: 0 }
-    }
-
-    /// What is in use on these nodes, all pages.
-    pub async fn addresses<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<Page> {
-        let asks = nodes.into_iter().map(|node| (node, Ask::Addresses { after: None })).collect();
-        let (mut asks, silent) = living(store, asks).await;
-        let mut found: Answers<Page> = silent.into_iter().map(|(node, why)| (node, Err(why))).collect();
-        for _ in 0..MOST_PAGES {
-            let asked: BTreeMap<NodeName, Ask> = asks.iter().cloned().collect();
-            for (node, reply) in self.ask_living(store, std::mem::take(&mut asks)).await {
-                match reply {
-                    Ok(Reply::Addresses(page)) => match Self::gather(&mut found, &node, page, &asked) {
-                        Ok(Some(after)) => asks.push((node, Ask::Addresses { after: Some(after) })),
-                        Ok(None) => {}
-                        Err(silence) => drop(found.insert(node, Err(silence))),
-                    },
-                    Ok(_) => drop(found.insert(node, Err(other_answer()))),
-                    Err(silence) => drop(found.insert(node, Err(silence))),
-                }
-            }
-            if asks.is_empty() {
-                break;
-            }
-        }
-        let endless = || Silence::Garbage(format!("it has more than {MOST_PAGES} pages"));
-        found.extend(asks.into_iter().map(|(node, _)| (node, Err(endless()))));
-        found
-    }
-
-    /// Adds a page to those before it, and says from where on the next is to be asked for.
-    fn gather(
-        found: &mut Answers<Page>,
-        node: &NodeName,
-        page: Page,
-        asked: &BTreeMap<NodeName, Ask>,
-    ) -> Result<Option<IpAddr>, Silence> {
-        let before = match asked.get(node) {
-            Some(Ask::Addresses { after }) => *after,
-            _ => None,
-        };
-        let last = page.addresses.last().map(|address| address.ip);
-        let goes_on = page.addresses.iter().all(|address| before.is_none_or(|before| before < address.ip));
-        if !goes_on || (page.more && last.is_none()) {
-            return Err(Silence::Garbage("a page does not go on from the one before it".into()));
-        }
-        let next = last.filter(|_| page.more);
-        match found.get_mut(node) {
-            Some(Ok(known)) => known.addresses.extend(page.addresses),
-            _ => drop(found.insert(node.clone(), Ok(page))),
-        }
-        Ok(next)
     }
 
     /// Asks one node.
@@ -255,6 +208,7 @@ fn read(entry: &Entry) -> Result<Reply, Silence> {
     match record.reply {
         Reply::Unsupported { cause } => Err(Silence::Unsupported { version: record.version, cause }),
         Reply::Failed { cause } => Err(Silence::Failed(cause)),
+        Reply::Bgp { answer: bgp::Answer::Absent { cause } } => Err(Silence::Absent(cause)),
         reply => Ok(reply),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use twill_conf::NodeName;
 use twill_ipam::BootTime;
 
-use super::client::{Answers, Client, Silence};
+use super::client::{Answers, Client, Silence, Wanted};
 use super::desk::Desk;
 use super::*;
 use crate::record::{Holder, Use};
@@ -80,6 +80,8 @@ fn a_kind_or_a_field_of_another_version_is_unsupported_and_garbage_no_less() {
         r#"{"from":"x","ask":{"kind":"drain","on":true,"gently":true}}"#,
         r#"{"from":"x","ask":{"kind":"drain","on":"yes"}}"#,
         r#"{"ask":{}}"#,
+        r#"{"from":"x","ask":{"kind":"bgp","question":{"about":"neighbours"}}}"#,
+        r#"{"from":"x","ask":{"kind":"bgp","question":{"about":"peers","state":"Idle"}}}"#,
         "rubbish\u{1b}[2J",
         "",
     ] {
@@ -195,6 +197,35 @@ async fn all_pages_are_asked_for_and_a_node_that_goes_in_circles_is_found_out() 
     let found = client(2000).addresses(&store, [node("n1"), node("n2")]).await;
     assert_eq!(found[&node("n1")].as_ref().unwrap().addresses.len(), 3);
     assert!(matches!(found[&node("n2")], Err(Silence::Garbage(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn pages_of_routes_go_on_behind_a_cursor_also_where_one_is_empty_and_what_is_not_there_is_told() {
+    let store = SimulatedStore::new();
+    let says = |answer: serde_json::Value| json!({ "version": "1", "reply": { "kind": "bgp", "answer": answer } });
+    let page = move |prefixes: &[&str], next: Option<&str>| {
+        let routes: Vec<_> = prefixes.iter().map(|prefix| json!({ "prefix": prefix, "used": [] })).collect();
+        says(json!({ "about": "routes", "routes": routes, "next": next }))
+    };
+    let cursor = |request: &RequestRecord| match &request.ask {
+        Ask::Bgp { question: bgp::Question::Routes { after, .. } } => after.map(|after| after.to_string()),
+        _ => None,
+    };
+    serve(&store, "n1", move |request| match cursor(&request).as_deref() {
+        None => page(&["10.0.0.0/24"], Some("10.0.0.0/24")),
+        Some("10.0.0.0/24") => page(&[], Some("10.0.9.0/24")),
+        Some(_) => page(&["fd00::/64"], None),
+    });
+    serve(&store, "n2", move |_| page(&[], Some("10.0.9.0/24")));
+    serve(&store, "n3", move |_| says(json!({ "about": "absent", "cause": "it does not speak BGP" })));
+    let wanted = Wanted::default();
+    let found = client(2000).bgp_routes(&store, &node("n1"), &wanted).await.unwrap();
+    let prefixes: Vec<_> = found.iter().map(|route| route.prefix.to_string()).collect();
+    assert_eq!(prefixes, ["10.0.0.0/24", "fd00::/64"]);
+    let circles = client(2000).bgp_routes(&store, &node("n2"), &wanted).await;
+    assert!(matches!(circles, Err(Silence::Garbage(_))), "{circles:?}");
+    let absent = client(2000).bgp_peers(&store, [node("n3")]).await;
+    assert_eq!(absent[&node("n3")], Err(Silence::Absent("it does not speak BGP".into())));
 }
 
 #[tokio::test]

@@ -35,7 +35,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub enum News {
     /// One that was dialled stands.
     Connected(Connection, TcpStream),
-    /// One could not be made, or is gone.
+    /// One to this address could not be made, and why.
+    Unreached(Connection, IpAddr, io::Error),
+    /// One is gone.
     Failed(Connection),
     /// One brought these bytes.
     Received(Connection, Vec<u8>),
@@ -139,7 +141,7 @@ impl Lines {
                 Ok(stream) => News::Connected(connection, stream),
                 Err(error) => {
                     tracing::debug!(%error, "BGP: no connection to {}", endpoint.address);
-                    News::Failed(connection)
+                    News::Unreached(connection, endpoint.address, error)
                 }
             };
             // The speaker's task is there as long as its lines are.

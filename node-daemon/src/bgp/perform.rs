@@ -77,11 +77,20 @@ impl Task<'_> {
                 }
                 match stream.local_addr() {
                     Ok(local) => {
+                        if let (Some(speaking), Ok(remote)) = (&mut self.speaking, stream.peer_addr()) {
+                            speaking.unreached.remove(&remote.ip());
+                        }
                         self.lines.stand(connection, stream);
                         self.input(Input::Connected { connection, local: local.ip() });
                     }
                     Err(_) => self.hear(News::Failed(connection)),
                 }
+            }
+            News::Unreached(connection, peer, error) => {
+                if let Some(speaking) = &mut self.speaking {
+                    speaking.unreached.insert(peer, error.to_string());
+                }
+                self.hear(News::Failed(connection));
             }
             News::Failed(connection) => {
                 self.lines.forget(connection);

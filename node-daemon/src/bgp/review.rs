@@ -56,6 +56,9 @@ impl Task<'_> {
         troubles.extend(mute.into_iter().map(not_heard));
         troubles.extend(wanted.problems.into_iter().map(in_configuration));
         self.say(spoken);
+        if let Some(speaking) = &mut self.speaking {
+            speaking.troubles = troubles.clone();
+        }
         troubles.extend(self.silent());
         self.bgp.troubles.set(FINDER, troubles);
     }
@@ -114,6 +117,8 @@ impl Task<'_> {
             guard: Guard::default(),
             names,
             watched: BTreeMap::new(),
+            troubles: Vec::new(),
+            unreached: BTreeMap::new(),
             down: BTreeMap::new(),
         });
         self.reach();
@@ -179,13 +184,17 @@ impl Task<'_> {
         let Some(speaking) = &mut self.speaking else { return Vec::new() };
         let down: Vec<_> =
             speaking.speaker.peers().into_iter().filter(|peer| peer.state != State::Established).collect();
-        speaking.down.retain(|peer, _| down.iter().any(|down| down.address == *peer));
+        let is_down = |peer: &IpAddr| down.iter().any(|down| down.address == *peer);
+        speaking.down.retain(|peer, _| is_down(peer));
+        speaking.unreached.retain(|peer, _| is_down(peer));
         let mut silent = Vec::new();
         for peer in down {
             let since = speaking.down.entry(peer.address).or_insert_with(Instant::now);
             if since.elapsed() >= PATIENCE {
                 let who = speaking.names.get(&peer.address).map(title).unwrap_or_default();
-                let why = peer.last_error.map(|(_, reason)| format!(": {reason}")).unwrap_or_default();
+                let unreached = speaking.unreached.get(&peer.address).cloned();
+                let why = unreached.or_else(|| peer.last_error.map(|(_, reason)| reason.to_string()));
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
                 silent.push(Told {
                     what: format!("the BGP session with {who} ({}) is not up{why}", peer.address),
                     fix: "look whether it is reached on its port, and whether both sides agree on AS numbers, password and hop limit"

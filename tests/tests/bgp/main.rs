@@ -14,6 +14,7 @@ mod notifications;
 mod outages;
 mod paths;
 mod reflection;
+mod report;
 mod restart;
 mod stage;
 mod storm;

@@ -1,0 +1,123 @@
+//! What `twillctl bgp` reports: the speakers' own records, and what is wrong with their sessions.
+
+mod trouble;
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+use serde::Serialize;
+use twill_cluster::inquiry::bgp::{Explanation, Neighbour, Peer, PeerPage, Route, State};
+use twill_cluster::inquiry::client::Answers;
+use twill_cluster::record::Told;
+use twill_conf::NodeName;
+
+use super::problems::{self, Problem};
+
+/// The sessions of one node, or of all.
+#[derive(Debug, Serialize)]
+pub(crate) struct Peers {
+    /// Nodes that were asked.
+    pub(crate) nodes: usize,
+    /// Those of them that answered.
+    pub(crate) answered: usize,
+    /// All their sessions.
+    pub(crate) sessions: usize,
+    /// Those of them that are up.
+    pub(crate) up: usize,
+    /// Those that were asked for.
+    pub(crate) peers: Vec<PeerRow>,
+    pub(crate) problems: Vec<Problem>,
+    /// What could not be looked at, and why.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// A session, as one of its ends sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PeerRow {
+    /// Which end that is.
+    pub(crate) node: NodeName,
+    /// The other one.
+    pub(crate) peer: Peer,
+}
+
+/// The routes that a node uses.
+#[derive(Debug, Serialize)]
+pub(crate) struct Routes {
+    pub(crate) node: NodeName,
+    /// Only what lies inside of this was asked for; absent, as the next, where all was.
+    pub(crate) inside: Option<IpNetwork>,
+    /// Only what this peer has announced.
+    pub(crate) peer: Option<String>,
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Why a prefix is as it is on a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explained {
+    pub(crate) node: NodeName,
+    /// What was asked for.
+    pub(crate) asked: IpNetwork,
+    /// The prefix that covers it, with its routes and what is told of them.
+    #[serde(flatten)]
+    pub(crate) explanation: Explanation,
+}
+
+impl Peers {
+    /// Of what the nodes said. Only sessions that are down are listed where `only_down`; all are counted.
+    pub(crate) fn new(answers: Answers<PeerPage>, only_down: bool) -> Self {
+        let mut report = Self {
+            nodes: answers.len(),
+            answered: 0,
+            sessions: 0,
+            up: 0,
+            peers: Vec::new(),
+            problems: Vec::new(),
+            unknown: Vec::new(),
+        };
+        let mut troubles: BTreeMap<NodeName, Vec<Told>> = BTreeMap::new();
+        for (node, answer) in answers {
+            match answer {
+                Ok(page) => {
+                    let of_sessions = page.peers.iter().filter_map(trouble::of);
+                    troubles.insert(node.clone(), of_sessions.chain(page.troubles).collect());
+                    report.take(&node, page.peers, only_down);
+                }
+                Err(why) => report.unknown.push(format!("what the speaker of node {node} knows: {why}")),
+            }
+        }
+        report.problems = problems::told(&troubles);
+        report
+    }
+
+    fn take(&mut self, node: &NodeName, peers: Vec<Peer>, only_down: bool) {
+        self.answered += 1;
+        self.sessions += peers.len();
+        self.up += peers.iter().filter(|peer| is_up(peer)).count();
+        let wanted = peers.into_iter().filter(|peer| !(only_down && is_up(peer)));
+        self.peers.extend(wanted.map(|peer| PeerRow { node: node.clone(), peer }));
+    }
+}
+
+impl Explained {
+    /// Whether packets to what was asked for go by a route of BGP's at all.
+    pub(crate) fn is_used(&self) -> bool {
+        self.explanation.used.is_some()
+    }
+}
+
+fn is_up(peer: &Peer) -> bool {
+    peer.state == State::Established
+}
+
+/// How a peer is called in a sentence.
+pub(crate) fn title(neighbour: &Neighbour) -> String {
+    let Neighbour { address, node, router } = neighbour;
+    match (node, router) {
+        (Some(node), _) => format!("node {node} ({address})"),
+        (None, Some(router)) => format!("peer {router} ({address})"),
+        (None, None) => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
