@@ -1,5 +1,5 @@
 //! The side of `twillctl`: sends requests, and waits for the answers. Nodes whose daemons have not been heard of for a minute
-//! are not asked: nobody would answer. What comes in pages is put together in [`pages`].
+//! are not asked: nobody would answer. What comes in pages is put together in `pages`.
 
 mod pages;
 
