@@ -46,10 +46,11 @@ use crate::picture::{Pictures, Underlays};
 use crate::troubles::Troubles;
 use detect::Detector;
 use ground::Ground;
-use lines::Lines;
+use lines::{Lines, News};
 use mark::Mark;
 use table::Table;
-use translate::Watched;
+use translate::{Secrets, Watched};
+use words::Words;
 
 /// How long what is told of the cluster and of the kernel is gathered before it is looked at.
 const CALM: Duration = Duration::from_millis(30);
@@ -110,6 +111,9 @@ impl Bgp {
             peerings: Peerings::default(),
             netlink: None,
             ground: Ground::default(),
+            looked: None,
+            secrets: Secrets::default(),
+            words: Words::default(),
             lost: BTreeSet::new(),
             table: Table::awaiting(),
             speaking: None,
@@ -118,8 +122,7 @@ impl Bgp {
         };
         let (mut pictures, mut underlays) = (self.pictures.clone(), self.underlays.clone());
         let (mut stirred, mut stop) = (self.stirred.clone(), self.stop.clone());
-        // The kernel is looked at where it has changed, all else at any news.
-        let (mut due, mut rested, mut looks) = (Some(Instant::now()), Instant::now(), true);
+        let (mut due, mut rested) = (Some(Instant::now()), Instant::now());
         loop {
             let deadline = task.deadline();
             let review = due.map_or(rested + TURN, |due| due.max(rested));
@@ -127,15 +130,14 @@ impl Bgp {
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = sleep_until(review.into()) => {
                     let begin = Instant::now();
-                    // Without an event everything is looked at.
-                    task.review(looks || due.is_none());
-                    (due, looks) = (None, false);
+                    task.review();
+                    due = None;
                     rested = Instant::now() + begin.elapsed() * SHARE;
                 }
                 Ok(()) = pictures.changed() => due = due.or_else(|| Some(Instant::now())),
                 Ok(()) = underlays.changed() => due = due.or_else(|| Some(Instant::now())),
                 Ok(()) = stirred.changed() => {
-                    looks = true;
+                    task.looked = None;
                     due = due.or_else(|| Some(Instant::now() + CALM));
                 }
                 Some(news) = news.recv() => task.hear(news),
@@ -147,7 +149,7 @@ impl Bgp {
             }
             task.publish();
         }
-        task.finish().await;
+        task.finish(&mut news).await;
         Ok(())
     }
 }
@@ -163,6 +165,10 @@ struct Task<'a> {
     peerings: Peerings,
     netlink: Option<Netlink>,
     ground: Ground,
+    /// When the ground was looked at; `None` where the kernel has told of changes since.
+    looked: Option<Instant>,
+    secrets: Secrets,
+    words: Words,
     /// Neighbours that BFD has lost.
     lost: BTreeSet<IpAddr>,
     table: Table,
@@ -235,7 +241,7 @@ impl Task<'_> {
     }
 
     /// Ends: without a word where the peers keep our routes over a restart, else by saying so.
-    async fn finish(mut self) {
+    async fn finish(mut self, news: &mut mpsc::Receiver<News>) {
         self.detector.stop();
         match self.speaking {
             Some(speaking) if !speaking.config.restarts_gracefully() => {
@@ -245,7 +251,11 @@ impl Task<'_> {
                         self.lines.close(connection, last);
                     }
                 }
-                self.lines.finish().await;
+                // Nobody's last words wait behind what is told of other lines.
+                tokio::select! {
+                    () = self.lines.finish() => {}
+                    () = async { while news.recv().await.is_some() {} } => {}
+                }
             }
             _ => self.lines.drop_all(),
         }

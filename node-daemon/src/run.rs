@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use twill_cluster::etcd::{EtcdStore, InvalidEndpoint};
 use twill_cluster::keeper::Identity;
 use twill_cluster::mirror::Mirror;
@@ -127,7 +127,11 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         bell: bell.clone(),
         troubles: troubles.clone(),
     };
-    let speaking = thread("bgp", move || speaker.run(questions))?;
+    let (spoken, silence) = oneshot::channel::<()>();
+    let speaking = thread("bgp", move || {
+        let _spoken = spoken;
+        speaker.run(questions)
+    })?;
 
     let probe = Probe {
         name: conf.node_name.clone(),
@@ -152,6 +156,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        _ = silence => Err(Fatal::Ended("BGP")),
         () = watch.follow(&etcd) => Err(Fatal::Ended("watch")),
         () = blocks.keep(&etcd, supplies) => Err(Fatal::Ended("block")),
         () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone(), &troubles) => Err(Fatal::Ended("liveness")),

@@ -6,9 +6,9 @@ use tokio::net::TcpStream;
 use twill_bgp::bfd;
 use twill_bgp::speaker::{Connection, Event, Input, Output};
 
+use super::Task;
 use super::detect::Changed;
 use super::lines::{Lines, News};
-use super::{Task, words};
 
 impl Task<'_> {
     pub(super) fn perform(&mut self, outputs: Vec<Output>) {
@@ -35,7 +35,7 @@ impl Task<'_> {
                     }
                     self.mark.follow(peer, &event);
                     if let Some(speaking) = &self.speaking {
-                        words::tell(&speaking.names, peer, &event);
+                        self.words.tell(&speaking.names, peer, &event);
                     }
                 }
                 output => self.do_without_speaker(output),

@@ -17,7 +17,7 @@ use twill_linux::Netlink;
 use super::ground::Ground;
 use super::table::Table;
 use super::translate::{Spoken, Watched, title, translate};
-use super::{Speaking, Task};
+use super::{Speaking, TURN, Task};
 
 /// How long a session may be down before an operator is told.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FINDER: &str = "bgp";
 
 impl Task<'_> {
-    /// Brings what is said to what the cluster and the kernel are now. `look`: at the kernel too.
-    pub(super) fn review(&mut self, look: bool) {
+    /// Brings what is said to what the cluster and the kernel are now. The kernel is looked at where it has told of changes, and else
+    /// every [`TURN`].
+    pub(super) fn review(&mut self) {
         let picture = self.bgp.pictures.borrow().clone();
         let underlay = self.bgp.underlays.borrow().clone();
         // Who has lost its underlay goes on with what it knows.
@@ -45,10 +46,10 @@ impl Task<'_> {
             }
             return;
         };
-        if look || self.netlink.is_none() {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= TURN) {
             self.look();
         }
-        let spoken = translate(&wanted, &picture.reach, &self.bgp.name, &self.ground);
+        let spoken = translate(&wanted, &picture.reach, &self.bgp.name, &self.ground, &mut self.secrets);
         let passwords = spoken.config.peers().iter();
         let passwords = passwords.filter_map(|(peer, config)| Some((*peer, config.endpoint.password.clone()?)));
         let mute = self.lines.listen(wanted.port, passwords);
@@ -72,6 +73,7 @@ impl Task<'_> {
         match seen {
             Ok((netlink, ground)) => {
                 self.netlink = Some(netlink);
+                self.looked = Some(Instant::now());
                 if self.ground != ground {
                     self.ground = ground;
                     self.table.resolve(&self.ground);

@@ -25,6 +25,8 @@ use twill_fabric::peering::{self, HopLimit, Peering, RemoteAs, Speaker, Who};
 
 use super::ground::{Ground, Link};
 
+pub use secrets::Secrets;
+
 /// From which share of its maximum on a peer's prefixes are warned of, in percent.
 const NEAR: u8 = 80;
 
@@ -55,18 +57,19 @@ pub struct Watched {
 }
 
 /// Says all of it anew. `name`: this node's.
-pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground) -> Spoken {
+pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground, secrets: &mut Secrets) -> Spoken {
+    secrets.begin();
     let pools = view.config.as_ref().map_or(&[][..], |conf| &conf.value.pools);
     let (mut peers, mut troubles) = (Vec::new(), Vec::new());
     let (mut watched, mut names) = (BTreeMap::new(), BTreeMap::new());
     for peering in &wanted.peerings {
         let session = &peering.session;
-        let password = match session.link.password_file.as_deref().map(secrets::read).transpose() {
-            Ok(password) => password,
-            Err(told) => {
-                troubles.push(told.of(&title(&peering.who)));
-                continue;
-            }
+        let password = match &session.link.password_file {
+            None => None,
+            Some(file) => match secrets.of(file) {
+                Some(password) => Some(password),
+                None => continue,
+            },
         };
         names.insert(session.address, peering.who.clone());
         if let Some(bfd) = session.link.bfd {
@@ -87,6 +90,7 @@ pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground
             shutdown: None,
         });
     }
+    troubles.extend(secrets.troubles());
     let asn = Asn(wanted.asn.number());
     let identity = Identity { asn, router_id: wanted.router_id, cluster: Some(wanted.cluster_id) };
     let restart = restart(wanted.graceful_restart);

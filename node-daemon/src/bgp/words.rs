@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use twill_bgp::rib::{Expired, Limit};
 use twill_bgp::session::Negotiated;
@@ -10,8 +11,45 @@ use twill_fabric::peering::Who;
 
 use super::translate::title;
 
-/// Says what happened with a peer.
-pub fn tell(names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
+/// What a peer can do at any rate is said once in this time.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What was said of late.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Of each peer and matter: when it was said, and how often it was not said since.
+    said: BTreeMap<(IpAddr, &'static str), (Instant, u64)>,
+}
+
+impl Words {
+    /// Says what happened with a peer.
+    pub fn tell(&mut self, names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
+        let matter = match event {
+            Event::Malformed(_) => "malformed",
+            Event::Limit(Limit::Near { .. }) => "near",
+            Event::Unwritten(_) => "unwritten",
+            _ => return tell(names, peer, event),
+        };
+        if let Some(more) = self.turn(peer, matter, Instant::now()) {
+            tell(names, peer, event);
+            if more > 0 {
+                tracing::warn!("BGP: {more} more of that kind of {peer} since the last that was told");
+            }
+        }
+    }
+
+    /// Whether it is time to say it, and how often it was not said since the last time.
+    fn turn(&mut self, peer: IpAddr, matter: &'static str, now: Instant) -> Option<u64> {
+        let (when, more) = self.said.get(&(peer, matter)).copied().unwrap_or((now - QUIET, 0));
+        let is_due = now.duration_since(when) >= QUIET;
+        self.said.insert((peer, matter), if is_due { (now, 0) } else { (when, more + 1) });
+        // Those that are no longer spoken with are forgotten.
+        self.said.retain(|_, (when, _)| now.duration_since(*when) < 2 * QUIET);
+        is_due.then_some(more)
+    }
+}
+
+fn tell(names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
     let title = match names.get(&peer) {
         Some(who) => format!("{} ({peer})", title(who)),
         None => peer.to_string(),
@@ -60,4 +98,18 @@ fn agreed(negotiated: &Negotiated) -> String {
         .collect();
     let restart = if negotiated.graceful_restart.is_some() { ", graceful restart" } else { "" };
     format!(": AS {}, {}{restart}", negotiated.peer_as, families.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_does_at_any_rate_is_said_once_a_minute_with_how_often_it_was() {
+        let (mut words, begin) = (Words::default(), Instant::now() + 10 * QUIET);
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let mut turns = |peer, seconds| words.turn(peer, "malformed", begin + Duration::from_secs(seconds));
+        assert_eq!([turns(one, 0), turns(one, 1), turns(one, 59)], [Some(0), None, None]);
+        assert_eq!((turns(other, 59), turns(one, 60), turns(one, 61)), (Some(0), Some(2), None));
+    }
 }
