@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
+use twill_cluster::View;
 use twill_cluster::view::differences;
+use twill_conf::cluster::Kind;
 use twill_linux::IfName;
 use twill_linux::state::{METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
 
@@ -24,6 +26,29 @@ pub struct Learned {
     pub awaited: BTreeSet<Family>,
     /// The interfaces that the routes lead out of, and whether reverse path filtering is in force there.
     pub exits: BTreeMap<IfName, bool>,
+}
+
+/// The routes of which BGP has spoken in this run, and has the say: what it tells of them is newer than a view from the disk, and newer
+/// than what stands. Under `bgp` that are all; under another back end those outside of the pools, since the others are made.
+#[derive(Debug, Default)]
+pub struct Spoken(BTreeSet<RouteKey>);
+
+impl Spoken {
+    /// Takes what is learned now. What was learned before, and is no longer, stays among them.
+    pub fn follow(&mut self, view: &View, learned: &Learned) {
+        let Some(conf) = view.config.as_ref().map(|conf| &conf.value) else { return };
+        let inside =
+            |pool: IpNetwork, prefix: &IpNetwork| pool.prefix() <= prefix.prefix() && pool.contains(prefix.ip());
+        let is_made = |prefix: &IpNetwork| {
+            conf.backend.kind != Kind::Bgp && conf.pools.iter().any(|pool| inside(pool.cidr, prefix))
+        };
+        self.0.extend(learned.routes.keys().filter(|prefix| !is_made(prefix)).map(|prefix| key(*prefix)));
+    }
+
+    /// Their keys.
+    pub fn keys(&self) -> &BTreeSet<RouteKey> {
+        &self.0
+    }
 }
 
 /// Which of two ways to one prefix counts.

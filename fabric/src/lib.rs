@@ -37,7 +37,7 @@ use twill_linux::{IfName, MacAddr};
 use crate::backend::VxlanUse;
 
 pub use crate::backend::judge;
-pub use crate::learned::Learned;
+pub use crate::learned::{Learned, Spoken};
 pub use crate::reckoning::Reckoning;
 pub use crate::underlay::{Side, Underlay};
 

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lab::{Namespace, name};
 use twill_linux::state::{KernelState, Ownership};
@@ -32,7 +32,10 @@ fn checksums_are_left_to_the_hardware_or_not_as_is_wanted_and_otherwise_let_be()
     let at_first = shown(&namespace);
     for (on, word) in [(false, "off"), (true, "on"), (false, "off")] {
         let wanted = KernelState { offloads: BTreeMap::from([(name(DEVICE), on)]), ..KernelState::default() };
-        assert!(repairs(complete(&mut netlink, &wanted, &nobodys).unwrap()).is_empty(), "it stands, if otherwise");
+        assert!(
+            repairs(complete(&mut netlink, &wanted, &nobodys, &BTreeSet::new()).unwrap()).is_empty(),
+            "it stands, if otherwise"
+        );
         let made = repairs(reconcile(&mut netlink, &wanted, &nobodys).unwrap());
         assert_eq!(made, [format!("offload: changed {DEVICE} tx {word}")]);
         assert!(repairs(reconcile(&mut netlink, &wanted, &nobodys).unwrap()).is_empty(), "it stands");

@@ -8,7 +8,8 @@
 //!
 //! Nothing is written before there is a view, and nothing is ever flushed: a restart finds
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
-//! missing is made; what stands is changed and removed by what etcd itself has told.
+//! missing is made; what stands is changed and removed by what etcd itself has told, and by what BGP has (`fabric::Spoken`), which is
+//! as new as can be whether or not etcd is there.
 
 mod feud;
 mod forward;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
 use twill_fabric::mtu::Mtus;
-use twill_fabric::{Desired, Learned, Local, Reckoning, Underlay, vxlan};
+use twill_fabric::{Desired, Learned, Local, Reckoning, Spoken, Underlay, vxlan};
 use twill_linux::monitor::Echoes;
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
@@ -80,6 +81,8 @@ pub struct Reconciler {
     /// As it was last looked at, where nothing can have changed since.
     scene: Option<Scene>,
     last: Option<Last>,
+    /// While the view is one from the disk.
+    spoken: Spoken,
     report: Report,
 }
 
@@ -147,6 +150,7 @@ impl Reconciler {
             mtus: Mtus::default(),
             scene: None,
             last: None,
+            spoken: Spoken::default(),
             report,
         })
     }
@@ -211,8 +215,10 @@ impl Reconciler {
 
         let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
         let mut outcome = if picture.is_whole() {
+            self.spoken = Spoken::default();
             self.bring(causes, links, &local, &desired)?
         } else {
+            self.spoken.follow(&picture.reach, &learned);
             self.look(causes.firewall || !drifted, false, &desired)?
         };
         if picture.is_whole() {
@@ -316,8 +322,11 @@ impl Reconciler {
         self.news.echoes.forget();
         // The guard first: it must know a node before a route makes that node answer.
         let of_guard = if guard { self.guard(&desired.state, whole)? } else { None };
-        let bring = if whole { table::reconcile } else { table::complete };
-        let mut outcome = bring(&mut self.netlink, &desired.state, &desired.ours)?;
+        let (netlink, state, ours) = (&mut self.netlink, &desired.state, &desired.ours);
+        let mut outcome = match whole {
+            true => table::reconcile(netlink, state, ours)?,
+            false => table::complete(netlink, state, ours, self.spoken.keys())?,
+        };
         outcome.repairs.extend(of_guard);
         Ok(outcome)
     }

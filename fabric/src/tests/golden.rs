@@ -7,7 +7,7 @@ use twill_linux::state::{METRIC, RouteKey, Spared, Target};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
-use super::{Desired, IfName, Learned, Reckoning, Underlay, View, desired, judge};
+use super::{Desired, IfName, Learned, Reckoning, Spoken, Underlay, View, desired, judge};
 use crate::Local;
 use crate::backend::VxlanUse;
 use crate::family::Family;
@@ -105,6 +105,13 @@ fn under_bgp_what_was_learned_counts_and_plain_routes_are_for_what_was_not() {
     assert_eq!(under.state.routes.len(), plain.state.routes.len() + 2);
     assert_eq!(under.state.sysctls.get("net/ipv4/conf/eth1/rp_filter").map(String::as_str), Some("2"));
     assert_eq!(under.ours.spared, Spared { ipv4: false, ipv6: true });
+
+    // Of which of them its word is newer than a view from the disk, also when it takes them back.
+    for (kind, expected) in [(Kind::HostGw, &destinations[2..]), (Kind::Bgp, &destinations[..])] {
+        let (mut spoken, sample) = (Spoken::default(), with(kind));
+        [&learned, &nothing].into_iter().for_each(|learned| spoken.follow(&sample.view, learned));
+        assert_eq!(spoken.keys().iter().map(|key| key.destination).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

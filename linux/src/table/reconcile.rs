@@ -16,7 +16,7 @@ use std::fmt;
 use super::change::{Action, Change, Difference, Plan, diff, settle};
 use super::{Outcome, offload, sysctl};
 use crate::netlink::Request;
-use crate::state::{KernelState, Ownership};
+use crate::state::{KernelState, Ownership, RouteKey};
 use crate::{Error, IfName, Netlink};
 
 pub use self::advance::advance;
@@ -34,32 +34,51 @@ pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership)
 }
 
 /// Only makes what is missing; what stands otherwise than `desired` has it, or beyond it, is left as it is. For a desired
-/// state that may be older than what stands.
-pub fn complete(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership) -> Result<Outcome, Error> {
-    bring(netlink, desired, ours, Extent::Missing)
+/// state that may be older than what stands, but for these routes: they are changed and removed as by [`reconcile`].
+pub fn complete(
+    netlink: &mut Netlink,
+    desired: &KernelState,
+    ours: &Ownership,
+    fresh: &BTreeSet<RouteKey>,
+) -> Result<Outcome, Error> {
+    bring(netlink, desired, ours, Extent::Missing { fresh })
 }
 
 /// How far a reconciliation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum Extent<'a> {
     /// It makes, changes and removes.
     All,
-    /// It makes what is missing.
-    Missing,
+    /// It makes what is missing, and does all with these routes.
+    Missing { fresh: &'a BTreeSet<RouteKey> },
 }
 
-impl Extent {
+impl Extent<'_> {
     /// The differences that are its business.
     fn of<K, D, S>(self, differences: Vec<Difference<'_, K, D, S>>) -> Vec<Difference<'_, K, D, S>> {
         let within = |difference: &Difference<'_, K, D, S>| match self {
             Self::All => true,
-            Self::Missing => matches!(difference, Difference::Missing(_)),
+            Self::Missing { .. } => matches!(difference, Difference::Missing(_)),
+        };
+        differences.into_iter().filter(within).collect()
+    }
+
+    /// The same where some may be of routes.
+    fn of_table<'d, T: Table>(
+        self,
+        differences: Vec<Difference<'d, T::Key, T::Value, T::Seen>>,
+    ) -> Vec<Difference<'d, T::Key, T::Value, T::Seen>> {
+        let Self::Missing { fresh } = self else { return differences };
+        let within = |difference: &Difference<'_, T::Key, T::Value, T::Seen>| match difference {
+            Difference::Missing(_) => true,
+            Difference::Changed(value, _) => T::route_of(value).is_some_and(|key| fresh.contains(key)),
+            Difference::Extra(key, _) => T::route(key).is_some_and(|key| fresh.contains(key)),
         };
         differences.into_iter().filter(within).collect()
     }
 }
 
-fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent: Extent) -> Result<Outcome, Error> {
+fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent: Extent<'_>) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     let links = links::settle(netlink, &desired.links, &ours.devices, extent, &mut outcome)?;
     if extent == Extent::All {
@@ -126,7 +145,7 @@ struct Scene<'a> {
     /// Devices that will be deleted at the end: what is on them goes with them.
     doomed: BTreeSet<IfName>,
     ours: &'a Ownership,
-    extent: Extent,
+    extent: Extent<'a>,
     /// Devices that are wanted and not there, how often, and the first object that wants them.
     absent: BTreeMap<IfName, (usize, String)>,
 }
@@ -183,6 +202,16 @@ trait Table {
     /// The number of the device that an object needs; of a route, where it leads, by the numbers of all of its devices.
     type Place;
 
+    /// The key of a route; `None` of anything else.
+    fn route(_key: &Self::Key) -> Option<&RouteKey> {
+        None
+    }
+
+    /// The same, of one that shall stand.
+    fn route_of(_value: &Self::Value) -> Option<&RouteKey> {
+        None
+    }
+
     /// Where an object belongs, by the numbers that `find` has for devices; `None` where it lacks one.
     fn place(value: &Self::Value, find: impl FnMut(IfName) -> Option<u32>) -> Option<Self::Place>;
     /// Whether what stands is what shall stand, at the value's place.
@@ -202,7 +231,7 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
 ) -> Plan {
     let mut plan = Plan::default();
     let same = |value: &T::Value, seen: &T::Seen| scene.devices.have(table, value, seen);
-    for difference in scene.extent.of(diff(desired, standing, same)) {
+    for difference in scene.extent.of_table::<T>(diff(desired, standing, same)) {
         let (action, value) = match &difference {
             Difference::Missing(value) => (Action::Added, *value),
             Difference::Changed(value, _) => (Action::Changed, *value),

@@ -8,6 +8,7 @@ mod lab;
 mod orders;
 mod ways;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use lab::{Namespace, ip, mac, name, net};
@@ -388,12 +389,26 @@ fn completing_makes_what_is_missing_and_leaves_what_differs_and_what_is_beyond()
     node.ip("route replace 10.42.2.0/26 via 192.0.2.7 dev under proto 116 metric 7777");
     node.ip(&format!("link set {VXLAN} mtu 1400"));
     node.ip("route del 10.42.0.0/26 proto 116 metric 7777");
-    let outcome = complete(&mut node.netlink, &desired, &node.ours).unwrap();
+    let outcome = complete(&mut node.netlink, &desired, &node.ours, &BTreeSet::new()).unwrap();
     assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     let made: Vec<_> = outcome.repairs.iter().map(|repair| (repair.action, repair.object.as_str())).collect();
     assert_eq!(made, [("added", "unreachable 10.42.0.0/26 proto 116 metric 7777")]);
     let routes = node.ip("route show proto 116");
     assert!(routes.contains("10.42.9.0/26") && routes.contains("via 192.0.2.7"), "{routes}");
+
+    // But for routes of which more is known than what stands, and no others.
+    node.ip("route add 10.42.8.0/26 via 192.0.2.9 dev under proto 116 metric 7777");
+    let key = |text: &str| RouteKey { destination: text.parse().unwrap(), metric: 7777 };
+    let fresh = ["10.42.2.0/26", "10.42.9.0/26", "10.42.7.0/26"].map(key).into();
+    let outcome = complete(&mut node.netlink, &desired, &node.ours, &fresh).unwrap();
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    let made: Vec<_> = outcome.repairs.iter().map(|repair| (repair.action, repair.object.as_str())).collect();
+    let expected = [
+        ("changed", "10.42.2.0/26 via 192.0.2.2 dev under proto 116 metric 7777"),
+        ("removed", "10.42.9.0/26 via 192.0.2.9 dev under proto 116 metric 7777"),
+    ];
+    assert_eq!(made, expected);
+    assert!(node.ip("route show proto 116").contains("10.42.8.0/26"));
 }
 
 #[test]

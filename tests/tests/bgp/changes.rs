@@ -107,21 +107,18 @@ fn a_peer_that_goes_and_a_changed_hold_time_concern_one_session_and_without_bgp_
         apply(lab, &all("node = \"n1\"\n"))?;
         let other = lab.node(2);
         leads_by(other, net(EXTERNAL[0]), &[])?;
-        let ended = bird.until_session(addresses[1], "down", &|session| !session.is_established())?;
-        let error = ended.last_error.unwrap_or_default();
-        assert!(
-            error.contains("Peer de-configured") || error.contains("Connect") || error.contains("Socket"),
-            "{error}"
-        );
+        bird.until_session(addresses[1], "down", &|session| !session.is_established())?;
         assert!(bird.log().contains("Peer de-configured"), "{}", bird.log());
         assert_eq!(sessions_ended(node), 0, "{}", node.last_words(10));
 
         apply(lab, &all("node = \"n1\"\nhold_time = 30\n"))?;
         deadline::until("its session is another one", PATIENCE, || Ok(sessions_ended(node) == 1))?;
-        let session = bird.until_established(addresses[0])?;
-        assert_eq!(session.asn, ASN);
-        let told = bird.birdc("show protocols all")?;
-        assert!(told.lines().any(|line| line.contains("Hold timer") && line.contains("/30")), "{told}");
+        deadline::until_some("the hold time is the new one", PATIENCE, || {
+            let told = bird.birdc("show protocols all")?;
+            let is_new = told.lines().any(|line| line.contains("Hold timer") && line.contains("/30"));
+            Ok(if is_new { Ok(()) } else { Err(told) })
+        })?;
+        assert_eq!(bird.until_established(addresses[0])?.asn, ASN);
         leads_by(node, net(EXTERNAL[0]), &[tor])?;
 
         // The tunnel goes on without BGP.

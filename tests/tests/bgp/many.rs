@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::Probe;
-use twill_tests::routers::raw::{Feed, Introduction};
+use twill_tests::routers::raw::{Feed, Introduction, message};
 use twill_tests::routers::{Host, Raw};
 use twill_tests::{Lab, LabError, Node, Pod, Result, Underlay, with_lab};
 
@@ -20,11 +20,11 @@ const LET_IN: &str = "20.0.0.0/6";
 const MOST: u64 = 200 * 1024;
 
 /// A node with this peer, two pods whose nodes reach each other all the time, and what the peer announces.
-fn with_feed(keys: &str, scenario: impl FnOnce(&Lab, &Host, &Feed, &[Pod]) -> Result<()>) {
+fn with_feed(keys: &str, let_in: &str, scenario: impl FnOnce(&Lab, &Host, &Feed, &[Pod]) -> Result<()>) {
     with_lab(open_lab().nodes(2).underlay(Underlay::V4).backend(BGP), |lab| {
         let host = Host::on(lab, "large", 1)?;
         let IpAddr::V4(hop) = host.address(false) else { unreachable!("the wire has IPv4 alone") };
-        let filter = format!("[[bgp.peer.import]]\nprefixes = [\"{LET_IN} le 24\"]\naction = \"accept\"\n");
+        let filter = format!("[[bgp.peer.import]]\nprefixes = [\"{let_in} le 24\"]\naction = \"accept\"\n");
         let keys = format!("node = \"n1\"\ngtsm = false\npassive = true\n{keys}{filter}");
         lab.apply_config(&(lab.cluster_config() + &bare_peer("large", hop.into(), TOR, &keys)))?;
         let pods = pods(lab)?;
@@ -68,7 +68,7 @@ fn until_led(node: &Node, host: &Host, count: usize) -> Result<Duration> {
 
 #[test]
 fn a_hundred_thousand_prefixes_are_taken_within_bounds_and_those_let_in_are_in_the_kernel() {
-    with_feed("", |lab, host, feed, pods| {
+    with_feed("", LET_IN, |lab, host, feed, pods| {
         let node = lab.node(1);
         let range: IpNetwork = net(LET_IN);
         let expected = feed.prefixes().filter(|prefix| range.contains(prefix.ip())).count();
@@ -99,7 +99,7 @@ fn a_hundred_thousand_prefixes_are_taken_within_bounds_and_those_let_in_are_in_t
 
 #[test]
 fn more_prefixes_than_a_router_may_have_end_its_session_and_nothing_else() {
-    with_feed("max_prefixes = 10000\n", |lab, host, feed, _| {
+    with_feed("max_prefixes = 10000\n", LET_IN, |lab, host, feed, _| {
         let node = lab.node(1);
         let before = memory(node)?;
         let raw = dial(host, node)?;
@@ -110,5 +110,31 @@ fn more_prefixes_than_a_router_may_have_end_its_session_and_nothing_else() {
         until_led(node, host, 0)?;
         assert!(memory(node)? < before + MOST / 2);
         status_has_no(node, "twilld is not running")
+    });
+}
+
+#[test]
+#[ignore = "a hundred thousand routes are many for the kernel of a small machine"]
+fn all_of_a_hundred_thousand_prefixes_go_into_the_kernel_and_out_again_and_packets_go_on() {
+    with_feed("", "0.0.0.0/0", |lab, host, feed, pods| {
+        let node = lab.node(1);
+        let raw = dial(host, node)?;
+        raw.send(&feed.announcement())?;
+        println!("{PREFIXES} in the kernel after {:?}, {} KiB", until_led(node, host, PREFIXES)?, memory(node)?);
+        // One that changes is followed, and so is what somebody deletes.
+        let first = feed.prefixes().next().expect("there are many");
+        node.namespace().ip_batch(&format!("route del {first}\n"))?;
+        until_led(node, host, PREFIXES)?;
+        raw.send(&message::update(&[first], &[], &[]))?;
+        println!("one withdrawn after {:?}", until_led(node, host, PREFIXES - 1)?);
+        node.kill_daemon()?;
+        drop(raw);
+        node.start_daemon()?;
+        let raw = dial(host, node)?;
+        raw.send(&feed.announcement())?;
+        until_led(node, host, PREFIXES)?;
+        raw.send(&feed.withdrawal())?;
+        println!("all withdrawn after {:?}", until_led(node, host, 0)?);
+        pods[0].ping_small_and_full(pods[1].address(false)?)
     });
 }

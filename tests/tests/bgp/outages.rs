@@ -30,6 +30,7 @@ fn daemons_that_begin_while_etcd_is_away_speak_as_before_and_lose_no_packet() {
         let pods = pods(lab)?;
         all_reach_all(&pods, &[false, true])?;
         lab.saved()?;
+        let far = blocks_of(lab, "n2")?.into_iter().find(ipnetwork::IpNetwork::is_ipv4).expect("it has one");
         let start = |ipv6| Probe::start(pods[0].namespace(), pods[1].namespace(), pods[1].address(ipv6)?, MILLISECOND);
         let probes = [start(false)?, start(true)?];
         probes.iter().try_for_each(|probe| probe.until_answered(100))?;
@@ -47,7 +48,7 @@ fn daemons_that_begin_while_etcd_is_away_speak_as_before_and_lose_no_packet() {
                 node.says(&format!("BGP: the {family} routes of before the restart are known again"))?;
             }
         }
-        // What is new is learned without etcd. What goes is followed when etcd is back: until then the view of the disk may be old.
+        // What comes and what goes is followed without etcd: BGP itself says so, however old the view of the disk is.
         let new = net("10.42.255.0/26");
         bird.configure(bird.settings().clone().announcing(Announcement::new(new)))?;
         leads_by(lab.node(1), new, &[host.address(false)])?;
@@ -56,8 +57,12 @@ fn daemons_that_begin_while_etcd_is_away_speak_as_before_and_lose_no_packet() {
             probe.stop()?.expect_no_loss()?;
         }
         bird.configure(before)?;
-        lab.etcd().start()?;
         leads_by(lab.node(1), new, &[])?;
+        bird.enable(lab.node(2).addresses()[0], false)?;
+        leads_by(lab.node(1), far, &[])?;
+        bird.enable(lab.node(2).addresses()[0], true)?;
+        leads_by(lab.node(1), far, &[host.address(false)])?;
+        lab.etcd().start()?;
         lab.converged()?;
         all_reach_all(&pods, &[false, true])
     });

@@ -27,7 +27,7 @@ pub(super) fn settle(
     netlink: &mut Netlink,
     desired: &BTreeMap<IfName, Link>,
     ours: &BTreeSet<IfName>,
-    extent: Extent,
+    extent: Extent<'_>,
     outcome: &mut Outcome,
 ) -> Result<Settled, Error> {
     let mut all = link::dump_details(netlink)?;

@@ -32,6 +32,14 @@ impl Table for Routes {
     type Seen = Vec<SeenRoute>;
     type Place = SeenTarget;
 
+    fn route(key: &RouteKey) -> Option<&RouteKey> {
+        Some(key)
+    }
+
+    fn route_of(value: &Route) -> Option<&RouteKey> {
+        Some(&value.key)
+    }
+
     fn place(value: &Route, find: impl FnMut(IfName) -> Option<u32>) -> Option<SeenTarget> {
         SeenTarget::of(&value.target, find)
     }
