@@ -38,6 +38,7 @@ use twill_linux::{MacAddr, Netlink};
 
 use crate::bell::{Bell, Causes};
 use crate::identity;
+use crate::metrics::Peers;
 use crate::picture::{Pictures, Underlays};
 use crate::troubles::Troubles;
 use detect::Detector;
@@ -79,6 +80,8 @@ pub struct Bgp {
     pub bell: Arc<Bell>,
     /// Where what is wrong is told.
     pub troubles: Troubles,
+    /// Where it is told how the sessions stand.
+    pub metrics: Peers,
 }
 
 /// What nobody knows yet, before the task has begun.
@@ -125,6 +128,7 @@ impl Bgp {
                     let begin = Instant::now();
                     // Without an event everything is looked at.
                     task.review(looks || due.is_none());
+                    self.metrics.stand(task.speaking.as_ref().map(|speaking| speaking.speaker.peers()));
                     (due, looks) = (None, false);
                     rested = Instant::now() + begin.elapsed() * SHARE;
                 }
