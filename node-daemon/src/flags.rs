@@ -83,7 +83,7 @@ pub struct Flags {
     /// What to log: error, warn, info, debug, trace, or a filter as in info,twill_cluster=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// Where metrics and health are served by HTTP: an address and a port, as in 127.0.0.1:9477 or [::]:9477
+    /// Where metrics and health are served by HTTP: an address and a port, as in 127.0.0.1:9477, or 0.0.0.0:9477
     /// [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<String>,

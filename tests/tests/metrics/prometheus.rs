@@ -140,7 +140,7 @@ fn stir(lab: &Lab, round: usize) -> Result<()> {
         node.run(&["ip", "route", "del", &format!("{}/32", pod.address(false)?)])?;
         pod.del()?;
     }
-    let clamp = round % 2 == 0;
+    let clamp = round.is_multiple_of(2);
     lab.apply_config(&format!("{}\n[firewall]\nclamp_mss = {clamp}\n", lab.cluster_config()))
 }
 

@@ -1,8 +1,8 @@
 //! Readiness says what the plugin's STATUS says.
 
-use twill_tests::cni::{Verb, code};
+use twill_tests::cni::{Call, Verb, code};
 use twill_tests::deadline::{self, PATIENCE};
-use twill_tests::{Lab, Node, Pod, PoolSpec, Result, with_lab};
+use twill_tests::{Lab, Node, PoolSpec, Result, with_lab};
 
 use super::page::{PORT, page};
 
@@ -15,9 +15,13 @@ fn is_ready(node: &Node, wanted: bool, why: &str) -> Result<()> {
     })
 }
 
-/// What STATUS says: nothing where an ADD could be served.
-fn status(pod: &Pod) -> Result<Option<String>> {
-    let answer = pod.call(Verb::Status)?;
+/// What the plugin's STATUS says of a node: nothing where an ADD could be served.
+fn status(node: &Node) -> Result<Option<String>> {
+    let (plugin, netns) = (node.binaries().plugin(), node.namespace().path());
+    let mut input = node.network().plugin_input(None);
+    input["cniVersion"] = "1.1.0".into();
+    let call = Call { plugin: &plugin, verb: Verb::Status, container: "none", netns, ifname: "eth0", input: &input };
+    let answer = call.run_in(node.namespace())?;
     if answer.success {
         return Ok(None);
     }
@@ -34,11 +38,10 @@ fn a_node_is_ready_from_its_registration_until_its_addresses_are_used_up() {
         node.start_daemon_with(&["--metrics", &format!("0.0.0.0:{PORT}")])?;
         is_ready(node, false, "twilld")?;
         assert_eq!(page(node, "/healthz")?.status, 200, "a daemon that waits for etcd is well");
-        let bystander = node.create_pod("bystander")?;
-        assert!(status(&bystander)?.is_some());
+        assert!(status(node)?.is_some());
         lab.etcd().start()?;
         is_ready(node, true, "ok")?;
-        assert_eq!(status(&bystander)?, None);
+        assert_eq!(status(node)?, None);
 
         let mut pods = Vec::new();
         while page(node, "/readyz")?.status == 200 && pods.len() < 8 {
@@ -50,7 +53,7 @@ fn a_node_is_ready_from_its_registration_until_its_addresses_are_used_up() {
         }
         is_ready(node, false, "no IPv4 address is left on this node")?;
         let told = page(node, "/readyz")?.body;
-        let said = status(&bystander)?.unwrap_or_default();
+        let said = status(node)?.unwrap_or_default();
         let reason = told.split(';').next().unwrap_or_default();
         assert!(said.contains(reason) && told.contains("add a pool"), "readyz: {told}, STATUS: {said}");
         let metrics = page(node, "/metrics")?;
@@ -58,7 +61,7 @@ fn a_node_is_ready_from_its_registration_until_its_addresses_are_used_up() {
         assert_eq!(metrics.sum("twill_addresses", &[("state", "free")]), 0.0, "{metrics:?}");
         pods.last().expect("some were attached").del()?;
         is_ready(node, true, "ok")?;
-        assert_eq!(status(&bystander)?, None, "an address that cools will do");
+        assert_eq!(status(node)?, None, "an address that cools will do");
         Ok(())
     });
 }
