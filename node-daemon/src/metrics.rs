@@ -1,9 +1,9 @@
 //! What the daemon tells of itself in numbers, and whether it is well: for Prometheus and for whoever supervises it.
 //!
 //! The registry is here, and nowhere else; no state is global. Each task is given a small handle of its own type, on which it
-//! notes what happens, and which costs it a few atomic operations whether anybody asks or not. What is asked for is served by
-//! [`serve`] on a thread of its own, so that neither many who ask nor a slow one keep the daemon from its work, and that a daemon
-//! whose tasks hang can still be told to be ill ([`health`]).
+//! notes what happens. That costs it an atomic operation, or a lock that nobody holds for long, whether anybody asks or not. What is
+//! asked for is served by [`serve`] on a thread of its own, so that neither many who ask nor a slow one keep the daemon from its
+//! work, and that a daemon whose tasks hang can still be told to be ill ([`health`]).
 //!
 //! Labels come from fixed lists of words; the one that an operator chooses is the pool's name, of which there are as many as
 //! pools in the configuration. `docs/metrics.md` has all of them; a test holds it to the registry.

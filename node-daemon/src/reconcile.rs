@@ -209,10 +209,11 @@ impl Reconciler {
 
     /// How a pass ended.
     fn how(&self, passed: &Result<Duration, Obstacle>) -> Pass {
-        match passed {
-            Err(_) => Pass::Obstructed,
-            Ok(_) if self.last.as_ref().is_some_and(|last| last.settled) => Pass::Settled,
-            Ok(_) => Pass::Incomplete,
+        match (passed, &self.last) {
+            (Err(_), _) => Pass::Obstructed,
+            (Ok(_), None) => Pass::Idle,
+            (Ok(_), Some(last)) if last.settled => Pass::Settled,
+            (Ok(_), Some(_)) => Pass::Incomplete,
         }
     }
 

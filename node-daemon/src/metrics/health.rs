@@ -6,7 +6,7 @@
 //! second, one look at a time, whoever asks.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -143,7 +143,7 @@ impl Readiness {
         }
         let mut running = state.running.take().unwrap_or_else(|| {
             let (store, run_dir) = (self.store.clone(), self.run_dir.clone());
-            tokio::task::spawn_blocking(move || store.with(|store| look(store, &run_dir)))
+            tokio::task::spawn_blocking(move || look(&store, &run_dir))
         });
         let wrong = match timeout(LOOK_PATIENCE, &mut running).await {
             Ok(Ok(wrong)) => wrong,
@@ -160,11 +160,12 @@ impl Readiness {
     }
 }
 
-fn look(store: &twill_ipam::Store, run_dir: &std::path::Path) -> Vec<String> {
+/// The store is kept from the other tasks for no longer than it is read.
+fn look(store: &NodeStore, run_dir: &Path) -> Vec<String> {
     if let Some(trouble) = serving::place(run_dir) {
         return vec![text(&trouble)];
     }
-    match serving::supply(store, &[], &[], BootTime::now()) {
+    match store.with(|store| serving::supply(store, &[], &[], BootTime::now())) {
         Ok(supply) => serving::cut_off(&supply.pods).iter().chain(&supply.wrong).map(text).collect(),
         Err(error) => vec![text(&Trouble::from(&error))],
     }
@@ -200,7 +201,7 @@ mod tests {
         let Some(node) = Fixture::new() else { return };
         let mut registry = Registry::default();
         let ready = Ready::register(&mut registry);
-        let readiness = |run: &std::path::Path| Readiness::new(node.store.clone(), run.to_owned(), ready.clone());
+        let readiness = |run: &Path| Readiness::new(node.store.clone(), run.to_owned(), ready.clone());
         let of_node = readiness(node.run.path());
         assert_eq!((of_node.wrong().await.len(), ready.0.get()), (0, 1));
         let exhausted = twill_ipam::store::Node { name: "n1".into(), ipv6: true, ..Default::default() };
@@ -209,7 +210,7 @@ mod tests {
         let wrong = readiness(node.run.path()).wrong().await;
         assert!(wrong.len() == 1 && wrong[0].contains("twilld"), "{wrong:?}");
         assert_eq!(ready.0.get(), 0);
-        let wrong = readiness(std::path::Path::new("/proc/self/stat")).wrong().await;
+        let wrong = readiness(Path::new("/proc/self/stat")).wrong().await;
         assert!(wrong[0].contains("is no directory"), "{wrong:?}");
     }
 }

@@ -35,19 +35,22 @@ const PORTS: &str = "port";
 pub enum Pass {
     /// All that shall stand does.
     Settled,
-    /// Something is left to do: the kernel refused an object, or etcd has not told yet what shall stand.
+    /// Something is left to do: the kernel refused an object, or etcd itself has not told yet what shall stand.
     Incomplete,
+    /// There was nothing to do: the cluster has no configuration, or nothing is known of it.
+    Idle,
     /// It could not be made.
     Obstructed,
 }
 
 impl Pass {
-    const ALL: [Self; 3] = [Self::Settled, Self::Incomplete, Self::Obstructed];
+    const ALL: [Self; 4] = [Self::Settled, Self::Incomplete, Self::Idle, Self::Obstructed];
 
     fn word(self) -> &'static str {
         match self {
             Self::Settled => "settled",
             Self::Incomplete => "incomplete",
+            Self::Idle => "idle",
             Self::Obstructed => "obstructed",
         }
     }
@@ -201,11 +204,13 @@ impl Convergence {
     }
 
     /// The pass is over. Where not all stands, the next one is still about what this one was about.
-    pub fn over(&self, since: Option<Instant>, pass: Pass) {
-        match since {
-            Some(since) if pass == Pass::Settled => self.took.observe(since.elapsed().as_secs_f64()),
-            Some(earlier) => self.with(|since| *since = Some(earlier)),
-            None => {}
+    pub fn over(&self, begun: Option<Instant>, pass: Pass) {
+        let Some(begun) = begun else { return };
+        match pass {
+            Pass::Settled => self.took.observe(begun.elapsed().as_secs_f64()),
+            // Nothing follows from it: it may take days until somebody writes a configuration.
+            Pass::Idle => {}
+            Pass::Incomplete | Pass::Obstructed => self.with(|since| *since = Some(begun)),
         }
     }
 
@@ -231,6 +236,8 @@ mod tests {
         assert_eq!(convergence.took.count(), 0);
         convergence.over(convergence.begun(), Pass::Settled);
         assert_eq!((convergence.took.count(), convergence.took.sum() >= 7.0), (1, true));
+        convergence.heard(early);
+        convergence.over(convergence.begun(), Pass::Idle);
         convergence.over(convergence.begun(), Pass::Settled);
         assert_eq!(convergence.took.count(), 1, "a pass that no news called for brings nothing about");
     }

@@ -18,6 +18,7 @@ use super::page::{PORT, get};
 /// The test of the alerts for `promtool`, from the workspace's root.
 pub const RULES_TEST: &str = "tests/tests/metrics/rules.test.yml";
 const RULES: &str = "conf/samples/twill-rules.yml";
+const DOCUMENT: &str = "docs/metrics.md";
 const DASHBOARD: &str = "conf/samples/twill-dashboard.json";
 
 /// Several scrapes, on a machine that is busy.
@@ -35,6 +36,20 @@ fn sample(path: &str) -> Result<PathBuf> {
     path.canonicalize().map_err(LabError::io(path.display().to_string()))
 }
 
+/// That of the document, for these targets, with scrapes that tests can wait for.
+fn configuration(targets: &str) -> Result<String> {
+    let document = std::fs::read_to_string(sample(DOCUMENT)?).map_err(LabError::io(DOCUMENT))?;
+    let shown = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let shown = shown.expect("the document shows a configuration");
+    let mut conf = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n".to_owned() + shown;
+    let rules = format!("{:?}", sample(RULES)?);
+    for (word, ours) in [("\"node-1:9477\", \"node-2:9477\"", targets), ("\"twill-rules.yml\"", rules.as_str())] {
+        assert!(conf.contains(word), "{word} in {conf}");
+        conf = conf.replace(word, ours);
+    }
+    Ok(conf)
+}
+
 impl<'a> Prometheus<'a> {
     /// Starts one in the place of the host outside, which reaches the nodes over the wire.
     fn start(lab: &'a Lab, targets: &[SocketAddr]) -> Result<Self> {
@@ -46,12 +61,7 @@ impl<'a> Prometheus<'a> {
         };
         std::fs::create_dir_all(&directory).map_err(LabError::io(format!("making {}", directory.display())))?;
         let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-        let conf = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [{:?}]\n\
-             scrape_configs: [{{job_name: twill, static_configs: [{{targets: [{targets}]}}]}}]\n",
-            sample(RULES)?
-        );
-        let conf = write("prometheus.yml", &conf)?;
+        let conf = write("prometheus.yml", &configuration(&targets)?)?;
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
         let mut command = Command::new("prometheus");
         command.arg("--config.file").arg(conf).arg("--storage.tsdb.path").arg(directory.join("data"));
@@ -76,6 +86,14 @@ impl<'a> Prometheus<'a> {
         let data = self.api(&format!("/api/v1/query?query={}", encoded(query)))?;
         let of_sample = |sample: &Value| sample["value"][1].as_str().and_then(|value| value.parse().ok());
         Ok(data["result"].as_array().into_iter().flatten().filter_map(of_sample).collect())
+    }
+
+    /// Waits until a query gives just this.
+    fn answers(&self, query: &str, wanted: &[f64]) -> Result<()> {
+        deadline::until_some(&format!("{query} is {wanted:?}"), LONG, || {
+            let seen = self.values(query)?;
+            Ok(if seen == wanted { Ok(()) } else { Err(seen) })
+        })
     }
 
     /// Waits until each query gives a number at least.
@@ -169,6 +187,11 @@ fn every_query_of_the_dashboard_and_of_the_rules_returns_something() {
             let up = prometheus.values("up{job=\"twill\"}")?;
             Ok(if up == [1.0, 1.0] { Ok(()) } else { Err((up, prometheus.process.log())) })
         })?;
+        prometheus.answers("sum(twill_bgp_sessions{state='established',kind='internal'})", &[2.0])?;
+        prometheus.answers("min(twill_bgp_prefixes{way='accepted'}) > bool 0", &[1.0])?;
+        prometheus.answers("sum(twill_probe_targets)", &[2.0])?;
+        prometheus.answers("min(twill_probes_total{found='good'}) > bool 0", &[1.0])?;
+        prometheus.answers("sum(twill_probe_faulty_nodes)", &[0.0])?;
         (0..2).try_for_each(|round| stir(lab, round))?;
 
         let queries = of_dashboard()?;
