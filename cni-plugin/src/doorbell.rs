@@ -19,11 +19,24 @@ pub(crate) enum Ring {
     Refused,
 }
 
-/// Tells the daemon of `run_dir` that `verb` ended with `code` (0: success; 11 also while an ADD waits for a block)
-/// after `took`. Never waits.
-pub(crate) fn ring(run_dir: &Path, verb: Verb, code: u32, took: Duration) -> Ring {
+/// What is told of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It has ended with this code: 0 for success.
+    Ended(u32),
+    /// It waits for a block, and ends later. Told with the code of a call that is to be tried again, by which daemons of before
+    /// the word `waiting` know it.
+    Waits,
+}
+
+/// Tells the daemon of `run_dir` what became of a call of `verb`, after `took`. Never waits.
+pub(crate) fn ring(run_dir: &Path, verb: Verb, news: News, took: Duration) -> Ring {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let message = json!({"verb": verb.as_str(), "code": code, "micros": micros}).to_string();
+    let message = match news {
+        News::Ended(code) => json!({"verb": verb.as_str(), "code": code, "micros": micros}),
+        News::Waits => json!({"verb": verb.as_str(), "code": 11, "micros": micros, "waiting": true}),
+    };
+    let message = message.to_string();
     let sent = UnixDatagram::unbound().and_then(|socket| {
         socket.set_nonblocking(true)?;
         socket.send_to(message.as_bytes(), run_dir.join("doorbell"))
@@ -43,10 +56,13 @@ mod tests {
     fn the_daemon_reads_verb_code_and_duration() {
         let dir = tempfile::tempdir().unwrap();
         let daemon = UnixDatagram::bind(dir.path().join("doorbell")).unwrap();
-        assert_eq!(ring(dir.path(), Verb::Add, 0, Duration::from_micros(1234)), Ring::Heard);
+        assert_eq!(ring(dir.path(), Verb::Add, News::Ended(0), Duration::from_micros(1234)), Ring::Heard);
         let mut buffer = [0; 256];
         let length = daemon.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], br#"{"code":0,"micros":1234,"verb":"ADD"}"#);
+        assert_eq!(ring(dir.path(), Verb::Add, News::Waits, Duration::from_micros(7)), Ring::Heard);
+        let length = daemon.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], br#"{"code":11,"micros":7,"verb":"ADD","waiting":true}"#);
     }
 
     #[test]
@@ -54,7 +70,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let daemon = UnixDatagram::bind(dir.path().join("doorbell")).unwrap();
         for _ in 0..10_000 {
-            assert_eq!(ring(dir.path(), Verb::Del, 0, Duration::ZERO), Ring::Heard);
+            assert_eq!(ring(dir.path(), Verb::Del, News::Ended(0), Duration::ZERO), Ring::Heard);
         }
         drop(daemon);
     }
@@ -62,8 +78,12 @@ mod tests {
     #[test]
     fn without_a_daemon_the_ring_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(ring(dir.path(), Verb::Add, 0, Duration::ZERO), Ring::Refused);
+        assert_eq!(ring(dir.path(), Verb::Add, News::Ended(0), Duration::ZERO), Ring::Refused);
         drop(UnixDatagram::bind(dir.path().join("doorbell")).unwrap());
-        assert_eq!(ring(dir.path(), Verb::Add, 0, Duration::ZERO), Ring::Refused, "a socket that a dead daemon left");
+        assert_eq!(
+            ring(dir.path(), Verb::Add, News::Ended(0), Duration::ZERO),
+            Ring::Refused,
+            "a socket that a dead daemon left"
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 use twill_attach::course::gc::Left;
+use twill_attach::serving::Trouble;
 use twill_conf::NetworkName;
 use twill_ipam::Unavailable;
 
@@ -78,15 +79,6 @@ pub(crate) enum Error {
         /// What did not.
         left: Vec<Left>,
     },
-}
-
-/// Why a network is not ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// What is wrong.
-    pub(crate) what: String,
-    /// What an operator can do, where that is not the same thing said again.
-    pub(crate) remedy: Option<&'static str>,
 }
 
 fn said(troubles: &[Trouble]) -> String {

@@ -9,7 +9,7 @@ use twill_conf::network::list::INTRODUCTION;
 use twill_ipam::BootTime;
 
 use crate::attempt;
-use crate::doorbell;
+use crate::doorbell::{self, News};
 use crate::environment::{Call, Glimpse, Target, Verb};
 use crate::error::Error;
 use crate::input;
@@ -74,7 +74,7 @@ fn attachment(verb: Verb, target: Target, text: &[u8], begin: Begin) -> Result<E
         }
     });
     if verb != Verb::Check {
-        doorbell::ring(request.run_dir(), verb, code, begin.instant.elapsed());
+        doorbell::ring(request.run_dir(), verb, News::Ended(code), begin.instant.elapsed());
     }
     Ok(status)
 }
@@ -84,7 +84,7 @@ fn gc(text: &[u8], begin: Begin) -> Result<ExitCode, Error> {
     let outcome = verb::gc::gc(&request, begin.boot).map(|()| None);
     let (code, status) =
         answer(outcome, Verb::Gc, request.version, |error| attempt::record_gc(&request, error, begin.instant));
-    doorbell::ring(request.run_dir(), Verb::Gc, code, begin.instant.elapsed());
+    doorbell::ring(request.run_dir(), Verb::Gc, News::Ended(code), begin.instant.elapsed());
     Ok(status)
 }
 

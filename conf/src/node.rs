@@ -12,6 +12,7 @@ mod rules;
 mod underlay;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::NodeName;
@@ -50,6 +51,8 @@ pub struct NodeConf {
     pub machine_id_file: PathBuf,
     /// The directive of the log's filter, `info` by default. Not empty; what it means is for the log's filter to say.
     pub log: String,
+    /// Where metrics and health are served by HTTP; nowhere by default.
+    pub metrics: Option<SocketAddr>,
     /// Free words of the operator, published in the node's record. At most 64, and 4 KiB together,
     /// in printable ASCII.
     pub labels: BTreeMap<String, String>,

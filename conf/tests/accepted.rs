@@ -49,6 +49,7 @@ fn every_setting_has_a_key_a_flag_and_a_variable_that_set_it() {
             Setting::Underlay | Setting::UnderlayIpv4 | Setting::UnderlayIpv6 => "x*",
             Setting::EtcdCa | Setting::EtcdCert | Setting::EtcdKey | Setting::EtcdPasswordFile => "/x",
             Setting::Log => "debug",
+            Setting::Metrics => "[::]:9477",
             Setting::Etcd => "http://x:1",
             Setting::Prefix => "/x/",
             Setting::RunDir | Setting::StateDir | Setting::MachineIdFile => "/x",

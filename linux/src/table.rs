@@ -16,6 +16,7 @@ pub mod rule;
 mod sysctl;
 pub mod traffic;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -116,4 +117,7 @@ pub struct Outcome {
     pub lacking: Vec<IfName>,
     /// Whether all routes are as they shall be.
     pub routed: bool,
+    /// How many objects of ours stood when they were looked at, before anything was changed: of links, addresses, neighbours, FDB
+    /// entries and routes, by [`Repair::table`]. Empty where nothing was looked at.
+    pub stood: BTreeMap<&'static str, usize>,
 }

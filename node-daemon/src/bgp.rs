@@ -42,6 +42,7 @@ use twill_linux::{MacAddr, Netlink};
 
 use crate::bell::{Bell, Causes};
 use crate::identity;
+use crate::metrics::Peers;
 use crate::picture::{Pictures, Underlays};
 use crate::troubles::Troubles;
 use detect::Detector;
@@ -84,6 +85,8 @@ pub struct Bgp {
     pub bell: Arc<Bell>,
     /// Where what is wrong is told.
     pub troubles: Troubles,
+    /// Where it is told how the sessions stand.
+    pub metrics: Peers,
 }
 
 /// What nobody knows yet, before the task has begun.
@@ -131,6 +134,7 @@ impl Bgp {
                 () = sleep_until(review.into()) => {
                     let begin = Instant::now();
                     task.review();
+                    self.metrics.stand(task.speaking.as_ref().map(|speaking| speaking.speaker.peers()));
                     due = None;
                     rested = Instant::now() + begin.elapsed() * SHARE;
                 }

@@ -30,6 +30,7 @@ use twill_ipam::{Block, BootTime, Error, Family, KeyHash, NodePool, Want};
 use twill_linux::{MacAddr, sockets};
 
 use crate::bell::{Bell, Causes};
+use crate::metrics::Addresses;
 use crate::picture::{Picture, Pictures, Rings, Standings, Underlays};
 use crate::store::NodeStore;
 use pause::Pause;
@@ -51,6 +52,17 @@ pub struct News {
     pub rings: Rings,
     /// That the node is to be drained, or not any more.
     pub drains: mpsc::Receiver<bool>,
+}
+
+/// Whom the block task tells.
+#[derive(Debug)]
+pub struct Hearers {
+    /// The reconciler.
+    pub bell: Arc<Bell>,
+    /// Who waits for the epoch: it is there once the node is registered.
+    pub registered: watch::Sender<Option<i64>>,
+    /// Who counts.
+    pub metrics: Addresses,
 }
 
 /// The block task's state.
@@ -76,18 +88,13 @@ pub struct Blocks {
     registered: watch::Sender<Option<i64>>,
     pause: Pause,
     teller: Teller,
+    metrics: Addresses,
 }
 
 impl Blocks {
     /// A task that has not begun.
-    pub fn new(
-        conf: &NodeConf,
-        identity: Identity,
-        vtep_mac: MacAddr,
-        store: NodeStore,
-        bell: Arc<Bell>,
-        registered: watch::Sender<Option<i64>>,
-    ) -> Self {
+    pub fn new(conf: &NodeConf, identity: Identity, vtep_mac: MacAddr, store: NodeStore, hearers: Hearers) -> Self {
+        let Hearers { bell, registered, metrics } = hearers;
         Self {
             keeper: Keeper::new(identity),
             facts: Facts {
@@ -111,6 +118,7 @@ impl Blocks {
             registered,
             pause: Pause::default(),
             teller: Teller::default(),
+            metrics,
         }
     }
 
@@ -166,11 +174,14 @@ impl Blocks {
         for output in outputs {
             match output {
                 Output::Request(request) => {
-                    let etcd = etcd.clone();
+                    let (etcd, metrics) = (etcd.clone(), self.metrics.clone());
                     requests.spawn(async move {
                         let answer = request.perform(&etcd).await;
-                        if let (Some(block), Answer::Refused(_)) = (request.claims(), &answer) {
-                            tracing::debug!("{block} was not to be had: what it was chosen by is not so any more");
+                        if let Some(block) = request.claims() {
+                            metrics.claimed(&answer);
+                            if let Answer::Refused(_) = answer {
+                                tracing::debug!("{block} was not to be had: what it was chosen by is not so any more");
+                            }
                         }
                         (request.id, answer)
                     });
@@ -213,6 +224,7 @@ impl Blocks {
                 }
                 Output::GaveBack { block } => {
                     tracing::info!("gave {block} back: it was empty, and is not needed");
+                    self.metrics.gave_back();
                     self.pause.forget();
                 }
                 Output::Unregistered => {
@@ -221,10 +233,12 @@ impl Blocks {
                         self.name
                     );
                     self.registered.send_replace(None);
+                    self.metrics.registered(false);
                 }
                 Output::Registered { epoch, returned } => {
                     tell::registered(self.name.as_str(), epoch, returned);
                     self.registered.send_replace(Some(epoch));
+                    self.metrics.registered(true);
                     self.pause.forget();
                 }
                 Output::Claimed { block, pool } => {
@@ -266,6 +280,7 @@ impl Blocks {
         };
         let mut news = Vec::new();
         self.store.remember(&local);
+        self.metrics.stand(&local);
         if self.local.as_ref() != Some(&local) {
             // What is programmed depends on which blocks there are, not on how many of their addresses are in use.
             if self.local.as_deref().map(shape) != Some(shape(&local)) {

@@ -11,6 +11,8 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::metrics::{Plugin, Ring};
+
 /// The socket's name in the run directory.
 pub const NAME: &str = "doorbell";
 
@@ -27,12 +29,10 @@ pub fn open(run_dir: &Path) -> io::Result<UnixDatagram> {
 /// How long rings are gathered before they are passed on: a node may attach hundreds of pods a second, and what hangs on
 /// a ring reads the whole store.
 const CALM: Duration = Duration::from_millis(50);
-/// The plugin's code for "try again later": an ADD waits for a block.
-const LATER: u64 = 11;
 
 /// Passes rings on to all tasks that listen, gathered; one of an ADD that waits for a block at once. While one waits to be
 /// heard, further ones add nothing.
-pub async fn listen(socket: UnixDatagram, rung: watch::Sender<()>) -> io::Result<()> {
+pub async fn listen(socket: UnixDatagram, rung: watch::Sender<()>, metrics: &Plugin) -> io::Result<()> {
     let mut message = [0; 256];
     let mut due = None;
     loop {
@@ -41,10 +41,13 @@ pub async fn listen(socket: UnixDatagram, rung: watch::Sender<()>) -> io::Result
             None => Ok(socket.recv(&mut message).await),
         };
         if let Ok(length) = heard {
-            let ring = &message[..length?];
-            tracing::debug!(ring = %String::from_utf8_lossy(ring), "doorbell");
+            let datagram = &message[..length?];
+            tracing::debug!(ring = %String::from_utf8_lossy(datagram), "doorbell");
+            let ring = Ring::read(datagram);
+            ring.iter().for_each(|ring| metrics.rung(ring));
             // Also while one ring follows the other, the moment ends.
-            if !waits(ring) && Instant::now() < *due.get_or_insert_with(|| Instant::now() + CALM) {
+            let is_urgent = ring.is_some_and(|ring| ring.wants_block());
+            if !is_urgent && Instant::now() < *due.get_or_insert_with(|| Instant::now() + CALM) {
                 continue;
             }
         }
@@ -55,22 +58,29 @@ pub async fn listen(socket: UnixDatagram, rung: watch::Sender<()>) -> io::Result
     }
 }
 
-fn waits(ring: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(ring).is_ok_and(|ring| ring["code"] == LATER)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::troubles::Troubles;
+
+    const LATER: u64 = 11;
 
     /// Rings with these codes, one after the other; how many rings are passed on within twice the calm, and when the first.
     async fn passed(codes: &[u64]) -> (usize, Duration) {
+        let rings: Vec<_> =
+            codes.iter().map(|code| format!("{{\"verb\":\"ADD\",\"code\":{code},\"micros\":7}}")).collect();
+        passed_as_they_are(&rings).await
+    }
+
+    async fn passed_as_they_are(datagrams: &[String]) -> (usize, Duration) {
+        let (_, handles) = Metrics::new(&Troubles::default());
         let (plugin, ours) = UnixDatagram::pair().unwrap();
         let (rung, mut rings) = watch::channel(());
         let begin = Instant::now();
-        let listening = tokio::spawn(listen(ours, rung));
-        for code in codes {
-            plugin.send(format!("{{\"verb\":\"ADD\",\"code\":{code},\"micros\":7}}").as_bytes()).await.unwrap();
+        let listening = tokio::spawn(async move { listen(ours, rung, &handles.plugin).await });
+        for datagram in datagrams {
+            plugin.send(datagram.as_bytes()).await.unwrap();
         }
         let (mut count, mut first) = (0, Duration::ZERO);
         while let Ok(Ok(())) = timeout_at(begin + 4 * CALM, rings.changed()).await {
@@ -88,6 +98,11 @@ mod tests {
         let (count, first) = passed(&[0; 20]).await;
         assert_eq!(count, 1);
         assert!(first >= CALM, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_ring_is_a_ring() {
+        assert_eq!(passed_as_they_are(&[String::new()]).await.0, 1);
     }
 
     #[tokio::test]

@@ -83,6 +83,10 @@ pub struct Flags {
     /// What to log: error, warn, info, debug, trace, or a filter as in info,twill_cluster=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// Where metrics and health are served by HTTP: an address and a port, as in 127.0.0.1:9477, or 0.0.0.0:9477
+    /// [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<String>,
     /// The grace period of the sweep, for tests that cannot wait for it
     #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
     sweep_grace_ms: Option<u64>,
@@ -132,6 +136,7 @@ impl Flags {
             (Setting::RunDir, &self.run_dir),
             (Setting::StateDir, &self.state_dir),
             (Setting::Log, &self.log),
+            (Setting::Metrics, &self.metrics),
         ];
         let mut layer = NodeLayer::default();
         for (setting, text) in said {
@@ -156,6 +161,7 @@ mod tests {
                 Setting::NodeName | Setting::EtcdUser => "x",
                 Setting::Underlay | Setting::UnderlayIpv4 | Setting::UnderlayIpv6 => "x",
                 Setting::Log => "debug",
+                Setting::Metrics => "127.0.0.1:9477",
                 Setting::Etcd => "https://x:1",
                 Setting::Prefix => "/x/",
                 _ => "/x",

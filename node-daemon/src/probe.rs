@@ -20,8 +20,10 @@ use twill_fabric::{Reckoning, Underlay};
 use twill_linux::echo::{How, Question, ask};
 
 use crate::identity;
+use crate::metrics::Probes;
 use crate::picture::Pictures;
 use crate::troubles::Troubles;
+pub use judge::{FINDINGS, GOOD};
 use judge::{Heard, Judgements, Through};
 use schedule::Schedule;
 
@@ -53,6 +55,8 @@ pub struct Probe {
     pub turn: Duration,
     /// Where it is told.
     pub troubles: Troubles,
+    /// Where it is counted.
+    pub metrics: Probes,
 }
 
 impl Probe {
@@ -74,7 +78,11 @@ impl Probe {
             let names: Vec<&NodeName> = targets.iter().map(|target| &target.node).collect();
             pause = self.turn;
             if let Some(place) = schedule.next(&names, |name| judgements.suspects(name)) {
-                match look(&targets[place], mtu, word) {
+                let looked = look(&targets[place], mtu, word);
+                if let Ok(heard) = &looked {
+                    self.metrics.found(heard.verdict().word());
+                }
+                match looked {
                     Ok(heard) if judgements.take(&targets[place], mtu, &heard) => {
                         schedule.hurry();
                         pause = self.turn / HURRY;
@@ -86,6 +94,7 @@ impl Probe {
                     }
                 }
             }
+            self.metrics.stand(targets.len(), judgements.faults());
             self.troubles.set(FINDER, judgements.told());
         }
     }

@@ -35,6 +35,8 @@ use twill_linux::table::{Outcome, Repair, SeenLink};
 use twill_linux::{Netlink, table};
 
 use crate::bell::{Bell, Causes};
+use crate::metrics::health::Pulse;
+use crate::metrics::{Convergence, Pass, Passes};
 use crate::picture::Pictures;
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
@@ -119,6 +121,12 @@ pub struct Findings {
     pub standings: watch::Sender<Option<Standing>>,
     /// What is wrong.
     pub troubles: Troubles,
+    /// What is counted.
+    pub passes: Passes,
+    /// How long it takes until the kernel follows the cluster.
+    pub convergence: Convergence,
+    /// That it lives.
+    pub pulse: Pulse,
 }
 
 /// What the last pass wanted.
@@ -162,7 +170,13 @@ impl Reconciler {
         let mut looked = Instant::now();
         while !causes.stop {
             let (begin, before) = (Instant::now(), pace::processor_time());
-            let (respite, patience) = match self.pass(causes) {
+            self.findings.pulse.beat();
+            let since = self.findings.convergence.begun();
+            let passed = self.pass(causes);
+            let how = self.how(&passed);
+            self.findings.passes.made(how, begin.elapsed());
+            self.findings.convergence.over(since, how);
+            let (respite, patience) = match passed {
                 Ok(respite) => {
                     self.report.clear();
                     if causes.firewall {
@@ -179,7 +193,11 @@ impl Reconciler {
             };
             if causes.firewall {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
-                self.report.ports(self.ports.keep(&self.store));
+                let kept = self.ports.keep(&self.store);
+                if let Ok((ports, rules)) = &kept {
+                    self.findings.passes.published_again(ports.len(), *rules);
+                }
+                self.report.ports(kept);
             }
             // Where many nodes join, all of them look at each other's news, which can wait while others work; a repair cannot.
             let news_alone = causes.view && !causes.network && !causes.firewall;
@@ -190,6 +208,16 @@ impl Reconciler {
             if looked.elapsed() >= RESYNC || causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
+        }
+    }
+
+    /// How a pass ended.
+    fn how(&self, passed: &Result<Duration, Obstacle>) -> Pass {
+        match (passed, &self.last) {
+            (Err(_), _) => Pass::Obstructed,
+            (Ok(_), None) => Pass::Idle,
+            (Ok(_), Some(last)) if last.settled => Pass::Settled,
+            (Ok(_), Some(_)) => Pass::Incomplete,
         }
     }
 
@@ -208,6 +236,7 @@ impl Reconciler {
         let desired = reckoning.follow(&picture.reach, &local, &learned);
         drop(reckoning);
         self.report.problems(&desired.problems);
+        self.findings.passes.wanted(&desired.state);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, links, fits, &self.store) {
             self.report.oversize(fits, pods);
@@ -238,7 +267,10 @@ impl Reconciler {
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
         self.last = Some(Last { desired, local, settled });
-        Ok(self.report.outcome(outcome, drifted))
+        self.findings.passes.did(&outcome, drifted);
+        let respite = self.report.outcome(outcome, drifted);
+        self.findings.passes.contested(self.report.contested());
+        Ok(respite)
     }
 
     /// The links and the underlay: as they were, where no event has told otherwise since.

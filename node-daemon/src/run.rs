@@ -1,6 +1,7 @@
 //! Starts the tasks, and ends them in order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,9 @@ use crate::bell::{Bell, Causes};
 use crate::bgp::{self, Bgp};
 use crate::blocks::{self, Blocks};
 use crate::flags::ForTests;
+use crate::metrics::health::{Pulses, Readiness};
+use crate::metrics::serve::{self, Pages};
+use crate::metrics::{Measured, Metrics};
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
@@ -44,6 +48,16 @@ pub enum Fatal {
     /// The kernel refuses a socket.
     #[error(transparent)]
     Kernel(#[from] twill_linux::Error),
+    /// Metrics cannot be served where they were to be.
+    #[error(
+        "metrics: {at} cannot be listened on: {cause}; it must be an address of this machine, and a port that no other program has"
+    )]
+    Metrics {
+        /// Where.
+        at: SocketAddr,
+        /// The system's error.
+        cause: io::Error,
+    },
     /// A task that runs for ever has ended.
     #[error("the {0} task has ended by itself")]
     Ended(&'static str),
@@ -77,7 +91,15 @@ pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
 async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
-    let etcd = EtcdStore::open(&conf.etcd, &conf.prefix)?;
+    let troubles = Troubles::default();
+    let (metrics, handles) = Metrics::new(&troubles);
+    let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests);
+    let pulses = Pulses::default();
+    if let Some(at) = conf.metrics {
+        let readiness = Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone());
+        let pages = Pages { metrics, pulses: pulses.clone(), readiness };
+        serve_pages(at, pages)?;
+    }
     let bell = Arc::new(Bell::default());
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);
@@ -90,7 +112,6 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (learned, routes) = watch::channel(bgp::unknown());
     let (stirred, stirs) = watch::channel(());
     let (stopping, stop) = watch::channel(false);
-    let troubles = Troubles::default();
 
     let me = Me {
         name: conf.node_name.clone(),
@@ -101,12 +122,21 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let run = identity::run_word().map_err(io_error("reading a random word"))?;
     let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
-    let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), bell.clone(), registered);
+    let hearers = blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses };
+    let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), hearers);
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
     let heard = Arc::clone(&echoes);
     let reckoning: Arc<Mutex<Reckoning>> = Arc::default();
-    let findings = Findings { underlays, reckoning: Arc::clone(&reckoning), standings, troubles: troubles.clone() };
+    let findings = Findings {
+        underlays,
+        reckoning: Arc::clone(&reckoning),
+        standings,
+        troubles: troubles.clone(),
+        passes: handles.passes,
+        convergence: handles.convergence.clone(),
+        pulse: pulses.passes,
+    };
     let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
     let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
@@ -126,6 +156,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         learned,
         bell: bell.clone(),
         troubles: troubles.clone(),
+        metrics: handles.peers,
     };
     let (spoken, silence) = oneshot::channel::<()>();
     let speaking = thread("bgp", move || {
@@ -140,6 +171,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         underlays: underlay.clone(),
         turn: tests.probe_turn,
         troubles: troubles.clone(),
+        metrics: handles.probes,
     };
     thread("probe", move || probe.run())?;
 
@@ -148,7 +180,14 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
     let helpers = Helpers { drain, audit, speaker: asks };
     let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
-    let watch = Watch { pictures, bell: bell.clone(), saved: saved_path(&conf), prefix: conf.prefix.clone() };
+    let watch = Watch {
+        pictures,
+        bell: bell.clone(),
+        saved: saved_path(&conf),
+        metrics: handles.cluster,
+        convergence: handles.convergence,
+        prefix: conf.prefix.clone(),
+    };
     let socket = doorbell::open(&conf.run_dir).map_err(io_error("making the doorbell"))?;
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("handling SIGTERM"))?;
@@ -163,7 +202,8 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
         () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
-        heard = doorbell::listen(socket, ring) => heard.map_err(io_error("hearing the doorbell")),
+        () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
+        heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
     };
     stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
@@ -184,6 +224,18 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     }
     tracing::info!("twilld ends; the data path stays as it is");
     ended
+}
+
+/// Serves metrics, health and readiness by a thread of their own.
+fn serve_pages(at: SocketAddr, pages: Pages) -> Result<(), Fatal> {
+    let listener = serve::listen(at).map_err(|cause| Fatal::Metrics { at, cause })?;
+    tracing::info!("metrics are served at http://{at}/metrics");
+    thread("metrics", move || {
+        if let Err(error) = serve::run(listener, pages) {
+            tracing::error!("metrics cannot be served: {error}");
+        }
+    })
+    .map(drop)
 }
 
 fn thread<T: Send + 'static>(

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use twill_cluster::record::Told;
 
 /// The problems by who found them.
-type Board = BTreeMap<&'static str, Vec<Told>>;
+pub type Board = BTreeMap<&'static str, Vec<Told>>;
 
 /// The board that all tasks write on.
 #[derive(Debug, Clone)]

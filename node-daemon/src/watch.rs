@@ -16,6 +16,7 @@ use twill_cluster::{View, saved};
 use twill_conf::NodeName;
 
 use crate::bell::{Bell, Causes};
+use crate::metrics::{Cluster, Convergence};
 use crate::picture::Picture;
 
 /// A view is written to disk this long after its first change that is not there yet, and longer by so much for each record in
@@ -36,6 +37,10 @@ pub struct Watch {
     pub bell: Arc<Bell>,
     /// To the disk, for a start without etcd.
     pub saved: PathBuf,
+    /// To who asks.
+    pub metrics: Cluster,
+    /// How long it takes until the kernel follows.
+    pub convergence: Convergence,
     /// The prefix of the cluster's keys, for the saved view is good for that cluster only.
     pub prefix: String,
 }
@@ -48,6 +53,7 @@ impl Watch {
         let mut view = self.pictures.borrow().as_ref().map(|picture| View::clone(&picture.view)).unwrap_or_default();
         let mut former = Former::default();
         former.see(&view);
+        self.metrics.sees(&view);
         let mut proven = false;
         let mut lost = false;
         let mut save_at: Option<Instant> = None;
@@ -68,12 +74,14 @@ impl Watch {
                     continue;
                 }
             };
+            let heard = std::time::Instant::now();
             match event {
                 Some(event @ (Event::Snapshot(_) | Event::Restored(_))) => {
                     let before = view.clone();
                     view.follow(&event);
                     if view.history > before.history {
                         former.find(&before, &view);
+                        self.metrics.restored();
                         tracing::error!(
                             "etcd has lost history: it was restored from a backup since it was last seen here"
                         );
@@ -104,13 +112,16 @@ impl Watch {
                 Some(Event::Lost(cause)) => {
                     tracing::warn!("etcd is out of reach, the data path stays as it is: {cause}");
                     lost = true;
+                    self.metrics.lost();
                     continue;
                 }
                 None => return,
             }
             former.see(&view);
+            self.metrics.told(&view);
             let told = Arc::new(view.clone());
             self.pictures.send_replace(Some(Picture { reach: former.with(&told), view: told, proven }));
+            self.convergence.heard(heard);
             self.bell.ring(Causes { view: true, ..Causes::default() });
             save_at = save_at.or_else(|| Some(Instant::now() + unsaved(&view)));
         }

@@ -11,7 +11,7 @@ use twill_ipam::store::Reservation;
 use twill_ipam::{BootTime, Extras};
 use twill_linux::IfName;
 
-use crate::doorbell::{self, Ring};
+use crate::doorbell::{self, News, Ring};
 use crate::environment::Verb;
 use crate::error::Error;
 use crate::request::Request;
@@ -28,7 +28,7 @@ pub(crate) fn add(request: &Request, instant: Instant, began: BootTime) -> Resul
         bandwidth: conf.requested.bandwidth,
         unchecked: !conf.spoof_check,
     };
-    let ring = || doorbell::ring(request.run_dir(), Verb::Add, 11, instant.elapsed()) == Ring::Heard;
+    let ring = || doorbell::ring(request.run_dir(), Verb::Add, News::Waits, instant.elapsed()) == Ring::Heard;
     let wanted = Wanted {
         run_dir: request.run_dir(),
         reservation: Reservation {

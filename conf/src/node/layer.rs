@@ -1,6 +1,7 @@
 //! One source of settings, and how sources lie over each other.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -42,6 +43,8 @@ pub struct NodeLayer {
     pub machine_id_file: Option<PathBuf>,
     /// The log's filter.
     pub log: Option<String>,
+    /// Where metrics and health are served.
+    pub metrics: Option<SocketAddr>,
     /// The labels. A higher layer's replace a lower layer's, they are not merged.
     pub labels: Option<BTreeMap<String, String>>,
 }
@@ -79,13 +82,15 @@ pub enum Setting {
     MachineIdFile,
     /// `log`
     Log,
+    /// `metrics`
+    Metrics,
     /// `labels`, as in `zone=a,rack=7`.
     Labels,
 }
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NodeName,
         Self::Etcd,
         Self::EtcdCa,
@@ -101,6 +106,7 @@ impl Setting {
         Self::StateDir,
         Self::MachineIdFile,
         Self::Log,
+        Self::Metrics,
         Self::Labels,
     ];
 
@@ -122,6 +128,7 @@ impl Setting {
             Self::StateDir => "state_dir",
             Self::MachineIdFile => "machine_id_file",
             Self::Log => "log",
+            Self::Metrics => "metrics",
             Self::Labels => "labels",
         }
     }
@@ -166,6 +173,7 @@ impl NodeLayer {
             Setting::StateDir => self.state_dir = Some(rules::path(shown_as, text)?),
             Setting::MachineIdFile => self.machine_id_file = Some(rules::path(shown_as, text)?),
             Setting::Log => self.log = Some(rules::log(shown_as, text)?),
+            Setting::Metrics => self.metrics = Some(rules::listening(shown_as, text)?),
             Setting::Labels => self.labels = Some(rules::labels(shown_as, text)?),
         }
         Ok(())
@@ -249,6 +257,7 @@ impl NodeLayer {
             state_dir: upper.state_dir.or(self.state_dir),
             machine_id_file: upper.machine_id_file.or(self.machine_id_file),
             log: upper.log.or(self.log),
+            metrics: upper.metrics.or(self.metrics),
             labels: upper.labels.or(self.labels),
         }
     }
@@ -273,6 +282,7 @@ impl NodeLayer {
             state_dir: self.state_dir.unwrap_or_else(|| STATE_DIR.into()),
             machine_id_file: self.machine_id_file.unwrap_or_else(|| MACHINE_ID_FILE.into()),
             log: self.log.unwrap_or_else(|| "info".into()),
+            metrics: self.metrics,
             labels: self.labels.unwrap_or_default(),
         })
     }

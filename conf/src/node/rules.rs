@@ -1,7 +1,7 @@
 //! What a single setting must hold to. Every function is told the name under which its writer knows the setting.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::underlay::{NoChoice, UnderlayChoice};
@@ -101,6 +101,13 @@ pub(super) fn log(key: &str, text: &str) -> Result<String, Error> {
     }
     let expected = "error, warn, info, debug, trace, or directives such as \"info,twilld=debug\"";
     Err(Error::value(key, text, expected))
+}
+
+/// An address and a port to listen on.
+pub(super) fn listening(key: &str, text: &str) -> Result<SocketAddr, Error> {
+    let right = "an address of this machine and a port from 1, as in \"127.0.0.1:9477\" or \"[::1]:9477\"; \
+                 \"0.0.0.0:9477\" for all addresses of IPv4, \"[::]:9477\" for all";
+    text.trim().parse().ok().filter(|at: &SocketAddr| at.port() != 0).ok_or_else(|| Error::value(key, text, right))
 }
 
 /// Labels in one text, as in `zone=a,rack=7`.

@@ -15,11 +15,31 @@ const FILES: &[(&str, &str)] = &[
     ("node_name = 7", "node_name: the integer 7 is not valid: a string"),
     (
         "nodeName = 'a'",
-        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, underlay_ipv4, underlay_ipv6, run_dir, state_dir, machine_id_file, log, labels"#,
+        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, underlay_ipv4, underlay_ipv6, run_dir, state_dir, machine_id_file, log, metrics, labels"#,
     ),
     (
         "etcd = 'http://10.0.0.1:2379'",
         r#"etcd: the string "http://10.0.0.1:2379" is not valid: a list of URLs, as in ["http://10.0.0.1:2379"]"#,
+    ),
+    (
+        "metrics = '9477'",
+        r#"metrics: "9477" is not valid: an address of this machine and a port from 1, as in "127.0.0.1:9477" or "[::1]:9477"; "0.0.0.0:9477" for all addresses of IPv4, "[::]:9477" for all"#,
+    ),
+    (
+        "metrics = ':9477'",
+        r#"metrics: ":9477" is not valid: an address of this machine and a port from 1, as in "127.0.0.1:9477" or "[::1]:9477"; "0.0.0.0:9477" for all addresses of IPv4, "[::]:9477" for all"#,
+    ),
+    (
+        "metrics = 'localhost:9477'",
+        r#"metrics: "localhost:9477" is not valid: an address of this machine and a port from 1, as in "127.0.0.1:9477" or "[::1]:9477"; "0.0.0.0:9477" for all addresses of IPv4, "[::]:9477" for all"#,
+    ),
+    (
+        "metrics = '10.0.0.1:0'",
+        r#"metrics: "10.0.0.1:0" is not valid: an address of this machine and a port from 1, as in "127.0.0.1:9477" or "[::1]:9477"; "0.0.0.0:9477" for all addresses of IPv4, "[::]:9477" for all"#,
+    ),
+    (
+        "metrics = 'fd00::1:9477'",
+        r#"metrics: "fd00::1:9477" is not valid: an address of this machine and a port from 1, as in "127.0.0.1:9477" or "[::1]:9477"; "0.0.0.0:9477" for all addresses of IPv4, "[::]:9477" for all"#,
     ),
     ("etcd = []", r#"etcd: "[]" is not valid: a list of URLs, as in ["http://10.0.0.1:2379"]"#),
     ("etcd = ['http://a:1', 5]", "etcd[1]: the integer 5 is not valid: a URL"),
@@ -163,7 +183,7 @@ fn a_variable_is_refused_under_its_own_name() {
         (("TWILLD_LABELS", "zone"), r#"TWILLD_LABELS: "zone" is not valid: labels as in "zone=a,rack=7""#),
         (
             ("TWILLD_RUNDIR", "/x"),
-            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_UNDERLAY_IPV4, TWILLD_UNDERLAY_IPV6, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_LABELS, TWILLD_CONFIG"#,
+            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_UNDERLAY_IPV4, TWILLD_UNDERLAY_IPV6, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_LOG, TWILLD_METRICS, TWILLD_LABELS, TWILLD_CONFIG"#,
         ),
     ];
     compare(rows.map(|((name, value), wanted)| {

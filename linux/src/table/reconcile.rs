@@ -86,7 +86,8 @@ fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent:
     }
     sysctl::settle(netlink, &desired.sysctls, &mut outcome)?;
 
-    let mut scene = Scene { devices: links.devices, doomed: links.doomed, ours, extent, absent: BTreeMap::new() };
+    let (absent, stood) = (BTreeMap::new(), BTreeMap::from([("link", links.stood)]));
+    let mut scene = Scene { devices: links.devices, doomed: links.doomed, ours, extent, absent, stood };
     let addresses = addresses::plan(netlink, desired, &mut scene)?;
     settle(netlink, &addresses.put, &mut outcome)?;
     let neighbours = neighbours::plan(netlink, desired, &mut scene)?;
@@ -104,6 +105,7 @@ fn bring(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership, extent:
     }
     addresses::settle_removals(netlink, &addresses.remove, desired, &mut scene, &mut outcome)?;
     settle(netlink, &links.remove, &mut outcome)?;
+    outcome.stood = std::mem::take(&mut scene.stood);
     outcome.errors.extend(scene.absences());
     Ok(outcome)
 }
@@ -148,6 +150,8 @@ struct Scene<'a> {
     extent: Extent<'a>,
     /// Devices that are wanted and not there, how often, and the first object that wants them.
     absent: BTreeMap<IfName, (usize, String)>,
+    /// How many objects each table had when it was first looked at.
+    stood: BTreeMap<&'static str, usize>,
 }
 
 impl Scene<'_> {
@@ -230,6 +234,7 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
     scene: &mut Scene<'_>,
 ) -> Plan {
     let mut plan = Plan::default();
+    scene.stood.entry(T::NAME).or_insert(standing.len());
     let same = |value: &T::Value, seen: &T::Seen| scene.devices.have(table, value, seen);
     for difference in scene.extent.of_table::<T>(diff(desired, standing, same)) {
         let (action, value) = match &difference {

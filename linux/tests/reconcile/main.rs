@@ -167,6 +167,24 @@ fn everything_is_made_and_a_second_pass_finds_nothing_to_do() {
 }
 
 #[test]
+fn a_pass_counts_what_stood_before_it() {
+    let Some(mut node) = Node::new() else { return };
+    let desired = desired("192.0.2.1", "192.0.2.2");
+    let counts = |state: &KernelState| {
+        let [link, address, route] = [state.links.len(), state.addresses.len(), state.routes.len()];
+        let [neighbour, fdb] = [state.neighbours.len(), state.fdb.len()];
+        [("link", link), ("address", address), ("route", route), ("neighbour", neighbour), ("fdb", fdb)].into()
+    };
+    assert_eq!(node.reconcile(&desired).stood, counts(&KernelState::default()));
+    node.ip("route del 10.42.2.0/26");
+    let mut all: std::collections::BTreeMap<_, _> = counts(&desired);
+    all.insert("route", desired.routes.len() - 1);
+    assert_eq!(node.reconcile(&desired).stood, all, "the one that was gone did not stand");
+    all.insert("route", desired.routes.len());
+    assert_eq!(node.reconcile(&desired).stood, all);
+}
+
+#[test]
 fn each_kind_of_drift_is_repaired_and_named() {
     for (local, remote) in UNDERLAYS {
         let Some(mut node) = Node::new() else { return };

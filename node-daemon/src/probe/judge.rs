@@ -31,7 +31,7 @@ pub(super) struct Heard {
 
 /// How it is about the way to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Nothing is known to be wrong.
     Good,
     /// Nothing comes back by any way.
@@ -44,8 +44,27 @@ enum Verdict {
     Checksums,
 }
 
+/// What [`Verdict::word`] may be.
+pub const FINDINGS: [&str; 5] = [GOOD, "silent", "not_through", "small_only", "checksums"];
+/// That of a way of which nothing is known to be wrong.
+pub const GOOD: &str = "good";
+
+impl Verdict {
+    /// A word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Good => GOOD,
+            Self::Silent => FINDINGS[1],
+            Self::NotThrough => FINDINGS[2],
+            Self::SmallOnly => FINDINGS[3],
+            Self::Checksums => FINDINGS[4],
+        }
+    }
+}
+
 impl Heard {
-    fn verdict(&self) -> Verdict {
+    /// What it means.
+    pub(super) fn verdict(&self) -> Verdict {
         let Self { outer, inner } = *self;
         let way = inner.unwrap_or(outer);
         let any = |through: Through| through.small || through.full || through.refusal;
@@ -108,6 +127,11 @@ impl Judgements {
     /// Forgets nodes that are gone.
     pub(super) fn keep(&mut self, is_there: impl Fn(&NodeName) -> bool) {
         self.nodes.retain(|node, _| is_there(node));
+    }
+
+    /// What is known for certain of each node that is not good.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &'static str> {
+        self.nodes.values().filter(|judgement| judgement.told.is_some()).map(|judgement| judgement.verdict.word())
     }
 
     /// What is to be told, by the names of the nodes.

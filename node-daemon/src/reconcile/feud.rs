@@ -79,6 +79,11 @@ impl Feuds {
         self.contested.contains(&Object::of(repair))
     }
 
+    /// How many objects are contested.
+    pub(super) fn contested(&self) -> usize {
+        self.contested.len()
+    }
+
     /// How many objects of a kind were repaired since the start.
     pub(super) fn count(&self, table: &str) -> u64 {
         self.counts.get(table).copied().unwrap_or(0)

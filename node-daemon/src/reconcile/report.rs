@@ -90,6 +90,11 @@ impl Report {
         respite
     }
 
+    /// How many objects somebody else has another opinion of.
+    pub(super) fn contested(&self) -> usize {
+        self.feuds.contested()
+    }
+
     fn repairs(&mut self, repairs: &[Repair]) -> Duration {
         let news = self.feuds.note(repairs, Instant::now());
         if let Some(first) = news.begun.first() {

@@ -19,6 +19,8 @@ pub(super) struct Settled {
     pub(super) devices: Devices,
     /// Devices of ours that shall not stand.
     pub(super) doomed: BTreeSet<IfName>,
+    /// How many devices of ours there were before.
+    pub(super) stood: usize,
     /// Their removal, for the end.
     pub(super) remove: Vec<Change>,
 }
@@ -32,6 +34,7 @@ pub(super) fn settle(
 ) -> Result<Settled, Error> {
     let mut all = link::dump_details(netlink)?;
     let standing = owned(&all, ours);
+    let stood = standing.len();
     let mut put = Vec::new();
     let mut remade = Vec::new();
     let mut remove = Vec::new();
@@ -61,7 +64,7 @@ pub(super) fn settle(
         |wanted: &Link| standing.get(&wanted.name).is_some_and(|seen| seen.link.up && adjust(wanted, seen).is_some());
     outcome.lacking.extend(desired.values().filter(|wanted| !stands(wanted)).map(|wanted| wanted.name));
     let devices: Devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
-    Ok(Settled { devices, doomed, remove })
+    Ok(Settled { devices, doomed, stood, remove })
 }
 
 fn owned(all: &[Details], ours: &BTreeSet<IfName>) -> BTreeMap<IfName, Details> {
