@@ -39,7 +39,7 @@ pub enum Withheld {
     #[error("its next hop is the peer itself")]
     NextHopIsPeer,
     /// We have no address that the peer could use.
-    #[error("there is no next hop of a family that the peer understands for it")]
+    #[error("there is no next hop for it: this node has no global address there of a family that the peer understands")]
     NoNextHop,
 }
 

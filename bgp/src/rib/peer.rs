@@ -170,17 +170,14 @@ pub struct Own {
     pub v4: Option<Ipv4Addr>,
     /// For IPv6 routes, and for IPv4 where RFC 8950 was agreed on and there is no other.
     pub v6: Option<Ipv6Addr>,
-    /// Only where the peer is on the same link (RFC 2545, section 3).
+    /// Only where the peer is on the same link, and only beside a global one (RFC 2545, section 3).
     pub link_local: Option<Ipv6Addr>,
 }
 
 impl Own {
     /// The next hop that says "through me" for a family.
     pub(super) fn next_hop(self, family: Family, extended: bool) -> Option<NextHop> {
-        let v6 = self.v6.or(self.link_local).map(|address| NextHop {
-            address: address.into(),
-            link_local: self.link_local.filter(|_| self.v6.is_some()),
-        });
+        let v6 = self.v6.map(|address| NextHop { address: address.into(), link_local: self.link_local });
         match family {
             Family::Ipv4 => {
                 let v4 = self.v4.map(|address| NextHop { address: address.into(), link_local: None });

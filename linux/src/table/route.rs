@@ -246,7 +246,11 @@ mod tests {
         };
         assert_eq!(seen_after(|hops| hops.reverse()), at);
         assert_eq!(seen_after(|hops| hops[0].flags |= RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown), at);
-        let other = SeenTarget::Other { gateway: Some("2001:db8::2".parse().expect("an address")), index: Some(9) };
+        let other = SeenTarget::Other {
+            gateway: Some("2001:db8::2".parse().expect("an address")),
+            index: Some(9),
+            onlink: false,
+        };
         assert_eq!(seen_after(|hops| hops[1].hops = 1), other);
         assert_eq!(seen_after(|hops| hops[1].attributes.clear()), other);
         assert!(matches!(seen_after(|hops| hops.truncate(1)), SeenTarget::Gateway { index: 9, .. }));

@@ -55,7 +55,7 @@ impl Table {
 
     /// What the reconciler is to know.
     pub fn learned(&self, ground: &Ground) -> Learned {
-        let exits = self.exits.keys().map(|device| (*device, ground.is_strict(*device))).collect();
+        let exits = self.exits.keys().map(|device| (*device, ground.is_filtered(*device))).collect();
         Learned { exits, ..self.learned.clone() }
     }
 
@@ -81,7 +81,7 @@ impl Table {
     }
 }
 
-/// Where packets go: by all next hops that are reached.
+/// Where packets go: by all next hops that are reached, and to each by all ways that the kernel has.
 fn target(next_hops: &[NextHop], ground: &Ground) -> Option<Target> {
-    Target::by(next_hops.iter().filter_map(|next_hop| ground.hop(next_hop.address)))
+    Target::by(next_hops.iter().flat_map(|next_hop| ground.hops(next_hop.address)))
 }

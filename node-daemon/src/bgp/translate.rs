@@ -18,7 +18,7 @@ use twill_bgp::rib::{Hops, Identity, Kind, Maximum, Multipath, NextHopRule, Own,
 use twill_bgp::speaker::{Config, Endpoint, GracefulRestart, Offer, PeerConfig, Place};
 use twill_bgp::wire::AddPath;
 use twill_cluster::View;
-use twill_cluster::record::Told;
+use twill_cluster::record::{Told, Underlay};
 use twill_conf::NodeName;
 use twill_conf::cluster::{self, Community};
 use twill_fabric::peering::{self, HopLimit, Peering, RemoteAs, Speaker, Who};
@@ -59,6 +59,8 @@ pub struct Watched {
 /// Says all of it anew. `name`: this node's.
 pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground, secrets: &mut Secrets) -> Spoken {
     secrets.begin();
+    // What it says of itself: the other nodes believe the same.
+    let ends = view.nodes.get(name).map(|node| node.value.underlay.clone()).unwrap_or_default();
     let pools = view.config.as_ref().map_or(&[][..], |conf| &conf.value.pools);
     let (mut peers, mut troubles) = (Vec::new(), Vec::new());
     let (mut watched, mut names) = (BTreeMap::new(), BTreeMap::new());
@@ -83,7 +85,7 @@ pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground
             peer: peer(peering, wanted, policy),
             offer: offer(peering),
             endpoint: Endpoint { password, ..endpoint(peering) },
-            place: place(peering, ground),
+            place: place(peering, ground, &ends),
             hold_time: session.link.hold_time,
             connect_retry: Duration::from_secs(session.link.connect_retry.into()),
             passive: session.passive,
@@ -158,26 +160,28 @@ fn endpoint(peering: &Peering) -> Endpoint {
 }
 
 /// Our next hops for the family that the session does not go by: addresses of the link that we share with the peer, where there is one.
-fn place(peering: &Peering, ground: &Ground) -> Place {
+/// Of a peer behind routers it is the link that has our address of the session.
+fn place(peering: &Peering, ground: &Ground, ends: &Underlay) -> Place {
     let peer = peering.session.address;
-    let Some(link) = ground.shared(peer) else { return Place { own: elsewhere(peering, ground), links: Vec::new() } };
-    let mut own = Own { link_local: link.link_local(), ..Own::default() };
-    for address in link.global().map(|own| own.ip()).filter(|own| own.is_ipv4() != peer.is_ipv4()) {
-        match address {
-            IpAddr::V4(address) => own.v4 = own.v4.or(Some(address)),
-            IpAddr::V6(address) => own.v6 = own.v6.or(Some(address)),
-        }
+    if let Some(link) = ground.shared(peer) {
+        return on_shared(link, peer, ends);
     }
-    Place { own, links: link.global().map(|own| IpNetwork::new(own.network(), own.prefix()).unwrap_or(own)).collect() }
+    let link = peering.session.source.and_then(|source| ground.holding(source));
+    Place { own: link.map_or_else(Own::default, |link| other_family(link, peer, ends)), links: Vec::new() }
 }
 
-/// Of a peer behind routers: by the address of the session that of its interface in the other family.
-fn elsewhere(peering: &Peering, ground: &Ground) -> Own {
-    let source = peering.session.source;
-    let link = source.and_then(|source| ground.holding(source));
-    let other = |link: &Link, ipv4: bool| link.global().map(|own| own.ip()).find(|own| own.is_ipv4() == ipv4);
-    let is_v4 = peering.session.address.is_ipv4();
-    match link.and_then(|link| other(link, !is_v4)) {
+/// For a peer on a link of ours. The address that is good on the link alone is no next hop without another: whoever passes it on does
+/// not say of which link.
+fn on_shared(link: &Link, peer: IpAddr, ends: &Underlay) -> Place {
+    let link_local = link.link_local().filter(|_| link.address(true, None).is_some());
+    let links = link.global().map(|own| IpNetwork::new(own.network(), own.prefix()).unwrap_or(own)).collect();
+    Place { own: Own { link_local, ..other_family(link, peer, ends) }, links }
+}
+
+/// The address of a link of the family that the session with a peer does not go by: that of the underlay where it has it.
+fn other_family(link: &Link, peer: IpAddr, ends: &Underlay) -> Own {
+    let ipv6 = peer.is_ipv4();
+    match link.address(ipv6, ends.address(ipv6)) {
         Some(IpAddr::V4(address)) => Own { v4: Some(address), ..Own::default() },
         Some(IpAddr::V6(address)) => Own { v6: Some(address), ..Own::default() },
         None => Own::default(),
@@ -232,4 +236,34 @@ fn guard(view: &View, name: &NodeName) -> Guard {
         }
     }
     Guard::new(never, owned).expect("a block has no host bits, and those without addresses were left out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(addresses: &[&str]) -> Link {
+        let addresses = addresses.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        Link { device: twill_linux::IfName::new("eth0").unwrap(), addresses, filters: false }
+    }
+
+    #[test]
+    fn without_a_global_ipv6_address_of_the_link_there_is_no_next_hop_for_ipv6() {
+        let (v4, v6) = ([192, 0, 2, 7].into(), "2001:db8::7".parse().unwrap());
+        let own = |addresses: &[&str], peer| on_shared(&link(addresses), peer, &Underlay::default()).own;
+        let (global, local) = ("2001:db8::1".parse().ok(), "fe80::1".parse().ok());
+        assert_eq!(own(&["192.0.2.1/24", "fe80::1/64"], v4), Own::default());
+        let both = ["192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"];
+        assert_eq!(own(&both, v4), Own { v4: None, v6: global, link_local: local });
+        assert_eq!(own(&both, v6), Own { v4: Some([192, 0, 2, 1].into()), v6: None, link_local: local });
+    }
+
+    #[test]
+    fn the_next_hop_of_the_other_family_is_the_address_of_the_underlay_where_the_link_has_it() {
+        let link = link(&["192.0.2.1/24", "2001:db8::aaaa/64", "2001:db8::1/64"]);
+        let ends = |ipv6: &str| Underlay { ipv4: None, ipv6: Some(ipv6.parse().unwrap()) };
+        let v6 = |ends| other_family(&link, [192, 0, 2, 7].into(), &ends).v6;
+        assert_eq!(v6(ends("2001:db8::1/64")), "2001:db8::1".parse().ok());
+        assert_eq!(v6(ends("2001:db8:1::1/64")), "2001:db8::aaaa".parse().ok(), "of another link");
+    }
 }

@@ -113,7 +113,8 @@ fn ipv6_goes_with_the_link_local_address_and_ipv4_over_ipv6_where_agreed() {
     assert_eq!(all.next_hop(Family::Ipv4, false), None);
     assert_eq!(all.next_hop(Family::Ipv4, true), Some(both));
     let alone = Own { v6: None, ..all };
-    assert_eq!(alone.next_hop(Family::Ipv6, false), Some(NextHop { address: link.into(), link_local: None }));
+    assert_eq!(alone.next_hop(Family::Ipv6, false), None, "which link is meant, nobody else could tell");
+    assert_eq!(alone.next_hop(Family::Ipv4, true), None);
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub(crate) fn seen(message: RouteMessage) -> Option<SeenRoute> {
         // IPv6 shows a refusing route with a device, lo, that nobody asked for (ip6_route_info_create).
         RouteType::Unreachable if !unusual => SeenTarget::Unreachable,
         RouteType::Unicast => unicast(&parts, header.flags.contains(RouteFlags::Onlink), unusual),
-        _ => SeenTarget::Other { gateway: None, index: None },
+        _ => SeenTarget::Other { gateway: None, index: None, onlink: false },
     };
     Some(SeenRoute {
         key: RouteKey {

@@ -34,6 +34,8 @@ pub enum SeenTarget {
         gateway: Option<IpAddr>,
         /// The device's number, of several the first.
         index: Option<u32>,
+        /// RTNH_F_ONLINK, of several that of the first.
+        onlink: bool,
     },
 }
 
@@ -120,14 +122,14 @@ pub(super) fn unicast(parts: &Parts, onlink: bool, unusual: bool) -> SeenTarget 
                 return SeenTarget::several(hops);
             }
             let (gateway, index) = (first.attributes.iter().find_map(gateway), Some(first.interface_index));
-            return SeenTarget::Other { gateway, index };
+            return SeenTarget::Other { gateway, index, onlink: is_onlink(first) };
         }
     };
     match (gateway, index) {
-        _ if unusual || parts.hops.iter().any(is_encapsulated) => SeenTarget::Other { gateway, index },
+        _ if unusual || parts.hops.iter().any(is_encapsulated) => SeenTarget::Other { gateway, index, onlink },
         (Some(gateway), Some(index)) => SeenTarget::Gateway { gateway, index, onlink },
         (None, Some(index)) => SeenTarget::Device(index),
-        (gateway, None) => SeenTarget::Other { gateway, index },
+        (gateway, None) => SeenTarget::Other { gateway, index, onlink },
     }
 }
 
