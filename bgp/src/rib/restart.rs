@@ -57,13 +57,14 @@ impl Deferral {
         self.families.contains(&family)
     }
 
-    /// Whether this peer has something to say that is waited for.
+    /// Whether this peer has something to say that is waited for. Who has the capability ends with an End-of-RIB marker also where it names
+    /// no family in it, since it keeps the routes of others but none of its own (RFC 4724, section 3).
     fn awaits(&self, known: &Known, family: Family) -> bool {
         if known.state != State::Up {
             return known.awaited && self.sessions.is_some();
         }
         let restart = known.session.as_ref().and_then(|session| session.restart.as_ref());
-        let tells = restart.is_some_and(|restart| !restart.restarting && restart.families.contains_key(&family));
+        let tells = restart.is_some_and(|restart| !restart.restarting);
         tells && known.terms(family).is_some() && !known.complete.contains(&family)
     }
 }

@@ -92,14 +92,20 @@ fn no_route_lives_through_two_restarts() {
     assert_eq!(prefixes(&rib), ["10.2.0.0/16"]);
 }
 
-/// Speaker 100 just restarted, with three peers of which the first has graceful restart.
+/// A peer that speaks one family, and keeps the routes of others that restart but none of its own.
+fn helping(n: u8, family: Family) -> Session {
+    let restart = Some(Restart { time: Duration::ZERO, restarting: false, families: BTreeMap::new() });
+    Session { restart, families: [(family, terms(Paths::One))].into(), ..session(100, n) }
+}
+
+/// Speaker 100 just restarted, with three peers of which the first has graceful restart, and only IPv4.
 fn restarted() -> Rib {
     let start = Start::Restarting { sessions: secs(30), routes: secs(120) };
     let mut rib = Rib::new(identity(100), Multipath::default(), start);
     rib.set_reach([(net("0.0.0.0/0"), Some(0))].into_iter().collect());
     (1..=3).for_each(|n| drop(rib.configure(id(n), peer(n, SINGLE))));
     rib.originate(net("10.42.0.0/26"), &through(&[]));
-    rib.up(id(1), graceful(1), NOW);
+    rib.up(id(1), Session { families: [(Family::Ipv4, terms(Paths::One))].into(), ..graceful(1) }, NOW);
     rib.up(id(2), session(100, 2), NOW);
     learn(&mut rib, 1, "10.1.0.0/16", &through(&[65001]));
     rib
@@ -123,6 +129,17 @@ fn after_our_restart_nothing_is_selected_before_all_have_spoken() {
     assert!(!rib.is_deferring(Family::Ipv4), "it restarts itself, and the second cannot tell when it is done");
     assert_eq!((rib.changes().len(), rib.deadline()), (2, None));
     assert_eq!(drained(&mut rib, 2).len(), 2);
+}
+
+#[test]
+fn after_our_restart_a_peer_that_only_helps_others_to_restart_is_waited_for_too() {
+    let deferring = |rib: &Rib| [Family::Ipv4, Family::Ipv6].map(|family| rib.is_deferring(family));
+    let mut rib = restarted();
+    rib.up(id(3), helping(3, Family::Ipv6), NOW);
+    rib.end_of_rib(id(1), Family::Ipv4);
+    assert_eq!(deferring(&rib), [false, true], "it says nothing of IPv4");
+    rib.end_of_rib(id(3), Family::Ipv6);
+    assert_eq!(deferring(&rib), [false, false]);
 }
 
 #[test]
