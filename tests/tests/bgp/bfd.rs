@@ -133,3 +133,65 @@ fn a_router_that_is_frozen_is_left_and_no_session_ends_while_nothing_happens() {
         })
     });
 }
+
+/// A router and then a node begin again beside BFD after ends of these kinds, a crash or an orderly one, and no packet is lost.
+fn begin_again_after(crashes: &[bool]) {
+    with_routers(&bird::PROGRAMS, open_lab().nodes(1).backend(BGP), |lab| {
+        let host = Host::on(lab, "tor", 1)?;
+        let settings = Settings { kernel: true, restart: Some(60), ..Settings::new(TOR, [10, 0, 0, 1].into()) };
+        let watched = |neighbour| Neighbour { bfd: true, ttl_security: true, ..neighbour };
+        let mut bird = Bird::start(&host, facing(lab, announcing_external(settings), watched))?;
+        let (beyond, node) = (Beyond::behind(lab, &[&host])?, lab.node(1));
+        lab.apply_config(&(lab.cluster_config() + &peers("tor", &host, TOR, "bfd = true\nconnect_retry = 1\n")))?;
+        let stand = |bird: &Bird| {
+            all_sessions_stand(lab, bird, "tor")?;
+            node.addresses().iter().try_for_each(|address| {
+                let is_up = |session: &Session| session.bfd.as_deref() == Some("Up");
+                bird.until_session(*address, "watched by BFD", &is_up).map(drop)
+            })
+        };
+        stand(&bird)?;
+        let pod = node.attach("pod")?;
+        for prefix in EXTERNAL.map(net) {
+            leads_by(node, prefix, &[host.address(prefix.is_ipv6())])?;
+        }
+        let start = |target| Probe::start(pod.namespace(), beyond.namespace(), target, Duration::from_millis(1));
+        let probes = beyond.addresses().into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        for crash in crashes {
+            if *crash {
+                bird.kill()?
+            } else {
+                bird.stop_gracefully()?
+            }
+            // Longer than BFD needs to notice.
+            probes.iter().try_for_each(|probe| probe.until_answered(3000))?;
+            bird.run(true)?;
+            stand(&bird)?;
+            probes.iter().try_for_each(|probe| probe.until_answered(1000))?;
+        }
+        // And the other way round, where the router has `bfd graceful`.
+        for crash in crashes {
+            if *crash {
+                node.kill_daemon()?
+            } else {
+                node.stop_daemon().map(drop)?
+            }
+            probes.iter().try_for_each(|probe| probe.until_answered(3000))?;
+            node.start_daemon()?;
+            stand(&bird)?;
+            probes.iter().try_for_each(|probe| probe.until_answered(1000))?;
+        }
+        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())
+    });
+}
+
+#[test]
+fn who_crashes_beside_bfd_keeps_its_routes_while_its_kernel_forwards() {
+    begin_again_after(&[true]);
+}
+
+#[test]
+#[ignore = "each beginning takes ten seconds"]
+fn who_restarts_beside_bfd_keeps_its_routes_while_its_kernel_forwards() {
+    begin_again_after(&[false, true, false]);
+}
