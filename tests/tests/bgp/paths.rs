@@ -129,7 +129,12 @@ fn what_has_crossed_a_router_reaches_no_session_that_is_guarded() {
         assert!(!node.daemon_log().contains("the session with BGP peer far"));
         drop(raw);
         with("gtsm = false\n")?;
-        let raw = Raw::dial(&host, node.addresses()[0], &introduction)?;
+        // The first attempts may still come to the guard.
+        let raw = deadline::until_some("the session stands", PATIENCE, || {
+            let raw = Raw::dial(&host, node.addresses()[0], &introduction)?;
+            let stands = node.daemon_log().contains("the session with BGP peer far") && raw.end().is_none();
+            Ok(if stands { Ok(raw) } else { Err(node.last_words(3)) })
+        })?;
         raw.send(&message::update(&[], &message::mandatory(&[TOR], hop), &[net(EXTERNAL[0])]))?;
         leads_by(node, net(EXTERNAL[0]), &[hop.into()])
     });
