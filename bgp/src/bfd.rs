@@ -61,6 +61,8 @@ pub struct Session {
     state: State,
     diagnostic: Diagnostic,
     remote: Option<Remote>,
+    /// The C bit of the last packet.
+    independent: bool,
     poll: Poll,
     /// The Desired Min TX Interval that is kept to: the announced one, but for an increase that the other side has not confirmed.
     pace: Duration,
@@ -84,6 +86,7 @@ impl Session {
             state: State::Down,
             diagnostic: Diagnostic::NONE,
             remote: None,
+            independent: false,
             poll: Poll::Idle,
             pace: timing.transmit.max(SLOW),
             tolerance: timing.receive,
@@ -206,7 +209,7 @@ impl Session {
     /// Takes another state, and says so at once (RFC 5880, section 6.8.7).
     fn go(&mut self, to: State, why: Why, chance: u32) {
         let from = std::mem::replace(&mut self.state, to);
-        self.outputs.push(Output::Changed(Change { from, to, why }));
+        self.outputs.push(Output::Changed(Change { from, to, why, independent: self.independent }));
         self.retime();
         self.send(chance, false);
     }
@@ -268,7 +271,7 @@ impl Session {
             gone: Duration::MAX,
         };
         remote.gone = self.now.saturating_add(self.detection_of(&remote));
-        self.remote = Some(remote);
+        (self.remote, self.independent) = (Some(remote), packet.independent);
         if self.state == State::AdminDown {
             // It is heard, and makes no difference.
             return;

@@ -195,6 +195,12 @@ impl Speaker {
         self.rib.is_deferring(family)
     }
 
+    /// Whether a peer's routes are kept although its session is gone, since it may be restarting.
+    #[must_use]
+    pub fn awaits_return(&self, peer: IpAddr) -> bool {
+        self.by_address.get(&peer).is_some_and(|id| self.rib.awaits_return(*id))
+    }
+
     fn is_restarting(&self) -> bool {
         Family::ALL.into_iter().any(|family| self.rib.is_deferring(family))
     }

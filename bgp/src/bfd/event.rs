@@ -35,6 +35,9 @@ pub struct Change {
     pub to: State,
     /// Why.
     pub why: Why,
+    /// Whether BFD of the other side outlives its control plane, as its last packet said (the C bit). If not, it is no wonder that BFD
+    /// fails while that restarts, and says nothing of the forwarding (RFC 5882, section 4.3.2).
+    pub independent: bool,
 }
 
 /// Why a state changes.

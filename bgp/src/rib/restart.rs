@@ -160,6 +160,12 @@ impl Rib {
         }
     }
 
+    /// Whether a peer's routes are kept although its session is gone: it may be restarting.
+    #[must_use]
+    pub fn awaits_return(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|known| matches!(known.state, State::Restarting { .. }))
+    }
+
     /// When [`Rib::advance`] is to be called next, if at all.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {

@@ -131,7 +131,11 @@ impl Task<'_> {
     }
 
     pub(super) fn detected(&mut self, (peer, change): Changed) {
+        // Its BFD has ended with its control plane, whose restart is waited for: that says nothing of its forwarding.
+        let restarts =
+            !change.independent && self.speaking.as_ref().is_some_and(|speaking| speaking.speaker.awaits_return(peer));
         let is_other = match (change.is_failure(), change.to) {
+            (true, _) if restarts => false,
             (true, _) => self.lost.insert(peer),
             (false, bfd::State::Up) => self.lost.remove(&peer),
             (false, _) => false,

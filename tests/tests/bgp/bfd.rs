@@ -51,9 +51,27 @@ fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
                 router.until_session(*address, "watched by BFD", &is_up)?;
             }
         }
+        scene.routers.iter().try_for_each(|router| keeps_pace(lab, router))?;
         scene.leads_by(0)?;
         scenario(scene)
     });
+}
+
+/// Waits until all sessions of BFD have come from the second between two packets with which each begins (RFC 5880, section 6.8.3) to what
+/// is configured: until then three seconds are allowed.
+fn keeps_pace(lab: &Lab, router: &Bird) -> Result<()> {
+    let [interval, timeout] = ["0.300", "0.900"];
+    deadline::until_some(&format!("{}'s BFD is as quick as it shall be", router.name()), PATIENCE, || {
+        let told = router.birdc("show bfd sessions")?;
+        let addresses = || lab.nodes().iter().flat_map(|node| node.addresses()).map(ToString::to_string);
+        let is_quick = |address: String| {
+            told.lines().any(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words.first() == Some(&address.as_str()) && words.contains(&interval) && words.contains(&timeout)
+            })
+        };
+        Ok(if addresses().all(is_quick) { Ok(()) } else { Err(told) })
+    })
 }
 
 impl Scene<'_> {
@@ -84,7 +102,8 @@ fn a_link_that_is_cut_moves_traffic_to_the_other_router_within_a_second() {
         for probe in before {
             let report = probe.stop()?;
             println!("the link is cut: a gap of {:?}, {} of {} lost", report.longest_gap, report.lost, report.sent);
-            assert!(report.lost > 0 && report.longest_gap < MOST, "{report:?}");
+            let told = format!("{report:?}\n{}", scene.lab.node(1).last_words(10));
+            assert!(report.lost > 0 && report.longest_gap < MOST, "{told}");
         }
         for node in scene.lab.nodes() {
             node.says("BFD")?;
@@ -132,4 +151,66 @@ fn a_router_that_is_frozen_is_left_and_no_session_ends_while_nothing_happens() {
             Ok(scene.routers[0].sessions()?.iter().all(Session::is_established))
         })
     });
+}
+
+/// A router and then a node begin again beside BFD after ends of these kinds, a crash or an orderly one, and no packet is lost.
+fn begin_again_after(crashes: &[bool]) {
+    with_routers(&bird::PROGRAMS, open_lab().nodes(1).backend(BGP), |lab| {
+        let host = Host::on(lab, "tor", 1)?;
+        let settings = Settings { kernel: true, restart: Some(60), ..Settings::new(TOR, [10, 0, 0, 1].into()) };
+        let watched = |neighbour| Neighbour { bfd: true, ttl_security: true, ..neighbour };
+        let mut bird = Bird::start(&host, facing(lab, announcing_external(settings), watched))?;
+        let (beyond, node) = (Beyond::behind(lab, &[&host])?, lab.node(1));
+        lab.apply_config(&(lab.cluster_config() + &peers("tor", &host, TOR, "bfd = true\nconnect_retry = 1\n")))?;
+        let stand = |bird: &Bird| {
+            all_sessions_stand(lab, bird, "tor")?;
+            node.addresses().iter().try_for_each(|address| {
+                let is_up = |session: &Session| session.bfd.as_deref() == Some("Up");
+                bird.until_session(*address, "watched by BFD", &is_up).map(drop)
+            })
+        };
+        stand(&bird)?;
+        let pod = node.attach("pod")?;
+        for prefix in EXTERNAL.map(net) {
+            leads_by(node, prefix, &[host.address(prefix.is_ipv6())])?;
+        }
+        let start = |target| Probe::start(pod.namespace(), beyond.namespace(), target, Duration::from_millis(1));
+        let probes = beyond.addresses().into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        for crash in crashes {
+            if *crash {
+                bird.kill()?
+            } else {
+                bird.stop_gracefully()?
+            }
+            // Longer than BFD needs to notice.
+            probes.iter().try_for_each(|probe| probe.until_answered(3000))?;
+            bird.run(true)?;
+            stand(&bird)?;
+            probes.iter().try_for_each(|probe| probe.until_answered(1000))?;
+        }
+        // And the other way round, where the router has `bfd graceful`.
+        for crash in crashes {
+            if *crash {
+                node.kill_daemon()?
+            } else {
+                node.stop_daemon().map(drop)?
+            }
+            probes.iter().try_for_each(|probe| probe.until_answered(3000))?;
+            node.start_daemon()?;
+            stand(&bird)?;
+            probes.iter().try_for_each(|probe| probe.until_answered(1000))?;
+        }
+        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())
+    });
+}
+
+#[test]
+fn who_crashes_beside_bfd_keeps_its_routes_while_its_kernel_forwards() {
+    begin_again_after(&[true]);
+}
+
+#[test]
+#[ignore = "each beginning takes ten seconds"]
+fn who_restarts_beside_bfd_keeps_its_routes_while_its_kernel_forwards() {
+    begin_again_after(&[false, true, false]);
 }

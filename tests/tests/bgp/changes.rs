@@ -48,6 +48,9 @@ fn filters_change_what_is_taken_and_told_and_no_session_ends() {
         let (node, tor) = (lab.node(1), host.address(false));
         let with = |import: &str, export: &str| apply(lab, &bare_peer("tor", tor, TOR, &format!("{import}{export}")));
         apply(lab, &peer("tor", tor, TOR, ""))?;
+        for node in lab.nodes() {
+            bird.until_established(node.addresses()[0])?;
+        }
         leads_by(node, net(EXTERNAL[0]), &[tor])?;
         let block = blocks_of(lab, "n1")?.into_iter().find(ipnetwork::IpNetwork::is_ipv4).expect("it has one");
         let until = |what: &str, is_so: &dyn Fn(&Route) -> bool| {

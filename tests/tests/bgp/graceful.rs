@@ -121,13 +121,13 @@ fn gobgp_and_a_node_restart_one_after_the_other_and_no_packet_is_lost() {
             node.says(&format!("{title} is down, its routes are kept until it is back"))?;
         }
         probes.iter().try_for_each(|probe| probe.until_answered(200))?;
+        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())?;
+        // It is given what it announces when it runs, which may be after it has said that it has said all.
         gobgp.run(true)?;
         for address in node.addresses() {
             gobgp.until_established(*address)?;
         }
         blocks.iter().try_for_each(|block| gobgp.until_route(*block).map(drop))?;
-        probes.iter().try_for_each(|probe| probe.until_answered(200))?;
-        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())?;
         for prefix in EXTERNAL.map(net) {
             leads_by(node, prefix, &[host.address(prefix.is_ipv6())])?;
         }

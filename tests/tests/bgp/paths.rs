@@ -59,8 +59,7 @@ fn a_node_speaks_for_others_where_transit_says_so_and_not_of_pools_that_stay_ins
         let route = bird.until_route(other)?;
         assert_eq!((route.from, route.as_path), (Some(lab.node(1).addresses()[0]), vec![ASN]));
         assert!(lab.node(2).daemon_log().contains("the session with node n1") && sessions_ended(lab.node(1)) == 0);
-        let to = pods[0].address(false)?.to_string();
-        beyond.namespace().run(&["ping", "-n", "-c", "1", "-W", "3", &to])?;
+        beyond.reaches(&pods[0], false)?;
 
         let inside = lab.cluster_config().replacen("announce = true\n", "", 1);
         lab.apply_config(&(inside + &transit))?;
@@ -130,7 +129,12 @@ fn what_has_crossed_a_router_reaches_no_session_that_is_guarded() {
         assert!(!node.daemon_log().contains("the session with BGP peer far"));
         drop(raw);
         with("gtsm = false\n")?;
-        let raw = Raw::dial(&host, node.addresses()[0], &introduction)?;
+        // The first attempts may still come to the guard.
+        let raw = deadline::until_some("the session stands", PATIENCE, || {
+            let raw = Raw::dial(&host, node.addresses()[0], &introduction)?;
+            let stands = node.daemon_log().contains("the session with BGP peer far") && raw.end().is_none();
+            Ok(if stands { Ok(raw) } else { Err(node.last_words(3)) })
+        })?;
         raw.send(&message::update(&[], &message::mandatory(&[TOR], hop), &[net(EXTERNAL[0])]))?;
         leads_by(node, net(EXTERNAL[0]), &[hop.into()])
     });

@@ -42,12 +42,17 @@ pub fn pods(lab: &Lab) -> Result<Vec<Pod>> {
     lab.nodes().iter().map(|node| node.attach(&format!("p-{}", node.name()))).collect()
 }
 
-/// The pods reach each other, small and full-size.
+/// The pods reach each other, small and full-size, as soon as the kernels of routers follow these. What is lost meanwhile, a
+/// [`Probe`](twill_tests::probe::Probe) tells.
 pub fn all_reach_all(pods: &[Pod], families: &[bool]) -> Result<()> {
     for (at, pod) in pods.iter().enumerate() {
         for other in pods.iter().enumerate().filter(|(to, _)| *to != at).map(|(_, other)| other) {
             for ipv6 in families {
-                pod.ping_small_and_full(other.address(*ipv6)?)?;
+                let to = other.address(*ipv6)?;
+                deadline::until_some(&format!("{} reaches {to}", pod.name()), PATIENCE, || {
+                    Ok(pod.ping(to, 56).map_err(|error| error.to_string()))
+                })?;
+                pod.ping_small_and_full(to)?;
             }
         }
     }
@@ -275,12 +280,21 @@ impl Beyond {
         self.addresses()[usize::from(ipv6)]
     }
 
+    /// Waits until it reaches a pod: the router's kernel follows the router.
+    pub fn reaches(&self, pod: &Pod, ipv6: bool) -> Result<()> {
+        let to = pod.address(ipv6)?.to_string();
+        deadline::until_some(&format!("{to} is reached from beyond"), PATIENCE, || {
+            let ping = ["ping", "-n", "-q", "-c", "1", "-W", "1", &to];
+            Ok(self.namespace.run(&ping).map(drop).map_err(|error| error.to_string()))
+        })
+    }
+
     /// It reaches pods and they reach it, small and full-size.
     pub fn and_pods_reach_each_other(&self, pods: &[Pod], families: &[bool]) -> Result<()> {
         for pod in pods {
             for ipv6 in families {
+                self.reaches(pod, *ipv6)?;
                 pod.ping_small_and_full(self.address(*ipv6))?;
-                self.namespace.run(&["ping", "-n", "-c", "1", "-W", "3", &pod.address(*ipv6)?.to_string()])?;
             }
         }
         Ok(())

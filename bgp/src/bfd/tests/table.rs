@@ -21,7 +21,7 @@ fn every_state_with_every_state_that_is_heard() {
         for (remote, (to, why)) in STATES.into_iter().zip(row) {
             let mut bench = Bench::at(from);
             let outputs = bench.hear(packet(remote));
-            let expected: Vec<_> = why.into_iter().map(|why| Change { from, to, why }).collect();
+            let expected: Vec<_> = why.into_iter().map(|why| Change { from, to, why, independent: false }).collect();
             assert_eq!((changes(&outputs), bench.session.state()), (expected, to), "{from} hears {remote}");
             let told: Vec<_> = sent(&outputs).iter().map(|packet| packet.state).collect();
             assert_eq!(told, if from == to { vec![] } else { vec![to] }, "a change is told at once, and nothing else");
@@ -49,13 +49,26 @@ fn every_state_with_silence() {
         while bench.session.deadline().is_some_and(|due| due < end) {
             seen.extend(changes(&bench.wait()));
         }
-        let expected = Change { from, to, why: Why::Expired };
+        let expected = Change { from, to, why: Why::Expired, independent: false };
         assert_eq!(seen, if from == to { vec![] } else { vec![expected] });
         assert_eq!(expected.is_failure(), from == State::Up);
         if from > State::Down {
             assert_eq!(bench.session.diagnostic(), Diagnostic::EXPIRED);
             assert_eq!(sent(&bench.wait())[0].yours, None, "who is gone is forgotten");
         }
+    }
+}
+
+#[test]
+fn whether_the_other_side_outlives_its_control_plane_is_told_as_it_last_was() {
+    for independent in [false, true] {
+        let mut bench = Bench::at(State::Up);
+        let _heard = bench.step(Input::Received(&Packet { independent, ..packet(State::Up) }));
+        let mut seen = Vec::new();
+        while seen.is_empty() {
+            seen.extend(changes(&bench.wait()));
+        }
+        assert_eq!(seen, [Change { from: State::Up, to: State::Down, why: Why::Expired, independent }]);
     }
 }
 

@@ -57,7 +57,7 @@ fn a_silent_peer_is_gone_after_the_hold_time_and_back_when_it_is_heard() {
 
 #[test]
 fn what_bfd_has_lost_is_gone_at_once_and_a_peer_that_wants_no_bfd_is_not() {
-    let change = |from, to, why| bfd::Change { from, to, why };
+    let change = |from, to, why| bfd::Change { from, to, why, independent: false };
     let mut network = mesh(2);
     let up = change(bfd::State::Init, bfd::State::Up, bfd::Why::Heard);
     let stopped = change(bfd::State::Up, bfd::State::Down, bfd::Why::DisabledThere);

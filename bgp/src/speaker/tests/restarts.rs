@@ -52,10 +52,13 @@ fn a_restart_loses_no_route_on_either_side_and_what_changed_meanwhile_is_learned
 #[test]
 fn who_does_not_come_back_is_waited_for_as_long_as_it_asked() {
     let mut network = mesh(2);
+    assert!(!speaker(&network, 1).awaits_return(address(0)), "its session stands");
     network.kill(0);
     pass(&mut network, Duration::from_secs(119));
     assert_eq!(hops(&network, 1, block(0)), [address(0)]);
+    assert!(speaker(&network, 1).awaits_return(address(0)));
     pass(&mut network, Duration::from_secs(2));
+    assert!(!speaker(&network, 1).awaits_return(address(0)));
     assert_eq!(hops(&network, 1, block(0)), Vec::<IpAddr>::new());
     assert!(network.nodes[1].log.iter().any(|(_, peer, event)| {
         *peer == address(0) && matches!(event, Event::Expired(crate::rib::Expired::Restart(_)))

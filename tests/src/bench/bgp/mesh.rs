@@ -86,7 +86,8 @@ fn play(topology: Topology, speakers: usize, seed: u64) -> Result<[Phase; 2]> {
     let one_is_lost = phase(&mut network, PHASES[1], |network| {
         let peers = topology.peers(lost, speakers);
         peers.iter().for_each(|(peer, _)| network.cut(*peer, lost));
-        let change = bfd::Change { from: bfd::State::Up, to: bfd::State::Down, why: bfd::Why::Expired };
+        let change =
+            bfd::Change { from: bfd::State::Up, to: bfd::State::Down, why: bfd::Why::Expired, independent: false };
         peers.iter().for_each(|(peer, _)| network.step(*peer, Input::Bfd(address(lost), change)));
         let survivors = 0..speakers - 1;
         network

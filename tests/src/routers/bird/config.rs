@@ -98,8 +98,10 @@ fn bgp(settings: &Settings, neighbour: &Neighbour, text: &mut String) -> Result<
             push(text, &format!("    rr cluster id {cluster};"));
         }
     }
+    // Otherwise a neighbour whose BFD ends with its control plane loses its routes, which were to be kept.
+    let bfd = if settings.restart.is_some() { "bfd graceful;" } else { "bfd on;" };
     for (is_wanted, words) in
-        [(neighbour.bfd, "bfd on;"), (neighbour.passive, "passive on;"), (neighbour.ttl_security, "ttl security on;")]
+        [(neighbour.bfd, bfd), (neighbour.passive, "passive on;"), (neighbour.ttl_security, "ttl security on;")]
     {
         if is_wanted {
             push(text, &format!("    {words}"));
@@ -168,7 +170,7 @@ mod tests {
             "protocol bgp peer_fd00_77__11 {",
             "    password \"secret\";",
             "    rr client;",
-            "    bfd on;",
+            "    bfd graceful;",
             "    graceful restart time 60;",
             "    ipv6 { import all; export filter { if source !~ [RTS_STATIC, RTS_BGP] then reject; if net = 198.51.100.0/24 \
              then bgp_med = 5; accept; }; };",
