@@ -227,7 +227,9 @@ impl Task<'_> {
         self.dirty = true;
     }
 
+    /// Tells what has changed in this turn, once.
     fn publish(&mut self) {
+        self.mark.keep();
         if std::mem::take(&mut self.dirty) {
             self.bgp.learned.send_replace(self.table.learned(&self.ground));
             self.bgp.bell.ring(Causes { view: true, ..Causes::default() });
