@@ -56,6 +56,11 @@ impl Mark {
         if is_of_this_boot { Begin::Restarted { kept: PerFamily::both(true) } } else { Begin::Cold }
     }
 
+    /// With whom sessions stood when the daemon before this one ended.
+    pub fn before(&self) -> impl Iterator<Item = IpAddr> {
+        self.before.iter().copied()
+    }
+
     /// Whether a session with this peer stood when the daemon before this one ended.
     pub fn was_up(&self, peer: IpAddr) -> bool {
         self.before.contains(&peer)
