@@ -11,8 +11,10 @@
 //!
 //! Three kinds of waits belong to graceful restart (RFC 4724). A peer's routes outlive its lost connection as long as it asked for, and
 //! as its configuration allows. After our own restart ([`Begin::Restarted`]) nothing is selected until the peers have said what they
-//! have, or time is up (those that were gone before, [`Input::Absent`], are not waited for); meanwhile the kernel's routes are to be left alone ([`Speaker::is_deferring`], [`Output::Selected`]). And a peer
-//! that sent more than it may is left alone for a while.
+//! have, or time is up; meanwhile the kernel's routes are to be left alone ([`Speaker::is_deferring`], [`Output::Selected`]). Those that
+//! were gone before ([`Input::Absent`]) are not waited for, nor those that restart too or cannot tell when they are done: whoever leaves
+//! the kernel's routes to what these are about to say finds in [`Event::Up`] and [`Event::EndOfRib`] for how long. And a peer that sent
+//! more than it may is left alone for a while.
 //!
 //! BFD (`bfd`) runs beside, on its own thread; its changes are inputs. The daemon has the sockets and reads the clock, `fabric` makes
 //! kernel state of the routes.

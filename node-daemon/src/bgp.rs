@@ -6,7 +6,7 @@
 //! value ([`table`]), which alone writes to the kernel.
 //!
 //! When the daemon ends, peers that know of graceful restart are left without a word, so that they keep our routes; the next
-//! run finds a [`mark`], and the kernel's routes stay until it has heard again what there is.
+//! run finds a [`mark`], and the kernel's routes stay ([`spare`]) until it has heard again what there is.
 
 mod detect;
 mod ground;
@@ -15,6 +15,7 @@ mod mark;
 mod perform;
 mod report;
 mod review;
+mod spare;
 mod table;
 mod translate;
 mod words;
@@ -49,6 +50,7 @@ use detect::Detector;
 use ground::Ground;
 use lines::{Lines, News};
 use mark::Mark;
+use spare::Spare;
 use table::Table;
 use translate::{Secrets, Watched};
 use words::Words;
@@ -111,6 +113,7 @@ impl Bgp {
             lines,
             detector,
             mark: Mark::new(&self.run_dir),
+            spare: Spare::default(),
             peerings: Peerings::default(),
             netlink: None,
             ground: Ground::default(),
@@ -151,6 +154,7 @@ impl Bgp {
                     task.input(Input::Tick);
                 }
             }
+            task.settle();
             task.publish();
         }
         task.finish(&mut news).await;
@@ -166,6 +170,7 @@ struct Task<'a> {
     lines: Lines,
     detector: Detector,
     mark: Mark,
+    spare: Spare,
     peerings: Peerings,
     netlink: Option<Netlink>,
     ground: Ground,
@@ -203,7 +208,8 @@ impl Task<'_> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.speaking.as_ref()?.speaker.deadline().map(|due| self.begin + due)
+        let of_speaker = self.speaking.as_ref()?.speaker.deadline();
+        of_speaker.into_iter().chain(self.spare.deadline()).min().map(|due| self.begin + due)
     }
 
     /// What became of the kernel's routes, and of BFD's neighbours, matters to what was learned.
@@ -219,25 +225,35 @@ impl Task<'_> {
         self.perform(outputs);
     }
 
-    /// Notes of which families it is known what there is.
-    fn settle(&mut self) {
-        let Some(speaking) = &self.speaking else { return };
+    /// Of which families it is not known yet what there is.
+    fn awaited(&self) -> BTreeSet<Family> {
         let is_awaited = |family: &Family| {
-            let family = match family {
-                Family::V4 => path::Family::Ipv4,
-                Family::V6 => path::Family::Ipv6,
-            };
-            speaking.speaker.is_deferring(family)
+            let family = spoken(*family);
+            let is_deferring = self.speaking.as_ref().is_some_and(|speaking| speaking.speaker.is_deferring(family));
+            is_deferring || self.spare.holds(family)
         };
-        let awaited: BTreeSet<_> = Family::ALL.into_iter().filter(is_awaited).collect();
+        Family::ALL.into_iter().filter(is_awaited).collect()
+    }
+
+    /// Notes of which families it is known by now what there is.
+    fn settle(&mut self) {
+        if self.speaking.is_none() {
+            return;
+        }
+        self.spare.advance(self.now());
+        let awaited = self.awaited();
         if awaited.is_empty() {
             self.mark.settle();
         }
-        self.table.await_families(awaited);
-        self.dirty = true;
+        for known in self.table.await_families(awaited) {
+            tracing::info!("BGP: the {} routes of before the restart are known again", spoken(known));
+            self.dirty = true;
+        }
     }
 
+    /// Tells what has changed in this turn, once.
     fn publish(&mut self) {
+        self.mark.keep();
         if std::mem::take(&mut self.dirty) {
             self.bgp.learned.send_replace(self.table.learned(&self.ground));
             self.bgp.bell.ring(Causes { view: true, ..Causes::default() });
@@ -248,7 +264,7 @@ impl Task<'_> {
     async fn finish(mut self, news: &mut mpsc::Receiver<News>) {
         self.detector.stop();
         match self.speaking {
-            Some(speaking) if !speaking.config.restarts_gracefully() => {
+            Some(speaking) if speaking.config.graceful_restart().is_none() => {
                 let Speaking { mut speaker, config, .. } = speaking;
                 for output in speaker.configure(self.begin.elapsed(), config.shut_down(GOODBYE)) {
                     if let Output::Close(connection, last) = output {
@@ -263,6 +279,14 @@ impl Task<'_> {
             }
             _ => self.lines.drop_all(),
         }
+    }
+}
+
+/// BGP's word for a family.
+fn spoken(family: Family) -> path::Family {
+    match family {
+        Family::V4 => path::Family::Ipv4,
+        Family::V6 => path::Family::Ipv6,
     }
 }
 

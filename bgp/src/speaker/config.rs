@@ -210,10 +210,10 @@ impl Config {
         Ok(Self { identity, multipath, restart, peers: map })
     }
 
-    /// Whether peers are asked to keep our routes over our restart.
+    /// Whether peers are asked to keep our routes over our restart, and how long this waits for them after one.
     #[must_use]
-    pub fn restarts_gracefully(&self) -> bool {
-        self.restart.is_some()
+    pub fn graceful_restart(&self) -> Option<GracefulRestart> {
+        self.restart
     }
 
     /// The same speaker, alone.

@@ -64,7 +64,8 @@ pub enum Output {
     Close(Connection, Vec<u8>),
     /// [`Speaker::changes`](super::Speaker::changes) has something for the kernel.
     RoutesChanged,
-    /// After our own restart: routes of this family are selected now. What the kernel has of before, and is not used, is to go.
+    /// After our own restart: routes of this family are selected now. What the kernel has of before, and is not used, is to go, but for
+    /// what peers may still be about to say: those that were not waited for.
     Selected(Family),
     /// For the log: something about a peer.
     Told(IpAddr, Event),
@@ -89,6 +90,8 @@ pub enum Event {
         /// Whether it may be restarting, so that its routes are kept for a while.
         is_graceful: bool,
     },
+    /// It has said all that it had to say of a family at the start of its session.
+    EndOfRib(Family),
     /// A connection ended before the session was established by it.
     Failed(Reason),
     /// An UPDATE was not as it should be, and what was done about it.

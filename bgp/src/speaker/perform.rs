@@ -89,6 +89,7 @@ impl Speaker {
         }
         if let Some(family) = update.end_of_rib {
             self.rib.end_of_rib(id, family);
+            self.tell(id, Event::EndOfRib(family));
         }
         self.note_limits(id, limits)
     }

@@ -25,6 +25,8 @@ pub struct Mark {
     awaited: BTreeSet<IpAddr>,
     /// With whom sessions stand, or are about to stand again.
     up: BTreeSet<IpAddr>,
+    /// The file does not say that yet.
+    dirty: bool,
 }
 
 impl Mark {
@@ -37,6 +39,7 @@ impl Mark {
             before: BTreeSet::new(),
             awaited: BTreeSet::new(),
             up: BTreeSet::new(),
+            dirty: false,
         }
     }
 
@@ -48,8 +51,14 @@ impl Mark {
         self.before = lines.filter(|_| is_of_this_boot).filter_map(|line| line.parse().ok()).collect();
         // Should this daemon end before they are up again, the next one waits for them too.
         self.awaited.clone_from(&self.before);
-        self.write();
+        self.dirty = true;
+        self.keep();
         if is_of_this_boot { Begin::Restarted { kept: PerFamily::both(true) } } else { Begin::Cold }
+    }
+
+    /// With whom sessions stood when the daemon before this one ended.
+    pub fn before(&self) -> impl Iterator<Item = IpAddr> {
+        self.before.iter().copied()
     }
 
     /// Whether a session with this peer stood when the daemon before this one ended.
@@ -59,20 +68,22 @@ impl Mark {
 
     /// Notes whose session comes and goes. One that may be restarting is about to come again.
     pub fn follow(&mut self, peer: IpAddr, event: &Event) {
-        let is_other = match event {
+        self.dirty |= match event {
             Event::Up(_) => self.up.insert(peer),
             Event::Down { is_graceful: false, .. } | Event::Expired(Expired::Restart(_)) => self.up.remove(&peer),
             _ => false,
         };
-        if is_other {
-            self.write();
-        }
     }
 
     /// Nobody is waited for any more: who has not come is gone.
     pub fn settle(&mut self) {
-        if !self.awaited.is_empty() {
-            self.awaited.clear();
+        self.dirty |= !self.awaited.is_empty();
+        self.awaited.clear();
+    }
+
+    /// Brings the file to what has been noted since the last time, if anything has: hundreds of sessions may have come up.
+    pub fn keep(&mut self) {
+        if std::mem::take(&mut self.dirty) {
             self.write();
         }
     }
@@ -82,6 +93,7 @@ impl Mark {
         self.before.clear();
         self.awaited.clear();
         self.up.clear();
+        self.dirty = false;
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => self.warn(&error),
             _ => {}
@@ -107,6 +119,8 @@ impl Mark {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use twill_bgp::session::Reason;
 
     use super::*;
@@ -122,6 +136,7 @@ mod tests {
         first.up.extend(&peers);
         first.follow(peers[0], &down(false));
         first.follow(peers[1], &down(true));
+        first.keep();
         assert_eq!(known(&first), [false; 3]);
 
         let mut second = Mark::new(directory.path());
@@ -133,6 +148,7 @@ mod tests {
         assert_eq!(known(&third), [false, true, true]);
         third.up.insert(peers[1]);
         third.settle();
+        third.keep();
         let mut fourth = Mark::new(directory.path());
         fourth.begin();
         assert_eq!(known(&fourth), [false, true, false]);
@@ -140,6 +156,30 @@ mod tests {
         fourth.boot = "another".to_owned();
         assert_eq!((fourth.begin(), known(&fourth)), (Begin::Cold, vec![false; 3]));
         fourth.remove();
+        fourth.keep();
         assert_eq!(Mark::new(directory.path()).begin(), Begin::Cold);
+    }
+
+    #[test]
+    fn many_that_come_at_once_are_written_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mark = Mark::new(directory.path());
+        mark.begin();
+        // Any writing would bring it back.
+        let gone = || std::fs::remove_file(directory.path().join("bgp"));
+        gone().unwrap();
+        let peers: Vec<IpAddr> = (1..=200).map(|n| Ipv4Addr::new(10, 0, 0, n).into()).collect();
+        mark.up.extend(&peers);
+        for peer in &peers {
+            mark.follow(*peer, &Event::Down { reason: Reason::Lost, is_graceful: *peer == peers[0] });
+        }
+        assert!(gone().is_err(), "nothing was written for a single one");
+        mark.keep();
+        let mut next = Mark::new(directory.path());
+        next.begin();
+        assert!(peers.iter().all(|peer| next.was_up(*peer) == (*peer == peers[0])));
+        gone().unwrap();
+        mark.keep();
+        assert!(gone().is_err(), "nothing has changed");
     }
 }

@@ -16,12 +16,7 @@ impl Task<'_> {
         while let Some(output) = outputs.pop_front() {
             match output {
                 Output::Write(connection) => outputs.extend(self.write(connection)),
-                Output::RoutesChanged => self.take_changes(),
-                Output::Selected(family) => {
-                    tracing::info!("BGP: the {family} routes of before the restart are known again");
-                    self.take_changes();
-                    self.settle();
-                }
+                Output::RoutesChanged | Output::Selected(_) => self.take_changes(),
                 Output::Told(peer, event) => {
                     // Whoever speaks with us is there, whatever BFD said.
                     if matches!(event, Event::Up(_)) && self.lost.remove(&peer) {
@@ -34,6 +29,7 @@ impl Task<'_> {
                         );
                     }
                     self.mark.follow(peer, &event);
+                    self.spare.follow(self.now(), peer, &event);
                     if let Some(speaking) = &self.speaking {
                         self.words.tell(&speaking.names, peer, &event);
                     }

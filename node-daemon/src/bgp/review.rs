@@ -15,6 +15,7 @@ use twill_fabric::peering::Who;
 use twill_linux::Netlink;
 
 use super::ground::Ground;
+use super::spare::Spare;
 use super::table::Table;
 use super::translate::{Spoken, Watched, title, translate};
 use super::{Speaking, TURN, Task};
@@ -111,6 +112,7 @@ impl Task<'_> {
         let begin = self.mark.begin();
         let how = if matches!(begin, Begin::Restarted { .. }) { "speaks again" } else { "speaks" };
         tracing::info!("BGP: this node {how} with {} peers", config.peers().len());
+        let restart = config.graceful_restart();
         let (speaker, outputs) = Speaker::new(self.now(), config.clone(), begin, self.seed);
         self.speaking = Some(Speaking {
             speaker,
@@ -123,15 +125,20 @@ impl Task<'_> {
             unreached: BTreeMap::new(),
             down: BTreeMap::new(),
         });
+        if let (Begin::Restarted { .. }, Some(restart)) = (begin, restart) {
+            self.spare = Spare::after(self.now(), restart, self.mark.before());
+        }
         self.reach();
         self.tell_absent();
-        self.settle();
+        self.table.await_families(self.awaited());
+        self.dirty = true;
         self.perform(outputs);
     }
 
-    /// Those that had no session before a restart are not waited for.
+    /// Those that had no session before a restart are not waited for, nor those that are no peers any more.
     fn tell_absent(&mut self) {
         let Some(speaking) = &self.speaking else { return };
+        self.spare.retain(|peer| speaking.config.peers().contains_key(&peer));
         let absent = speaking.config.peers().keys().filter(|peer| !self.mark.was_up(**peer));
         for peer in absent.copied().collect::<Vec<_>>() {
             self.input(Input::Absent(peer));
@@ -165,6 +172,7 @@ impl Task<'_> {
     /// Nothing is to be said any more: the configuration has no `[bgp]`, or this node is no longer in the cluster.
     fn hush(&mut self) {
         self.mark.remove();
+        self.spare = Spare::default();
         self.bgp.troubles.set(FINDER, Vec::new());
         if let Some(mut speaking) = self.speaking.take() {
             tracing::info!("BGP: this node speaks no more");

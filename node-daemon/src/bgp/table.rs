@@ -48,9 +48,10 @@ impl Table {
         }
     }
 
-    /// Of which families it is not known yet what there is.
-    pub fn await_families(&mut self, awaited: BTreeSet<Family>) {
-        self.learned.awaited = awaited;
+    /// Of which families it is not known yet what there is. Gives those of which it was not before, and is now.
+    pub fn await_families(&mut self, awaited: BTreeSet<Family>) -> Vec<Family> {
+        let before = std::mem::replace(&mut self.learned.awaited, awaited);
+        before.difference(&self.learned.awaited).copied().collect()
     }
 
     /// What the reconciler is to know.

@@ -61,6 +61,7 @@ fn tell(names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
             tracing::warn!("BGP: the session with {title} is down, its routes are kept until it is back: {reason}");
         }
         Event::Down { reason, is_graceful: false } => tracing::warn!("BGP: the session with {title} is down: {reason}"),
+        Event::EndOfRib(family) => tracing::debug!("BGP: {title} has said all its {family} routes"),
         Event::Failed(reason) => tracing::debug!("BGP: no session with {title} yet: {reason}"),
         Event::Malformed(faults) => {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();

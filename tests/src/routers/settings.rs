@@ -23,6 +23,9 @@ pub struct Settings {
     pub kernel: bool,
     /// Graceful restart (RFC 4724) with all neighbours: the seconds that they are asked to wait.
     pub restart: Option<u16>,
+    /// Without it, what a BIRD that nobody has configured does: it keeps the routes of neighbours that restart gracefully, and asks nobody to
+    /// keep its own. BIRD alone.
+    pub aware: bool,
     /// The cluster of a reflector; its BGP identifier where nothing is said.
     pub cluster: Option<Ipv4Addr>,
 }
@@ -38,6 +41,7 @@ impl Settings {
             multipath: None,
             kernel: false,
             restart: None,
+            aware: false,
             cluster: None,
         }
     }

@@ -24,15 +24,32 @@ struct Scene<'a> {
     config: String,
 }
 
+/// With a router that restarts gracefully too.
 fn with_scene(scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
+    with_scene_of(|settings| Settings { restart: Some(60), ..settings }, false, scenario);
+}
+
+/// A router as it is where nobody has asked for graceful restart.
+fn unasked(settings: Settings) -> Settings {
+    Settings { aware: true, ..settings }
+}
+
+/// One that only hears, so that the nodes know of each other by their own sessions alone.
+fn hearing(settings: Settings) -> Settings {
+    let neighbours =
+        settings.neighbours.into_iter().map(|neighbour| Neighbour { client: false, ..neighbour }).collect();
+    unasked(Settings { neighbours, ..settings })
+}
+
+fn with_scene_of(change: fn(Settings) -> Settings, mesh: bool, scenario: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
     with_routers(&bird::PROGRAMS, apart::lab(2), |lab| {
         let host = Host::on(lab, "between", 1)?;
         apart::separate(lab, &host)?;
         let settings = apart::reflecting(lab, |neighbour| Neighbour { next_hop_self: true, ..neighbour });
-        let bird = Bird::start(&host, Settings { restart: Some(60), ..settings })?;
+        let bird = Bird::start(&host, change(settings))?;
         let peers =
             host.addresses().iter().map(|address| bare_peer(&format!("r-{}", family(*address)), *address, ASN, ""));
-        let config = lab.config_with("type = \"bgp\"\n[bgp]\nmesh = false\n") + &peers.collect::<String>();
+        let config = lab.config_with(&format!("type = \"bgp\"\n[bgp]\nmesh = {mesh}\n")) + &peers.collect::<String>();
         lab.apply_config(&config)?;
         apart::wake(lab)?;
         all_sessions_stand(lab, &bird, "r")?;
@@ -76,6 +93,17 @@ impl Scene<'_> {
             report.expect_no_loss()?;
         }
         Ok(())
+    }
+
+    /// Both nodes' daemons end and begin at once.
+    fn restarts_both(&mut self, times: usize) -> Result<()> {
+        self.losing_nothing("both stopped", |scene| {
+            let nodes = scene.lab.nodes();
+            nodes.iter().try_for_each(|node| node.stop_daemon().map(drop))?;
+            nodes.iter().try_for_each(|node| scene.keeps_routes_of(node))?;
+            nodes.iter().try_for_each(Node::start_daemon)?;
+            nodes.iter().try_for_each(|node| scene.knows_again(node, times))
+        })
     }
 
     /// The router has lost its sessions with a node, and kept its routes.
@@ -129,6 +157,30 @@ fn a_daemon_that_is_stopped_and_one_that_is_killed_lose_no_packet_and_no_route()
             scene.knows_again(scene.lab.node(1), 3)?;
             scene.knows_again(scene.lab.node(2), 1)
         })?;
+        all_reach_all(&scene.pods, &[false, true])
+    });
+}
+
+#[test]
+fn with_a_router_that_nobody_asked_for_graceful_restart_nodes_that_restart_lose_no_packet_and_no_route() {
+    with_scene_of(unasked, false, |scene| {
+        for node in scene.lab.nodes() {
+            scene.losing_nothing("stopped", |scene| {
+                node.stop_daemon()?;
+                scene.keeps_routes_of(node)?;
+                node.start_daemon()?;
+                scene.knows_again(node, 1)
+            })?;
+        }
+        scene.restarts_both(2)?;
+        all_reach_all(&scene.pods, &[false, true])
+    });
+}
+
+#[test]
+fn nodes_that_restart_at_once_and_know_of_each_other_by_nobody_else_lose_no_packet_and_no_route() {
+    with_scene_of(hearing, true, |scene| {
+        (1..=3).try_for_each(|times| scene.restarts_both(times))?;
         all_reach_all(&scene.pods, &[false, true])
     });
 }

@@ -1,5 +1,7 @@
 //! Graceful restart, on both sides (RFC 4724).
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const BOTH: Begin = Begin::Restarted { kept: PER_FAMILY };
@@ -146,5 +148,16 @@ fn two_that_restart_at_once_do_not_wait_for_each_other() {
     start(&mut network, 2, 1, BOTH);
     assert!(network.run(SOON, |network| network.established() == 2));
     assert!((0..2).all(|node| !speaker(&network, node).is_deferring(Family::Ipv4)));
+    pass(&mut network, SOON);
+    for node in 0..2 {
+        let told = network.nodes[node].log.iter().map(|(_, _, event)| event);
+        let ended: BTreeSet<_> = told
+            .filter_map(|event| match event {
+                Event::EndOfRib(family) => Some(*family),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ended, Family::ALL.into(), "the other one says when it has said all");
+    }
     assert_eq!((hops(&network, 0, block(1)), hops(&network, 1, block(0))), (vec![address(1)], vec![address(0)]));
 }

@@ -86,7 +86,7 @@ fn bgp(settings: &Settings, neighbour: &Neighbour, text: &mut String) -> Result<
     }
     match settings.restart {
         Some(time) => push(text, &format!("    graceful restart on;\n    graceful restart time {time};")),
-        // Otherwise it keeps the routes of those that restart, but does not restart itself.
+        None if settings.aware => push(text, "    graceful restart aware;"),
         None => push(text, "    graceful restart off;"),
     }
     if let Some(password) = &neighbour.password {
@@ -178,6 +178,15 @@ mod tests {
             assert!(text.lines().any(|each| each == line), "{line}:\n{text}");
         }
         assert!(text.contains("extended next hop on"), "{text}");
+    }
+
+    #[test]
+    fn graceful_restart_is_that_of_both_sides_that_of_neighbours_alone_or_none() {
+        let neighbour = Neighbour::new("192.168.77.11".parse().unwrap(), 64512);
+        for (restart, aware, word) in [(Some(60), false, "on"), (None, true, "aware"), (None, false, "off")] {
+            let text = text(&Settings { restart, aware, ..settings() }.with(neighbour.clone())).unwrap();
+            assert!(text.contains(&format!("    graceful restart {word};\n")), "{text}");
+        }
     }
 
     #[test]
