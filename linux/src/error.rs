@@ -96,6 +96,7 @@ impl Error {
     pub fn errno(&self) -> Option<nix::errno::Errno> {
         match self {
             Self::Refused { errno, .. } => Some(*errno),
+            Self::Socket { cause, .. } => cause.raw_os_error().map(nix::errno::Errno::from_raw),
             _ => None,
         }
     }

@@ -1,13 +1,19 @@
 //! Options of Internet sockets that [`crate::tcp`] and [`crate::udp`] share, one function for both families.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::Result;
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 
+use crate::Error;
+
 /// Class selector 6, network control, where routing protocols belong (RFC 4594 section 3.2), as the whole byte that holds it.
 const CS6: i32 = 0xc0;
+/// The TTL of what comes straight from a neighbour that follows RFC 5082.
+pub(crate) const HIGHEST: u8 = 255;
 /// TCP_MD5SIG_MAXKEYLEN (include/uapi/linux/tcp.h), in bytes.
 pub(crate) const LONGEST_KEY: usize = 80;
 
@@ -34,6 +40,14 @@ sockopt_impl!(
     libc::IPPROTO_TCP,
     libc::TCP_MD5SIG,
     Md5Sig
+);
+sockopt_impl!(
+    /// A program of classic BPF that says which packets the socket takes (socket(7)).
+    Filter,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_ATTACH_FILTER,
+    libc::sock_fprog
 );
 
 /// `struct tcp_md5sig` (include/uapi/linux/tcp.h).
@@ -81,4 +95,25 @@ pub(crate) fn least_ttl(socket: &impl AsFd, ipv6: bool, ttl: u8) -> Result<()> {
         false => setsockopt(socket, MinTtl, &ttl.into()),
         true => setsockopt(socket, MinHopCount, &ttl.into()),
     }
+}
+
+/// Takes only packets whose TTL or hop limit is the highest, 255: nobody behind a router can send such (RFC 5082). The others are
+/// dropped before they are queued, so they take no room from those.
+pub(crate) fn only_from_link(socket: &impl AsFd, ipv6: bool) -> Result<()> {
+    // From the beginning of the network header: the hop limit is its byte 7 of IPv6, and the TTL is byte 8 of IPv4.
+    let place = libc::SKF_NET_OFF + if ipv6 { 7 } else { 8 };
+    let step = |code: u32, jf, k| libc::sock_filter { code: u16::try_from(code).expect("a short code"), jt: 0, jf, k };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, place.cast_unsigned()),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, HIGHEST.into()),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    let len = u16::try_from(steps.len()).expect("a short program");
+    setsockopt(socket, Filter, &libc::sock_fprog { len, filter: steps.as_mut_ptr() })
+}
+
+/// The error of an attempt that the kernel refused.
+pub(crate) fn failed(attempt: impl FnOnce() -> String) -> impl FnOnce(Errno) -> Error {
+    |errno| Error::Socket { attempt: attempt(), cause: io::Error::from(errno) }
 }

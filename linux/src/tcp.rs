@@ -5,21 +5,18 @@
 //! All that is sent is marked as network control (DSCP CS6).
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::num::NonZeroU8;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockType, SockaddrStorage, bind, connect, listen as start, setsockopt, sockopt};
 
 use crate::Error;
-use crate::options::{self, LONGEST_KEY, Md5, Md5Sig};
+use crate::options::{self, HIGHEST, LONGEST_KEY, Md5, Md5Sig, failed};
 
 /// BGP's port (RFC 4271 section 8).
 pub const PORT: u16 = 179;
-/// The TTL of what comes straight from a neighbour that follows RFC 5082.
-const HIGHEST: u8 = 255;
 
 /// How far away the other side may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,22 +58,46 @@ impl fmt::Debug for Md5Key {
     }
 }
 
-/// Listens at an address, or at all of its family where it is the unspecified one; at nothing of the other family.
+/// A socket that has its address, and takes no connection yet: the time to set keys ([`set_key`]).
 ///
-/// Its answers to SYNs have TTL 255, since a peer that demands this ([`Reach::Security`]) could not connect otherwise. A
-/// connection that it accepts has that too, until [`settle`] is called for it.
-pub fn listen(at: SocketAddr) -> Result<TcpListener, Error> {
-    let make = || -> nix::Result<OwnedFd> {
-        let socket = options::open(at.is_ipv6(), SockType::Stream)?;
-        // Or the connections of a listener that is gone would keep the next one away for a minute (TIME-WAIT).
-        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        options::ttl(&socket, at.is_ipv6(), HIGHEST)?;
-        options::network_control(&socket, at.is_ipv6())?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
-        start(&socket, Backlog::MAXCONN)?;
-        Ok(socket)
-    };
-    make().map(TcpListener::from).map_err(failed(|| format!("listen on TCP {at}")))
+/// A listener that gets its keys later takes unsigned connections until then, of those too that are to have a key.
+#[derive(Debug)]
+pub struct Bound {
+    socket: OwnedFd,
+    at: SocketAddr,
+}
+
+impl Bound {
+    /// Takes an address, or all of its family where it is the unspecified one; nothing of the other family.
+    ///
+    /// Answers to SYNs will have TTL 255, since a peer that demands this ([`Reach::Security`]) could not connect otherwise. A
+    /// connection that is accepted has that too, until [`settle`] is called for it.
+    pub fn at(at: SocketAddr) -> Result<Self, Error> {
+        let make = || -> nix::Result<OwnedFd> {
+            let socket = options::open(at.is_ipv6(), SockType::Stream)?;
+            // Or the connections of a listener that is gone would keep the next one away for a minute (TIME-WAIT).
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            options::ttl(&socket, at.is_ipv6(), HIGHEST)?;
+            options::network_control(&socket, at.is_ipv6())?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
+            Ok(socket)
+        };
+        let socket = make().map_err(failed(|| format!("listen on TCP {at}")))?;
+        Ok(Self { socket, at })
+    }
+
+    /// Listens.
+    pub fn listen(self) -> Result<TcpListener, Error> {
+        let Self { socket, at } = self;
+        start(&socket, Backlog::MAXCONN).map_err(failed(|| format!("listen on TCP {at}")))?;
+        Ok(socket.into())
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// Begins to connect to a peer, from `source` where it is given; a link-local source is one on the peer's link
@@ -124,11 +145,17 @@ pub fn dial(
 /// A listener cannot do this for one peer alone: the kernel compares each segment with the limit of the socket that it belongs
 /// to (`tcp_v4_rcv` in net/ipv4/tcp_ipv4.c), and an accepted socket begins with its listener's. So the handshake itself is
 /// open to those further away; what they send after it is dropped.
-pub fn settle(accepted: &TcpStream, reach: Option<Reach>) -> Result<(), Error> {
+///
+/// With a key no unsigned segment is taken from now on, whatever the listener took before it had that key. The connection has
+/// its listener's key otherwise, if that has one for the peer.
+pub fn settle(accepted: &TcpStream, reach: Option<Reach>, key: Option<&Md5Key>) -> Result<(), Error> {
     let peer =
         accepted.peer_addr().map_err(|cause| Error::Socket { attempt: "ask for a TCP peer".to_owned(), cause })?;
     let attempt = || format!("set up the connection of TCP {peer}");
     accepted.set_nonblocking(true).map_err(|cause| Error::Socket { attempt: attempt(), cause })?;
+    if let Some(key) = key {
+        set_key(accepted, peer.ip(), Some(key))?;
+    }
     set_up(accepted, peer.is_ipv6(), reach).map_err(failed(attempt))
 }
 
@@ -136,7 +163,8 @@ pub fn settle(accepted: &TcpStream, reach: Option<Reach>) -> Result<(), Error> {
 /// connections to come: those with the key must be signed by it, and once it is removed none may be. On a connection it is for
 /// what is sent and comes from now on.
 ///
-/// The peer is of the socket's family. Fails with ENOPROTOOPT or EPROTONOSUPPORT on a kernel without CONFIG_TCP_MD5SIG, and
+/// The peer is of the socket's family. Each key of a socket counts against net.core.optmem_max (by 136 bytes in Linux 6.18), and
+/// fails with ENOMEM beyond. Fails with ENOPROTOOPT or EPROTONOSUPPORT on a kernel without CONFIG_TCP_MD5SIG, and
 /// with EPERM where FIPS forbids MD5.
 pub fn set_key(socket: &impl AsFd, peer: IpAddr, key: Option<&Md5Key>) -> Result<(), Error> {
     match (setsockopt(socket, Md5, &signature(peer, key)), key) {
@@ -179,10 +207,6 @@ fn set_up(stream: &TcpStream, ipv6: bool, reach: Option<Reach>) -> nix::Result<(
     let Some((sent, taken)) = reach.map(Reach::ttls) else { return Ok(()) };
     options::ttl(stream, ipv6, sent)?;
     options::least_ttl(stream, ipv6, taken)
-}
-
-fn failed(attempt: impl FnOnce() -> String) -> impl FnOnce(Errno) -> Error {
-    |errno| Error::Socket { attempt: attempt(), cause: io::Error::from(errno) }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The UDP sockets of BFD (RFC 5881 section 4, RFC 5883 section 5): one that receives for all sessions of a family and tells
-//! from how far a packet comes, and one that sends for one session.
+//! The UDP sockets of BFD with neighbours on the link (RFC 5881 sections 4 and 5): one that receives for all sessions of a family,
+//! and one that sends for one session.
 //!
 //! Nothing here waits: every socket is non-blocking, and the caller polls it by its descriptor, with the deadline that he has.
 //! It works in the namespace of the calling thread.
 
-use std::io::{self, IoSliceMut};
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,18 +16,17 @@ use nix::sys::socket::{
 };
 
 use crate::Error;
-use crate::options;
+use crate::options::{self, HIGHEST, failed};
 
 /// Where control packets to a neighbour on the link go.
 pub const SINGLE_HOP: u16 = 3784;
-/// Where control packets over several hops go.
-pub const MULTIHOP: u16 = 4784;
-/// The TTL of what is sent, and of what comes from a neighbour on the link (RFC 5881 section 5).
-pub const TTL: u8 = 255;
+/// What may wait to be received, in bytes as the kernel counts them, 768 or so for a packet: a thousand neighbours that send at
+/// once do not fill it, and what a machine on the link sends beside them must be much to take their room.
+const QUEUE: usize = 1024 * 1024;
 /// Where control packets come from: a session keeps the one that it has.
 const SOURCES: RangeInclusive<u16> = 49_152..=65_535;
 
-/// Receives at one port.
+/// Receives at one port what neighbours on the link send (RFC 5881 section 5).
 #[derive(Debug)]
 pub struct Receiver {
     socket: OwnedFd,
@@ -45,22 +44,22 @@ pub struct Datagram {
     pub to: IpAddr,
     /// The number of the interface by which it came.
     pub interface: u32,
-    /// Its TTL or hop limit when it came.
-    pub ttl: u8,
 }
 
 impl Receiver {
-    /// Receives at an address, or at all of its family where it is the unspecified one; at nothing of the other family.
+    /// Receives at an address, or at all of its family where it is the unspecified one; at nothing of the other family. What has not
+    /// TTL 255 is dropped by the kernel and takes no room: it crossed a router, and may be anybody's.
     pub fn open(at: SocketAddr) -> Result<Self, Error> {
         let make = || -> nix::Result<OwnedFd> {
             let socket = options::open(at.is_ipv6(), SockType::Datagram)?;
-            if at.is_ipv6() {
-                setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
-                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            } else {
-                setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+            match at.is_ipv6() {
+                false => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+                true => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             }
+            // Twice as much is set, half of which the kernel takes for its own (socket(7)); without CAP_NET_ADMIN what rmem_max lets.
+            setsockopt(&socket, sockopt::RcvBufForce, &QUEUE)
+                .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &QUEUE))?;
+            options::only_from_link(&socket, at.is_ipv6())?;
             bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
             Ok(socket)
         };
@@ -71,7 +70,7 @@ impl Receiver {
     /// Takes the next datagram; `None` where there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Datagram>, Error> {
         let attempt = || format!("receive on UDP {}", self.at);
-        let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
+        let mut control = nix::cmsg_space!(libc::in6_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
         let socket = self.socket.as_raw_fd();
         match recvmsg(socket, &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT) {
@@ -90,12 +89,9 @@ impl AsFd for Receiver {
 
 /// EBADMSG where the kernel told less than it was asked to.
 fn datagram(message: &RecvMsg<'_, '_, SockaddrStorage>) -> nix::Result<Datagram> {
-    let (mut to, mut ttl) = (None, None);
+    let mut to = None;
     for told in message.cmsgs()? {
         match told {
-            ControlMessageOwned::Ipv4Ttl(value) | ControlMessageOwned::Ipv6HopLimit(value) => {
-                ttl = u8::try_from(value).ok();
-            }
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 let address = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
                 to = Some((IpAddr::from(address), u32::try_from(info.ipi_ifindex).map_err(|_| Errno::EBADMSG)?));
@@ -108,8 +104,7 @@ fn datagram(message: &RecvMsg<'_, '_, SockaddrStorage>) -> nix::Result<Datagram>
     }
     let from = message.address.as_ref().and_then(socket_address).ok_or(Errno::EBADMSG)?;
     let (to, interface) = to.ok_or(Errno::EBADMSG)?;
-    let ttl = ttl.ok_or(Errno::EBADMSG)?;
-    Ok(Datagram { length: message.bytes, from, to, interface, ttl })
+    Ok(Datagram { length: message.bytes, from, to, interface })
 }
 
 fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
@@ -136,7 +131,7 @@ impl Sender {
     pub fn open(source: IpAddr, to: SocketAddr) -> Result<Self, Error> {
         let make = || -> nix::Result<OwnedFd> {
             let socket = options::open(to.is_ipv6(), SockType::Datagram)?;
-            options::ttl(&socket, to.is_ipv6(), TTL)?;
+            options::ttl(&socket, to.is_ipv6(), HIGHEST)?;
             options::network_control(&socket, to.is_ipv6())?;
             bind_to_free_port(&socket, source, to)?;
             Ok(socket)
@@ -149,12 +144,6 @@ impl Sender {
     pub fn send(&self, packet: &[u8]) -> Result<(), Error> {
         let sent = self.socket.send_to(packet, self.to);
         sent.map(drop).map_err(|cause| Error::Socket { attempt: format!("send to UDP {}", self.to), cause })
-    }
-
-    /// From which address and port it sends.
-    pub fn source(&self) -> Result<SocketAddr, Error> {
-        let attempt = || format!("ask for the source of what is sent to UDP {}", self.to);
-        self.socket.local_addr().map_err(|cause| Error::Socket { attempt: attempt(), cause })
     }
 }
 
@@ -177,8 +166,4 @@ fn bind_to_free_port(socket: &OwnedFd, source: IpAddr, to: SocketAddr) -> nix::R
         }
     }
     Err(Errno::EADDRINUSE)
-}
-
-fn failed(attempt: impl FnOnce() -> String) -> impl FnOnce(Errno) -> Error {
-    |errno| Error::Socket { attempt: attempt(), cause: io::Error::from(errno) }
 }

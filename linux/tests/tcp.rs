@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lab::{Namespace, ip, pair};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
-use twill_linux::tcp::{self, Md5Key, PORT, Reach};
+use twill_linux::tcp::{self, Bound, Md5Key, PORT, Reach};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The ends of the link, both families: who listens, who dials.
@@ -20,6 +20,10 @@ const ENDS: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "20
 
 fn unspecified(ipv6: bool) -> SocketAddr {
     SocketAddr::new(if ipv6 { ip("::") } else { ip("0.0.0.0") }, PORT)
+}
+
+fn listen(at: SocketAddr) -> Result<TcpListener, twill_linux::Error> {
+    Bound::at(at)?.listen()
 }
 
 fn hops(count: u8) -> NonZeroU8 {
@@ -43,7 +47,7 @@ struct Side {
 
 impl Side {
     fn listening(namespace: Namespace, at: SocketAddr) -> Self {
-        let listener = namespace.open().run(|| tcp::listen(at)).unwrap().unwrap();
+        let listener = namespace.open().run(|| listen(at)).unwrap().unwrap();
         Self { namespace, listener }
     }
 
@@ -112,7 +116,7 @@ fn a_connection_has_the_source_that_was_asked_for_and_both_ends_send_at_once() {
             let stream = dial(&peer, to, Some(source), Some(Reach::Hops(hops(1))), None);
             connected(&stream);
             let accepted = node.accept();
-            tcp::settle(&accepted, Some(Reach::Hops(hops(1)))).unwrap();
+            tcp::settle(&accepted, Some(Reach::Hops(hops(1))), None).unwrap();
             assert_eq!(accepted.peer_addr().unwrap().ip(), ip(source));
             for end in [&stream, &accepted] {
                 assert!(end.nodelay().unwrap());
@@ -134,17 +138,17 @@ fn both_families_are_listened_at_side_by_side_and_one_port_again_at_once() {
     let Some((node, peer)) = pair() else { return };
     let first = Side::listening(node, unspecified(false));
     let Side { namespace, listener } = first;
-    let second = namespace.open().run(|| tcp::listen(unspecified(true))).unwrap().unwrap();
+    let second = namespace.open().run(|| listen(unspecified(true))).unwrap().unwrap();
     let stream = dial(&peer, SocketAddr::new(ip("192.0.2.1"), PORT), None, None, None);
     connected(&stream);
-    let taken = namespace.open().run(|| tcp::listen(unspecified(false))).unwrap().unwrap_err().to_string();
+    let taken = namespace.open().run(|| listen(unspecified(false))).unwrap().unwrap_err().to_string();
     assert!(taken.starts_with("listen on TCP 0.0.0.0:179: Address "), "{taken}");
     // The accepted end closes first, so that it is the one that waits in TIME-WAIT.
     let first = Side { namespace, listener };
     drop(first.accept());
     let Side { namespace, listener } = first;
     drop((listener, second, stream));
-    drop(namespace.open().run(|| tcp::listen(unspecified(false))).unwrap().unwrap());
+    drop(namespace.open().run(|| listen(unspecified(false))).unwrap().unwrap());
 }
 
 #[test]
@@ -173,7 +177,7 @@ fn link_local_peers_are_told_by_their_scope() {
     let accepted = node.accept();
     let SocketAddr::V6(from) = accepted.peer_addr().unwrap() else { panic!("it is IPv6") };
     assert_eq!((from.ip().to_string(), from.scope_id()), ("fe80::2".to_owned(), index(&node.namespace)));
-    tcp::settle(&accepted, Some(Reach::Security(hops(1)))).unwrap();
+    tcp::settle(&accepted, Some(Reach::Security(hops(1))), None).unwrap();
     carries(&stream, &accepted);
 }
 
@@ -212,6 +216,59 @@ fn only_the_right_key_connects_and_once_it_is_removed_none_does() {
 }
 
 #[test]
+fn a_key_is_there_before_anybody_can_connect() {
+    for (here, there) in ENDS {
+        let Some((node, peer)) = pair() else { return };
+        let at = unspecified(here.contains(':'));
+        let bound = node.open().run(|| Bound::at(at)).unwrap().unwrap();
+        tcp::set_key(&bound, ip(there), Some(&key("secret"))).unwrap();
+        let to = SocketAddr::new(ip(here), PORT);
+        // Nobody listens yet.
+        let early = dial(&peer, to, Some(there), None, None);
+        assert!(ready(&early, PollFlags::POLLOUT, PATIENCE));
+        assert_eq!(early.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused, "{here}");
+        let node = Side { namespace: node, listener: bound.listen().unwrap() };
+        let mut unsigned = None;
+        node.drops("TCPMD5NotFound", || unsigned = Some(dial(&peer, to, Some(there), None, None)));
+        node.accepts_nothing();
+        let stream = dial(&peer, to, Some(there), None, Some(&key("secret")));
+        connected(&stream);
+        carries(&stream, &node.accept());
+    }
+}
+
+#[test]
+fn what_came_unsigned_before_its_listener_had_the_key_says_nothing_more() {
+    for (here, there) in ENDS {
+        let Some((node, peer)) = pair() else { return };
+        let node = Side::listening(node, unspecified(here.contains(':')));
+        let mut stream = dial(&peer, SocketAddr::new(ip(here), PORT), Some(there), None, None);
+        connected(&stream);
+        let mut accepted = node.accept();
+        tcp::settle(&accepted, None, Some(&key("secret"))).unwrap();
+        node.drops("TCPMD5NotFound", || stream.write_all(b"open").unwrap());
+        assert_eq!(accepted.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock, "{here}");
+    }
+}
+
+#[test]
+fn keys_beyond_the_option_memory_fail_one_by_one_and_the_others_are_kept() {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap();
+    let count = limit.trim().parse::<u32>().unwrap() / 64;
+    let Some((node, peer)) = pair() else { return };
+    let bound = node.open().run(|| Bound::at(unspecified(false))).unwrap().unwrap();
+    tcp::set_key(&bound, ip("192.0.2.2"), Some(&key("secret"))).unwrap();
+    let set =
+        |host: u32| tcp::set_key(&bound, std::net::Ipv4Addr::from_bits(0x0a00_0000 + host).into(), Some(&key("x")));
+    let error = (0..count).find_map(|host| set(host).err()).expect("the option memory has an end");
+    assert_eq!(error.errno(), Some(nix::errno::Errno::ENOMEM), "{error}");
+    let node = Side { namespace: node, listener: bound.listen().unwrap() };
+    let stream = dial(&peer, SocketAddr::new(ip("192.0.2.1"), PORT), None, None, Some(&key("secret")));
+    connected(&stream);
+    carries(&stream, &node.accept());
+}
+
+#[test]
 fn ttl_security_lets_255_pass_and_drops_254() {
     for (here, there) in ENDS {
         let Some((node, peer)) = pair() else { return };
@@ -220,15 +277,15 @@ fn ttl_security_lets_255_pass_and_drops_254() {
         let mut stream = dial(&peer, to, Some(there), Some(Reach::Hops(hops(254))), None);
         connected(&stream);
         let mut accepted = node.accept();
-        tcp::settle(&accepted, Some(Reach::Security(hops(1)))).unwrap();
+        tcp::settle(&accepted, Some(Reach::Security(hops(1))), None).unwrap();
         node.drops("TCPMinTTLDrop", || stream.write_all(b"open").unwrap());
         assert_eq!(accepted.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock, "{here}");
 
         // One hop more is allowed, or it comes from one hop nearer: what was dropped is sent again, and taken.
         if here.contains(':') {
-            tcp::settle(&accepted, Some(Reach::Security(hops(2)))).unwrap();
+            tcp::settle(&accepted, Some(Reach::Security(hops(2))), None).unwrap();
         } else {
-            tcp::settle(&stream, Some(Reach::Security(hops(1)))).unwrap();
+            tcp::settle(&stream, Some(Reach::Security(hops(1))), None).unwrap();
         }
         assert!(ready(&accepted, PollFlags::POLLIN, PATIENCE), "{here}");
         assert_eq!(accepted.read(&mut [0; 8]).unwrap(), 4);

@@ -166,9 +166,8 @@ impl Work {
                     return;
                 }
             };
-            // One that crossed a router may be anybody's (RFC 5881, section 5).
-            if datagram.ttl != udp::TTL {
-                tracing::debug!("BFD: a packet of {} with TTL {} crossed a router", datagram.from, datagram.ttl);
+            if !self.is_watched(&datagram) {
+                tracing::debug!("BFD: a packet of {} to {} is of no session", datagram.from, datagram.to);
                 continue;
             }
             match self.sessions.receive(self.now(), datagram.from.ip(), &buffer[..datagram.length]) {
@@ -176,6 +175,12 @@ impl Work {
                 Err(refused) => tracing::debug!("BFD: a packet of {} is not taken: {refused}", datagram.from),
             }
         }
+    }
+
+    /// Whether it comes from where we send to, and to where we send from: a neighbour sends back along that (RFC 5881, section 4), and
+    /// a node has addresses at which others reach it. That it crossed no router has been looked at before.
+    fn is_watched(&self, datagram: &udp::Datagram) -> bool {
+        self.watched.get(&datagram.from.ip()).is_some_and(|watched| watched.source == datagram.to)
     }
 
     fn watch(&mut self, watched: BTreeMap<IpAddr, Watched>) {

@@ -4,20 +4,27 @@
 //! Reading stops while that task has not taken what came, so the kernel slows the peer down; and what is to be written is asked of the
 //! speaker only when the peer has taken what was given before. So no peer costs memory by being fast or slow.
 
-use std::collections::{BTreeMap, HashMap};
+mod listeners;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use twill_bgp::speaker::{Connection, Endpoint, Password};
+use twill_cluster::record::Told;
 use twill_linux::tcp::{self, Md5Key, Reach};
+
+use self::listeners::Listeners;
 
 /// What is read at once, in bytes.
 const READ: usize = 64 * 1024;
@@ -52,8 +59,7 @@ pub enum News {
 pub struct Lines {
     tell: mpsc::Sender<News>,
     lines: HashMap<Connection, Line>,
-    listeners: Vec<Listener>,
-    keys: BTreeMap<IpAddr, Md5Key>,
+    listeners: Listeners,
     /// Those of connections that are closed have last words to say.
     writers: JoinSet<()>,
 }
@@ -76,60 +82,29 @@ enum Piece {
     Last(Vec<u8>),
 }
 
-#[derive(Debug)]
-struct Listener {
-    at: SocketAddr,
-    state: Listening,
-}
-
-#[derive(Debug)]
-enum Listening {
-    Yes { socket: std::net::TcpListener, task: AbortHandle },
-    No { since: Instant, why: String },
-}
-
 impl Lines {
     /// None yet; the other end tells what happens.
     pub fn new() -> (Self, mpsc::Receiver<News>) {
         let (tell, news) = mpsc::channel(WAITING);
-        let (lines, listeners, keys) = (HashMap::new(), Vec::new(), BTreeMap::new());
-        (Self { tell, lines, listeners, keys, writers: JoinSet::new() }, news)
+        (Self { tell, lines: HashMap::new(), listeners: Listeners::default(), writers: JoinSet::new() }, news)
     }
 
-    /// Listens at this port on all addresses, with a key for each peer that has one. Why it does not, where it does not; it is to be
-    /// asked again then.
-    pub fn listen(&mut self, port: u16, passwords: impl Iterator<Item = (IpAddr, Password)>) -> Vec<String> {
-        let wanted: BTreeMap<IpAddr, Md5Key> =
-            passwords.filter_map(|(peer, password)| Some((peer, Md5Key::new(password.reveal()).ok()?))).collect();
-        let places = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
-        let places = places.map(|address| SocketAddr::new(address, port));
-        self.listeners.retain(|listener| places.contains(&listener.at) || listener.stop());
-        for at in places {
-            let known = self.listeners.iter().position(|listener| listener.at == at);
-            let is_due = |listener: &Listener| match &listener.state {
-                Listening::Yes { .. } => false,
-                Listening::No { since, .. } => since.elapsed() >= AGAIN,
-            };
-            match known {
-                None => self.listeners.push(Listener { at, state: open(at, &wanted, &self.tell) }),
-                Some(place) if is_due(&self.listeners[place]) => {
-                    self.listeners[place].state = open(at, &wanted, &self.tell);
-                }
-                Some(place) => self.listeners[place].change(&self.keys, &wanted),
-            }
-        }
-        self.keys = wanted;
-        let mute = self.listeners.iter().filter_map(|listener| match &listener.state {
-            Listening::No { why, .. } => Some(why.clone()),
-            Listening::Yes { .. } => None,
-        });
-        mute.collect()
+    /// Listens at this port for these peers, with a key for each that has a password. What of that cannot be done; it is to be asked
+    /// again then.
+    pub fn listen(&mut self, port: u16, peers: impl Iterator<Item = (IpAddr, Option<Password>)>) -> Vec<Told> {
+        // A password has at most as many bytes as a key may; one that had more would be refused when its peer's connection is settled.
+        let key = |password: Password| Md5Key::new(password.reveal()).ok();
+        self.listeners.keep(port, peers.map(|(peer, password)| (peer, password.and_then(key))), &self.tell)
+    }
+
+    /// Whether a connection that came from this peer must not be taken: it may be unsigned, and the peer has a password.
+    pub fn refuse(&self, peer: IpAddr) -> bool {
+        self.listeners.refuse(peer)
     }
 
     /// Stops listening.
     pub fn shut(&mut self) {
-        self.listeners.drain(..).for_each(|listener| _ = listener.stop());
-        self.keys.clear();
+        self.listeners = Listeners::default();
     }
 
     /// Makes a connection.
@@ -158,7 +133,7 @@ impl Lines {
     /// Gives one that came what one that is dialled has from the beginning.
     pub fn settle(stream: TcpStream, endpoint: &Endpoint) -> io::Result<TcpStream> {
         let stream = stream.into_std()?;
-        tcp::settle(&stream, reach(endpoint)).map_err(io::Error::other)?;
+        tcp::settle(&stream, reach(endpoint), key(endpoint)?.as_ref()).map_err(io::Error::other)?;
         TcpStream::from_std(stream)
     }
 
@@ -224,66 +199,18 @@ impl Lines {
     }
 }
 
-impl Listener {
-    /// False, for `retain`.
-    fn stop(&self) -> bool {
-        if let Listening::Yes { task, .. } = &self.state {
-            task.abort();
-        }
-        false
-    }
-
-    /// From one set of keys to another.
-    fn change(&mut self, before: &BTreeMap<IpAddr, Md5Key>, after: &BTreeMap<IpAddr, Md5Key>) {
-        let Listening::Yes { socket, .. } = &self.state else { return };
-        let of_family = |peer: &IpAddr| peer.is_ipv4() == self.at.is_ipv4();
-        let gone = before.keys().filter(|peer| !after.contains_key(peer)).map(|peer| (peer, None));
-        let new = after.iter().filter(|(peer, key)| before.get(peer) != Some(key)).map(|(peer, key)| (peer, Some(key)));
-        for (peer, key) in gone.chain(new).filter(|(peer, _)| of_family(peer)) {
-            if let Err(error) = tcp::set_key(socket, *peer, key) {
-                tracing::warn!("BGP: {error}");
-            }
-        }
-    }
-}
-
-fn open(at: SocketAddr, keys: &BTreeMap<IpAddr, Md5Key>, tell: &mpsc::Sender<News>) -> Listening {
-    let begin = || -> Result<Listening, Box<dyn std::error::Error>> {
-        let socket = tcp::listen(at)?;
-        let mut keys = keys.iter().filter(|(peer, _)| peer.is_ipv4() == at.is_ipv4());
-        keys.try_for_each(|(peer, key)| tcp::set_key(&socket, *peer, Some(key)))?;
-        let listener = TcpListener::from_std(socket.try_clone()?)?;
-        let task = tokio::spawn(accept(listener, tell.clone())).abort_handle();
-        Ok(Listening::Yes { socket, task })
-    };
-    begin().unwrap_or_else(|error| Listening::No { since: Instant::now(), why: error.to_string() })
-}
-
-async fn accept(listener: TcpListener, tell: mpsc::Sender<News>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if tell.send(News::Came(stream)).await.is_err() {
-                    return;
-                }
-            }
-            // Of the connection that came, or of descriptors that are all in use.
-            Err(error) => {
-                tracing::debug!(%error, "BGP: a connection could not be accepted");
-                sleep(LAST).await;
-            }
-        }
-    }
-}
-
 async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let key = endpoint.password.as_ref().map(|password| Md5Key::new(password.reveal())).transpose();
-    let key = key.map_err(io::Error::other)?;
+    let key = key(endpoint)?;
     let peer = SocketAddr::new(endpoint.address, endpoint.port);
     let stream = tcp::dial(peer, endpoint.source, reach(endpoint), key.as_ref()).map_err(io::Error::other)?;
     let stream = TcpStream::from_std(stream)?;
     stream.writable().await?;
     stream.take_error()?.map_or(Ok(stream), Err)
+}
+
+fn key(endpoint: &Endpoint) -> io::Result<Option<Md5Key>> {
+    let key = endpoint.password.as_ref().map(|password| Md5Key::new(password.reveal()));
+    key.transpose().map_err(io::Error::other)
 }
 
 fn reach(endpoint: &Endpoint) -> Option<Reach> {
@@ -294,12 +221,11 @@ fn reach(endpoint: &Endpoint) -> Option<Reach> {
     }
 }
 
-async fn read(connection: Connection, mut reader: OwnedReadHalf, tell: mpsc::Sender<News>) {
-    let mut buffer = vec![0; READ];
+async fn read(connection: Connection, reader: OwnedReadHalf, tell: mpsc::Sender<News>) {
     loop {
-        let news = match reader.read(&mut buffer).await {
-            Ok(0) => News::Failed(connection),
-            Ok(length) => News::Received(connection, buffer[..length].to_vec()),
+        let news = match next(&reader).await {
+            Ok(bytes) if bytes.is_empty() => News::Failed(connection),
+            Ok(bytes) => News::Received(connection, bytes),
             Err(error) => {
                 tracing::debug!(%error, "BGP: a connection broke");
                 News::Failed(connection)
@@ -308,6 +234,23 @@ async fn read(connection: Connection, mut reader: OwnedReadHalf, tell: mpsc::Sen
         let is_over = matches!(news, News::Failed(_));
         if tell.send(news).await.is_err() || is_over {
             return;
+        }
+    }
+}
+
+/// What has come, or nothing at the end. There is memory for it only once there is something: most connections are idle most of the
+/// time, and there are as many as nodes.
+async fn next(reader: &OwnedReadHalf) -> io::Result<Vec<u8>> {
+    loop {
+        reader.readable().await?;
+        let mut bytes = Vec::with_capacity(READ);
+        match reader.try_read_buf(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => {
+                read?;
+                bytes.shrink_to_fit();
+                return Ok(bytes);
+            }
         }
     }
 }

@@ -105,6 +105,9 @@ impl Task<'_> {
         let now = self.now();
         let Some(speaking) = &mut self.speaking else { return };
         let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
+        if self.lines.refuse(remote.ip()) {
+            return tracing::debug!("BGP: a connection of {remote} is refused: its password could not be set");
+        }
         let (connection, outputs) = match speaking.speaker.accept(now, local.ip(), remote.ip()) {
             Ok(accepted) => accepted,
             Err(refused) => return tracing::debug!("BGP: a connection of {remote} is refused: {refused}"),

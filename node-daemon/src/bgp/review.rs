@@ -51,11 +51,9 @@ impl Task<'_> {
             self.look();
         }
         let spoken = translate(&wanted, &picture.reach, &self.bgp.name, &self.ground, &mut self.secrets);
-        let passwords = spoken.config.peers().iter();
-        let passwords = passwords.filter_map(|(peer, config)| Some((*peer, config.endpoint.password.clone()?)));
-        let mute = self.lines.listen(wanted.port, passwords);
+        let peers = spoken.config.peers().iter().map(|(peer, config)| (*peer, config.endpoint.password.clone()));
         let mut troubles = spoken.troubles.clone();
-        troubles.extend(mute.into_iter().map(not_heard));
+        troubles.extend(self.lines.listen(wanted.port, peers));
         troubles.extend(wanted.problems.into_iter().map(in_configuration));
         self.say(spoken);
         if let Some(speaking) = &mut self.speaking {
@@ -213,13 +211,6 @@ impl Task<'_> {
             }
         }
         silent
-    }
-}
-
-fn not_heard(why: String) -> Told {
-    Told {
-        what: format!("peers cannot begin BGP sessions with this node: {why}"),
-        fix: "stop the other program that has the port, or set another port in [bgp]".to_owned(),
     }
 }
 
