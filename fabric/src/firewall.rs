@@ -13,6 +13,8 @@
 //! - **A pod cannot borrow the node's name for that.** Masquerading would give a pod's own VXLAN packet the node's address,
 //!   which the other side's guard believes; so it is dropped on its way out, towards known nodes and towards everything
 //!   that we would masquerade, which are nodes that we do not know yet. Between pods it is traffic like any other.
+//! - **A pod cannot speak to the node's speaker of BGP**, where there is one. Packets of pods reach their own node without passing a
+//!   router, as only those of neighbours should: one could end the sessions of peers, or keep their packets out by a flood.
 //! - **Our own tunnel packets are not tracked.** They would fill the connection table, one entry for each flow of pods.
 //! - **Pods take the node's address towards the outside**, where nobody knows a way back to theirs; never inside, where
 //!   they are to be seen by their own. Ports are chosen fully at random, or concurrent connections collide. It comes
@@ -85,6 +87,7 @@ pub fn ruleset(site: &Site, pods: &[Pod], receive: &KernelState, nodes: &Nodes) 
     let unchecked = unchecked(pods);
     // First, since a tunnel's packet needs no other rule. What a pod makes look like one is not accepted there.
     let mut rules = guard::rules(site, receive, !unchecked.is_empty());
+    rules.extend(guard::speaker(site));
     rules.extend(anti_spoofing(!unchecked.is_empty()));
     if site.conf.firewall.clamp_mss {
         let ends = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];

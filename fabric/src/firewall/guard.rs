@@ -1,4 +1,5 @@
-//! The rules for what is a packet of a tunnel or looks like one: what comes to us, what we send, and what pods send.
+//! The rules for what is a packet of a tunnel or looks like one: what comes to us, what we send, and what pods send; and for what
+//! is meant for the node's speaker of BGP.
 //!
 //! Whoever tracks no connections sees fragments, and in the first one, of 8 bytes at least, there may be a port and no
 //! identifier. What the kernel then makes of all of them would be a packet that no rule has seen. So what does not tell its
@@ -17,6 +18,9 @@ use super::{
 use crate::Side;
 use crate::backend::Site;
 use crate::family::Family;
+
+/// Where packets of BFD to a neighbour on the link go (RFC 5881 section 4).
+const BFD: u16 = 3784;
 
 /// A tunnel, as its packets tell (RFC 7348, section 5).
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +50,7 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
         incoming.push(vec![from_unchecked(), DROP]);
     }
     if ours.is_some() {
-        let to_us = any_of(["local", "broadcast", "multicast"].map(text));
-        incoming.push(vec![is_not(fib(FibResult::Type, [FibFlag::Daddr]), to_us), RETURN]);
+        incoming.push(vec![is_not(destination_type(), ours_to_receive()), RETURN]);
         incoming.extend(sides(site).map(|(family, side)| from_a_node(family, side).to_vec()));
         incoming.push(vec![DROP]);
     }
@@ -68,6 +71,25 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
         }
     }
     rules
+}
+
+/// No pod is a peer of its node's: what one sends to the node's port of BGP or of BFD is dropped, so that it can neither speak for
+/// a peer nor fill the queue in which the peers' packets wait. A pod's own daemon may speak with others, and with other pods.
+pub(super) fn speaker(site: &Site) -> impl Iterator<Item = Object> {
+    let ports = site.conf.bgp.as_ref().map(|bgp| [("udp", BFD), ("tcp", bgp.port)]);
+    ports.into_iter().flatten().map(|(protocol, port)| {
+        let to_port = is(field(protocol, "dport"), Expression::Number(port.into()));
+        rule(PREROUTING, [to_port, from_host_end(), is(destination_type(), ours_to_receive()), DROP])
+    })
+}
+
+fn destination_type() -> Term {
+    fib(FibResult::Type, [FibFlag::Daddr])
+}
+
+/// The types of destinations that a socket of the node may receive at.
+fn ours_to_receive() -> Term {
+    any_of(["local", "broadcast", "multicast"].map(text))
 }
 
 impl Tunnel {

@@ -1,7 +1,7 @@
 //! Whole states of small clusters, written out.
 
 use twill_cluster::record::Path;
-use twill_conf::cluster::{ChecksumOffload, ClusterConf, FirewallConf, Kind, Vxlan};
+use twill_conf::cluster::{Bgp, ChecksumOffload, ClusterConf, FirewallConf, Kind, Vxlan};
 
 use twill_linux::state::{METRIC, RouteKey, Spared, Target};
 
@@ -63,6 +63,21 @@ fn a_pod_without_spoof_check_is_in_a_set_that_is_there_for_it_alone() {
     let sysctls = desired(&sample.view, &local).state.sysctls;
     assert_eq!(sysctls.get("net/ipv4/conf/tw0000000000002/rp_filter").map(String::as_str), Some("0"));
     assert_eq!(sysctls.get("net/ipv4/conf/tw0000000000001/rp_filter"), None);
+}
+
+#[test]
+fn a_speaker_of_bgp_is_guarded_against_pods_by_a_rule_for_each_of_its_ports() {
+    let mut sample = dual_stack();
+    let local = sample.local(1, &["10.42.1.1,fd42::101"]);
+    let rules = |sample: &Sample| -> Vec<String> {
+        firewall(&desired(&sample.view, &local)).iter().map(ToString::to_string).collect()
+    };
+    let before = rules(&sample);
+    sample.view.config.as_mut().unwrap().value.bgp = Some(Bgp { port: 1179, ..Bgp::default() });
+    let after = rules(&sample);
+    let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).cloned().collect();
+    assert_eq!(after.len(), before.len() + 2);
+    insta::assert_snapshot!("speaker", added.join("\n"));
 }
 
 #[test]

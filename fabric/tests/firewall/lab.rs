@@ -1,12 +1,15 @@
 //! What the rules are tried on: a node with two pods, and the wire that it hangs on with a peer and a stranger.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use twill_conf::cluster::ClusterConf;
 use twill_fabric::{Local, Pod, desired};
 use twill_linux::nft::Ruleset;
@@ -168,6 +171,18 @@ impl Lab {
         let socket = self.open(namespace, move || UdpSocket::bind(SocketAddr::new(address, port)).unwrap());
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket
+    }
+
+    /// A TCP listener in a namespace.
+    pub fn listener(&self, namespace: &str, at: SocketAddr) -> TcpListener {
+        let listener = self.open(namespace, move || TcpListener::bind(at).unwrap());
+        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(10)).unwrap();
+        listener
+    }
+
+    /// Begins to connect by TCP from an address in a namespace.
+    pub fn dial(&self, namespace: &str, from: IpAddr, to: SocketAddr) -> TcpStream {
+        self.open(namespace, move || twill_linux::tcp::dial(to, Some(from), None, None).unwrap())
     }
 
     /// Sends a datagram to the tunnel's port in two fragments, of which the first has the UDP header alone.

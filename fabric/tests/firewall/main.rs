@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use nftables::schema::NfListObject;
-use twill_conf::cluster::ClusterConf;
+use twill_conf::cluster::{Bgp, ClusterConf};
 use twill_fabric::{Local, Pod, Side, Underlay, desired};
 
 mod fragment;
@@ -255,6 +255,43 @@ fn a_node_that_is_reached_natively_sees_pods_addresses_and_none_of_their_vxlan()
         pod.send_to(&vxlan(VNI, b"forged"), to).unwrap();
         pod.send_to(b"anything else", to).unwrap();
         assert_eq!(receive(&node, b"anything else"), ends.pod[0]);
+    }
+}
+
+#[test]
+fn a_pod_sends_nothing_to_the_ports_of_its_nodes_speaker_and_anything_to_those_of_others() {
+    const BFD: u16 = 3784;
+    const BGP: u16 = 1179;
+    let speaks = |conf: &mut ClusterConf, _: &mut Local| conf.bgp = Some(Bgp { port: BGP, ..Bgp::default() });
+    let Some(lab) = Lab::with(&[], speaks) else { return };
+    lab.ip("node", &format!("address add fe80::1/64 dev {} nodad", HOST_END[0]));
+    let scope = lab.index(POD[0], "eth0");
+    let links = [vec!["255.255.255.255".to_owned()], vec![format!("[ff02::1%{scope}]"), format!("[fe80::1%{scope}]")]];
+    for (ends, on_link) in both_families().into_iter().zip(links) {
+        let all: IpAddr = if ends.node.is_ipv6() { "::" } else { "0.0.0.0" }.parse().unwrap();
+        let speaker = lab.socket("node", all, BFD);
+        let pod = lab.socket(POD[0], ends.pod[0], 0);
+        pod.set_broadcast(true).unwrap();
+        pod.send_to(b"forged", SocketAddr::new(ends.node, BFD)).unwrap();
+        for address in on_link {
+            pod.send_to(b"forged", format!("{address}:{BFD}").parse::<SocketAddr>().unwrap()).unwrap();
+        }
+        lab.socket("wire", ends.peer, 0).send_to(b"peer", SocketAddr::new(ends.node, BFD)).unwrap();
+        assert_eq!(receive(&speaker, b"peer"), ends.peer);
+
+        let speaker = lab.listener("node", SocketAddr::new(all, BGP));
+        let to = SocketAddr::new(ends.node, BGP);
+        let _dialled = [lab.dial(POD[0], ends.pod[0], to), lab.dial("wire", ends.peer, to)];
+        assert_eq!(speaker.accept().unwrap().1.ip(), ends.peer);
+
+        for (namespace, other) in [(POD[1], ends.pod[1]), ("wire", ends.peer)] {
+            let bfd = lab.socket(namespace, other, BFD);
+            pod.send_to(b"its own session", SocketAddr::new(other, BFD)).unwrap();
+            receive(&bfd, b"its own session");
+            let bgp = lab.listener(namespace, SocketAddr::new(other, BGP));
+            let _dialled = lab.dial(POD[0], ends.pod[0], SocketAddr::new(other, BGP));
+            bgp.accept().expect("the connection that must pass did not come");
+        }
     }
 }
 
