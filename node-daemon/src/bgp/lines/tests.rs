@@ -1,3 +1,5 @@
+//! Lines over loopback: what came unsigned brings nothing once it is settled with a password, and what comes is read in order to its end.
+
 use std::io::Read as _;
 
 use tokio::net::TcpListener;
