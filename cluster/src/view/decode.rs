@@ -45,7 +45,7 @@ fn decode(entry: &Entry) -> Result<Record, String> {
         Some(Key::Config) => {
             within(&entry.value, LONGEST_CONFIG)?;
             let conf = ClusterConf::from_json(&entry.value).map_err(|error| error.to_string())?;
-            able(&conf)?;
+            able(&conf, Ability::OF_THIS_VERSION)?;
             Ok(Record::Config(conf))
         }
         Some(Key::Node(name)) => {
@@ -62,9 +62,9 @@ fn decode(entry: &Entry) -> Result<Record, String> {
     }
 }
 
-/// Refuses a configuration by which this version would leave pods without a way.
-fn able(conf: &ClusterConf) -> Result<(), String> {
-    match Ability::relied_on(conf).filter(|ability| !Ability::OF_THIS_VERSION.contains(ability)) {
+/// Refuses a configuration by which a version with these abilities would leave pods without a way.
+pub(super) fn able(conf: &ClusterConf, abilities: &[Ability]) -> Result<(), String> {
+    match Ability::relied_on(conf).filter(|ability| !abilities.contains(ability)) {
         Some(ability) => Err(format!(
             "backend.type: {:?} asks every node to {ability}, which this version cannot",
             conf.backend.kind.name()

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::decode::able;
 use super::*;
 use crate::ability::{Ability, Can};
 
@@ -238,14 +239,18 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_back_end_that_this_version_cannot_serve_is_a_fault_and_a_speaker_beside_another_is_none() {
+fn a_back_end_that_a_version_cannot_serve_is_a_fault_and_a_speaker_beside_another_is_none() {
     let pools = json!([{ "name": "a", "cidr": "10.42.0.0/16" }]);
-    let beside = view(vec![entry("config", json!({ "pool": pools, "bgp": {} }), 3)]);
-    assert!(beside.config.unwrap().value.bgp.is_some());
-    let only = view(vec![entry("config", json!({ "pool": pools, "backend": { "type": "bgp" } }), 3)]);
+    let read = |more: serde_json::Value| {
+        let mut conf = json!({ "pool": pools });
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        view(vec![entry("config", conf, 3)]).config.unwrap().value
+    };
+    let [beside, only] = [json!({ "bgp": {} }), json!({ "backend": { "type": "bgp" } })].map(read);
+    assert!(beside.bgp.is_some());
     let fault = "backend.type: \"bgp\" asks every node to speak BGP, which this version cannot";
-    assert_eq!(only.faults.get("config").map(String::as_str), Some(fault));
-    assert_eq!(only.config, None);
+    assert_eq!((able(&beside, &[]), able(&only, &[])), (Ok(()), Err(fault.to_owned())));
+    assert_eq!(able(&only, Ability::OF_THIS_VERSION), Ok(()));
 }
 
 #[test]

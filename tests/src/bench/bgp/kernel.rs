@@ -83,10 +83,21 @@ impl<'a> Receiver<'a> {
         }
     }
 
+    /// A session. After several that ended soon a speaker holds the next one off, for up to a minute (IdleHoldTime).
+    fn session(&self, peer: &Host, introduction: &Introduction) -> Result<Raw> {
+        let begin = Instant::now();
+        loop {
+            match Raw::dial(peer, self.address, introduction) {
+                Err(_) if begin.elapsed() < PATIENCE => {}
+                done => return done,
+            }
+        }
+    }
+
     /// One session: all that `bytes` announces, of which so many go into the kernel, and its end.
     fn round(&mut self, peer: &Host, bytes: &[u8], count: usize) -> Result<Sample> {
         let introduction = Introduction::new(SYSTEMS[1], Ipv4Addr::new(10, 0, 0, 2));
-        let raw = Raw::dial(peer, self.address, &introduction)?;
+        let raw = self.session(peer, &introduction)?;
         let (cpu, begin) = (Cpu::of_threads(self.pid)?, Instant::now());
         raw.send(bytes)?;
         self.until_standing(count)?;
