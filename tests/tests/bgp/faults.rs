@@ -9,7 +9,7 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::Probe;
 use twill_tests::routers::raw::{Introduction, message};
 use twill_tests::routers::{Bird, Host, Neighbour, Raw, Router, Session, Settings, bird, with_routers};
-use twill_tests::{Lab, Result, Underlay, with_lab};
+use twill_tests::{Lab, Result, with_lab};
 
 use super::stage::*;
 
@@ -17,7 +17,7 @@ const TOR: u32 = 65001;
 
 /// A node with two routers to one place.
 fn with_two(keys: &str, scenario: impl FnOnce(&Lab, &[Host; 2], &mut [Bird; 2], &Beyond) -> Result<()>) {
-    with_routers(&bird::PROGRAMS, open_lab().nodes(1).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_routers(&bird::PROGRAMS, open_lab_v4().nodes(1).backend(BGP), |lab| {
         let hosts = [Host::on(lab, "one", 1)?, Host::on(lab, "two", 2)?];
         let start = |number: usize| {
             let id = [10, 0, 0, u8::try_from(number + 1).expect("a small number")].into();
@@ -83,7 +83,7 @@ fn a_router_that_flaps_costs_nothing_but_its_own_way() {
 
 #[test]
 fn what_a_router_should_not_say_is_not_taken_whatever_the_filter_lets_in() {
-    with_lab(open_lab().nodes(2).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_lab(open_lab_v4().nodes(2).backend(BGP), |lab| {
         let host = Host::on(lab, "liar", 1)?;
         let IpAddr::V4(hop) = host.address(false) else { unreachable!("the wire has IPv4 alone") };
         let keys = "gtsm = false\npassive = true\n[[bgp.peer.import]]\naction = \"accept\"\n";

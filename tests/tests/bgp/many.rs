@@ -8,7 +8,7 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::Probe;
 use twill_tests::routers::raw::{Feed, Introduction, message};
 use twill_tests::routers::{Host, Raw};
-use twill_tests::{Lab, LabError, Node, Pod, Result, Underlay, with_lab};
+use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
 
 use super::stage::*;
 
@@ -21,7 +21,7 @@ const MOST: u64 = 200 * 1024;
 
 /// A node with this peer, two pods whose nodes reach each other all the time, and what the peer announces.
 fn with_feed(keys: &str, let_in: &str, scenario: impl FnOnce(&Lab, &Host, &Feed, &[Pod]) -> Result<()>) {
-    with_lab(open_lab().nodes(2).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_lab(open_lab_v4().nodes(2).backend(BGP), |lab| {
         let host = Host::on(lab, "large", 1)?;
         let IpAddr::V4(hop) = host.address(false) else { unreachable!("the wire has IPv4 alone") };
         let filter = format!("[[bgp.peer.import]]\nprefixes = [\"{let_in} le 24\"]\naction = \"accept\"\n");

@@ -3,7 +3,7 @@
 use twill_tests::routers::raw::Introduction;
 use twill_tests::routers::raw::message::{self, frame};
 use twill_tests::routers::{Host, Raw};
-use twill_tests::{Lab, Node, Result, Underlay, with_lab};
+use twill_tests::{Lab, Node, Result, with_lab};
 
 use super::stage::*;
 
@@ -65,7 +65,7 @@ fn cases() -> Vec<Case> {
 
 /// A node with this many passive peers, each a host of its own: a session that has failed waits before the next one.
 fn with_hosts(number: usize, keys: &str, scenario: impl FnOnce(&Lab, &Node, &[Host]) -> Result<()>) {
-    with_lab(open_lab().nodes(1).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_lab(open_lab_v4().nodes(1).backend(BGP), |lab| {
         let hosts = (1_u8..).take(number).map(|number| Host::on(lab, &format!("odd{number}"), number));
         let hosts = hosts.collect::<Result<Vec<_>>>()?;
         lab.apply_config(&(lab.cluster_config() + &all_peers(&hosts, keys)))?;

@@ -17,7 +17,7 @@ const TOR: u32 = 65001;
 #[test]
 fn several_ways_to_one_prefix_come_through_a_reflector() {
     const SHARED: &str = "10.96.0.0/16";
-    let lab = open_lab().nodes(3).underlay(Underlay::V4);
+    let lab = open_lab_v4().nodes(3);
     with_routers(&bird::PROGRAMS, lab.backend("type = \"vxlan\"\n[bgp]\nmesh = false\n"), |lab| {
         let host = Host::on(lab, "rr", 1)?;
         let bird = Bird::start(&host, apart::reflecting(lab, |neighbour| Neighbour { add_path: true, ..neighbour }))?;
@@ -40,7 +40,7 @@ fn several_ways_to_one_prefix_come_through_a_reflector() {
 
 #[test]
 fn a_node_speaks_for_others_where_transit_says_so_and_not_of_pools_that_stay_inside() {
-    with_routers(&bird::PROGRAMS, open_lab().nodes(2).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_routers(&bird::PROGRAMS, open_lab_v4().nodes(2).backend(BGP), |lab| {
         let host = Host::on(lab, "tor", 1)?;
         let settings = Settings { kernel: true, ..announcing_external(Settings::new(TOR, [10, 0, 0, 1].into())) };
         let first = Neighbour { ttl_security: true, ..Neighbour::new(lab.node(1).addresses()[0], ASN) };
@@ -107,7 +107,7 @@ fn a_router_behind_a_router_is_spoken_to_from_a_named_source_and_as_another_syst
 
 #[test]
 fn what_has_crossed_a_router_reaches_no_session_that_is_guarded() {
-    twill_tests::with_lab(open_lab().nodes(1).underlay(Underlay::V4).backend(BGP), |lab| {
+    twill_tests::with_lab(open_lab_v4().nodes(1).backend(BGP), |lab| {
         let host = Host::on(lab, "far", 1)?;
         let IpAddr::V4(hop) = host.address(false) else { unreachable!("the wire has IPv4 alone") };
         let node = lab.node(1);

@@ -7,7 +7,7 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::lab::PROTOCOL_CLUSTER;
 use twill_tests::namespace::Namespace;
 use twill_tests::routers::{Announcement, Gobgp, Host, Neighbour, Raw, Route, Router, Settings};
-use twill_tests::{Lab, LabBuilder, Node, Pod, PoolSpec, Result};
+use twill_tests::{Lab, LabBuilder, Node, Pod, PoolSpec, Result, Underlay};
 
 /// Plain routes by BGP, all nodes meshed.
 pub const BGP: &str = "type = \"bgp\"\n[bgp]\n";
@@ -35,6 +35,11 @@ pub fn net(text: &str) -> IpNetwork {
 /// A lab whose pools are announced outside, and whose pods go there by their own addresses.
 pub fn open_lab() -> LabBuilder {
     Lab::builder().pools([PoolSpec::v4(), PoolSpec::v6()].map(|pool| pool.masqueraded(false).announced(true)))
+}
+
+/// The same of IPv4 alone, on the wire and in the pools: IPv6 has no next hop where nodes have no IPv6 address.
+pub fn open_lab_v4() -> LabBuilder {
+    Lab::builder().underlay(Underlay::V4).pools([PoolSpec::v4().masqueraded(false).announced(true)])
 }
 
 /// One pod on each node.
