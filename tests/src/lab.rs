@@ -377,6 +377,13 @@ impl Lab {
                     }
                 }
             }
+            // A block that is claimed is opened for pods a moment later.
+            for node in self.nodes.iter().filter(|n| is_meant(n.name())) {
+                let opened = node.query_store("SELECT cidr FROM block")?;
+                if !families.iter().all(|ipv6| opened.lines().any(|cidr| cidr.contains(':') == *ipv6)) {
+                    return Ok(Err(format!("{} has opened only {opened:?}", node.name())));
+                }
+            }
             for node in self.nodes.iter().filter(|n| is_meant(n.name())) {
                 let routed = routed_prefixes(node)?;
                 let others = blocks.iter().filter(|b| b.node != node.name());

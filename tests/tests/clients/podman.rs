@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use twill_tests::clients::needs::with_machine;
 use twill_tests::clients::{Machine, Podman, page, root_fs};
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::lab::VXLAN;
 use twill_tests::{Lab, Node, Result};
 
 const PROGRAMS: [&str; 3] = ["podman", "runc", "conmon"];
@@ -24,6 +26,9 @@ fn with_podman(scenario: impl FnOnce(&Lab, &Scene<'_>) -> Result<()>) {
         machine.install(&[])?;
         let (podman, root) = (Podman::on(machine)?, root_fs::make(machine, "here")?);
         let scene = Scene { node: lab.node(1), machine, podman, root };
+        deadline::until("the tunnel stands", PATIENCE, || {
+            Ok(scene.node.interfaces()?.iter().any(|name| name == VXLAN))
+        })?;
         let before = scene.node.attachments()?;
         scenario(lab, &scene)?;
         assert_eq!(scene.podman.podman(&["ps", "--all", "--quiet"])?, "", "a container is left");
