@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use twill_cluster::View;
 use twill_cluster::record::{NodeRecord, Underlay};
-use twill_conf::cluster::{Asn, Bgp, Community, Filter, GracefulRestart, Link, Pool};
+use twill_conf::cluster::{self, Asn, Bgp, Community, Filter, GracefulRestart, Link, Pool};
 use twill_conf::digest::digest;
 use twill_conf::{NodeName, PeerName};
 use twill_ipam::Block;
@@ -230,6 +230,8 @@ fn speaker(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, blocks: impl I
     let asn = bgp.asn_of(&site.name, &own.labels);
     let router_id = router_id(bgp, &site.name, own, &site.underlay.ends());
     report_twin(roll, bgp, router_id, &mut problems);
+    let announced = announced(site, bgp, blocks, own);
+    report_unreached(site, &announced, &mut problems);
     let mut peerings = mesh::peerings(site, roll, bgp, own, &mut problems);
     let routers = routers::peerings(site, bgp, own, &peerings, &mut problems);
     peerings.extend(routers);
@@ -244,7 +246,7 @@ fn speaker(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, blocks: impl I
         graceful_restart: bgp.graceful_restart,
         shutdown: bgp.is_shut_down(&site.name, &own.labels),
         peerings,
-        announced: announced(site, bgp, blocks, own),
+        announced,
         problems: problems.into_iter().collect(),
     }
 }
@@ -294,6 +296,16 @@ fn report_twin(roll: &Roll, bgp: &Bgp, router_id: Ipv4Addr, problems: &mut Probl
         problems.report(format!(
             "{twins} and this node have the router ID {router_id}: give each one of its own by router_id in [[bgp.node]]"
         ));
+    }
+}
+
+/// A link-local address is no next hop, and IPv6 does not go by IPv4 as IPv4 goes by IPv6.
+fn report_unreached(site: &Site, announced: &[Announced], problems: &mut Problems) {
+    let is_meant = |announced: &Announced| announced.prefix.is_ipv6() && announced.to != Audience::Routers;
+    let under_bgp = site.conf.backend.kind == cluster::Kind::Bgp;
+    if under_bgp && site.underlay.ipv6.is_none() && announced.iter().any(is_meant) {
+        let what = "this node has no IPv6 underlay address, so that its IPv6 blocks have no next hop: nobody reaches them by BGP";
+        problems.report(format!("{what}; give its interface a global IPv6 address, or take vxlan"));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use twill_cluster::View;
 use twill_cluster::record::NodeRecord;
 use twill_conf::NodeName;
-use twill_conf::cluster::{Asn, ClusterConf, Kind, Peer, Pool};
+use twill_conf::cluster::{Announcement, Asn, ClusterConf, Kind, Nodes, Peer, Pool};
 
 use super::mesh::{Order, reflects};
 
@@ -44,6 +44,12 @@ pub fn notes(view: &View, conf: &ClusterConf) -> Vec<Note> {
     notes.extend(
         bgp.peers.iter().flat_map(|peer| of_peer(peer, &nodes, |name, record| bgp.asn_of(name, &record.labels))),
     );
+    let rules = bgp.nodes.iter().map(|rule| ("[[bgp.node]]".to_owned(), &rule.nodes, "it changes nothing"));
+    let title = |extra: &Announcement| format!("[[bgp.announce]] of {}", extra.prefix);
+    let announcements = bgp.announcements.iter().map(|extra| (title(extra), &extra.nodes, "nobody announces it"));
+    notes.extend(
+        rules.chain(announcements).filter_map(|(subject, wanted, effect)| idle(subject, wanted, &nodes, effect)),
+    );
     // A router of the nodes' AS may reflect for all of them.
     whole |= bgp.peers.iter().any(|peer| systems.keys().all(|asn| !peer.asn.is_external(*asn)));
     if conf.backend.kind == Kind::Bgp && nodes.len() > 1 && !(whole && systems.len() == 1) {
@@ -64,14 +70,24 @@ fn meshed(asn: Asn, nodes: usize) -> Option<Note> {
     (nodes > MOST_MESHED).then(|| note(format!("AS {asn}"), what, fix))
 }
 
+/// Something for nodes of which there is none.
+fn idle(subject: String, wanted: &Nodes, nodes: &[(&NodeName, &NodeRecord)], effect: &str) -> Option<Note> {
+    let is_idle = !nodes.is_empty() && !nodes.iter().any(|(name, record)| wanted.are(name, &record.labels));
+    let of = match wanted {
+        Nodes::All => return None,
+        Nodes::One(name) => format!("node = {:?}", name.as_str()),
+        Nodes::Labelled(selector) => format!("nodes = {:?}", selector.to_string()),
+    };
+    let fix = "if that is not meant, correct that, or the labels of the nodes in their twilld.toml";
+    is_idle.then(|| note(subject, format!("no node is one that it is for, by {of}: {effect}"), fix))
+}
+
 fn of_peer(peer: &Peer, nodes: &[(&NodeName, &NodeRecord)], asn: impl Fn(&NodeName, &NodeRecord) -> Asn) -> Vec<Note> {
     let subject = || format!("BGP peer {}", peer.name);
-    let selected: Vec<_> = nodes.iter().filter(|(name, record)| peer.nodes.are(name, &record.labels)).collect();
-    if selected.is_empty() && !nodes.is_empty() {
-        let fix =
-            "if that is not meant, correct its \"node\" or \"nodes\", or the labels of the nodes in their twilld.toml";
-        return vec![note(subject(), "no node is one that it is for: nobody speaks with it", fix)];
+    if let Some(idle) = idle(subject(), &peer.nodes, nodes, "nobody speaks with it") {
+        return vec![idle];
     }
+    let selected: Vec<_> = nodes.iter().filter(|(name, record)| peer.nodes.are(name, &record.labels)).collect();
     if !selected.iter().any(|(name, record)| peer.asn.is_external(asn(name, record))) {
         return Vec::new();
     }

@@ -95,6 +95,17 @@ fn a_node_without_ipv4_has_an_identifier_of_its_own_which_stays() {
 }
 
 #[test]
+fn ipv6_blocks_of_a_node_without_an_ipv6_address_are_told_under_bgp_alone() {
+    let told = |ends: &[&str], backend: &str| {
+        let sample = Sample::new(&["10.42.0.0/16", "fd42::/64"]).node(1, ends).block(1, "fd42::100/122");
+        let problems = of(&with(sample, &format!("[backend]\ntype='{backend}'\n[bgp]")), 1).problems;
+        problems.iter().filter(|problem| problem.contains("have no next hop")).count()
+    };
+    let (four, both) = (["192.168.9.1/24"], ["192.168.9.1/24", "fd09::1/64"]);
+    assert_eq!([told(&four, "bgp"), told(&both, "bgp"), told(&four, "vxlan")], [1, 0, 0]);
+}
+
+#[test]
 fn nodes_of_one_as_are_meshed_unless_that_is_not_wished_for() {
     let meshed = with(four(), "[[bgp.node]]\nnode='n4'\nas=8");
     assert_eq!(peers(&meshed, 1), ["n2 192.168.9.2 internal Guarded", "n3 192.168.9.3 internal Guarded"]);
@@ -299,11 +310,17 @@ fn a_mesh_of_more_than_a_hundred_nodes_is_told_with_the_way_out() {
 fn silent_and_idle_peers_are_told() {
     let section = "[[bgp.peer]]\nname='tor'\naddress='192.0.2.1'\nas=7\nimport=[]\n\
                    [[bgp.peer]]\nname='idle'\naddress='192.0.2.2'\nas=7\nnode='n9'\n\
-                   [[bgp.peer]]\nname='inner'\naddress='192.0.2.3'\nas=64512";
+                   [[bgp.peer]]\nname='inner'\naddress='192.0.2.3'\nas=64512\n\
+                   [[bgp.node]]\nnode='n33'\nshutdown=true\n[[bgp.node]]\nnode='n1'\nshutdown=true\n\
+                   [[bgp.announce]]\nprefix='198.51.100.0/24'\nnodes='has(x)'";
     let told = [
         "BGP peer tor: it is of another AS and has no export filter: it is told nothing (RFC 8212); if that is not meant, give it an export",
-        "BGP peer idle: no node is one that it is for: nobody speaks with it; if that is not meant, correct its \"node\" or \
-         \"nodes\", or the labels of the nodes in their twilld.toml",
+        "BGP peer idle: no node is one that it is for, by node = \"n9\": nobody speaks with it; if that is not meant, correct that, \
+         or the labels of the nodes in their twilld.toml",
+        "[[bgp.node]]: no node is one that it is for, by node = \"n33\": it changes nothing; if that is not meant, correct that, or \
+         the labels of the nodes in their twilld.toml",
+        "[[bgp.announce]] of 198.51.100.0/24: no node is one that it is for, by nodes = \"has(x)\": nobody announces it; if that is \
+         not meant, correct that, or the labels of the nodes in their twilld.toml",
     ];
     assert_eq!(noted(&with(four(), section)), told);
 }
