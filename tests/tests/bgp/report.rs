@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::routers::{Announcement, Bird, Host, Neighbour, Settings, bird, with_routers};
-use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
+use twill_tests::{Lab, LabError, Node, Result, with_lab};
 
-use super::stage::{BGP, blocks_of, net, sessions_are_up};
+use super::stage::{BGP, blocks_of, net, open_lab_v4, sessions_are_up};
 
 /// The AS of the router.
 const ASN: u32 = 65001;
@@ -128,7 +128,7 @@ fn who_asks_for_what_is_not_there_is_told_what_is() {
 
 #[test]
 fn a_router_that_is_not_spoken_with_is_a_problem_with_its_cause() {
-    with_routers(&bird::PROGRAMS, Lab::builder().nodes(1).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_routers(&bird::PROGRAMS, open_lab_v4().nodes(1).backend(BGP), |lab| {
         let (one, tor) = (lab.node(1), Host::on(lab, "tor", 1)?);
         let address = tor.address(false);
         lab.apply_config(&lab.config_with(&(BGP.to_owned() + &peer("tor", address))))?;
@@ -151,7 +151,7 @@ fn a_router_that_is_not_spoken_with_is_a_problem_with_its_cause() {
 
 #[test]
 fn what_became_of_each_route_is_explained() {
-    with_routers(&bird::PROGRAMS, Lab::builder().nodes(1).underlay(Underlay::V4).backend(BGP), |lab| {
+    with_routers(&bird::PROGRAMS, open_lab_v4().nodes(1).backend(BGP), |lab| {
         let one = lab.node(1);
         let (a, b) = (Host::on(lab, "tor-a", 1)?, Host::on(lab, "tor-b", 2)?);
         let (equal, worse) = (accepting("198.51.100.0/24"), accepting("203.0.113.0/24"));
