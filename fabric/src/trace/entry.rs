@@ -47,7 +47,7 @@ impl<K: Kernel> Walk<'_, K> {
         let what = format!("the tunnel's packet from {from} ({}) comes in", outer.source);
         let side = self.side(family, &what)?;
         let overhead = self.overhead(family);
-        let carries = self.plain_link(Step::of(&what), side.device, overhead, "drops it without a word")?;
+        let carries = self.plain_link(Step::of(&what), side.device, overhead, "drops without a word")?;
         if !self.is_own(outer.destination)? {
             let cause = format!("{} is no address of this node any more", outer.destination);
             let fix = format!("{from} hears of the new one through etcd: look whether twilld runs there, and here");
@@ -67,7 +67,7 @@ impl<K: Kernel> Walk<'_, K> {
             Some(link) if !vxlan::devices().contains(&link.name) => link.name,
             _ => self.side(self.family(), &what)?.device,
         };
-        let link = self.plain_link(Step::of(&what), device, 0, "drops it without a word")?;
+        let link = self.plain_link(Step::of(&what), device, 0, "drops without a word")?;
         self.push(Step::of(what).at(device).carries(link.mtu))?;
         Ok(Input { link, pod: false })
     }
@@ -179,7 +179,7 @@ impl<K: Kernel> Walk<'_, K> {
         let length = self.packet.size.map(|size| size + overhead);
         if let Some(length) = length.filter(|length| *length > link.mtu) {
             let cause = format!(
-                "the packet has {length} bytes here, and the MTU of {device} is {}: an interface {how} what is larger",
+                "the packet has {length} bytes here, and the MTU of {device} is {}: what is larger an interface {how}",
                 link.mtu
             );
             let fix = format!("give {device} the MTU of the other nodes' interfaces ('ip link set {device} mtu N')");

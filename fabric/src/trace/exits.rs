@@ -18,7 +18,8 @@ impl<K: Kernel> Walk<'_, K> {
     pub(super) fn leave(&mut self, input: Option<&Input>, decision: &Decision) -> Onward<End> {
         if decision.local {
             let to = format!("the node itself, {}", self.packet.destination);
-            self.push(Step::of(format!("delivered to {to}")))?;
+            let back = "; what connection tracking had translated it turns back";
+            self.push(Step::of(format!("delivered to {to}{}", if self.reply { back } else { "" })))?;
             return Ok(End::Delivered { to });
         }
         let exits = self.exits(&decision.target)?;
@@ -205,8 +206,11 @@ impl<K: Kernel> Walk<'_, K> {
         let mut step = Step::of(&what).at(first.name).carries(decision.mtu.unwrap_or(room).min(room));
         for (_, link) in exits {
             if exits.len() > 1 && (!link.up || !link.carrier) {
-                let cause = format!("{} is down: flows that took this way take another", link.name);
-                step = step.odd(cause, format!("look at {}", link.name));
+                let cause = format!(
+                    "{} is down or has no carrier: flows of this way are lost until the route is another",
+                    link.name
+                );
+                step = step.odd(cause, format!("look at what {} is plugged into", link.name));
             } else {
                 self.up(Step::of(&what), link.name, None, "the underlay")?;
             }
@@ -223,22 +227,32 @@ impl<K: Kernel> Walk<'_, K> {
     /// What routers on the path have told of their MTU counts as the device's own.
     fn path_mtu(&mut self, decision: &Decision, device: IfName) -> Onward<()> {
         let Some(mtu) = decision.mtu else { return Ok(()) };
-        match self.packet.size.filter(|size| *size > mtu) {
-            Some(_) => self.fits(device, mtu),
-            None => Ok(()),
+        let Some(size) = self.packet.size.filter(|size| *size > mtu) else { return Ok(()) };
+        let node = &self.known.local.name;
+        let cause = format!(
+            "the packet has {size} bytes, and the way behind {device} carries {mtu}, by its route or as a router there has told: \
+             node {node} drops it, and answers with {}",
+            self.refusal()
+        );
+        let fix = "give the network between the nodes the MTU of their interfaces, or let pods have one that fits ('mtu' in [backend])";
+        self.push(Step::of("it is too large").at(device).carries(mtu).broken(cause, fix))
+    }
+
+    /// What whoever drops a packet that is too large says to its sender (RFC 1191, RFC 8201).
+    fn refusal(&self) -> &'static str {
+        match self.family() {
+            Family::V4 => "ICMP \"fragmentation needed\"",
+            Family::V6 => "ICMPv6 \"packet too big\"",
         }
     }
 
     /// The packet is no larger than what a device, or the path behind it, takes.
     pub(super) fn fits(&mut self, device: IfName, mtu: u32) -> Onward<()> {
         let Some(size) = self.packet.size.filter(|size| *size > mtu) else { return Ok(()) };
-        let (message, family) = match self.family() {
-            Family::V4 => ("\"fragmentation needed\"", "ICMP"),
-            Family::V6 => ("\"packet too big\"", "ICMPv6"),
-        };
         let node = &self.known.local.name;
         let cause = format!(
-            "the packet has {size} bytes, and the MTU of {device} is {mtu}: node {node} drops it, and answers with {family} {message}"
+            "the packet has {size} bytes, and the MTU of {device} is {mtu}: node {node} drops it, and answers with {}",
+            self.refusal()
         );
         let fix = "send smaller packets, or give the interfaces between nodes and pods a greater MTU ('mtu' in [backend], new pods)";
         self.push(Step::of("it is too large").at(device).carries(mtu).broken(cause, fix))

@@ -57,8 +57,8 @@ impl<'a, K: Kernel> Walk<'a, K> {
         }
         let step = Step::of(format!("routed to {destination} otherwise than it shall be"));
         let step = step.by(differs("route", wanted, Some(text.clone())));
-        if let Some(absent) = self.device_of(wanted)? {
-            return self.lost(step.broken(absent, repaired("the device and its routes")));
+        if let Some((absent, fix)) = self.device_of(wanted)? {
+            return self.lost(step.broken(absent, fix));
         }
         let stands = self.standing(wanted)?;
         let (cause, fix) = if stands.is_none() && is_ours(decision.protocol) && wanted.key == decision.key {
@@ -97,8 +97,10 @@ impl<'a, K: Kernel> Walk<'a, K> {
         let destination = self.packet.destination;
         let best = self.best(destination)?;
         let shown = best.as_ref().map(|best| standing(self.kernel, best)).transpose()?;
-        let is_believed = !matches!(errno, Errno::EXDEV | Errno::EINVAL) || flow.input.is_none();
-        if !is_believed {
+        // A black hole says EINVAL, too.
+        let is_foreign = best.as_ref().is_some_and(|best| refuses(&best.target) && !is_ours(best.protocol));
+        let is_doubted = errno == Errno::EXDEV || (errno == Errno::EINVAL && !is_foreign);
+        if is_doubted && flow.input.is_some() {
             let source = flow.source.map(|source| source.to_string()).unwrap_or_default();
             let step = Step::of(format!("the kernel looks whether {source} may come in here"));
             let cause =
@@ -127,12 +129,10 @@ impl<'a, K: Kernel> Walk<'a, K> {
             let (cause, fix) = self.nobody(destination);
             return self.lost(step.broken(cause, fix));
         }
-        if let Some(absent) = self.device_of(wanted)? {
-            return self
-                .lost(step.by(differs("route", wanted, shown)).broken(absent, repaired("the device and its routes")));
+        if let Some((absent, fix)) = self.device_of(wanted)? {
+            return self.lost(step.by(differs("route", wanted, shown)).broken(absent, fix));
         }
         let step = step.by(differs("route", wanted, shown.clone()));
-        let is_foreign = best.as_ref().is_some_and(|best| refuses(&best.target) && !is_ours(best.protocol));
         let (cause, fix) = match (&best, shown) {
             (Some(best), Some(shown)) if is_foreign => (
                 format!("a route of somebody else wins, and refuses it: {shown}"),
@@ -232,13 +232,20 @@ impl<'a, K: Kernel> Walk<'a, K> {
     }
 
     /// What is wrong with the devices that a route needs; each must be there and up, or the kernel has no such route.
-    fn device_of(&mut self, route: &Route) -> Onward<Option<String>> {
+    fn device_of(&mut self, route: &Route) -> Onward<Option<(String, String)>> {
         for device in route.target.devices() {
-            match self.kernel.link(device)? {
-                None => return Ok(Some(format!("{device} does not exist, so the route cannot stand"))),
-                Some(link) if !link.up => return Ok(Some(format!("{device} is down, so the route does not stand"))),
-                Some(_) => {}
+            let link = self.kernel.link(device)?;
+            if link.as_ref().is_some_and(|link| link.up) {
+                continue;
             }
+            let how = if link.is_some() { "is down" } else { "does not exist" };
+            let fix = match self.known.desired.state.links.contains_key(&device) {
+                true => repaired("the device and its routes"),
+                false => format!(
+                    "make {device} stand and be up ('ip link set {device} up'): twilld puts the route back then"
+                ),
+            };
+            return Ok(Some((format!("{device} {how}, so the route does not stand"), fix)));
         }
         Ok(None)
     }

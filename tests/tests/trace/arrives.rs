@@ -19,7 +19,8 @@ fn all_arrive(lab: &Lab, named: &[&str], unnamed: &[&str], says: &str) -> Result
     for ipv6 in [false, true] {
         let (from, to) = (a.address(ipv6)?.to_string(), far.address(ipv6)?);
         // A mirror is a moment later than the pod.
-        let text = comes_to_tell(two, &[&from, &to.to_string()], 0, &[says, "the packet arrives", "the reply arrives"])?;
+        let text =
+            comes_to_tell(two, &[&from, &to.to_string()], 0, &[says, "the packet arrives", "the reply arrives"])?;
         assert!(!text.contains("PROBLEM") && !text.contains("NOTE"), "{text}");
         let (status, told) = traced(two, &[&from, &to.to_string()])?;
         let path = &told["paths"][0];

@@ -138,7 +138,10 @@ fn what_is_missing_is_told_for_as_long_as_nobody_repairs_it() {
         let damages = [
             (format!("ip route del {block}"), "route expected: "),
             (format!("ip neigh del {neighbour} dev {VXLAN}"), "is missing, and nobody answers for it on vxlan.twill"),
-            (format!("bridge fdb del $(bridge fdb show dev {VXLAN} | cut -d' ' -f1,2,3,4,5 | head -1) dev {VXLAN}"), "the device does not know"),
+            (
+                format!("set -- $(bridge fdb show dev {VXLAN} | head -1); bridge fdb del $1 dev {VXLAN}"),
+                "the device does not know",
+            ),
             (format!("ip link set {VXLAN} down"), "vxlan.twill is down"),
         ];
         for (damage, told) in &damages {
@@ -148,7 +151,8 @@ fn what_is_missing_is_told_for_as_long_as_nobody_repairs_it() {
                 let said = two.twillctl_told(&[&["trace"], &arguments[..]].concat())?;
                 Ok(if said.status == Some(1) { Ok(said.stdout) } else { Err(said) })
             })?;
-            let is_told = text.contains(told) && text.contains("PROBLEM node n1") && text.contains("    fix: twilld puts ");
+            let is_told =
+                text.contains(told) && text.contains("PROBLEM node n1") && text.contains("    fix: twilld puts ");
             assert!(is_told, "{damage}: {text}");
             comes_to_tell(two, &arguments, 0, &["the reply arrives"])?;
         }
@@ -193,7 +197,11 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
         comes_to_tell(one, &arguments, 2, &words)?;
         let (status, told) = traced(one, &arguments)?;
         let path = &told["paths"][0];
-        assert_eq!((status, &path["there"], &path["legs"][1]["node"]), (Some(2), &json!("unknown"), &json!("n2")), "{told}");
+        assert_eq!(
+            (status, &path["there"], &path["legs"][1]["node"]),
+            (Some(2), &json!("unknown"), &json!("n2")),
+            "{told}"
+        );
         assert!(told["unknown"].as_array().is_some_and(|unknown| unknown.len() == 1), "{told}");
         assert!(answers(&a, b.address(false)?, 84), "the data path needs no daemon");
         // The other way round, the half that is sent is not told.

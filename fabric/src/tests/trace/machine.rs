@@ -73,7 +73,10 @@ impl Machine {
         }
         for side in local.underlay.sides() {
             machine.own.push(side.cidr.ip());
-            let key = RouteKey { destination: ipnetwork::IpNetwork::new(side.cidr.network(), side.cidr.prefix()).unwrap(), metric: 0 };
+            let key = RouteKey {
+                destination: ipnetwork::IpNetwork::new(side.cidr.network(), side.cidr.prefix()).unwrap(),
+                metric: 0,
+            };
             let target = Target::Device(side.device);
             machine.foreign.push(Route { key, protocol: 2, target, source: Some(side.cidr.ip()) });
             let (default, router) = match side.cidr.is_ipv6() {

@@ -62,11 +62,11 @@ pub struct Decision {
 /// What the kernel would do with a packet.
 pub fn look_up(netlink: &mut Netlink, flow: Flow) -> Result<Found, Error> {
     // The route itself is only in the answer to this; the choice of source and a learned MTU are only in that without it.
-    let matched = match ask(netlink, flow, RouteFlags::FibMatch | RouteFlags::LookupTable)? {
+    let matched = match ask(netlink, flow, RouteFlags::FibMatch)? {
         Ok(matched) => matched,
         Err(errno) => return Ok(Found::Refused(errno)),
     };
-    let answer = match ask(netlink, flow, RouteFlags::LookupTable)? {
+    let answer = match ask(netlink, flow, RouteFlags::empty())? {
         Ok(answer) => answer,
         Err(errno) => return Ok(Found::Refused(errno)),
     };
@@ -77,21 +77,22 @@ fn ask(netlink: &mut Netlink, flow: Flow, flags: RouteFlags) -> Result<Result<Ro
     match netlink.one(RouteNetlinkMessage::GetRoute(question(flow, flags))) {
         Ok(Some(RouteNetlinkMessage::NewRoute(found))) => Ok(Ok(found)),
         Ok(_) => Ok(Err(Errno::ENETUNREACH)),
-        Err(error) => match error.errno().filter(|errno| refuses(*errno)) {
-            Some(errno) => Ok(Err(errno)),
-            None => Err(error),
-        },
+        // Where the kernel does not take the question it says why.
+        Err(Error::Refused { errno, message: None, .. }) if refuses(errno) => Ok(Err(errno)),
+        Err(error) => Err(error),
     }
 }
 
 fn question(Flow { source, destination, input }: Flow, flags: RouteFlags) -> RouteMessage {
     let mut message = RouteMessage::default();
+    // IPv6 always tells the table, and takes no other flag for that (inet6_rtm_valid_getroute_req in net/ipv6/route.c).
+    let table = if destination.is_ipv4() { RouteFlags::LookupTable } else { RouteFlags::empty() };
     let length = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
     message.header = RouteHeader {
         address_family: family(destination),
         destination_prefix_length: length(destination),
         source_prefix_length: source.map_or(0, length),
-        flags,
+        flags: flags | table,
         ..RouteHeader::default()
     };
     message.attributes.push(RouteAttribute::Destination(destination.into()));
