@@ -7,12 +7,14 @@
 //! answer is longer than [`LONGEST_ANSWER`].
 //!
 //! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
-//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`].
+//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`],
+//! what is asked of the way of a packet in [`trace`].
 
 pub mod bgp;
 pub mod client;
 pub mod desk;
 mod page;
+pub mod trace;
 
 use std::net::IpAddr;
 
@@ -59,6 +61,11 @@ pub enum Ask {
         #[serde(default)]
         links: Vec<String>,
     },
+    /// What it does with a packet.
+    Trace {
+        /// Which, and in which half of its way.
+        question: trace::Question,
+    },
 }
 
 /// What is answered.
@@ -83,6 +90,11 @@ pub enum Reply {
         done: Vec<String>,
         /// What was left, and why.
         left: Vec<String>,
+    },
+    /// To [`Ask::Trace`].
+    Trace {
+        /// The steps.
+        answer: trace::Answer,
     },
     /// This version does not know what was asked, and did nothing.
     Unsupported {

@@ -1,5 +1,7 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+pub(crate) mod trace;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -92,6 +94,11 @@ pub(crate) enum Command {
     /// The BGP speakers of the nodes: their peers, their routes, and why a route is used or not
     #[command(subcommand)]
     Bgp(BgpCommand),
+    /// Tell the way of a packet step by step, by what both ends' nodes would do with it now; none is sent
+    #[command(
+        after_help = "Exit status: 0 it arrives as far as the nodes can tell, 1 it does not, 2 a node did not answer, or etcd"
+    )]
+    Trace(trace::TraceFlags),
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),

@@ -7,6 +7,7 @@ mod ipam;
 mod node;
 mod removal;
 mod status;
+mod trace;
 
 use twill_cluster::inquiry::client::Wanted;
 use twill_conf::node::NodeLayer;
@@ -39,6 +40,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
+        Command::Trace(flags) => trace::trace(flags, &place()?).await,
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

@@ -9,6 +9,7 @@ mod ipam;
 mod node;
 mod status;
 mod table;
+mod trace;
 
 use crate::arguments::Output;
 use crate::report::Report;
@@ -33,6 +34,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Peers(found) => bgp::peers(found),
             Report::Routes(found) => bgp::routes(found),
             Report::Explained(explained) => bgp::explained(explained),
+            Report::Trace(found) => trace::trace(found),
             Report::Nodes(nodes) => node::nodes(nodes),
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),

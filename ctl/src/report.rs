@@ -12,6 +12,7 @@ pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod status;
+pub(crate) mod trace;
 
 use serde::Serialize;
 
@@ -39,6 +40,7 @@ pub(crate) enum Report {
     Peers(bgp::Peers),
     Routes(bgp::Routes),
     Explained(bgp::Explained),
+    Trace(trace::Trace),
     Nodes(node::Nodes),
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
@@ -64,6 +66,7 @@ impl Report {
             Self::Routes(_) => Verdict::Good,
             Self::Explained(explained) if explained.is_used() => Verdict::Good,
             Self::Explained(_) => Verdict::Problems,
+            Self::Trace(trace) => trace.verdict(),
             Self::Nodes(nodes) => of_problems(&nodes.problems),
             Self::Node(node) => of_problems(&node.problems),
         }

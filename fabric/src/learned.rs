@@ -119,6 +119,12 @@ impl Blend {
         &self.routes
     }
 
+    /// Whether the route that counts is one that was learned.
+    pub(crate) fn is_learned(&self, key: RouteKey) -> bool {
+        let learned = key.metric == METRIC && self.learned.contains_key(&key.destination);
+        learned && (self.rule == Rule::Learned || !self.made.contains_key(&key))
+    }
+
     /// Whether any of it leads into a tunnel.
     pub(crate) fn tunnels(&self) -> bool {
         !self.tunnelled.is_empty()

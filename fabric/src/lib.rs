@@ -18,6 +18,7 @@ pub mod peering;
 mod reckoning;
 pub mod switch;
 mod tally;
+pub mod trace;
 pub mod underlay;
 pub mod vxlan;
 

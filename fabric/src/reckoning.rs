@@ -11,7 +11,7 @@ use std::sync::Arc;
 use twill_cluster::View;
 use twill_conf::NodeName;
 use twill_conf::cluster::Kind;
-use twill_linux::state::KernelState;
+use twill_linux::state::{KernelState, RouteKey};
 
 use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends, devices};
 use crate::family::Family;
@@ -89,6 +89,11 @@ impl Reckoning {
     /// This node and the others, as they were last reckoned with; `None` where there was no configuration.
     pub(crate) fn known(&self) -> Option<(&Site, &Roll)> {
         Some((self.site.as_ref()?, &self.roll))
+    }
+
+    /// Whether the route of that key is one that BGP has learned.
+    pub(crate) fn is_learned(&self, key: RouteKey) -> bool {
+        self.blend.is_learned(key)
     }
 
     /// Brings the sum to what peers want now. All old parts are taken out before a new one is put in: what one gives up another

@@ -119,6 +119,8 @@ pub struct Findings {
     pub reckoning: Arc<Mutex<Reckoning>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
+    /// What was wanted last.
+    pub wanted: watch::Sender<Option<Wanted>>,
     /// What is wrong.
     pub troubles: Troubles,
     /// What is counted.
@@ -129,11 +131,20 @@ pub struct Findings {
     pub pulse: Pulse,
 }
 
+/// What a pass wants, of which node; shared, since it is large.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The node as it was observed.
+    pub local: Arc<Local>,
+    /// What shall stand.
+    pub desired: Arc<Desired>,
+}
+
 /// What the last pass wanted.
 #[derive(Debug)]
 struct Last {
-    desired: Desired,
-    local: Local,
+    desired: Arc<Desired>,
+    local: Arc<Local>,
     /// All of it stood when the pass was over.
     settled: bool,
 }
@@ -266,6 +277,8 @@ impl Reconciler {
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
+        let (desired, local) = (Arc::new(desired), Arc::new(local));
+        self.findings.wanted.send_replace(Some(Wanted { local: Arc::clone(&local), desired: Arc::clone(&desired) }));
         self.last = Some(Last { desired, local, settled });
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
@@ -335,7 +348,7 @@ impl Reconciler {
         repairs: &mut Vec<Repair>,
     ) -> Result<Option<Outcome>, Obstacle> {
         let heard = causes.network || causes.firewall;
-        let goes_on = |last: &&Last| last.settled && last.local == *local && last.desired.ours == desired.ours;
+        let goes_on = |last: &&Last| last.settled && *last.local == *local && last.desired.ours == desired.ours;
         let Some(last) = self.last.as_ref().filter(|_| !heard).filter(goes_on) else { return Ok(None) };
         let (before, after) = (&last.desired.state, &desired.state);
         if before.firewall != after.firewall {

@@ -2,14 +2,16 @@
 //!
 //! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
 //! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
-//! seen here, [`mend`] what is put right.
+//! seen here, [`mend`] what is put right, [`trace`] what becomes of a packet.
 
 mod mend;
 mod sight;
+mod trace;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
@@ -17,10 +19,12 @@ use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Repl
 use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
 use twill_conf::NodeName;
+use twill_fabric::Reckoning;
 use twill_ipam::BootTime;
 
 use crate::bgp::Asked;
 use crate::picture::Pictures;
+use crate::reconcile::Wanted;
 use crate::store::NodeStore;
 
 /// An answer stands for so long.
@@ -44,6 +48,8 @@ pub struct Requests {
     audit: mpsc::Sender<()>,
     /// To the BGP task.
     speaker: mpsc::Sender<Asked>,
+    /// What the reconciler wants, and what it made that of.
+    tracer: trace::Tracer,
 }
 
 /// The tasks that know or do what is asked for.
@@ -55,13 +61,18 @@ pub struct Helpers {
     pub audit: mpsc::Sender<()>,
     /// The BGP task says what it knows.
     pub speaker: mpsc::Sender<Asked>,
+    /// What the reconciler wants.
+    pub wanted: watch::Receiver<Option<Wanted>>,
+    /// What it made that of.
+    pub reckoning: Arc<Mutex<Reckoning>>,
 }
 
 impl Requests {
     /// A task that has not begun.
     pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
-        let Helpers { drain, audit, speaker } = helpers;
-        Self { me, store, pictures, drain, audit, speaker }
+        let Helpers { drain, audit, speaker, wanted, reckoning } = helpers;
+        let tracer = trace::Tracer { pictures: pictures.clone(), wanted, reckoning };
+        Self { me, store, pictures, drain, audit, speaker, tracer }
     }
 
     /// Answers requests until the daemon ends.
@@ -96,6 +107,7 @@ impl Requests {
             // What only looks needs no second look at the request.
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
             Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
+            Ok(RequestRecord { ask: Ask::Trace { question }, .. }) => self.tracer.trace(question).await,
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
                     return Ok(());
@@ -136,6 +148,7 @@ impl Requests {
             }
             Ask::Addresses { after } => self.addresses(after).await,
             Ask::Bgp { question } => self.bgp(question).await,
+            Ask::Trace { question } => self.tracer.trace(question).await,
         }
     }
 

@@ -104,6 +104,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);
     let (standings, standing) = watch::channel(None);
+    let (wanted, wants) = watch::channel(None);
     let (ring, rings) = watch::channel(());
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
@@ -132,6 +133,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         underlays,
         reckoning: Arc::clone(&reckoning),
         standings,
+        wanted,
         troubles: troubles.clone(),
         passes: handles.passes,
         convergence: handles.convergence.clone(),
@@ -167,7 +169,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let probe = Probe {
         name: conf.node_name.clone(),
         pictures: seen.clone(),
-        reckoning,
+        reckoning: Arc::clone(&reckoning),
         underlays: underlay.clone(),
         turn: tests.probe_turn,
         troubles: troubles.clone(),
@@ -178,7 +180,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let helpers = Helpers { drain, audit, speaker: asks };
+    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, reckoning };
     let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch {
         pictures,
