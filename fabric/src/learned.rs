@@ -61,6 +61,17 @@ pub(crate) enum Rule {
     Learned,
 }
 
+/// How packets go to a block, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hop {
+    /// As they are, by a route that the back end makes.
+    Plain,
+    /// As they are, by one that BGP has learned.
+    Learned,
+    /// Encapsulated.
+    Tunnel,
+}
+
 /// The routes of both kinds, kept from one time to the next: a change is as much work as it changes.
 #[derive(Debug, Default)]
 pub(crate) struct Blend {
@@ -117,6 +128,21 @@ impl Blend {
     /// What shall stand.
     pub(crate) fn routes(&self) -> &OrdMap<RouteKey, Route> {
         &self.routes
+    }
+
+    /// How packets to a prefix go; `None` where no route leads there.
+    pub(crate) fn hop(&self, prefix: IpNetwork) -> Option<Hop> {
+        let key = key(prefix);
+        self.routes.get(&key)?;
+        let is_learned = match self.rule {
+            Rule::Learned => self.learned.contains_key(&prefix),
+            Rule::Made => !self.made.contains_key(&key),
+        };
+        Some(match self.tunnelled.contains(&key) {
+            true => Hop::Tunnel,
+            false if is_learned => Hop::Learned,
+            false => Hop::Plain,
+        })
     }
 
     /// Whether any of it leads into a tunnel.
