@@ -15,6 +15,7 @@ pub mod native;
 pub mod node;
 pub mod path;
 pub mod peering;
+pub mod reach;
 mod reckoning;
 pub mod switch;
 mod tally;

@@ -16,7 +16,7 @@ use twill_linux::state::{KernelState, RouteKey};
 use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends, devices};
 use crate::family::Family;
 use crate::firewall::{self, Nodes};
-use crate::learned::{Blend, Learned, Rule};
+use crate::learned::{Blend, Hop, Learned, Rule};
 use crate::tally::Tally;
 use crate::{Desired, Local, mtu, node};
 
@@ -94,6 +94,13 @@ impl Reckoning {
     /// Whether the route of that key is one that BGP has learned.
     pub(crate) fn is_learned(&self, key: RouteKey) -> bool {
         self.blend.is_learned(key)
+    }
+
+    /// The worst way to any block of a node; `None` where one is not reached, and where nothing of the node is believed.
+    pub(crate) fn way_to(&self, node: &NodeName) -> Option<Hop> {
+        let peer = self.roll.peer(node)?;
+        let hops: Option<Vec<Hop>> = peer.blocks.iter().map(|block| self.blend.hop(block.cidr())).collect();
+        hops?.into_iter().max()
     }
 
     /// Brings the sum to what peers want now. All old parts are taken out before a new one is put in: what one gives up another

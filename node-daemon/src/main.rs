@@ -47,6 +47,7 @@ mod picture;
 mod probe;
 mod reconcile;
 mod requests;
+mod rival;
 mod run;
 mod settings;
 mod store;

@@ -37,7 +37,7 @@ use twill_linux::{Netlink, table};
 use crate::bell::{Bell, Causes};
 use crate::metrics::health::Pulse;
 use crate::metrics::{Convergence, Pass, Passes};
-use crate::picture::Pictures;
+use crate::picture::{Picture, Pictures};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
@@ -196,6 +196,7 @@ impl Reconciler {
                     (respite, RESYNC.saturating_sub(looked.elapsed()))
                 }
                 Err(obstacle) => {
+                    self.findings.passes.obstructed(obstacle.to_string());
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
                     self.last.iter_mut().for_each(|last| last.settled = false);
@@ -238,6 +239,7 @@ impl Reconciler {
         let Scene { links, underlay, .. } = &scene;
         // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
         let known = self.news.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
+        self.findings.passes.about(known.as_ref().and_then(Picture::config_revision));
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;

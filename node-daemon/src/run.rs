@@ -16,7 +16,7 @@ use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
 use crate::bgp::{self, Bgp};
-use crate::blocks::{self, Blocks};
+use crate::blocks::{self, Blocks, Complaints};
 use crate::flags::ForTests;
 use crate::metrics::health::{Pulses, Readiness};
 use crate::metrics::serve::{self, Pages};
@@ -24,7 +24,8 @@ use crate::metrics::{Measured, Metrics};
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
-use crate::requests::{Helpers, Requests};
+use crate::requests::{Helpers, Requests, Sources};
+use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
@@ -91,13 +92,14 @@ pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
 async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
+    let begin = std::time::Instant::now();
     let troubles = Troubles::default();
     let (metrics, handles) = Metrics::new(&troubles);
-    let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests);
+    let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests.clone());
     let pulses = Pulses::default();
+    let readiness = Arc::new(Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone()));
     if let Some(at) = conf.metrics {
-        let readiness = Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone());
-        let pages = Pages { metrics, pulses: pulses.clone(), readiness };
+        let pages = Pages { metrics, pulses: pulses.clone(), readiness: Arc::clone(&readiness) };
         serve_pages(at, pages)?;
     }
     let bell = Arc::new(Bell::default());
@@ -122,8 +124,11 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     };
     let run = identity::run_word().map_err(io_error("reading a random word"))?;
     let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
+    let bearer = Bearer { node: conf.node_name.clone(), machine_id: machine_id.clone() };
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
-    let hearers = blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses };
+    let complaints = Complaints::default();
+    let hearers =
+        blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses, complaints: complaints.clone() };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), hearers);
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
@@ -135,7 +140,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         standings,
         wanted,
         troubles: troubles.clone(),
-        passes: handles.passes,
+        passes: handles.passes.clone(),
         convergence: handles.convergence.clone(),
         pulse: pulses.passes,
     };
@@ -158,7 +163,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         learned,
         bell: bell.clone(),
         troubles: troubles.clone(),
-        metrics: handles.peers,
+        metrics: handles.peers.clone(),
     };
     let (spoken, silence) = oneshot::channel::<()>();
     let speaking = thread("bgp", move || {
@@ -173,15 +178,29 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         underlays: underlay.clone(),
         turn: tests.probe_turn,
         troubles: troubles.clone(),
-        metrics: handles.probes,
+        metrics: handles.probes.clone(),
     };
     thread("probe", move || probe.run())?;
 
+    let sources = Sources {
+        begin,
+        requests: handles.requests,
+        cluster: handles.cluster.clone(),
+        convergence: handles.convergence.clone(),
+        passes: handles.passes,
+        peers: handles.peers,
+        probes: handles.probes,
+        reckoning,
+        standings: standing.clone(),
+        troubles: troubles.clone(),
+        complaints,
+        readiness,
+    };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, reckoning };
-    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
+    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources };
+    let requests = Requests::new(bearer.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch {
         pictures,
         bell: bell.clone(),
@@ -203,6 +222,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone(), &troubles) => Err(Fatal::Ended("liveness")),
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
+        () = bearer.tell(&etcd, seen.clone()) => Err(Fatal::Ended("rival")),
         () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
         () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
         heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
