@@ -12,7 +12,6 @@ use twill_cluster::record::{AliveRecord, MirrorRecord};
 use twill_cluster::{BlockRecord, NodeRecord, View, saved};
 use twill_conf::cluster::ClusterConf;
 
-
 const TODAY: &str = env!("CARGO_PKG_VERSION");
 const DIGESTS: &str = "digests";
 
@@ -108,7 +107,10 @@ fn holds(new: &Value, old: &Value) -> bool {
 #[test]
 fn records_of_every_version_are_read_and_nothing_of_them_is_lost_when_they_are_written_again() {
     let versions = versions();
-    assert!(versions.iter().any(|version| version == TODAY), "golden/{TODAY} is missing: golden/README.md says what it is");
+    assert!(
+        versions.iter().any(|version| version == TODAY),
+        "golden/{TODAY} is missing: golden/README.md says what it is"
+    );
     for version in versions {
         for (name, text) in records(&version) {
             let old: Value = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{version}/{name}: {error}"));
