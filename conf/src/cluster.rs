@@ -5,6 +5,8 @@
 
 mod backend;
 mod bgp;
+#[cfg(feature = "schema")]
+pub mod document;
 mod firewall;
 mod read;
 mod reserved;

@@ -11,10 +11,14 @@ pub mod cluster;
 pub mod digest;
 mod error;
 pub mod id;
+#[cfg(feature = "schema")]
+mod kind;
 mod label;
 pub mod network;
 pub mod node;
 mod prefix;
+#[cfg(feature = "schema")]
+pub mod reference;
 mod section;
 mod spelling;
 

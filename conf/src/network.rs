@@ -7,6 +7,8 @@ mod attachments;
 mod bandwidth;
 mod capabilities;
 mod dns;
+#[cfg(feature = "schema")]
+pub mod document;
 pub mod list;
 mod read;
 mod requested;

@@ -6,6 +6,8 @@
 //! still absent with the defaults. A value is checked where it is read, so that the error names the key, variable or flag
 //! that its writer knows.
 
+#[cfg(feature = "schema")]
+pub mod document;
 mod etcd;
 mod layer;
 mod rules;
@@ -19,6 +21,8 @@ use crate::NodeName;
 
 pub use etcd::{EtcdConf, IdentityFiles, Login, TlsFiles};
 pub use layer::{NodeLayer, Setting};
+#[cfg(feature = "schema")]
+pub(crate) use rules::LONGEST_RUN_DIR;
 pub use underlay::{Pattern, UnderlayChoice, UnderlayConf};
 
 /// Where the plugin, the daemon and `twillctl` meet, unless told otherwise.

@@ -9,6 +9,10 @@ use crate::Error;
 /// What a prefix looks like, for errors.
 pub(crate) const PREFIX: &str = "an IPv4 or IPv6 prefix without host bits, as in \"10.42.0.0/16\" or \"fd42::/48\"";
 
+/// The same for editors, which knows nothing of host bits.
+#[cfg(feature = "schema")]
+pub(crate) const PATTERN: &str = "^[0-9A-Fa-f.:]+/[0-9]{1,3}$";
+
 /// Ranges that are no pod's, with their names (RFC 6890 and, for the link-local one, our gateway).
 const REFUSED: [(&str, &str); 9] = [
     ("0.0.0.0/8", "\"this network\" (RFC 791)"),

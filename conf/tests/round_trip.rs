@@ -88,7 +88,25 @@ fn firewall() -> impl Strategy<Value = FirewallConf> {
     )
 }
 
+/// What the schema for editors has against a text.
+fn complaints(toml: &str) -> String {
+    use std::sync::OnceLock;
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    let schema = SCHEMA.get_or_init(|| {
+        let [document, ..] = twill_conf::reference::documents();
+        jsonschema::draft7::new(&document.schema).expect("it is a schema")
+    });
+    let value: toml::Table = toml.parse().expect("TOML");
+    let value = serde_json::to_value(value).expect("JSON");
+    schema.iter_errors(&value).map(|error| format!("{}: {error}\n", error.instance_path())).collect()
+}
+
 proptest! {
+    #[test]
+    fn an_editor_marks_nothing_that_is_good(conf in confs()) {
+        prop_assert_eq!(complaints(&conf.to_toml()), "");
+    }
+
     #[test]
     fn toml_to_json_to_toml_changes_nothing(conf in confs()) {
         let toml = conf.to_toml();

@@ -25,6 +25,7 @@ pub mod namespace;
 pub mod needs;
 pub mod node;
 pub mod pod;
+pub mod previous;
 pub mod probe;
 pub mod process;
 pub mod routers;

@@ -80,7 +80,7 @@ impl Ledger {
 pub struct Load {
     /// What it has given.
     pub ledger: Ledger,
-    plugin: PathBuf,
+    plugin_of: fn(&Node) -> PathBuf,
     number: AtomicUsize,
     pairs: AtomicUsize,
 }
@@ -98,9 +98,14 @@ pub struct Attached<'a> {
 
 impl Load {
     /// A load that has not begun.
-    pub fn on(lab: &Lab) -> Self {
+    pub fn on(_lab: &Lab) -> Self {
+        Self::by(|node| node.binaries().plugin())
+    }
+
+    /// The same where each node has a plugin of its own, which may be replaced meanwhile.
+    pub fn by(plugin_of: fn(&Node) -> PathBuf) -> Self {
         let (number, pairs) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { ledger: Ledger::default(), plugin: lab.binaries().plugin(), number, pairs }
+        Self { ledger: Ledger::default(), plugin_of, number, pairs }
     }
 
     /// ADD; `Err` within is the plugin's refusal, after the DEL by which a runtime answers it.
@@ -146,7 +151,8 @@ impl Load {
         let previous = (!pod.result.is_null()).then_some(&pod.result);
         let input = pod.node.network().plugin_input(previous);
         let (container, netns) = (pod.container.as_str(), pod.namespace.path());
-        let call = Call { plugin: &self.plugin, verb, container, netns, ifname: IFNAME, input: &input };
+        let plugin = (self.plugin_of)(pod.node);
+        let call = Call { plugin: &plugin, verb, container, netns, ifname: IFNAME, input: &input };
         call.run_in(pod.node.namespace())
     }
 }

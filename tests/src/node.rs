@@ -170,6 +170,15 @@ impl Node {
         })
     }
 
+    /// The same by another program than the lab's: that of another version.
+    pub fn start_daemon_of(&self, program: &Path) -> Result<()> {
+        self.start_daemon_as(self.name(), |command| {
+            let mut other = Command::new(program);
+            other.args(command.get_args());
+            other
+        })
+    }
+
     /// The same where the sweep frees after this grace period.
     pub fn start_sweeping_daemon(&self, grace: Duration) -> Result<()> {
         self.start_daemon_with(&["--sweep-grace-ms", &grace.as_millis().to_string()])

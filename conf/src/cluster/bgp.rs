@@ -6,6 +6,8 @@
 
 mod asn;
 mod community;
+#[cfg(feature = "schema")]
+pub mod document;
 mod filter;
 mod peer;
 mod read;

@@ -15,11 +15,11 @@ pub(super) const MTU: RangeInclusive<u32> = 576..=65_535;
 /// What every link of IPv6 carries (RFC 8200, section 5).
 const IPV6_MIN_MTU: u32 = 1280;
 /// Every node has them in two sets of its firewall.
-const MOST_NETWORKS: usize = 64;
+pub(super) const MOST_NETWORKS: usize = 64;
 /// The configuration is one value in etcd, and every node's firewall and routes grow with it.
-const MOST_POOLS: usize = 64;
+pub(super) const MOST_POOLS: usize = 64;
 /// Every ADD looks at those of the node's pools.
-const MOST_RESERVED: usize = 16;
+pub(super) const MOST_RESERVED: usize = 16;
 
 pub(super) fn validate(conf: &ClusterConf) -> Result<(), Error> {
     if conf.pools.is_empty() {

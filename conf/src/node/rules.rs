@@ -9,7 +9,7 @@ use crate::{Error, label};
 
 const URL: &str = "a URL with scheme, host and port and nothing else, as in \"http://10.0.0.1:2379\"";
 /// `sockaddr_un` has room for 107 bytes, and "/twilld.sock" must fit in behind the directory.
-const LONGEST_RUN_DIR: usize = 107 - "/twilld.sock".len();
+pub(crate) const LONGEST_RUN_DIR: usize = 107 - "/twilld.sock".len();
 const MOST_LABELS: usize = 64;
 /// In bytes. Every node reads every record, and refuses those of more than 16 KiB; in JSON a label may take twice as much.
 const LONGEST_LABELS: usize = 4 << 10;

@@ -81,7 +81,7 @@ impl fmt::Display for Asn {
 
 impl PeerAs {
     /// The words of the configuration.
-    pub(super) const WORDS: [(&str, Self); 2] = [("internal", Self::Internal), ("external", Self::External)];
+    pub(crate) const WORDS: [(&str, Self); 2] = [("internal", Self::Internal), ("external", Self::External)];
 
     /// Whether such a peer is of another AS than `own`, the AS of the node.
     pub fn is_external(self, own: Asn) -> bool {

@@ -16,7 +16,7 @@ pub(super) const PREFIXES: &str = "a prefix without host bits, alone or with the
 /// The most copies of an AS number that a rule puts before a path.
 pub(super) const MOST_PREPENDED: u8 = 16;
 /// Every route that comes is compared with them.
-const MOST_RULES: usize = 64;
+pub(super) const MOST_RULES: usize = 64;
 
 /// Rules in their order. The first that accepts or rejects a route decides; what none decides on is rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -32,9 +32,9 @@ pub(super) const A_MAXIMUM: &str = "the greatest number of prefixes of a family"
 pub(super) const AN_IDENTIFIER: &str =
     "an identifier that is written as an IPv4 address, as in \"192.0.2.1\", and not 0.0.0.0";
 /// Every node looks for its own among them.
-const MOST_PEERS: usize = 512;
-const MOST_RULES: usize = 256;
-const MOST_ANNOUNCEMENTS: usize = 256;
+pub(super) const MOST_PEERS: usize = 512;
+pub(super) const MOST_RULES: usize = 256;
+pub(super) const MOST_ANNOUNCEMENTS: usize = 256;
 
 pub(in crate::cluster) fn validate(conf: &ClusterConf) -> Result<(), Error> {
     let by_bgp = matches!(conf.backend.kind, Kind::Bgp);
