@@ -26,9 +26,10 @@ use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
 use crate::requests::{Helpers, Requests};
 use crate::store::NodeStore;
+use crate::supervisor::Supervised;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
-use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
+use crate::{alive, doorbell, identity, lock, mirror, monitor, supervisor, sweep};
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +96,9 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let (metrics, handles) = Metrics::new(&troubles);
     let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests);
     let pulses = Pulses::default();
+    let readiness = Arc::new(Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone()));
     if let Some(at) = conf.metrics {
-        let readiness = Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone());
-        let pages = Pages { metrics, pulses: pulses.clone(), readiness };
+        let pages = Pages { metrics, pulses: pulses.clone(), readiness: Arc::clone(&readiness) };
         serve_pages(at, pages)?;
     }
     let bell = Arc::new(Bell::default());
@@ -135,7 +136,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         troubles: troubles.clone(),
         passes: handles.passes,
         convergence: handles.convergence.clone(),
-        pulse: pulses.passes,
+        pulse: pulses.passes.clone(),
     };
     let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
     let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
@@ -192,6 +193,14 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("handling SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("handling SIGINT"))?;
+    if supervisor::is_there() {
+        let supervised = Supervised::new(pulses.clone(), readiness);
+        thread("supervisor", move || {
+            if let Err(error) = supervised.run() {
+                tracing::error!("the supervisor cannot be told that the daemon runs: {error}");
+            }
+        })?;
+    }
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -205,6 +214,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
         heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
     };
+    supervisor::stopping();
     stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
     mirror::finish(&mut mirror, &etcd, &store).await;
