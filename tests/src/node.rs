@@ -192,6 +192,15 @@ impl Node {
         })
     }
 
+    /// The same by a program that does something first and becomes the daemon then; these are its words, and the daemon's follow.
+    pub fn start_daemon_by(&self, words: &[&str]) -> Result<()> {
+        self.start_daemon_as(self.name(), |command| {
+            let mut first = crate::process::command(words);
+            first.arg(command.get_program()).args(command.get_args());
+            first
+        })
+    }
+
     fn start_daemon_as(&self, name: &str, change: impl FnOnce(Command) -> Command) -> Result<()> {
         let mut daemon = self.lock();
         if daemon.is_none() {
