@@ -192,11 +192,12 @@ impl Node {
         })
     }
 
-    /// The same by a program that does something first and becomes the daemon then; these are its words, and the daemon's follow.
-    pub fn start_daemon_by(&self, words: &[&str]) -> Result<()> {
+    /// The same with further flags, by a program that does something first and becomes the daemon then; its words are followed by
+    /// the daemon's.
+    pub fn start_daemon_by(&self, words: &[&str], flags: &[&str]) -> Result<()> {
         self.start_daemon_as(self.name(), |command| {
             let mut first = crate::process::command(words);
-            first.arg(command.get_program()).args(command.get_args());
+            first.arg(command.get_program()).args(command.get_args()).args(flags);
             first
         })
     }

@@ -253,7 +253,8 @@ impl<'a> Debian<'a> {
         let looks = [
             "ip -o link show | sed -E 's/^[0-9]+: ([^:]+):.*/\\1/'",
             "ip -N -4 route show table all",
-            "ip -N -6 route show table all",
+            // Without the anycast addresses of routers: that the machine forwards stays so.
+            "ip -N -6 route show table all | sed '/^4 /d'",
             "ip rule show",
             "ip -6 rule show",
             "nft list ruleset",

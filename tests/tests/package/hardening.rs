@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use twill_tests::cni::{Call, Verb};
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::process::{command, run_on_host};
-use twill_tests::{Lab, LabError, Node, Result, with_lab};
+use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
 
 use super::units::values;
 
@@ -68,7 +69,26 @@ fn start_within_bounds(node: &Node, log: &str) -> Result<()> {
     // The tracer is a grandchild: the daemon's process stays the one that is started here.
     words.extend(["strace", "-D", "-f", "-qq", "--signal=none", "--seccomp-bpf", "-o", log]);
     words.extend(["setpriv", "--no-new-privs", &bounding, inheritable]);
-    node.start_daemon_by(&words)
+    node.start_daemon_by(&words, &["--sweep-grace-ms", "200"])
+}
+
+/// A further interface of a pod, whose DEL was killed in the middle: the daemon ends it, and takes its rules out of the pod's namespace.
+fn finish_a_del(node: &Node, pod: &Pod) -> Result<()> {
+    let mut input = node.network().plugin_input(None);
+    input["name"] = "other".into();
+    let (plugin, container, netns) = (node.binaries().plugin(), pod.container(), pod.namespace().path());
+    let verb = Verb::Add;
+    let call = Call { plugin: &plugin, verb, container: &container, netns, ifname: "eth1", input: &input };
+    call.run_in(node.namespace())?.expect_success()?;
+    let rules = || pod.namespace().run(&["ip", "-N", "rule", "show"]);
+    assert!(rules()?.contains("proto 117"), "a further interface has rules: {}", rules()?);
+    let store = node.run_dir().join("node.db");
+    let killed = "UPDATE attachment SET state = 'deleting' WHERE ifname = 'eth1'";
+    node.run(&["sqlite3", "-cmd", ".timeout 5000", &store.to_string_lossy(), killed])?;
+    deadline::until("the daemon has ended the DEL", PATIENCE, || {
+        let rows = node.query_store("SELECT hash FROM attachment WHERE ifname = 'eth1'")?;
+        Ok(rows.is_empty() && !rules()?.contains("proto 117"))
+    })
 }
 
 /// Adds a pod on a node whose daemon is shut in, and has the daemon repair and probe.
@@ -80,6 +100,7 @@ fn work(lab: &Lab) -> Result<()> {
         let target = remote.address(ipv6)?;
         deadline::until(&format!("the pod reaches {target}"), PATIENCE, || Ok(pod.ping(target, 56).is_ok()))?;
     }
+    finish_a_del(node, &pod)?;
     // What somebody takes away is put back: by netlink, by nft and by a sysctl.
     node.run(&["ip", "link", "delete", "vxlan.twill"])?;
     node.run(&["nft", "delete", "table", "inet", "twill"])?;

@@ -71,7 +71,8 @@ fn systemd_hears_that_the_daemon_runs_what_the_node_lacks_and_that_its_tasks_liv
         let node = lab.node(1);
         let (supervisor, path) = Supervisor::listen(node)?;
         lab.etcd().stop()?;
-        node.start_daemon_by(&["env", &format!("NOTIFY_SOCKET={path}"), &format!("WATCHDOG_USEC={WATCHDOG_USEC}")])?;
+        let variables = [format!("NOTIFY_SOCKET={path}"), format!("WATCHDOG_USEC={WATCHDOG_USEC}")];
+        node.start_daemon_by(&["env", &variables[0], &variables[1]], &[])?;
         let heard = supervisor.until("READY=1")?;
         let ready = heard.last().map(String::as_str).unwrap_or_default();
         assert!(ready.contains("STATUS=no pod can be served: "), "without etcd it is up, and says what lacks: {ready}");
