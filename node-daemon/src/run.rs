@@ -27,9 +27,10 @@ use crate::reconcile::{self, Findings, Me, Reconciler};
 use crate::requests::{Helpers, Requests, Sources};
 use crate::rival::Bearer;
 use crate::store::NodeStore;
+use crate::supervisor::Supervised;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
-use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
+use crate::{alive, doorbell, identity, lock, mirror, monitor, supervisor, sweep};
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +143,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         troubles: troubles.clone(),
         passes: handles.passes.clone(),
         convergence: handles.convergence.clone(),
-        pulse: pulses.passes,
+        pulse: pulses.passes.clone(),
     };
     let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
     let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
@@ -213,6 +214,14 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("handling SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("handling SIGINT"))?;
+    if supervisor::is_there() {
+        let supervised = Supervised::new(pulses.clone(), readiness);
+        thread("supervisor", move || {
+            if let Err(error) = supervised.run() {
+                tracing::error!("the supervisor cannot be told that the daemon runs: {error}");
+            }
+        })?;
+    }
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -227,6 +236,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
         heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
     };
+    supervisor::stopping();
     stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
     mirror::finish(&mut mirror, &etcd, &store).await;
