@@ -23,7 +23,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
     match &arguments.command {
         Command::Config(ConfigCommand::Init { file }) => config::init(file.as_deref()),
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
-        Command::Config(ConfigCommand::Apply { file, force }) => config::apply(file, *force, &place()?).await,
+        Command::Config(ConfigCommand::Diff { file }) => config::diff(file, &place()?).await,
+        Command::Config(ConfigCommand::Apply { file, flags, dry_run, expect_revision }) => {
+            let how = config::How { force: flags.force, expected: *expect_revision };
+            config::apply(file, how, *dry_run, &place()?).await
+        }
+        Command::Config(ConfigCommand::Edit { flags }) => config::edit(flags.force, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status => status::status(&place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,

@@ -25,6 +25,8 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Valid(valid) => config::valid(valid),
             Report::Applied(applied) => config::applied(applied),
             Report::Shown(shown) => config::shown(shown),
+            Report::Compared(outlook) => config::compared(outlook),
+            Report::Rehearsed(outlook) => config::rehearsed(outlook),
             Report::Status(status) => status::status(status),
             Report::Ipam(ipam) => ipam::ipam(ipam),
             Report::Attempts(attempts) => attempts::attempts(attempts),

@@ -31,6 +31,8 @@ pub(crate) enum Report {
     Valid(config::Valid),
     Applied(config::Applied),
     Shown(config::Shown),
+    Compared(config::Outlook),
+    Rehearsed(config::Outlook),
     Status(status::Status),
     Ipam(ipam::Ipam),
     Attempts(attempts::Attempts),
@@ -51,6 +53,9 @@ impl Report {
             // What failed once may have been done since.
             Self::Attempts(_) => Verdict::Good,
             Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
+            Self::Compared(outlook) if outlook.would == config::Would::Nothing => Verdict::Good,
+            Self::Compared(_) => Verdict::Problems,
+            Self::Rehearsed(outlook) => outlook.verdict(),
             Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
             Self::Status(status) => of_problems(&status.problems),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,
