@@ -27,7 +27,7 @@ fn populate(etcd: &Etcd) -> i64 {
 fn editor(etcd: &Etcd, name: &str, script: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
     let path = etcd.file(name, &format!("#!/bin/sh\nset -e\n{script}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     path.display().to_string()
 }
 
@@ -40,8 +40,8 @@ fn edit(etcd: &Etcd, script: &str, flags: &[&str]) -> Ran {
 }
 
 fn kept(etcd: &Etcd) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(etcd.dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("twill-config-")).collect()
+    let files = std::fs::read_dir(etcd.dir.path()).expect("the test's directory").filter_map(Result::ok);
+    files.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("/twill-config-")).collect()
 }
 
 #[test]
