@@ -1,5 +1,6 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+pub(crate) mod about;
 mod config;
 
 use std::net::IpAddr;
@@ -98,6 +99,13 @@ pub(crate) enum Command {
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Tell the version of this program, and with --cluster those of all nodes
+    Version(about::VersionFlags),
+    /// Print the completions of a shell: bash, zsh or fish
+    Completions(about::CompletionsFlags),
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man(about::ManFlags),
 }
 
 /// How long the answers of nodes are waited for.

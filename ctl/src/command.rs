@@ -1,5 +1,6 @@
 //! The commands: each reads what it needs and hands back a report.
 
+mod about;
 mod bgp;
 mod check;
 mod config;
@@ -44,6 +45,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
+        Command::Version(flags) => about::version(*flags, place).await,
+        Command::Completions(flags) => Ok(about::completions(flags.shell)),
+        Command::Man(flags) => about::man(&flags.dir),
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

@@ -1,5 +1,6 @@
 //! How reports look.
 
+mod about;
 mod addresses;
 mod attempts;
 mod bgp;
@@ -39,6 +40,10 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),
             Report::Deleted(deleted) => node::deleted(deleted),
+            Report::Version(version) => about::version(version),
+            // Of our own making, and meant for a shell.
+            Report::Script(script) => return script.script.clone(),
+            Report::Pages(pages) => about::pages(pages),
         },
     })
 }

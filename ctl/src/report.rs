@@ -2,6 +2,7 @@
 //!
 //! Their JSON is what `-o json` prints. Its shape is for programs: fields may be added, never renamed.
 
+pub(crate) mod about;
 pub(crate) mod addresses;
 pub(crate) mod attempts;
 pub(crate) mod bgp;
@@ -45,6 +46,9 @@ pub(crate) enum Report {
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
     Deleted(node::Deleted),
+    Version(about::Version),
+    Script(about::Script),
+    Pages(about::Pages),
 }
 
 impl Report {
@@ -57,6 +61,8 @@ impl Report {
             Self::Compared(_) => Verdict::Problems,
             Self::Rehearsed(outlook) => outlook.verdict(),
             Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
+            Self::Script(_) | Self::Pages(_) => Verdict::Good,
+            Self::Version(version) => version.cluster.as_ref().map_or(Verdict::Good, |all| of_problems(&all.problems)),
             Self::Status(status) => of_problems(&status.problems),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,
             Self::Ipam(ipam) => of_problems(&ipam.problems),
