@@ -10,6 +10,7 @@
 //! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`].
 
 pub mod bgp;
+pub mod checkup;
 pub mod client;
 pub mod desk;
 mod page;
@@ -45,6 +46,8 @@ pub enum Ask {
         /// What of that.
         question: bgp::Question,
     },
+    /// What the machine offers, and what stands in the way.
+    Checkup,
     /// Drain the node, or end that.
     Drain {
         /// Which of the two.
@@ -71,6 +74,11 @@ pub enum Reply {
     Bgp {
         /// What the speaker says.
         answer: bgp::Answer,
+    },
+    /// To [`Ask::Checkup`].
+    Checkup {
+        /// What was found.
+        found: checkup::Found,
     },
     /// To [`Ask::Drain`]: the record in etcd says so now.
     Drain {

@@ -122,6 +122,23 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
     Ok(kept)
 }
 
+/// The barriers that stand in the way now, by a look alone. One whose entrance has rules of ours is open.
+pub fn look(passage: &Passage) -> Result<Vec<Barrier>, Error> {
+    let chains = listing::read(|place| is_looked_at(place, passage.own))?;
+    Ok(closed(&chains, passage))
+}
+
+fn closed(chains: &[Chain], passage: &Passage) -> Vec<Barrier> {
+    let lets = |chain: &Chain, direction| {
+        chain.rules.iter().any(|rule| rule.is_ours() && rule.lets(direction, passage.interfaces))
+    };
+    let is_open = |barrier: &Barrier| {
+        let entrance = chains.iter().find(|chain| barrier.entrance.as_ref() == Some(&chain.place));
+        entrance.is_some_and(|chain| barrier.closed.iter().all(|direction| lets(chain, direction)))
+    };
+    barriers(chains, passage).into_iter().filter(|barrier| !is_open(barrier)).collect()
+}
+
 /// Removes our rules from the chains of others.
 pub fn close() -> Result<Vec<Place>, Error> {
     let passage = Passage { interfaces: "", own: "", ipv4: false, ipv6: false, open: false };

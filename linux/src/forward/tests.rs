@@ -98,3 +98,15 @@ fn only_rules_that_have_our_comment_and_our_form_are_deleted() {
     );
     assert_eq!(deletions(&chain), "delete rule ip filter DOCKER-USER handle 10\n");
 }
+
+#[test]
+fn who_only_looks_is_told_of_what_is_closed_still() {
+    let told = |chains: &[Chain]| closed(chains, &PODS).iter().map(|one| one.place.to_string()).collect::<Vec<_>>();
+    let forward = |of: &[Value]| chain("ip filter FORWARD", Some("drop"), of);
+    let ours = |direction| accepts(direction, "tw*", Some(MARK));
+    assert_eq!(told(&[forward(&[])]), ["ip filter FORWARD"]);
+    assert_eq!(told(&[forward(&[ours("iifname")])]), ["ip filter FORWARD"], "half open is closed");
+    assert_eq!(told(&[forward(&[ours("iifname"), ours("oifname")])]), [""; 0]);
+    let half_by_others = forward(&[accepts("iifname", "tw*", None), ours("oifname")]);
+    assert_eq!(told(&[half_by_others]), [""; 0]);
+}
