@@ -1,5 +1,7 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+mod doctor;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 use twill_conf::node::Setting;
 use twill_conf::{ContainerId, NodeName};
+
+pub(crate) use doctor::DoctorFlags;
 
 /// Looks after a Twill cluster
 #[derive(Debug, Parser)]
@@ -86,6 +90,11 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Nodes, pools and what is wrong with them
     Status,
+    /// Look for what is wrong with the machines, etcd and the cluster, and say what to do about it
+    #[command(
+        after_help = "Exit status: 0 no problem, 1 problems found, 2 a node did not answer, or something could not be told"
+    )]
+    Doctor(DoctorFlags),
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),

@@ -3,6 +3,7 @@
 mod bgp;
 mod check;
 mod config;
+mod doctor;
 mod ipam;
 mod node;
 mod removal;
@@ -25,6 +26,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
         Command::Config(ConfigCommand::Apply { file, force }) => config::apply(file, *force, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
+        Command::Doctor(flags) if flags.preflight => doctor::preflight(flags, &arguments.place),
+        Command::Doctor(flags) => doctor::doctor(flags, &place()?).await,
         Command::Status => status::status(&place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
         Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,

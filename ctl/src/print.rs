@@ -5,6 +5,7 @@ mod attempts;
 mod bgp;
 mod check;
 mod config;
+mod doctor;
 mod ipam;
 mod node;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Peers(found) => bgp::peers(found),
             Report::Routes(found) => bgp::routes(found),
             Report::Explained(explained) => bgp::explained(explained),
+            Report::Doctor(found) => doctor::doctor(found),
             Report::Nodes(nodes) => node::nodes(nodes),
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),

@@ -2,8 +2,9 @@
 //!
 //! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
 //! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
-//! seen here, [`mend`] what is put right.
+//! seen here, [`mend`] what is put right, [`machine`] a look at what all of it stands on.
 
+mod machine;
 mod mend;
 mod sight;
 
@@ -22,6 +23,7 @@ use twill_ipam::BootTime;
 use crate::bgp::Asked;
 use crate::picture::Pictures;
 use crate::store::NodeStore;
+pub use machine::{CniDirectories, Machine};
 
 /// An answer stands for so long.
 const TTL: Duration = Duration::from_secs(60);
@@ -44,6 +46,7 @@ pub struct Requests {
     audit: mpsc::Sender<()>,
     /// To the BGP task.
     speaker: mpsc::Sender<Asked>,
+    machine: Machine,
 }
 
 /// The tasks that know or do what is asked for.
@@ -55,13 +58,15 @@ pub struct Helpers {
     pub audit: mpsc::Sender<()>,
     /// The BGP task says what it knows.
     pub speaker: mpsc::Sender<Asked>,
+    /// Looks at the machine.
+    pub machine: Machine,
 }
 
 impl Requests {
     /// A task that has not begun.
     pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
-        let Helpers { drain, audit, speaker } = helpers;
-        Self { me, store, pictures, drain, audit, speaker }
+        let Helpers { drain, audit, speaker, machine } = helpers;
+        Self { me, store, pictures, drain, audit, speaker, machine }
     }
 
     /// Answers requests until the daemon ends.
@@ -96,6 +101,7 @@ impl Requests {
             // What only looks needs no second look at the request.
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
             Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
+            Ok(RequestRecord { ask: Ask::Checkup, .. }) => self.machine.look().await,
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
                     return Ok(());
@@ -136,6 +142,7 @@ impl Requests {
             }
             Ask::Addresses { after } => self.addresses(after).await,
             Ask::Bgp { question } => self.bgp(question).await,
+            Ask::Checkup => self.machine.look().await,
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::EtcdStore;
 use super::failure::Effect;
-use super::trouble::Asked;
+use super::trouble::{Asked, Trouble};
 use crate::key;
 use crate::store::Range;
 
@@ -17,7 +17,16 @@ pub struct Member {
     /// The endpoint, as it was configured.
     pub url: String,
     /// What it says of itself, or why it says nothing.
-    pub status: Result<Status, String>,
+    pub status: Result<Status, Silence>,
+}
+
+/// Why a member says nothing of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Silence {
+    /// It does not answer.
+    Away(String),
+    /// It answers, and does not say it to this user. Which versions ask for a role differs.
+    Denied(String),
 }
 
 /// What a member says of itself.
@@ -49,7 +58,7 @@ impl EtcdStore {
         answers.into_iter().map(|(index, status)| Member { url: url(index), status }).collect()
     }
 
-    async fn member_status(&self, index: usize, deadline: Instant) -> Result<Status, String> {
+    async fn member_status(&self, index: usize, deadline: Instant) -> Result<Status, Silence> {
         let member = &self.inner.members[index];
         let mut login_renewed = false;
         let request = |client: etcd_client::Client| async move {
@@ -70,7 +79,11 @@ impl EtcdStore {
             Err(failure) => {
                 let failure = self.explained(index, failure, deadline).await;
                 let asked = Range::key(key::CONFIG);
-                Err(failure.trouble().tell(&self.inner.conf, &self.inner.prefix, Asked::Read(&asked)))
+                let why = failure.trouble().tell(&self.inner.conf, &self.inner.prefix, Asked::Read(&asked));
+                Err(match failure.trouble() {
+                    Trouble::Denied => Silence::Denied(why),
+                    _ => Silence::Away(why),
+                })
             }
         }
     }

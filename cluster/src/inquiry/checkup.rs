@@ -1,5 +1,7 @@
 //! What a node finds when it looks at its own machine: the wire's form of findings, bounded.
 
+pub mod etcd;
+
 use serde::{Deserialize, Serialize};
 
 use super::printable;
