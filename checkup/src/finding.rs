@@ -97,23 +97,34 @@ pub struct Finding {
 impl Finding {
     /// Something good.
     pub fn ok(check: Check, subject: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { check, state: State::Ok, subject: subject.into(), what: what.into(), fix: String::new() }
+        Self::new(check, State::Ok, subject, what, "")
     }
 
     /// Something that is worth a word.
     pub fn note(check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, state: State::Note, subject: subject.into(), what: what.into(), fix: fix.into() }
+        Self::new(check, State::Note, subject, what, fix)
     }
 
     /// A problem.
     pub fn problem(check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, state: State::Problem, subject: subject.into(), what: what.into(), fix: fix.into() }
+        Self::new(check, State::Problem, subject, what, fix)
     }
 
     /// Something that could not be told.
     pub fn unknown(check: Check, subject: impl Into<String>, what: impl Into<String>) -> Self {
-        let fix =
-            "run it as root; in a container, with the host's network, and the directories that are named".to_owned();
-        Self { check, state: State::Unknown, subject: subject.into(), what: what.into(), fix }
+        Self::new(check, State::Unknown, subject, what, "run it as root")
+    }
+
+    /// On one line: what programs complain has several.
+    fn new(
+        check: Check,
+        state: State,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        let what: String = what.into();
+        let what = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        Self { check, state, subject: subject.into(), what, fix: fix.into() }
     }
 }

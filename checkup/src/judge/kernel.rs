@@ -111,13 +111,25 @@ pub(super) fn sysctl(scope: &Scope, seen: &Observations, findings: &mut Findings
     const CHECK: Check = Check::Sysctl;
     let sysctls = &seen.sysctls;
     let serving = scope.stage == Stage::Serving;
-    // Before the daemon is there, it matters only whether it will be able to set them.
-    let fix = |setting: String| match &sysctls.writable {
+    let fix = |setting: String| match &sysctls.unwritable {
         Some(why) => format!("set {setting}: twilld cannot, since /proc/sys cannot be written ({why})"),
         None => format!("set {setting}, and look for who sets it back (a file in /etc/sysctl.d, say): twilld sets it"),
     };
-    if let Some(why) = sysctls.writable.as_ref().filter(|_| !serving) {
-        findings.unknown(CHECK, "/proc/sys", format!("it cannot be written by who asks: {why}"));
+    // Before the daemon is there, it matters only whether it will be able to set them.
+    match &sysctls.unwritable {
+        Some(_) if !serving && sysctls.read_only => {
+            let what = "it is mounted read-only: twilld can switch on no forwarding";
+            findings.problem(
+                CHECK,
+                "/proc/sys",
+                what,
+                "mount it read-write; a container has to be privileged for that",
+            );
+        }
+        Some(why) if !serving => {
+            findings.unknown(CHECK, "/proc/sys", format!("whoever asks may not write there: {why}"))
+        }
+        _ => {}
     }
     let names = |is: fn(&crate::observe::Settings) -> bool| -> Vec<&str> {
         let such = sysctls.interfaces.iter().filter(|(_, settings)| is(settings));
@@ -149,7 +161,7 @@ pub(super) fn sysctl(scope: &Scope, seen: &Observations, findings: &mut Findings
             some_of(&strict)
         );
         let remedy = fix(format!("net.ipv4.conf.{first}.rp_filter=2"));
-        match serving || sysctls.writable.is_some() {
+        match serving || sysctls.read_only {
             true => findings.problem(CHECK, "rp_filter", what, remedy),
             false => findings.note(CHECK, "rp_filter", what, "nothing is to be done: twilld makes it loose (2)"),
         }

@@ -19,22 +19,18 @@ const NEEDED: [(u32, &str, &str); 3] = [
 pub(super) fn permissions(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Permissions;
     let Some(mask) = findings.seen(CHECK, &seen.capabilities) else { return };
-    for (bit, name, without) in NEEDED {
-        if mask >> bit & 1 == 1 {
-            continue;
+    let missing = NEEDED.into_iter().filter(|(bit, ..)| mask >> bit & 1 == 0);
+    if scope.stage == Stage::Before {
+        // Who asks is not who will serve.
+        let names: Vec<&str> = missing.map(|(_, name, _)| name).collect();
+        if !names.is_empty() {
+            let what = format!("whoever asks lacks {}, so less can be told", names.join(", "));
+            findings.unknown(CHECK, "", what);
         }
-        match scope.stage {
-            Stage::Serving => {
-                let what = format!("twilld lacks it: {without}");
-                findings.problem(
-                    CHECK,
-                    name,
-                    what,
-                    "run it as root; in a container, privileged or with this capability",
-                );
-            }
-            // Who asks is not who will serve.
-            Stage::Before => findings.unknown(CHECK, name, "whoever asks lacks it, so less can be told"),
+    } else {
+        for (_, name, without) in missing {
+            let fix = "run it as root; in a container, privileged or with this capability";
+            findings.problem(CHECK, name, format!("twilld lacks it: {without}"), fix);
         }
     }
     findings.else_ok(CHECK, "all capabilities that are needed");

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Settings of the kernel that Twill depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sysctls {
-    /// Whether they can be written; else why not.
-    pub writable: Option<String>,
+    /// Why they cannot be written by this process, where they cannot.
+    pub unwritable: Option<String>,
+    /// They can be written by nobody: /proc/sys is mounted read-only.
+    pub read_only: bool,
     /// net.ipv6.conf.all.forwarding; absent where the kernel has no IPv6.
     pub ipv6_forwarding: Option<bool>,
     /// Of the interfaces that Twill uses.
@@ -48,9 +51,10 @@ pub(super) fn look(interfaces: BTreeSet<String>) -> Sysctls {
         Some((name, Settings { forwarding, rp_filter: u8::try_from(own.max(all)).unwrap_or(u8::MAX) }))
     };
     // Opening changes nothing.
-    let writable = OpenOptions::new().write(true).open("/proc/sys/net/ipv4/ip_forward");
+    let refused = OpenOptions::new().write(true).open("/proc/sys/net/ipv4/ip_forward").err();
     Sysctls {
-        writable: writable.err().map(|error| error.to_string()),
+        read_only: refused.as_ref().is_some_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem),
+        unwritable: refused.map(|error| error.to_string()),
         ipv6_forwarding: number("net/ipv6/conf/all/forwarding").map(|value| value != 0),
         interfaces: interfaces.into_iter().filter_map(settings).collect(),
         bridge_calls: number("net/bridge/bridge-nf-call-iptables").map(|value| value != 0),
