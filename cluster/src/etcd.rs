@@ -11,6 +11,7 @@ mod certificate;
 mod credentials;
 mod failure;
 mod handshake;
+pub mod health;
 mod member;
 mod past;
 mod trouble;

@@ -13,6 +13,7 @@
 
 pub mod attempts;
 pub mod bgp;
+pub mod checkup;
 pub mod client;
 pub mod desk;
 mod page;
@@ -52,6 +53,8 @@ pub enum Ask {
         /// What of that.
         question: bgp::Question,
     },
+    /// What the machine offers, and what stands in the way.
+    Checkup,
     /// Drain the node, or end that.
     Drain {
         /// Which of the two.
@@ -75,6 +78,13 @@ pub enum Ask {
     State,
 }
 
+impl Ask {
+    /// Whether it changes nothing: then it needs no second look whether it stands still.
+    pub fn only_looks(&self) -> bool {
+        !matches!(self, Self::Drain { .. } | Self::Mend { .. })
+    }
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -87,6 +97,11 @@ pub enum Reply {
     Bgp {
         /// What the speaker says.
         answer: bgp::Answer,
+    },
+    /// To [`Ask::Checkup`].
+    Checkup {
+        /// What was found.
+        found: checkup::Found,
     },
     /// To [`Ask::Drain`]: the record in etcd says so now.
     Drain {

@@ -2,6 +2,7 @@
 
 pub(crate) mod about;
 mod config;
+mod doctor;
 mod status;
 pub(crate) mod trace;
 
@@ -13,6 +14,7 @@ use twill_conf::node::Setting;
 use twill_conf::{ContainerId, NodeName};
 
 pub(crate) use config::ConfigCommand;
+pub(crate) use doctor::DoctorFlags;
 pub(crate) use status::{StatusFlags, WhyCommand};
 
 /// Looks after a Twill cluster
@@ -100,6 +102,11 @@ pub(crate) enum Command {
     /// Why a pod, an address or a node is as it is, and what to do
     #[command(subcommand)]
     Why(WhyCommand),
+    /// Look for what is wrong with the machines, etcd and the cluster, and say what to do about it
+    #[command(
+        after_help = "Exit status: 0 no problem, 1 problems found, 2 a node did not answer, or something could not be told"
+    )]
+    Doctor(DoctorFlags),
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),

@@ -4,6 +4,7 @@ mod about;
 mod bgp;
 mod check;
 mod config;
+mod doctor;
 mod ipam;
 mod node;
 mod removal;
@@ -35,6 +36,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status(flags) => status::status(flags, arguments.output, &place()?).await,
         Command::Why(what) => why::why(what, &place()?).await,
+        Command::Doctor(flags) if flags.preflight => doctor::preflight(flags, &arguments.place),
+        Command::Doctor(flags) => doctor::doctor(flags, &place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
         Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),

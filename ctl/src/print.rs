@@ -6,6 +6,7 @@ mod attempts;
 mod bgp;
 mod check;
 mod config;
+mod doctor;
 mod ipam;
 mod node;
 mod status;
@@ -47,6 +48,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Routes(found) => bgp::routes(found),
             Report::Explained(explained) => bgp::explained(explained),
             Report::Trace(found) => trace::trace(found),
+            Report::Doctor(found) => doctor::doctor(found),
             Report::Nodes(nodes) => node::nodes(nodes),
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),

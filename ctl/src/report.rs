@@ -8,6 +8,7 @@ pub(crate) mod attempts;
 pub(crate) mod bgp;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod ipam;
 pub(crate) mod node;
 pub(crate) mod pools;
@@ -52,6 +53,7 @@ pub(crate) enum Report {
     Routes(bgp::Routes),
     Explained(bgp::Explained),
     Trace(trace::Trace),
+    Doctor(doctor::Doctor),
     Nodes(node::Nodes),
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
@@ -88,6 +90,8 @@ impl Report {
             Self::Check(check) => of_problems(&check.problems),
             Self::Peers(peers) if peers.problems.is_empty() && !peers.unknown.is_empty() => Verdict::Unknown,
             Self::Peers(peers) => of_problems(&peers.problems),
+            Self::Doctor(doctor) if doctor.problems.is_empty() && !doctor.unknown.is_empty() => Verdict::Unknown,
+            Self::Doctor(doctor) => of_problems(&doctor.problems),
             Self::Routes(_) => Verdict::Good,
             Self::Explained(explained) if explained.is_used() => Verdict::Good,
             Self::Explained(_) => Verdict::Problems,

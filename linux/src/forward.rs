@@ -122,20 +122,19 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
     Ok(kept)
 }
 
-/// The chains of others that drop what is to be let through, as they stand: those that our rules have opened are none. Changes
-/// nothing.
+/// The barriers that stand in the way now, by a look alone. One whose entrance has rules of ours is open.
 pub fn look(passage: &Passage) -> Result<Vec<Barrier>, Error> {
     let chains = listing::read(|place| is_looked_at(place, passage.own))?;
-    Ok(standing_barriers(&chains, passage))
+    Ok(closed(&chains, passage))
 }
 
-fn standing_barriers(chains: &[Chain], passage: &Passage) -> Vec<Barrier> {
+fn closed(chains: &[Chain], passage: &Passage) -> Vec<Barrier> {
+    let lets = |chain: &Chain, direction| {
+        chain.rules.iter().any(|rule| rule.is_ours() && rule.lets(direction, passage.interfaces))
+    };
     let is_open = |barrier: &Barrier| {
-        let entrance = chains.iter().find(|chain| Some(&chain.place) == barrier.entrance.as_ref());
-        entrance.is_some_and(|chain| {
-            let ours = || chain.rules.iter().filter(|rule| rule.is_ours());
-            DIRECTIONS.iter().all(|direction| ours().any(|rule| rule.lets(direction, passage.interfaces)))
-        })
+        let entrance = chains.iter().find(|chain| barrier.entrance.as_ref() == Some(&chain.place));
+        entrance.is_some_and(|chain| barrier.closed.iter().all(|direction| lets(chain, direction)))
     };
     barriers(chains, passage).into_iter().filter(|barrier| !is_open(barrier)).collect()
 }

@@ -25,6 +25,7 @@ pub mod sockets;
 pub mod state;
 pub mod table;
 pub mod tcp;
+pub mod trial;
 pub mod udp;
 
 pub use error::Error;

@@ -13,6 +13,7 @@
 
 mod members;
 mod transaction;
+mod version;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -34,6 +35,8 @@ use sha2::{Digest, Sha256};
 use self::members::{Members, Turnover};
 use crate::Error;
 use crate::monitor::Echoes;
+
+pub use self::version::{Version, version};
 
 /// How long nft may take. Repair waits for it, so one that hangs would end all repair.
 const PATIENCE: Duration = Duration::from_secs(10);

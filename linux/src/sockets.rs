@@ -1,4 +1,5 @@
-//! The TCP connections of the caller's namespace, as /proc/net/tcp and tcp6 show them (Documentation/networking/proc_net_tcp.rst).
+//! The TCP connections and UDP sockets of the caller's namespace, as /proc/net/tcp, udp, tcp6 and udp6 show them
+//! (Documentation/networking/proc_net_tcp.rst).
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -27,6 +28,29 @@ pub fn any_from(addresses: &[IpAddr]) -> io::Result<bool> {
     Ok(false)
 }
 
+/// The inodes of the UDP sockets with this port of their own, the kernel's among them: a VXLAN device that is up has one.
+pub fn udp_on(port: u16) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for file in ["udp", "udp6"] {
+        let table = match File::open(format!("/proc/thread-self/net/{file}")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            table => BufReader::new(table?),
+        };
+        for line in table.lines().skip(1) {
+            found.extend(inode_on(&line?, port));
+        }
+    }
+    Ok(found)
+}
+
+/// The tenth word is the inode.
+fn inode_on(line: &str, port: u16) -> Option<u64> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let own = words.get(1)?.rsplit_once(':')?.1;
+    let is_it = u16::from_str_radix(own, 16) == Ok(port);
+    is_it.then(|| words.get(9)?.parse().ok()).flatten()
+}
+
 /// The own address of a connection, unless it is over, or only waited for.
 fn own_end(line: &str) -> Option<IpAddr> {
     let mut words = line.split_whitespace().skip(1);
@@ -53,6 +77,17 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn a_udp_socket_is_found_by_its_port() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let inodes = udp_on(port).unwrap();
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&socket))).unwrap();
+        assert_eq!(link.to_string_lossy(), format!("socket:[{}]", inodes[0]));
+        drop(socket);
+        assert!(udp_on(port).unwrap().is_empty());
+    }
 
     #[test]
     fn a_connection_counts_by_its_own_end_while_it_lasts_and_a_listener_does_not() {

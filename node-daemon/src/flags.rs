@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use twill_checkup::scope::{CNI_BIN_DIR, CNI_CONF_DIR};
 use twill_conf::Error;
 use twill_conf::node::{NodeLayer, Setting};
 use twill_ipam::sweep::GRACE;
 
 use crate::install::{InstallFlags, UninstallFlags};
 use crate::probe::TURN;
+use crate::requests::CniDirectories;
 
 /// The daemon of a Twill node: claims blocks of addresses, keeps routes, tunnels and firewall as they shall be.
 ///
@@ -87,6 +89,12 @@ pub struct Flags {
     /// [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<String>,
+    /// Where runtimes look for plugins; for 'twillctl doctor', which looks whether Twill's is there
+    #[arg(long, value_name = "DIR", default_value = CNI_BIN_DIR)]
+    cni_bin_dir: PathBuf,
+    /// Where runtimes look for networks; for 'twillctl doctor', which looks which of them wins
+    #[arg(long, value_name = "DIR", default_value = CNI_CONF_DIR)]
+    cni_conf_dir: PathBuf,
     /// The grace period of the sweep, for tests that cannot wait for it
     #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
     sweep_grace_ms: Option<u64>,
@@ -117,6 +125,11 @@ impl Flags {
             probe_turn: self.probe_turn_ms.map_or(TURN, Duration::from_millis),
             deaf: self.deaf,
         }
+    }
+
+    /// Where a runtime of this machine looks.
+    pub fn cni(&self) -> CniDirectories {
+        CniDirectories { bin: self.cni_bin_dir.clone(), conf: self.cni_conf_dir.clone() }
     }
 
     /// What was said on the command line; all else is left to the layers below.

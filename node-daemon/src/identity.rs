@@ -15,14 +15,7 @@ pub struct NoMachineId {
 
 /// Reads a machine ID (machine-id(5)): the first word of the file.
 pub fn machine_id(path: &Path) -> Result<String, NoMachineId> {
-    let fail = |cause: String| NoMachineId { path: path.to_owned(), cause };
-    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    let id = text.trim();
-    if id.len() >= 8 && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        Ok(id.to_owned())
-    } else {
-        Err(fail(format!("{id:?} is not 8 to 64 letters and digits")))
-    }
+    twill_checkup::identity::machine_id(path).map_err(|cause| NoMachineId { path: path.to_owned(), cause })
 }
 
 /// The MAC of this node's VTEP: derived, so that a device made anew has the MAC that the others know.

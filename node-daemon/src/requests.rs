@@ -2,8 +2,10 @@
 //!
 //! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
 //! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
-//! seen here, [`mend`] what is put right, [`state`] how the daemon is, [`past`] what failed, [`trace`] what becomes of a packet.
+//! seen here, [`mend`] what is put right, [`state`] how the daemon is, [`past`] what failed, [`trace`] what becomes of a packet, and
+//! [`machine`] a look at what all of it stands on.
 
+mod machine;
 mod mend;
 mod past;
 mod sight;
@@ -18,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use twill_cluster::inquiry::attempts::Sought;
 use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
-use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord};
+use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply};
 use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
 use twill_conf::NodeName;
@@ -29,6 +31,7 @@ use crate::picture::Pictures;
 use crate::reconcile::Wanted;
 use crate::rival::Bearer;
 use crate::store::NodeStore;
+pub use machine::{CniDirectories, Machine};
 
 pub use state::Sources;
 
@@ -57,6 +60,7 @@ pub struct Requests {
     /// What the reconciler wants, and what it made that of.
     tracer: trace::Tracer,
     sources: Sources,
+    machine: Machine,
 }
 
 /// The tasks that know or do what is asked for.
@@ -72,14 +76,16 @@ pub struct Helpers {
     pub wanted: watch::Receiver<Option<Wanted>>,
     /// All of them say how the daemon is.
     pub sources: Sources,
+    /// Looks at the machine.
+    pub machine: Machine,
 }
 
 impl Requests {
     /// A task that has not begun.
     pub fn new(bearer: Bearer, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
-        let Helpers { drain, audit, speaker, wanted, sources } = helpers;
+        let Helpers { drain, audit, speaker, wanted, sources, machine } = helpers;
         let tracer = trace::Tracer { pictures: pictures.clone(), wanted, reckoning: Arc::clone(&sources.reckoning) };
-        Self { me: bearer.node.clone(), bearer, store, pictures, drain, audit, speaker, tracer, sources }
+        Self { me: bearer.node.clone(), bearer, store, pictures, drain, audit, speaker, tracer, sources, machine }
     }
 
     /// Answers requests until the daemon ends.
@@ -113,14 +119,8 @@ impl Requests {
 
     async fn handle<S: Store>(&mut self, etcd: &S, letter: &Letter) -> Result<(), StoreError> {
         let reply = match inquiry::read_ask(&letter.value) {
-            // What only looks needs no second look at the request.
-            Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
-            Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
-            Ok(RequestRecord { ask: Ask::Trace { question }, .. }) => self.tracer.trace(question).await,
-            Ok(RequestRecord { ask: Ask::State, .. }) => self.state(etcd).await,
-            Ok(RequestRecord { ask: Ask::Attempts(sought), .. }) => self.past(sought).await,
             Ok(request) => {
-                if !self.stands(etcd, letter).await? {
+                if !request.ask.only_looks() && !self.stands(etcd, letter).await? {
                     return Ok(());
                 }
                 let from: String = request.from.chars().take(128).collect();
@@ -142,6 +142,7 @@ impl Requests {
         Ok(is_same && answer.entries.is_empty())
     }
 
+    /// Does what is asked.
     async fn act<S: Store>(&mut self, etcd: &S, ask: Ask, from: &str) -> Reply {
         match ask {
             Ask::Drain { on } => {
@@ -162,6 +163,7 @@ impl Requests {
             Ask::Bgp { question } => self.bgp(question).await,
             Ask::Trace { question } => self.tracer.trace(question).await,
             Ask::State => self.state(etcd).await,
+            Ask::Checkup => self.machine.look().await,
         }
     }
 

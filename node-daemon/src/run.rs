@@ -24,7 +24,7 @@ use crate::metrics::{Measured, Metrics};
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
-use crate::requests::{Helpers, Requests, Sources};
+use crate::requests::{CniDirectories, Helpers, Machine, Requests, Sources};
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::supervisor::Supervised;
@@ -78,19 +78,19 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> Fatal {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
+pub fn run(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(), Fatal> {
     let _lock = lock::take(&conf.run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(io_error("starting the runtime"))?;
-    let stopped = runtime.block_on(serve(conf, tests));
+    let stopped = runtime.block_on(serve(conf, cni, tests));
     runtime.shutdown_background();
     stopped
 }
 
-async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
+async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
     let begin = std::time::Instant::now();
@@ -197,10 +197,11 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         complaints,
         readiness: Arc::clone(&readiness),
     };
+    let machine = Machine::new(conf.clone(), cni, seen.clone(), underlay.clone(), troubles.clone());
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources };
+    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources, machine };
     let requests = Requests::new(bearer.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch {
         pictures,

@@ -211,6 +211,18 @@ impl Node {
         })
     }
 
+    /// The same with further flags, in a mount namespace of its own that a script has changed before: what the daemon finds on
+    /// its machine is otherwise.
+    pub fn start_daemon_behind(&self, script: &str, flags: &[&str]) -> Result<()> {
+        self.start_daemon_as(self.name(), |command| {
+            let script = format!("{script}\nexec \"$0\" \"$@\"");
+            let mut behind = Command::new("unshare");
+            behind.args(["--mount", "--propagation", "private", "sh", "-ec", &script]);
+            behind.arg(command.get_program()).args(command.get_args()).args(flags);
+            behind
+        })
+    }
+
     fn start_daemon_as(&self, name: &str, change: impl FnOnce(Command) -> Command) -> Result<()> {
         let mut daemon = self.lock();
         if daemon.is_none() {

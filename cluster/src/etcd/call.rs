@@ -92,7 +92,7 @@ impl EtcdStore {
 
     /// One try with one member. A login that etcd has forgotten is renewed once, and the request is sent again: it was not
     /// even looked at.
-    async fn attempt<T, F>(
+    pub(super) async fn attempt<T, F>(
         &self,
         member: &Member,
         deadline: Instant,

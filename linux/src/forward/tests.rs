@@ -100,12 +100,13 @@ fn only_rules_that_have_our_comment_and_our_form_are_deleted() {
 }
 
 #[test]
-fn a_look_finds_no_barrier_where_both_our_rules_stand() {
-    let closed = chain("ip filter FORWARD", Some("drop"), &[]);
-    assert_eq!(standing_barriers(std::slice::from_ref(&closed), &PODS).len(), 1);
-    let half = chain("ip filter FORWARD", Some("drop"), &[accepts("iifname", "tw*", Some(MARK))]);
-    assert_eq!(standing_barriers(&[half], &PODS).len(), 1);
-    let ours = [accepts("iifname", "tw*", Some(MARK)), accepts("oifname", "tw*", Some(MARK))];
-    let open = chain("ip filter FORWARD", Some("drop"), &ours);
-    assert_eq!((barriers(std::slice::from_ref(&open), &PODS).len(), standing_barriers(&[open], &PODS).len()), (1, 0));
+fn who_only_looks_is_told_of_what_is_closed_still() {
+    let told = |chains: &[Chain]| closed(chains, &PODS).iter().map(|one| one.place.to_string()).collect::<Vec<_>>();
+    let forward = |of: &[Value]| chain("ip filter FORWARD", Some("drop"), of);
+    let ours = |direction| accepts(direction, "tw*", Some(MARK));
+    assert_eq!(told(&[forward(&[])]), ["ip filter FORWARD"]);
+    assert_eq!(told(&[forward(&[ours("iifname")])]), ["ip filter FORWARD"], "half open is closed");
+    assert_eq!(told(&[forward(&[ours("iifname"), ours("oifname")])]), [""; 0]);
+    let half_by_others = forward(&[accepts("iifname", "tw*", None), ours("oifname")]);
+    assert_eq!(told(&[half_by_others]), [""; 0]);
 }

@@ -27,7 +27,7 @@ pub use ifb::{IFB, create_ifb};
 pub use peer::peer_macs;
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
-pub use seen::{SeenLink, by_index, by_name};
+pub use seen::{SeenLink, SeenTunnel, by_index, by_name, tunnels};
 pub(crate) use vxlan::{create as create_vxlan, set_local as set_vxlan_local};
 
 /// IFLA_INET_CONF (include/uapi/linux/if_link.h).

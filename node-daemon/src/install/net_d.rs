@@ -4,12 +4,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use twill_checkup::net_d;
 use twill_conf::network::list::{self, Author};
 
 use super::InstallError;
-
-/// The endings that libcni reads (`ConfFiles` in libcni/conf.go); of the files that have one, the first by name counts.
-const ENDINGS: [&str; 3] = ["conf", "conflist", "json"];
 
 /// Whose the file is; `None` where there is none.
 pub fn author(path: &Path) -> Result<Option<Author>, InstallError> {
@@ -39,18 +37,5 @@ pub fn others_of_twill(path: &Path) -> Result<Vec<PathBuf>, InstallError> {
 /// All that a runtime reads in the directory of `path`, in its order.
 fn read_by_runtimes(path: &Path) -> Result<Vec<PathBuf>, InstallError> {
     let directory = path.parent().expect("the list lies in a directory");
-    let entries = match fs::read_dir(directory) {
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(InstallError::io("listing", directory))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(InstallError::io("listing", directory))?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if ending.is_some_and(|ending| ENDINGS.contains(&ending)) && !path.is_dir() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
+    net_d::read_by_runtimes(directory).map_err(InstallError::io("listing", directory))
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use twill_checkup::suspects::{SUSPECTS, running};
 use twill_linux::table::Repair;
 
 /// So many repairs of one object within [`SPELL`] are no accident.
@@ -124,55 +125,6 @@ impl Object {
     }
 }
 
-/// A program that has opinions of the network.
-struct Suspect {
-    /// As the kernel calls its process: 15 bytes at most (comm, proc(5)).
-    command: &'static str,
-    name: &'static str,
-    /// It meddles with rulesets, not with links and routes.
-    firewall: bool,
-    remedy: &'static str,
-}
-
-const NETWORKD: &str = "set ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no in networkd.conf, and Unmanaged=yes in a \
-                        .network file for Name=tw* vxlan*.twill";
-const NETWORK_MANAGER: &str =
-    "set unmanaged-devices=interface-name:tw*;interface-name:vxlan*.twill in a file of /etc/NetworkManager/conf.d";
-const OVERLAY: &str = "two networks for pods on one node: take one of them off";
-
-const SUSPECTS: [Suspect; 8] = [
-    Suspect { command: "systemd-network", name: "systemd-networkd", firewall: false, remedy: NETWORKD },
-    Suspect { command: "NetworkManager", name: "NetworkManager", firewall: false, remedy: NETWORK_MANAGER },
-    Suspect {
-        command: "dhcpcd",
-        name: "dhcpcd",
-        firewall: false,
-        remedy: "set denyinterfaces tw* vxlan*.twill in dhcpcd.conf",
-    },
-    Suspect {
-        command: "connmand",
-        name: "connman",
-        firewall: false,
-        remedy: "set NetworkInterfaceBlacklist=tw,vxlan in main.conf",
-    },
-    Suspect { command: "flanneld", name: "flannel", firewall: false, remedy: OVERLAY },
-    Suspect { command: "calico-node", name: "Calico", firewall: false, remedy: OVERLAY },
-    Suspect {
-        command: "firewalld",
-        name: "firewalld",
-        firewall: true,
-        remedy: "let its reload leave other tables alone (FlushAllOnReload=no)",
-    },
-    Suspect { command: "dockerd", name: "Docker", firewall: true, remedy: "look whether something restarts it" },
-];
-
-/// The names of the processes that run.
-fn running(proc: &Path) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
-    let comm = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
-    comm.map(|name| name.trim_end().to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,13 +181,5 @@ mod tests {
         assert!(firewall.suspects_among(&both).starts_with("firewalld runs here"));
         assert!(route.suspects_among(&running(&[])).contains("ip monitor"));
         assert!(firewall.suspects_among(&running(&["NetworkManager"])).contains("nft monitor"));
-        let longest = SUSPECTS.iter().map(|suspect| suspect.command.len()).max();
-        assert_eq!(longest, Some(15), "the kernel cuts off what is longer");
-    }
-
-    #[test]
-    fn processes_are_known_by_their_names() {
-        let own = std::fs::read_to_string("/proc/self/comm").unwrap();
-        assert!(super::running(Path::new("/proc")).contains(own.trim_end()));
     }
 }

@@ -57,6 +57,30 @@ pub(crate) struct SeenVxlan {
     pub(crate) foreign: bool,
 }
 
+/// A VXLAN device, whoever's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenTunnel {
+    /// Its name.
+    pub name: IfName,
+    /// Its network identifier.
+    pub vni: u32,
+    /// Its UDP port, in host order.
+    pub port: u16,
+    /// Administratively up: it holds the port then.
+    pub up: bool,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+/// All VXLAN devices of the namespace.
+pub fn tunnels(netlink: &mut Netlink) -> Result<Vec<SeenTunnel>, Error> {
+    let tunnel = |Details { link, vxlan, .. }: Details| {
+        let SeenVxlan { vni, port, .. } = vxlan?;
+        Some(SeenTunnel { name: link.name, vni, port, up: link.up, mtu: link.mtu })
+    };
+    Ok(dump_details(netlink)?.into_iter().filter_map(tunnel).collect())
+}
+
 /// The link of that name.
 pub fn by_name(netlink: &mut Netlink, name: &IfName) -> Result<Option<SeenLink>, Error> {
     one(netlink, LinkUnspec::new_with_name(name.as_str()).build())

@@ -1,0 +1,198 @@
+//! What others do to the packets of pods, how large these may be, and what has the tunnel's place or the pools'.
+
+use ipnetwork::IpNetwork;
+use twill_linux::forward::Barrier;
+
+use super::{Findings, some_of};
+use crate::finding::Check;
+use crate::observe::network::OUR_TUNNELS;
+use crate::observe::{Interface, Observations};
+use crate::scope::{Scope, Stage, Tunnel};
+
+pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Firewall;
+    let Some(barriers) = findings.seen(CHECK, &seen.barriers) else { return };
+    for Barrier { place, how, closed, entrance, .. } in barriers {
+        let opens = scope.cluster.open_forward;
+        let by_hand = closed.iter().map(|direction| {
+            let at = entrance.as_ref().unwrap_or(place);
+            format!("nft insert rule {at} {direction} \"tw*\" accept")
+        });
+        let by_hand = by_hand.collect::<Vec<_>>().join("; ");
+        let fix = match entrance {
+            Some(_) if !opens => {
+                format!(
+                    "set open_forward = true in [firewall] of the cluster's configuration, by which every node opens it; or: {by_hand}"
+                )
+            }
+            Some(_) => format!("look at the log of twilld for why open_forward has not opened it; or: {by_hand}"),
+            None => format!("somebody wrote that chain: let him accept what pods send and get; or: {by_hand}"),
+        };
+        let what = format!("it drops what pods send and get: {how}");
+        findings.problem(CHECK, place.to_string(), what, fix);
+    }
+    findings.else_ok(CHECK, "no chain of others drops what pods send and get");
+}
+
+pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Managers;
+    for (suspect, _) in seen.suspects.iter().filter(|(_, settled)| !settled) {
+        let what = match suspect.firewall {
+            true => "it runs here, and may remove rules of others",
+            false => "it runs here, and may remove interfaces, addresses and routes of others",
+        };
+        findings.note(CHECK, suspect.name, what, suspect.remedy);
+    }
+    findings.else_ok(
+        CHECK,
+        match seen.suspects.is_empty() {
+            true => "no program runs here that is known to undo what Twill makes".to_owned(),
+            false => {
+                let names: Vec<&str> = seen.suspects.iter().map(|(suspect, _)| suspect.name).collect();
+                format!("{}: told to leave Twill's part alone", some_of(&names))
+            }
+        },
+    );
+}
+
+/// What a tunnel puts around a packet, at most, in bytes (over IPv6).
+const OVERHEAD: u32 = 70;
+/// What every link of IPv6 carries (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+
+pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Mtu;
+    let Some(links) = findings.seen(CHECK, &seen.links) else { return };
+    let Some(narrowest) = links.underlay.iter().min_by_key(|interface| interface.mtu) else {
+        let what = "there is no interface to other nodes: no default route, and none is named";
+        let fix = "set underlay in the node's configuration to the interface between nodes, by name or as to:ADDRESS";
+        return match scope.stage {
+            Stage::Serving => findings.problem(CHECK, "underlay", what, fix),
+            Stage::Before => findings.note(CHECK, "underlay", what, fix),
+        };
+    };
+    let Interface { name, mtu, .. } = narrowest;
+    let least = IPV6_MIN_MTU + if scope.cluster.tunnel.is_some() { OVERHEAD } else { 0 };
+    if scope.cluster.ipv6 && *mtu < least {
+        let what = format!("its MTU is {mtu}: full-size packets of IPv6 pods travel in fragments below {least}");
+        findings.problem(
+            CHECK,
+            format!("interface {name}"),
+            what,
+            format!("let the network between nodes carry {least} bytes"),
+        );
+    }
+    let fits = scope.cluster.fits;
+    let large = |interface: &&Interface| fits.is_some_and(|fits| interface.mtu > fits);
+    let large: Vec<&Interface> = links.pods.iter().filter(large).collect();
+    if let (Some(first), Some(fits)) = (large.first(), fits) {
+        let what = format!(
+            "{} of pods have a greater MTU than {fits}, which {name} with its {mtu} leaves now ({} has {}): what they send at full \
+             size is refused, and lost where no ICMP comes back",
+            if large.len() == 1 { "an interface".to_owned() } else { format!("{} interfaces", large.len()) },
+            first.name,
+            first.mtu
+        );
+        let fix = format!(
+            "raise the MTU of {name} to what it was, or restart those pods: an interface keeps the MTU that it got"
+        );
+        findings.problem(CHECK, "pods", what, fix);
+    }
+    findings.else_ok(
+        CHECK,
+        match fits {
+            Some(fits) => format!("{name} has {mtu}, pods get {fits}"),
+            None => format!("{name} has {mtu}"),
+        },
+    );
+}
+
+pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Tunnel;
+    let Some(wanted) = scope.cluster.tunnel else {
+        return findings.ok(CHECK, "the back end has none");
+    };
+    let Tunnel { vni, port } = wanted;
+    let links = findings.seen(CHECK, &seen.links);
+    let tunnels = links.map_or(&[][..], |links| links.tunnels.as_slice());
+    let others = || tunnels.iter().filter(|tunnel| !OUR_TUNNELS.contains(&tunnel.name.as_str()));
+    for other in others() {
+        let subject = format!("device {}", other.name);
+        if (other.vni, other.port) == (vni, port) {
+            let what = format!(
+                "it has VNI {vni} on UDP port {port}, which Twill's tunnel is to have: the kernel gives them once"
+            );
+            let fix = format!(
+                "remove it ('ip link delete {}'), if nobody needs it; or set another vni or port in [backend] of the cluster's \
+                 configuration",
+                other.name
+            );
+            findings.problem(CHECK, subject, what, fix);
+        } else {
+            let what =
+                format!("another overlay: VNI {} on UDP port {}; it does not stand in the way", other.vni, other.port);
+            findings.note(CHECK, subject, what, "if nothing uses it any more, remove it");
+        }
+    }
+    match seen.holders.as_ref().and_then(|holders| findings.seen(CHECK, holders)) {
+        Some(holders) => {
+            let by_tunnels = tunnels.iter().any(|tunnel| tunnel.up && tunnel.port == port);
+            let who = match holders.processes.as_slice() {
+                [] if holders.sockets == 0 || by_tunnels => None,
+                [] => Some("a program that cannot be seen from here".to_owned()),
+                names => Some(names.join(", ")),
+            };
+            if let Some(who) = who {
+                let what = format!("{who} has it: the tunnel cannot be set up beside that");
+                let fix = "end that program, or give it another port; or set another port in [backend] of the cluster's configuration";
+                findings.problem(CHECK, format!("UDP port {port}"), what, fix);
+            }
+        }
+        None => {}
+    }
+    let ours = tunnels.iter().find(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()) && tunnel.up);
+    if scope.stage == Stage::Serving && ours.is_none() && !said_problem(findings, CHECK) {
+        let what = "it does not stand: no other node can send to the pods of this one";
+        findings.problem(CHECK, "vxlan.twill", what, "look at the log of twilld for what the kernel refuses");
+    }
+    findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}: nobody else has them"));
+}
+
+fn said_problem(findings: &Findings, check: Check) -> bool {
+    findings.0.iter().any(|finding| finding.check == check && finding.state == crate::State::Problem)
+}
+
+pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Overlap;
+    if scope.cluster.pools.is_empty() {
+        return findings.ok(CHECK, "the pools are not known here, so nothing was compared");
+    }
+    let Some(links) = findings.seen(CHECK, &seen.links) else { return };
+    let fix = "take another range for the pool, or for that network: a pool belongs to pods alone";
+    for (name, pool) in &scope.cluster.pools {
+        for own in links.own.iter().filter(|own| overlaps(own.cidr, *pool)) {
+            let what = format!("{} has {}, which lies in the pool {name} ({pool})", own.device, own.cidr);
+            findings.problem(CHECK, format!("address {}", own.cidr.ip()), what, fix);
+        }
+        let of_address = |destination: IpNetwork| {
+            links.own.iter().any(|own| overlaps(own.cidr, destination) && overlaps(own.cidr, *pool))
+        };
+        let inside = links.routes.iter().filter(|route| is_inside(route.destination, *pool));
+        for route in inside.filter(|route| !of_address(route.destination)) {
+            let by = route.device.as_ref().map(|device| format!(" by {device}")).unwrap_or_default();
+            let what = format!("it leads into the pool {name} ({pool}){by}, past Twill's own routes");
+            let fix = "remove it, or look for who makes it; Twill routes its pools itself";
+            findings.problem(CHECK, format!("route {}", route.destination), what, fix);
+        }
+    }
+    findings.else_ok(CHECK, "no pool overlaps an address or a route of the machine's");
+}
+
+fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
+    is_inside(one, other) || is_inside(other, one)
+}
+
+/// Whether all of `one` lies in `other`.
+fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
+    one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
+}

@@ -1,0 +1,384 @@
+//! Judgements by tables: a machine where all is good, and for each fault what is said of it.
+
+use twill_conf::network::list::Author;
+use twill_conf::node::TlsFiles;
+use twill_linux::forward::{Barrier, Place};
+use twill_linux::nft::Version;
+use twill_linux::table::link::SeenTunnel;
+use twill_linux::trial::Feature;
+
+use super::*;
+use crate::observe::{
+    Certificate, Directory, Holders, Interface, Links, Network, Own, Plugin, Route, Settings, Sysctls, Table, Validity,
+};
+use crate::scope::{Cluster, Stage, Tunnel};
+use crate::suspects::SUSPECTS;
+
+/// 2026-06-01, in seconds since 1970.
+const NOW: u64 = 1_780_272_000;
+const DAY: i64 = 86_400;
+
+fn scope(stage: Stage) -> Scope {
+    let tls = TlsFiles { ca: "/etc/twill/ca.crt".into(), identity: None };
+    Scope {
+        stage,
+        node_name: None,
+        run_dir: "/run/twill".into(),
+        state_dir: "/var/lib/twill".into(),
+        machine_id_file: "/etc/machine-id".into(),
+        cni_bin_dir: "/opt/cni/bin".into(),
+        cni_conf_dir: "/etc/cni/net.d".into(),
+        tls: Some(tls),
+        version: "0.1.0",
+        underlay: vec!["eth0".to_owned()],
+        cluster: Cluster {
+            tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
+            pools: vec![("v4".to_owned(), "10.42.0.0/16".parse().unwrap())],
+            ipv4: true,
+            ipv6: true,
+            open_forward: false,
+            fits: Some(1430),
+        },
+    }
+}
+
+fn interface(name: &str, mtu: u32) -> Interface {
+    Interface { name: name.to_owned(), mtu, kind: None }
+}
+
+fn tunnel(name: &str, vni: u32, port: u16) -> SeenTunnel {
+    SeenTunnel { name: twill_linux::IfName::new(name).unwrap(), vni, port, up: true, mtu: 1430 }
+}
+
+fn own(cidr: &str, device: &str) -> Own {
+    Own { cidr: cidr.parse().unwrap(), device: device.to_owned() }
+}
+
+fn network(name: &str, author: Author) -> Network {
+    let run_dir = (author != Author::Other).then(|| "/run/twill".into());
+    Network { file: format!("/etc/cni/net.d/{name}").into(), author, run_dir }
+}
+
+fn barrier(entrance: bool) -> Barrier {
+    let place = Place { family: "ip".to_owned(), table: "filter".to_owned(), chain: "FORWARD".to_owned() };
+    let entrance = entrance.then(|| place.clone());
+    Barrier { place, how: "its policy is drop", closed: vec!["iifname", "oifname"], entrance, refused: None }
+}
+
+const RUN_DIR: Directory =
+    Directory::There { mode: 0o700, tmpfs: true, read_only: false, writable: true, free: 1 << 30 };
+
+/// A node that serves, and where all is as it should be.
+fn good() -> Observations {
+    let settings = Settings { forwarding: true, rp_filter: 2 };
+    Observations {
+        kernel: Ok("6.1.0-18-amd64".to_owned()),
+        features: Ok(Feature::ALL.map(|feature| (feature, Ok(()))).into()),
+        nft: Ok(Version(1, 0, 6)),
+        sysctls: Sysctls {
+            unwritable: None,
+            read_only: false,
+            ipv6_forwarding: Some(true),
+            interfaces: ["eth0", "vxlan.twill"].map(|name| (name.to_owned(), settings)).into(),
+            bridge_calls: None,
+        },
+        conntrack: Some(Table { count: 100, max: 1000 }),
+        barriers: Ok(Vec::new()),
+        suspects: Vec::new(),
+        links: Ok(Links {
+            underlay: vec![interface("eth0", 1500)],
+            pods: vec![interface("tw0123456789abc", 1430)],
+            tunnels: vec![tunnel("vxlan.twill", 7777, 4789)],
+            own: vec![own("192.168.1.5/24", "eth0")],
+            routes: vec![Route { destination: "192.168.1.0/24".parse().unwrap(), device: Some("eth0".to_owned()) }],
+        }),
+        holders: Some(Ok(Holders { sockets: 2, processes: Vec::new() })),
+        now: NOW,
+        certificates: vec![certificate(-100, 100)],
+        plugin: Ok(Plugin::Ours { version: Ok("0.1.0".to_owned()) }),
+        networks: Ok(vec![network("05-twill.conflist", Author::Install), network("10-x.conf", Author::Other)]),
+        capabilities: Ok(u64::MAX),
+        run_dir: Ok(RUN_DIR),
+        state_dir: Ok(Directory::There { mode: 0o755, tmpfs: false, read_only: false, writable: true, free: 1 << 30 }),
+        machine_id: Ok("0123456789abcdef0123456789abcdef".to_owned()),
+        host_name: Ok("n1".to_owned()),
+    }
+}
+
+/// Valid from and to so many days from now.
+fn certificate(from: i64, to: i64) -> Certificate {
+    let at = |days: i64| NOW.cast_signed() + days * DAY;
+    Certificate {
+        file: "/etc/twill/ca.crt".into(),
+        role: "the CA's",
+        validity: Ok(Validity { from: at(from), to: at(to) }),
+    }
+}
+
+/// What is not good.
+fn faults(stage: Stage, seen: &Observations) -> Vec<Finding> {
+    judge(&scope(stage), seen).into_iter().filter(|finding| finding.state != State::Ok).collect()
+}
+
+fn links(seen: &mut Observations) -> &mut Links {
+    seen.links.as_mut().unwrap()
+}
+
+fn printed(findings: &[Finding]) -> String {
+    let line = |one: &Finding| {
+        let Finding { check, state, subject, what, fix } = one;
+        let about = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
+        let fix = if fix.is_empty() { String::new() } else { format!("\n    fix: {fix}") };
+        format!("{check:12} {state:?} {about}{what}{fix}\n")
+    };
+    findings.iter().map(line).collect()
+}
+
+#[test]
+fn where_all_is_good_each_check_says_so_in_one_line() {
+    insta::assert_snapshot!("good", printed(&judge(&scope(Stage::Serving), &good())));
+    let mut before = good();
+    (before.run_dir, before.state_dir) = (Ok(Directory::Missing), Ok(Directory::Missing));
+    (before.plugin, before.networks) = (Ok(Plugin::Missing), Ok(Vec::new()));
+    links(&mut before).tunnels.clear();
+    before.holders = Some(Ok(Holders::default()));
+    before.sysctls.interfaces.insert("eth0".to_owned(), Settings::default());
+    before.sysctls.ipv6_forwarding = Some(false);
+    assert_eq!(faults(Stage::Before, &before), []);
+}
+
+/// A fault: what is changed, and check, state, words of what is said and of what to do.
+type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
+
+const PROBLEM: State = State::Problem;
+const NOTE: State = State::Note;
+
+const SERVING: [Fault; 41] = [
+    (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
+    (
+        |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
+        Check::Kernel,
+        PROBLEM,
+        "the kernel cannot: no; the back end vxlan",
+        "CONFIG_VXLAN",
+    ),
+    (
+        |o| o.features.as_mut().unwrap()[4].1 = Err("no".to_owned()),
+        Check::Kernel,
+        PROBLEM,
+        "pods reach nothing outside",
+        "nft_nat",
+    ),
+    (|o| o.features = Err("EPERM".to_owned()), Check::Kernel, State::Unknown, "by root only: EPERM", "as root"),
+    (|o| o.nft = Ok(Version(1, 0, 5)), Check::Nft, PROBLEM, "nft 1.0.5 is older than 1.0.6", "install nftables"),
+    (|o| o.nft = Err("not installed".to_owned()), Check::Nft, PROBLEM, "there is no firewall", "package nftables"),
+    (
+        |o| o.sysctls.interfaces.get_mut("eth0").unwrap().forwarding = false,
+        Check::Sysctl,
+        PROBLEM,
+        "IPv4 is off on eth0",
+        "net.ipv4.conf.eth0.forwarding=1, and look for who sets it back",
+    ),
+    (
+        |o| o.sysctls.ipv6_forwarding = Some(false),
+        Check::Sysctl,
+        PROBLEM,
+        "IPv6 is off",
+        "net.ipv6.conf.all.forwarding=1",
+    ),
+    (|o| o.sysctls.ipv6_forwarding = None, Check::Sysctl, PROBLEM, "no IPv6", "ipv6.disable=1"),
+    (
+        |o| o.sysctls.interfaces.get_mut("vxlan.twill").unwrap().rp_filter = 1,
+        Check::Sysctl,
+        PROBLEM,
+        "strict (1) on vxlan.twill",
+        "net.ipv4.conf.vxlan.twill.rp_filter=2",
+    ),
+    (
+        |o| {
+            o.sysctls.bridge_calls = Some(true);
+            links(o).underlay[0].kind = Some("bridge".to_owned());
+        },
+        Check::Sysctl,
+        NOTE,
+        "eth0 is a bridge",
+        "bridge-nf-call-iptables=0",
+    ),
+    (|o| o.conntrack = Some(Table { count: 96, max: 100 }), Check::Conntrack, PROBLEM, "96 of 100", "to 200"),
+    (|o| o.conntrack = Some(Table { count: 80, max: 100 }), Check::Conntrack, NOTE, "80 of 100", "nf_conntrack_max"),
+    (|o| o.barriers = Ok(vec![barrier(true)]), Check::Firewall, PROBLEM, "its policy is drop", "open_forward = true"),
+    (
+        |o| o.barriers = Ok(vec![barrier(false)]),
+        Check::Firewall,
+        PROBLEM,
+        "its policy is drop",
+        "insert rule ip filter FORWARD oifname \"tw*\" accept",
+    ),
+    (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
+    (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
+    (|o| links(o).underlay.clear(), Check::Mtu, PROBLEM, "no interface to other nodes", "set underlay"),
+    (|o| links(o).underlay[0].mtu = 1300, Check::Mtu, PROBLEM, "fragments below 1350", "1350 bytes"),
+    (|o| links(o).pods[0].mtu = 1450, Check::Mtu, PROBLEM, "greater MTU than 1430", "restart those pods"),
+    (
+        |o| links(o).tunnels.insert(0, tunnel("other", 7777, 4789)),
+        Check::Tunnel,
+        PROBLEM,
+        "VNI 7777 on UDP port 4789",
+        "ip link delete other",
+    ),
+    (
+        |o| links(o).tunnels.push(tunnel("flannel.1", 1, 8472)),
+        Check::Tunnel,
+        NOTE,
+        "another overlay: VNI 1 on UDP port 8472",
+        "remove it",
+    ),
+    (
+        |o| o.holders.as_mut().unwrap().as_mut().unwrap().processes = vec!["named (process 8)".to_owned()],
+        Check::Tunnel,
+        PROBLEM,
+        "named (process 8) has it",
+        "another port",
+    ),
+    (|o| links(o).tunnels[0].up = false, Check::Tunnel, PROBLEM, "cannot be seen", "another port"),
+    (
+        |o| {
+            links(o).tunnels.clear();
+            o.holders = Some(Ok(Holders::default()));
+        },
+        Check::Tunnel,
+        PROBLEM,
+        "it does not stand",
+        "log of twilld",
+    ),
+    (
+        |o| links(o).own.push(own("10.42.9.1/24", "docker0")),
+        Check::Overlap,
+        PROBLEM,
+        "docker0 has 10.42.9.1/24, which lies in the pool v4",
+        "another range",
+    ),
+    (|o| links(o).own.push(own("10.1.0.1/8", "eth1")), Check::Overlap, PROBLEM, "eth1 has 10.1.0.1/8", "another range"),
+    (
+        |o| {
+            links(o).routes.push(Route { destination: "10.42.3.0/24".parse().unwrap(), device: Some("wg0".to_owned()) })
+        },
+        Check::Overlap,
+        PROBLEM,
+        "into the pool v4 (10.42.0.0/16) by wg0",
+        "remove it",
+    ),
+    (|o| o.now = 5, Check::Clock, PROBLEM, "days slow", "chrony"),
+    (
+        |o| o.certificates = vec![certificate(-100, -3)],
+        Check::Certificates,
+        PROBLEM,
+        "has expired 3 days ago",
+        "new one",
+    ),
+    (
+        |o| o.certificates = vec![certificate(5, 9)],
+        Check::Certificates,
+        PROBLEM,
+        "not valid for another 5 days",
+        "clock",
+    ),
+    (|o| o.certificates = vec![certificate(-5, 9)], Check::Certificates, NOTE, "expires in 9 days", "new one"),
+    (|o| o.plugin = Ok(Plugin::Missing), Check::Cni, PROBLEM, "the plugin is not there", "twilld install"),
+    (
+        |o| o.plugin = Ok(Plugin::Ours { version: Ok("0.0.9".to_owned()) }),
+        Check::Cni,
+        NOTE,
+        "version 0.0.9",
+        "one version",
+    ),
+    (|o| o.networks.as_mut().unwrap().reverse(), Check::Cni, PROBLEM, "the first by name", "--conflist-name"),
+    (|o| o.networks = Ok(Vec::new()), Check::Cni, PROBLEM, "no network of Twill's", "twilld install"),
+    (
+        |o| o.networks.as_mut().unwrap()[0].run_dir = Some("/run/x".into()),
+        Check::Cni,
+        PROBLEM,
+        "do not meet",
+        "--run-dir",
+    ),
+    (|o| o.capabilities = Ok(!(1 << 13)), Check::Permissions, PROBLEM, "cannot be probed", "as root"),
+    (
+        |o| {
+            o.run_dir =
+                Ok(Directory::There { mode: 0o777, tmpfs: true, read_only: false, writable: true, free: 1 << 30 })
+        },
+        Check::Directories,
+        PROBLEM,
+        "mode 777",
+        "chmod 700 /run/twill",
+    ),
+    (
+        |o| o.machine_id = Err("is empty".to_owned()),
+        Check::Identity,
+        PROBLEM,
+        "no machine ID",
+        "systemd-machine-id-setup",
+    ),
+    (|o| o.host_name = Ok("_".to_owned()), Check::Identity, PROBLEM, "cannot be the node's name", "node_name"),
+];
+
+#[test]
+fn each_fault_is_said_once_with_its_cause_and_what_to_do() {
+    for (number, (change, check, state, what, fix)) in SERVING.into_iter().enumerate() {
+        let mut seen = good();
+        change(&mut seen);
+        let found = faults(Stage::Serving, &seen);
+        let [one] = found.as_slice() else { panic!("fault {number} ({what}): {}", printed(&found)) };
+        assert_eq!((one.check, one.state), (check, state), "{}", printed(&found));
+        assert!(one.what.contains(what) && one.fix.contains(fix), "{number}: {}", printed(&found));
+    }
+}
+
+#[test]
+fn before_twill_is_there_what_it_will_set_itself_is_no_fault_and_what_it_could_not_is() {
+    let before = |change: fn(&mut Observations)| {
+        let mut seen = good();
+        (seen.plugin, seen.networks) = (Ok(Plugin::Missing), Ok(Vec::new()));
+        change(&mut seen);
+        let found = faults(Stage::Before, &seen);
+        found.iter().map(|one| (one.check, one.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(before(|o| o.sysctls.interfaces.get_mut("eth0").unwrap().rp_filter = 1), [(Check::Sysctl, NOTE)]);
+    let cannot = |o: &mut Observations| {
+        o.sysctls.interfaces.get_mut("eth0").unwrap().rp_filter = 1;
+        o.sysctls.unwritable = Some("no".to_owned());
+    };
+    assert_eq!(cannot_before(cannot, false), [State::Unknown, NOTE]);
+    assert_eq!(cannot_before(cannot, true), [PROBLEM, PROBLEM]);
+    let other = |name| vec![network(name, Author::Other)];
+    assert_eq!(judged_networks(other("10-x.conf")), [NOTE]);
+    assert_eq!(judged_networks(other("00-x.conf")), [PROBLEM]);
+    assert_eq!(before(|o| o.capabilities = Ok(0)), [(Check::Permissions, State::Unknown)]);
+    assert_eq!(before(|o| o.barriers = Ok(vec![barrier(true)])), [(Check::Firewall, PROBLEM)]);
+    assert_eq!(before(|o| o.plugin = Ok(Plugin::Foreign)), [(Check::Cni, PROBLEM)]);
+}
+
+fn cannot_before(change: impl FnOnce(&mut Observations), read_only: bool) -> Vec<State> {
+    let mut seen = good();
+    change(&mut seen);
+    seen.sysctls.read_only = read_only;
+    faults(Stage::Before, &seen).into_iter().map(|one| one.state).collect()
+}
+
+fn judged_networks(networks: Vec<Network>) -> Vec<State> {
+    let seen = Observations { networks: Ok(networks), ..good() };
+    faults(Stage::Before, &seen).into_iter().map(|one| one.state).collect()
+}
+
+#[test]
+fn where_nft_is_missing_the_kernel_is_not_blamed_for_its_rules() {
+    let mut seen = good();
+    seen.nft = Err("not installed".to_owned());
+    for (feature, outcome) in seen.features.as_mut().unwrap() {
+        if matches!(feature, Feature::Nftables | Feature::Fib | Feature::Nat) {
+            *outcome = Err("not installed".to_owned());
+        }
+    }
+    let found = faults(Stage::Serving, &seen);
+    assert_eq!(found.iter().map(|one| one.check).collect::<Vec<_>>(), [Check::Nft], "{}", printed(&found));
+}

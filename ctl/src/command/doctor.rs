@@ -1,0 +1,106 @@
+//! `twillctl doctor`: has every node look at its machine, looks at etcd itself, and hands all of it to be put together. With
+//! `--preflight` it looks at this machine, and asks nobody.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use twill_checkup::Scope;
+use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
+use twill_cluster::inquiry::client::{Answers, other_answer};
+use twill_cluster::inquiry::{Ask, Reply};
+use twill_conf::NodeName;
+use twill_conf::node::{NODE_FILE, NodeLayer, Setting};
+
+use super::ipam::no_node;
+use crate::access::{self, Picture};
+use crate::arguments::{DoctorFlags, PlaceFlags};
+use crate::error::Error;
+use crate::place::Place;
+use crate::report::Report;
+use crate::report::doctor::{Doctor, Evidence};
+
+/// How long a member of etcd may take to answer.
+const ETCD_PATIENCE: Duration = Duration::from_secs(4);
+
+pub(super) async fn doctor(flags: &DoctorFlags, place: &Place) -> Result<Report, Error> {
+    let store = access::connect(place)?;
+    let patience = flags.patience();
+    let members = store.members(patience.min(ETCD_PATIENCE)).await;
+    let began = Instant::now();
+    let picture = access::picture(&store).await;
+    let read = picture.as_ref().map(|_| began.elapsed()).map_err(ToString::to_string);
+    let etcd = etcd::judge(&members, &read);
+    let Ok(picture) = picture else {
+        // A read that fails is told with etcd.
+        return Ok(Report::Doctor(Doctor::without_cluster(etcd)));
+    };
+    let nodes = asked(&flags.node, &picture)?;
+    let asks = nodes.into_iter().map(|node| (node, Ask::Checkup)).collect();
+    let answers = access::client(patience)?.ask(&store, asks).await;
+    Ok(Report::Doctor(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers) })))
+}
+
+/// Those that were named, or all.
+fn asked(named: &[NodeName], picture: &Picture) -> Result<Vec<NodeName>, Error> {
+    let known = &picture.view.nodes;
+    if let Some(unknown) = named.iter().find(|node| !known.contains_key(*node)) {
+        return Err(no_node(unknown));
+    }
+    let mut nodes = if named.is_empty() { known.keys().cloned().collect() } else { named.to_vec() };
+    nodes.sort();
+    nodes.dedup();
+    Ok(nodes)
+}
+
+fn found(answers: Answers<Reply>) -> Answers<Found> {
+    let read = |reply| match reply {
+        Reply::Checkup { found } => Ok(found.harmless()),
+        _ => Err(other_answer()),
+    };
+    answers.into_iter().map(|(node, answer)| (node, answer.and_then(read))).collect()
+}
+
+/// Looks at this machine. `flags` win over the daemon's file, which need not be there.
+pub(super) fn preflight(flags: &DoctorFlags, place: &PlaceFlags) -> Result<Report, Error> {
+    let (mut layer, mut findings) = match NodeLayer::from_file(None) {
+        Ok(layer) => (layer, Vec::new()),
+        Err(error) => (NodeLayer::default(), vec![unread(&error)]),
+    };
+    for (setting, flag) in place.settings() {
+        if let (Some(text), Setting::RunDir) = (flag, setting) {
+            layer.set(setting, &setting.flag(), text).map_err(Error::Usage)?;
+        }
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let scope = Scope::before(&layer, version).or_else(|error| {
+        findings.push(unread(&error));
+        Scope::before(&NodeLayer { run_dir: layer.run_dir.clone(), ..NodeLayer::default() }, version)
+    });
+    let mut scope = scope.map_err(Error::Usage)?;
+    scope.cni_bin_dir = flags.cni_bin_dir.clone().unwrap_or(scope.cni_bin_dir);
+    scope.cni_conf_dir = flags.cni_conf_dir.clone().unwrap_or(scope.cni_conf_dir);
+    findings.extend(twill_checkup::check(&scope).into_iter().map(on_the_wire));
+    Ok(Report::Doctor(Doctor::of_machine(findings)))
+}
+
+/// The daemon's file cannot be used.
+fn unread(error: &twill_conf::Error) -> Finding {
+    let denied = matches!(error, twill_conf::Error::File { cause, .. } if cause.kind() == ErrorKind::PermissionDenied);
+    let (state, fix) = match denied {
+        true => (State::Unknown, "run it as root"),
+        false => (State::Problem, "correct it; twilld does not start with it"),
+    };
+    let text = |text: &str| text.to_owned();
+    Finding { check: text("configuration"), state, subject: text(NODE_FILE), what: error.to_string(), fix: text(fix) }
+}
+
+fn on_the_wire(finding: twill_checkup::Finding) -> Finding {
+    let twill_checkup::Finding { check, state, subject, what, fix } = finding;
+    let state = match state {
+        twill_checkup::State::Ok => State::Ok,
+        twill_checkup::State::Note => State::Note,
+        twill_checkup::State::Problem => State::Problem,
+        twill_checkup::State::Unknown => State::Unknown,
+    };
+    Finding { check: check.name().to_owned(), state, subject, what, fix }
+}

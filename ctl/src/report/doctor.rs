@@ -1,0 +1,174 @@
+//! What `twillctl doctor` reports: what each node found on its machine, what etcd says, and what only all records together tell.
+
+mod cluster;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use twill_cluster::inquiry::checkup::{Finding, Found, State};
+use twill_cluster::inquiry::client::{Answers, Silence};
+use twill_conf::NodeName;
+
+use super::problems::{Problem, shortened};
+use crate::access::Picture;
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Doctor {
+    /// Nodes that were asked.
+    pub(crate) nodes: usize,
+    /// Those of them that answered.
+    pub(crate) answered: usize,
+    pub(crate) checks: Vec<Row>,
+    pub(crate) problems: Vec<Problem>,
+    /// What is worth a word and no problem: it does not change the exit status.
+    pub(crate) notes: Vec<Problem>,
+    /// What could not be told, and why.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// A finding, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Row {
+    /// "cluster", "machine" (the one that was looked at before it is a node), or "node".
+    pub(crate) place: Place,
+    /// Which node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<NodeName>,
+    #[serde(flatten)]
+    pub(crate) finding: Finding,
+}
+
+/// Of what something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    Cluster,
+    Machine,
+    Node,
+}
+
+/// What is put together.
+#[derive(Debug)]
+pub(crate) struct Evidence<'a> {
+    /// What was found of etcd.
+    pub(crate) etcd: Vec<Finding>,
+    /// The records.
+    pub(crate) picture: &'a Picture,
+    /// What the nodes found that were asked.
+    pub(crate) answers: Answers<Found>,
+}
+
+impl Doctor {
+    /// Of a cluster.
+    pub(crate) fn new(evidence: &Evidence<'_>) -> Self {
+        let Evidence { etcd, picture, answers } = evidence;
+        let mut rows: Vec<Row> = etcd.iter().cloned().chain(cluster::judge(&picture.view)).map(of_cluster).collect();
+        let mut silent = Vec::new();
+        for (node, answer) in answers {
+            match answer {
+                Ok(found) => rows.extend(of_node(node, found)),
+                Err(Silence::Dead) => rows.push(dead(node)),
+                Err(why) => silent.push(format!("node {node}: {why}")),
+            }
+        }
+        let answered = answers.values().filter(|answer| answer.is_ok()).count();
+        Self::of(rows, silent, answers.len(), answered)
+    }
+
+    /// Of an etcd that does not tell which nodes there are.
+    pub(crate) fn without_cluster(etcd: Vec<Finding>) -> Self {
+        let silent = "the nodes: who they are is in etcd, by which they are asked, too; 'twillctl doctor --preflight' looks at one \
+                      machine without it";
+        Self::of(etcd.into_iter().map(of_cluster).collect(), vec![silent.to_owned()], 0, 0)
+    }
+
+    /// Of this machine.
+    pub(crate) fn of_machine(findings: Vec<Finding>) -> Self {
+        let row = |finding| Row { place: Place::Machine, node: None, finding };
+        Self::of(findings.into_iter().map(row).collect(), Vec::new(), 0, 0)
+    }
+
+    fn of(checks: Vec<Row>, silent: Vec<String>, nodes: usize, answered: usize) -> Self {
+        let of_state = |state| checks.iter().filter(move |row| row.finding.state == state);
+        let unknown = of_state(State::Unknown).map(|row| {
+            let Finding { what, fix, .. } = &row.finding;
+            format!("{}, {}: {}; {fix}", row.whose(), row.finding.check, about(&row.finding.subject, what))
+        });
+        let unknown = unknown.chain(silent).collect();
+        Self {
+            problems: alike(of_state(State::Problem)),
+            notes: alike(of_state(State::Note)),
+            nodes,
+            answered,
+            unknown,
+            checks,
+        }
+    }
+}
+
+impl Row {
+    /// Who has it.
+    fn whose(&self) -> String {
+        match (&self.node, self.place) {
+            (Some(node), _) => format!("node {node}"),
+            (None, Place::Machine) => "this machine".to_owned(),
+            (None, Place::Cluster | Place::Node) => "cluster".to_owned(),
+        }
+    }
+}
+
+fn of_cluster(finding: Finding) -> Row {
+    Row { place: Place::Cluster, node: None, finding }
+}
+
+fn of_node<'a>(node: &'a NodeName, found: &'a Found) -> impl Iterator<Item = Row> + 'a {
+    let row = |finding| Row { place: Place::Node, node: Some(node.clone()), finding };
+    let more = (found.left_out > 0).then(|| Finding {
+        check: "more".to_owned(),
+        state: State::Note,
+        subject: String::new(),
+        what: format!("{} more findings had no room", found.left_out),
+        fix: "mend what is told, and look again".to_owned(),
+    });
+    found.findings.iter().cloned().chain(more).map(row)
+}
+
+fn dead(node: &NodeName) -> Row {
+    let finding = Finding {
+        check: "daemon".to_owned(),
+        state: State::Problem,
+        subject: String::new(),
+        what: Silence::Dead.to_string() + "; its pods keep what they have",
+        fix: format!("look at twilld on {node}: is it running, and does it reach etcd?"),
+    };
+    Row { place: Place::Node, node: Some(node.clone()), finding }
+}
+
+/// One problem of what several have alike, in the order in which the first of them was found.
+fn alike<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Problem> {
+    let mut order: Vec<(String, &'a str)> = Vec::new();
+    let mut whose: BTreeMap<(String, &'a str), (Vec<String>, String)> = BTreeMap::new();
+    for row in rows {
+        let key = (about(&row.finding.subject, &row.finding.what), row.finding.fix.as_str());
+        let (nodes, alone) = whose.entry(key.clone()).or_insert_with(|| {
+            order.push(key);
+            (Vec::new(), row.whose())
+        });
+        nodes.extend(row.node.as_ref().map(NodeName::to_string));
+        *alone = row.whose();
+    }
+    let problem = |key: (String, &'a str)| {
+        let (nodes, alone) = whose.remove(&key)?;
+        let subject = if nodes.len() > 1 { format!("nodes {}", shortened(&nodes)) } else { alone };
+        Some(Problem::new(subject, key.0, key.1))
+    };
+    order.into_iter().filter_map(problem).collect()
+}
+
+fn about(subject: &str, what: &str) -> String {
+    if subject.is_empty() { what.to_owned() } else { format!("{subject}: {what}") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What is made of answers and records, by tables.
+
+use serde_json::json;
+
+use super::*;
+
+const CONFIG: &str = r#"[[pool]]
+name = "v4"
+cidr = "10.42.0.0/16"
+"#;
+
+fn record(number: u8, change: serde_json::Value) -> String {
+    let mut record = json!({
+        "machine_id": format!("machine-{number}"), "nonce": "x", "version": "0.1.0",
+        "underlay": {"ipv4": format!("192.168.9.{number}/24")},
+        "vxlan": {"mac": format!("02:00:00:00:00:0{number}"), "vni": 7777, "port": 4789},
+        "path": {"tunnels": true, "mtu": 1500, "pods": 1450},
+    });
+    for (key, value) in change.as_object().unwrap() {
+        record[key] = value.clone();
+    }
+    record.to_string()
+}
+
+fn judged(second: serde_json::Value) -> Vec<Finding> {
+    let (one, two) = (record(1, json!({})), record(2, second));
+    let config = twill_conf::cluster::ClusterConf::from_toml(CONFIG).unwrap();
+    let config = serde_json::to_string(&config).unwrap();
+    let picture = Picture::of(&[("config", &config), ("nodes/n1", &one), ("nodes/n2", &two)]);
+    cluster::judge(&picture.view)
+}
+
+#[test]
+fn each_fault_of_the_records_is_told_once_and_good_ones_are_good() {
+    let good = judged(json!({}));
+    assert!(good.iter().all(|finding| finding.state == State::Ok), "{good:#?}");
+    let names: Vec<&str> = good.iter().map(|finding| finding.check.as_str()).collect();
+    assert_eq!(names, ["configuration", "version", "machine-id", "underlay", "mtu", "tunnel"]);
+    let faults = [
+        (json!({"version": "0.2.0"}), "version", State::Note, "0.1.0 (n1), 0.2.0 (n2)"),
+        (json!({"machine_id": "machine-1"}), "machine-id", State::Problem, "n1, n2 have the machine ID machine-1"),
+        (json!({"underlay": {"ipv4": "192.168.9.1/24"}}), "underlay", State::Problem, "192.168.9.1"),
+        (
+            json!({"path": {"tunnels": true, "mtu": 1400, "pods": 1350}}),
+            "mtu",
+            State::Problem,
+            "1500 with the tunnel, and the underlay of n2 carries 1400",
+        ),
+        (json!({"path": {"tunnels": true, "mtu": 9000, "pods": 1450}}), "mtu", State::Note, "1500 (n1), 9000 (n2)"),
+        (
+            json!({"vxlan": {"mac": "02:00:00:00:00:02", "vni": 8, "port": 4789}}),
+            "tunnel",
+            State::Note,
+            "n2 still receive by VNI 8",
+        ),
+    ];
+    for (change, check, state, words) in faults {
+        let found = judged(change);
+        let bad: Vec<&Finding> = found.iter().filter(|finding| finding.state != State::Ok).collect();
+        let [one] = bad.as_slice() else { panic!("{words}: {bad:#?}") };
+        assert!(one.check == check && one.state == state && one.what.contains(words), "{one:?}");
+        assert!(!one.fix.is_empty(), "{one:?}");
+    }
+}
+
+fn finding(state: State, what: &str) -> Finding {
+    let fix = if state == State::Ok { "" } else { "mend it" };
+    let own = str::to_owned;
+    Finding { check: own("mtu"), state, subject: String::new(), what: own(what), fix: own(fix) }
+}
+
+fn of(answers: Vec<(&str, Result<Found, Silence>)>) -> Doctor {
+    let picture = Picture::of(&[]);
+    let answers = answers.into_iter().map(|(node, answer)| (node.parse().unwrap(), answer)).collect();
+    Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers })
+}
+
+#[test]
+fn what_several_nodes_have_alike_is_one_problem() {
+    let found = |what| Ok(Found { findings: vec![finding(State::Problem, what)], left_out: 0 });
+    let doctor = of(vec![("n1", found("a")), ("n2", found("b")), ("n3", found("a"))]);
+    let told: Vec<_> = doctor.problems.iter().map(Problem::line).collect();
+    assert_eq!(told[1..], ["nodes n1, n3: a; mend it", "node n2: b; mend it"]);
+    assert_eq!((doctor.nodes, doctor.answered), (3, 3));
+}
+
+#[test]
+fn who_is_silent_could_not_be_told_and_who_is_dead_is_a_problem() {
+    let patience = std::time::Duration::from_secs(20);
+    let doctor = of(vec![("n1", Err(Silence::Timeout(patience))), ("n2", Err(Silence::Dead))]);
+    assert_eq!(doctor.unknown, ["node n1: no answer within 20 s"]);
+    assert!(
+        doctor.problems.iter().any(|problem| problem.line().starts_with("node n2: its daemon")),
+        "{:?}",
+        doctor.problems
+    );
+    assert_eq!((doctor.nodes, doctor.answered), (2, 0));
+}
+
+#[test]
+fn the_shape_for_programs_is_this() {
+    let found = Found { findings: vec![finding(State::Note, "w")], left_out: 0 };
+    let doctor = of(vec![("n1", Ok(found))]);
+    let value = serde_json::to_value(&doctor).unwrap();
+    let last = value["checks"].as_array().and_then(|checks| checks.last()).unwrap();
+    assert_eq!(
+        *last,
+        json!({"place": "node", "node": "n1", "check": "mtu", "state": "note", "what": "w", "fix": "mend it"})
+    );
+    assert_eq!(value["notes"], json!([{"subject": "node n1", "what": "w", "fix": "mend it"}]));
+    let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys.len(), 6, "{keys:?}");
+}

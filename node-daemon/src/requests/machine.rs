@@ -1,0 +1,168 @@
+//! A look at this machine, as an operator asks for it: what it offers (`twill-checkup`), how etcd is from here with the node's own
+//! credentials, and what the tasks of the daemon have found.
+//!
+//! The look blocks, so it has a thread of its own, one at a time and with a deadline. It changes nothing of what the daemon makes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+use twill_checkup::{Cluster, Scope, Stage, Tunnel};
+use twill_cluster::inquiry::Reply;
+use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
+use twill_cluster::store::{Range, Store as _};
+use twill_cluster::{EtcdStore, View, key};
+use twill_conf::node::NodeConf;
+use twill_fabric::Underlay;
+use twill_fabric::mtu::Mtus;
+
+use crate::picture::Pictures;
+use crate::troubles::Troubles;
+
+/// How long a look may take. Where nothing hangs it takes a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a member of etcd may take to answer.
+const ETCD_PATIENCE: Duration = Duration::from_secs(3);
+/// The finders of the board whose findings are handed on, and what their checks are called.
+const FINDERS: [(&str, &str, &str); 2] =
+    [("probe", "path", "packets reach every node that was asked so far"), ("bgp", "bgp", "no session is missing")];
+
+/// Where a runtime of this machine looks.
+#[derive(Debug, Clone)]
+pub struct CniDirectories {
+    /// For plugins.
+    pub bin: PathBuf,
+    /// For networks.
+    pub conf: PathBuf,
+}
+
+/// What is known of the machine, and of what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    conf: NodeConf,
+    cni: CniDirectories,
+    pictures: Pictures,
+    underlays: watch::Receiver<Option<Underlay>>,
+    troubles: Troubles,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Machine {
+    /// Of this node.
+    pub fn new(
+        conf: NodeConf,
+        cni: CniDirectories,
+        pictures: Pictures,
+        underlays: watch::Receiver<Option<Underlay>>,
+        troubles: Troubles,
+    ) -> Self {
+        Self { conf, cni, pictures, underlays, troubles, turn: Arc::default() }
+    }
+
+    /// Looks.
+    pub(super) async fn look(&self) -> Reply {
+        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else {
+            return Reply::Failed { cause: "an earlier look at the machine has not ended".to_owned() };
+        };
+        let scope = self.scope();
+        let local = tokio::task::spawn_blocking(move || {
+            let found = twill_checkup::check(&scope);
+            drop(turn);
+            found
+        });
+        let (local, etcd) = tokio::join!(timeout(PATIENCE, local), self.etcd());
+        let Ok(local) = local else {
+            let cause = format!(
+                "the look at the machine has not ended within {} s: nft, or the disk, may hang",
+                PATIENCE.as_secs()
+            );
+            return Reply::Failed { cause };
+        };
+        let local = local.expect("looking does not panic");
+        Reply::Checkup { found: Found::bounded(local.into_iter().map(on_the_wire).chain(self.noted()).chain(etcd)) }
+    }
+
+    fn scope(&self) -> Scope {
+        let conf = &self.conf;
+        let underlay = self.underlays.borrow().clone();
+        let picture = self.pictures.borrow().clone();
+        let devices = underlay.iter().flat_map(Underlay::sides).map(|side| side.device.to_string());
+        let mut devices: Vec<String> = devices.collect();
+        devices.dedup();
+        Scope {
+            stage: Stage::Serving,
+            node_name: Some(conf.node_name.clone()),
+            run_dir: conf.run_dir.clone(),
+            state_dir: conf.state_dir.clone(),
+            machine_id_file: conf.machine_id_file.clone(),
+            cni_bin_dir: self.cni.bin.clone(),
+            cni_conf_dir: self.cni.conf.clone(),
+            tls: conf.etcd.tls.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            underlay: devices,
+            cluster: picture.map_or_else(Cluster::default, |picture| self.cluster(&picture.reach, underlay.as_ref())),
+        }
+    }
+
+    fn cluster(&self, view: &View, underlay: Option<&Underlay>) -> Cluster {
+        let Some(conf) = view.config.as_ref().map(|config| &config.value) else { return Cluster::default() };
+        let fits = underlay.map(|underlay| Mtus::default().follow(view, &self.conf.node_name, underlay).pods);
+        Cluster {
+            tunnel: conf.backend.kind.vxlan().map(|vxlan| Tunnel { vni: vxlan.vni, port: vxlan.port }),
+            pools: conf.pools.iter().map(|pool| (pool.name.to_string(), pool.cidr)).collect(),
+            ipv4: conf.pools.iter().any(|pool| pool.cidr.is_ipv4()),
+            ipv6: conf.pools.iter().any(|pool| pool.cidr.is_ipv6()),
+            open_forward: conf.firewall.open_forward,
+            fits,
+        }
+    }
+
+    /// What the daemon's tasks have found.
+    fn noted(&self) -> Vec<Finding> {
+        let board = self.troubles.subscribe().borrow().clone();
+        let finding = |check: &str, state, what: &str, fix: &str| Finding {
+            check: check.to_owned(),
+            state,
+            subject: String::new(),
+            what: what.to_owned(),
+            fix: fix.to_owned(),
+        };
+        let of = |(finder, check, good): (&str, &str, &str)| {
+            let told = board.get(finder).map(Vec::as_slice).unwrap_or_default();
+            let told = told.iter().map(|told| finding(check, State::Problem, &told.what, &told.fix));
+            let mut told: Vec<Finding> = told.collect();
+            if told.is_empty() {
+                told.push(finding(check, State::Ok, good, ""));
+            }
+            told
+        };
+        FINDERS.into_iter().flat_map(of).collect()
+    }
+
+    /// By a connection of its own, so that credentials are read and shown anew.
+    async fn etcd(&self) -> Vec<Finding> {
+        let store =
+            EtcdStore::open(&self.conf.etcd, &self.conf.prefix).expect("the daemon was started with these endpoints");
+        let members = store.members(ETCD_PATIENCE).await;
+        let began = Instant::now();
+        let range = Range::key(key::CONFIG);
+        let read = match timeout(PATIENCE, store.read(&range)).await {
+            Ok(read) => read.map(|_| began.elapsed()).map_err(|error| error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        };
+        etcd::judge(&members, &read)
+    }
+}
+
+fn on_the_wire(finding: twill_checkup::Finding) -> Finding {
+    let twill_checkup::Finding { check, state, subject, what, fix } = finding;
+    let state = match state {
+        twill_checkup::State::Ok => State::Ok,
+        twill_checkup::State::Note => State::Note,
+        twill_checkup::State::Problem => State::Problem,
+        twill_checkup::State::Unknown => State::Unknown,
+    };
+    Finding { check: check.name().to_owned(), state, subject, what, fix }
+}

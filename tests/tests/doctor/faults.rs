@@ -1,0 +1,160 @@
+//! Faults of a cluster that runs: each comes, is told, goes, and is told no more.
+
+use std::fs;
+
+use serde_json::json;
+use twill_testkit::commands_of;
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
+
+use super::stage::{bin, comes_to_be_good, comes_to_tell, look, start};
+
+/// What is done to the second node, what is told of whom, and how it is undone.
+struct Fault {
+    done: fn(&Node) -> Result<()>,
+    undone: fn(&Node) -> Result<()>,
+    subject: &'static str,
+    what: &'static str,
+    fix: &'static str,
+}
+
+fn nft(node: &Node, rules: &str) -> Result<()> {
+    node.run(&["nft", rules]).map(drop)
+}
+
+fn drop_here(node: &Node, rules: &str) -> Result<()> {
+    nft(
+        node,
+        &format!("table inet fault {{ chain faults {{ type filter hook prerouting priority -200; {rules} drop; }}; }}"),
+    )
+}
+
+fn mend_here(node: &Node) -> Result<()> {
+    nft(node, "delete table inet fault")
+}
+
+fn foreign(node: &Node) -> std::path::PathBuf {
+    node.net_d().join("00-other.conflist")
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault {
+        done: |node| drop_here(node, "udp dport 4789"),
+        undone: mend_here,
+        subject: "node n1",
+        what: "answers, but not through the tunnel",
+        fix: "UDP port 4789",
+    },
+    Fault {
+        done: |node| drop_here(node, "udp dport 4789 meta length > 1400"),
+        undone: mend_here,
+        subject: "node n1",
+        what: "those of 1450 bytes, the MTU of pods, do not",
+        fix: "1500 bytes",
+    },
+    Fault {
+        done: |node| node.run(&["ip", "link", "set", "eth0", "mtu", "1400"]).map(drop),
+        undone: |node| node.run(&["ip", "link", "set", "eth0", "mtu", "1500"]).map(drop),
+        subject: "node n2",
+        what: "a greater MTU than 1350",
+        fix: "restart those pods",
+    },
+    Fault {
+        done: |node| {
+            nft(node, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+        },
+        undone: |node| nft(node, "delete table ip filter"),
+        subject: "node n2",
+        what: "ip filter FORWARD: it drops what pods send and get: its policy is drop",
+        fix: "open_forward = true",
+    },
+    Fault {
+        done: |node| {
+            let text = r#"{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"bridge"}]}"#;
+            fs::write(foreign(node), text).map_err(LabError::io("writing a network"))
+        },
+        undone: |node| fs::remove_file(foreign(node)).map_err(LabError::io("removing a network")),
+        subject: "node n2",
+        what: "it is another network's, and the first by name",
+        fix: "move it away",
+    },
+    Fault {
+        done: |node| fs::remove_file(bin(node).join("twill")).map_err(LabError::io("removing the plugin")),
+        undone: |node| super::stage::flags(node).map(drop),
+        subject: "node n2",
+        what: "the plugin is not there",
+        fix: "twilld install",
+    },
+];
+
+#[test]
+fn a_healthy_cluster_is_good_and_each_fault_is_told_with_cause_and_fix_until_it_is_mended() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        for node in lab.nodes() {
+            start(node)?;
+        }
+        lab.converged()?;
+        let (one, two) = (lab.node(1), lab.node(2));
+        let _pod = two.attach("p")?;
+        let said = comes_to_be_good(one)?;
+        assert_eq!((&said["nodes"], &said["answered"]), (&json!(2), &json!(2)));
+        let checks = said["checks"].as_array().expect("a list");
+        for check in [
+            "kernel",
+            "nft",
+            "sysctl",
+            "conntrack",
+            "firewall",
+            "mtu",
+            "tunnel",
+            "overlap",
+            "clock",
+            "cni",
+            "path",
+            "etcd",
+        ] {
+            let of = checks.iter().filter(|row| row["check"] == check && row["node"] == "n2" && row["state"] == "ok");
+            assert_eq!(of.count(), 1, "{check}: {said:#}");
+        }
+        assert!(checks.iter().any(|row| row["place"] == "cluster" && row["check"] == "etcd"), "{said:#}");
+        let (status, of_one) = look(one, &["--node", "n2", "--timeout", "30"])?;
+        assert_eq!((status, &of_one["nodes"]), (Some(0), &json!(1)));
+        let shown = one.run_script(&commands_of("doctor.md", "look"), &[("NODE", "n2")])?;
+        assert!(
+            shown.contains("2 of 2 nodes answered\n\nno problems\n") && shown.contains("(cluster)  etcd"),
+            "{shown}"
+        );
+
+        for fault in &FAULTS {
+            (fault.done)(two)?;
+            comes_to_tell(one, fault.subject, fault.what, fault.fix)?;
+            (fault.undone)(two)?;
+            comes_to_be_good(one)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn who_is_not_there_is_named_and_who_is_silent_could_not_be_told() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        for node in lab.nodes() {
+            start(node)?;
+        }
+        lab.converged()?;
+        let (one, two) = (lab.node(1), lab.node(2));
+        let told = one.twillctl_told(&["doctor", "--node", "n7"])?;
+        assert!(told.status == Some(1) && told.stderr.contains("there is no node n7"), "{told:?}");
+        comes_to_be_good(one)?;
+        two.kill_daemon()?;
+        let (status, said) = look(one, &["--timeout", "2"])?;
+        assert_eq!((status, &said["answered"]), (Some(2), &json!(1)), "{said:#}");
+        assert_eq!(said["unknown"], json!(["node n2: no answer within 2 s"]));
+        deadline::until("the daemon counts as stopped", 3 * PATIENCE, || {
+            let (status, said) = look(one, &["--timeout", "2"])?;
+            let stopped = super::stage::problem(&said, "its daemon has not been heard of for a minute");
+            Ok(status == Some(1)
+                && stopped.is_some_and(|one| one["fix"].as_str().is_some_and(|fix| fix.contains("twilld on n2"))))
+        })
+    });
+}

@@ -1,0 +1,73 @@
+//! What the tests have in common: nodes with directories of a runtime of their own, and what `twillctl doctor` says.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::{LabError, Node, Result};
+
+/// Where this node's runtime looks for plugins.
+pub fn bin(node: &Node) -> PathBuf {
+    node.directory().join("bin")
+}
+
+/// The flags of the daemon: its runtime's directories, and a probe that hurries.
+pub fn flags(node: &Node) -> Result<Vec<String>> {
+    let directory = bin(node);
+    fs::create_dir_all(&directory).map_err(LabError::io("making a directory of plugins"))?;
+    let plugin = directory.join("twill");
+    if !plugin.exists() {
+        symlink(node.binaries().plugin(), &plugin).map_err(LabError::io("linking the plugin"))?;
+    }
+    let word = |path: PathBuf| path.to_string_lossy().into_owned();
+    let words = ["--probe-turn-ms", "100", "--cni-bin-dir", &word(directory), "--cni-conf-dir", &word(node.net_d())];
+    Ok(words.map(str::to_owned).into())
+}
+
+/// Starts the node's daemon.
+pub fn start(node: &Node) -> Result<()> {
+    let flags = flags(node)?;
+    node.start_daemon_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Starts it in a mount namespace that a script has changed.
+pub fn start_behind(node: &Node, script: &str) -> Result<()> {
+    let flags = flags(node)?;
+    node.start_daemon_behind(script, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What it says, with its exit status.
+pub fn look(node: &Node, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
+    let told = node.twillctl_told(&[&["doctor", "-o", "json"], arguments].concat())?;
+    let value = serde_json::from_str(&told.stdout).map_err(|_| LabError::wrong(format!("{arguments:?}: {told:?}")))?;
+    Ok((told.status, value))
+}
+
+/// The problem with these words, whoever has it.
+pub fn problem<'a>(said: &'a Value, words: &str) -> Option<&'a Value> {
+    let problems = said["problems"].as_array().into_iter().flatten();
+    problems.into_iter().find(|one| one["what"].as_str().is_some_and(|what| what.contains(words)))
+}
+
+/// Until it tells this problem of whom it concerns, with what to do, and exits with 1.
+pub fn comes_to_tell(node: &Node, subject: &str, what: &str, fix: &str) -> Result<Value> {
+    deadline::until_some(&format!("doctor tells of {what:?}"), PATIENCE, || {
+        let (status, said) = look(node, &[])?;
+        let is_it = problem(&said, what).is_some_and(|one| {
+            one["subject"].as_str().is_some_and(|text| text.contains(subject))
+                && one["fix"].as_str().is_some_and(|text| text.contains(fix))
+        });
+        Ok(if is_it && status == Some(1) { Ok(said) } else { Err(said["problems"].clone()) })
+    })
+}
+
+/// Until it finds nothing wrong, and exits with 0.
+pub fn comes_to_be_good(node: &Node) -> Result<Value> {
+    deadline::until_some("doctor finds nothing wrong", PATIENCE, || {
+        let (status, said) = look(node, &[])?;
+        let why = (status, said["problems"].clone(), said["unknown"].clone());
+        Ok(if status == Some(0) { Ok(said) } else { Err(why) })
+    })
+}
