@@ -7,12 +7,14 @@
 //! answer is longer than [`LONGEST_ANSWER`].
 //!
 //! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
-//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`].
+//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`], what pods that try
+//! the network are in [`trial`].
 
 pub mod bgp;
 pub mod client;
 pub mod desk;
 mod page;
+pub mod trial;
 
 use std::net::IpAddr;
 
@@ -59,6 +61,13 @@ pub enum Ask {
         #[serde(default)]
         links: Vec<String>,
     },
+    /// Do a part of a trial. The answer comes when that is done.
+    Trial {
+        /// Which trial: [`trial::is_name`].
+        trial: String,
+        /// Which part.
+        task: trial::Task,
+    },
 }
 
 /// What is answered.
@@ -83,6 +92,11 @@ pub enum Reply {
         done: Vec<String>,
         /// What was left, and why.
         left: Vec<String>,
+    },
+    /// To [`Ask::Trial`].
+    Trial {
+        /// What became of it.
+        answer: trial::Answer,
     },
     /// This version does not know what was asked, and did nothing.
     Unsupported {

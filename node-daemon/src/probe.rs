@@ -122,7 +122,7 @@ fn without_sockets(error: &std::io::Error) -> Told {
 }
 
 /// What no earlier question had. Without randomness of the kernel's there is still the time.
-fn fresh_word() -> [u8; 8] {
+pub(crate) fn fresh_word() -> [u8; 8] {
     let word = identity::run_word().ok().and_then(|word| u64::from_str_radix(&word, 16).ok());
     word.unwrap_or_else(|| twill_ipam::BootTime::now().0.subsec_nanos().into()).to_be_bytes()
 }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
+use twill_cluster::inquiry::trial::Answer;
 use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord};
 use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
@@ -22,6 +23,7 @@ use twill_ipam::BootTime;
 use crate::bgp::Asked;
 use crate::picture::Pictures;
 use crate::store::NodeStore;
+use crate::trials::{Means, Trials};
 
 /// An answer stands for so long.
 const TTL: Duration = Duration::from_secs(60);
@@ -44,6 +46,10 @@ pub struct Requests {
     audit: mpsc::Sender<()>,
     /// To the BGP task.
     speaker: mpsc::Sender<Asked>,
+    /// Pods by which the network is tried.
+    trials: Trials,
+    /// What became of their tasks.
+    tried: mpsc::UnboundedReceiver<(Letter, Answer)>,
 }
 
 /// The tasks that know or do what is asked for.
@@ -59,9 +65,11 @@ pub struct Helpers {
 
 impl Requests {
     /// A task that has not begun.
-    pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
+    pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, means: Means, helpers: Helpers) -> Self {
         let Helpers { drain, audit, speaker } = helpers;
-        Self { me, store, pictures, drain, audit, speaker }
+        // No more come than there are tasks, of which there are few.
+        let (answers, tried) = mpsc::unbounded_channel();
+        Self { me, store, pictures, drain, audit, speaker, trials: Trials::new(means, answers), tried }
     }
 
     /// Answers requests until the daemon ends.
@@ -77,6 +85,11 @@ impl Requests {
                     }
                     None => return,
                 },
+                Some((letter, answer)) = self.tried.recv() => {
+                    if let Err(error) = self.reply(etcd, &letter, Reply::Trial { answer }).await {
+                        tracing::debug!(%error, "request {} is not answered", letter.id);
+                    }
+                }
                 () = sleep(TURN), if desk.is_waiting() => {}
             }
             let now = BootTime::now();
@@ -96,6 +109,13 @@ impl Requests {
             // What only looks needs no second look at the request.
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
             Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
+            Ok(RequestRecord { ask: Ask::Trial { trial, task }, from }) => {
+                if self.stands(etcd, letter).await? {
+                    tracing::debug!("a task of trial {trial}, as {from:?} asks");
+                    self.trials.set_about(letter.clone(), trial, task);
+                }
+                return Ok(());
+            }
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
                     return Ok(());
@@ -136,6 +156,7 @@ impl Requests {
             }
             Ask::Addresses { after } => self.addresses(after).await,
             Ask::Bgp { question } => self.bgp(question).await,
+            Ask::Trial { .. } => unreachable!("it answers by itself"),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
 use crate::requests::{Helpers, Requests};
 use crate::store::NodeStore;
+use crate::trials::Means;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
 use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
@@ -175,11 +176,17 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     };
     thread("probe", move || probe.run())?;
 
+    let means = Means {
+        plugin: conf.plugin.clone(),
+        run_dir: conf.run_dir.clone(),
+        pictures: seen.clone(),
+        underlays: underlay.clone(),
+    };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
     let helpers = Helpers { drain, audit, speaker: asks };
-    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
+    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), means, helpers);
     let watch = Watch {
         pictures,
         bell: bell.clone(),

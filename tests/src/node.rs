@@ -93,7 +93,8 @@ impl Node {
         let node = Self { seat, addresses, daemon: Mutex::new(None) };
         node.set_machine_id(&machine_id(&node.seat.site.prefix, name))?;
         let file = node.directory().join("machine-id");
-        let mut toml = format!("machine_id_file = {file:?}\n");
+        let plugin = node.seat.site.binaries.plugin();
+        let mut toml = format!("machine_id_file = {file:?}\nplugin = {plugin:?}\n");
         if node.seat.site.security.is_some() {
             let file = |name: &str| node.directory().join(name);
             let (cert, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
