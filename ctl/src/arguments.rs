@@ -1,5 +1,7 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+pub(crate) mod trial;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -95,6 +97,19 @@ pub(crate) enum Command {
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Try the network: pods on the nodes for a short while, small and full-size packets between all of them
+    #[command(
+        after_help = "Exit status: 0 all packets come through, 1 problems found, 2 a node did not answer, or etcd. The pods are \
+                      attached by the plugin, as a runtime does, and taken down in any case: by a node itself where nobody tells it \
+                      to within half a minute"
+    )]
+    Test(trial::TestFlags),
+    /// Measure the back end in use: traffic from pod to pod against traffic from node to node
+    #[command(
+        after_help = "Exit status: 0 measured, 1 problems found, 2 a node did not answer, or etcd. Nothing is changed but that pods \
+                      stand meanwhile. Both nodes need iperf3"
+    )]
+    Bench(trial::BenchFlags),
 }
 
 /// How long the answers of nodes are waited for.

@@ -7,6 +7,7 @@ mod ipam;
 mod node;
 mod removal;
 mod status;
+mod trial;
 
 use twill_cluster::inquiry::client::Wanted;
 use twill_conf::node::NodeLayer;
@@ -39,6 +40,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
+        Command::Test(flags) => trial::test(flags, &place()?).await,
+        Command::Bench(flags) => trial::bench(flags, &place()?).await,
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

@@ -9,6 +9,7 @@ mod ipam;
 mod node;
 mod status;
 mod table;
+mod trial;
 
 use crate::arguments::Output;
 use crate::report::Report;
@@ -37,6 +38,8 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),
             Report::Deleted(deleted) => node::deleted(deleted),
+            Report::Tested(tested) => trial::tested(tested),
+            Report::Benched(benched) => trial::benched(benched),
         },
     })
 }

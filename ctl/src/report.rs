@@ -12,6 +12,7 @@ pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod status;
+pub(crate) mod trial;
 
 use serde::Serialize;
 
@@ -43,6 +44,8 @@ pub(crate) enum Report {
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
     Deleted(node::Deleted),
+    Tested(trial::test::Tested),
+    Benched(Box<trial::bench::Benched>),
 }
 
 impl Report {
@@ -65,6 +68,10 @@ impl Report {
             Self::Explained(explained) if explained.is_used() => Verdict::Good,
             Self::Explained(_) => Verdict::Problems,
             Self::Nodes(nodes) => of_problems(&nodes.problems),
+            Self::Tested(tested) if tested.problems.is_empty() && !tested.unknown.is_empty() => Verdict::Unknown,
+            Self::Tested(tested) => of_problems(&tested.problems),
+            Self::Benched(benched) if benched.problems.is_empty() && !benched.unknown.is_empty() => Verdict::Unknown,
+            Self::Benched(benched) => of_problems(&benched.problems),
             Self::Node(node) => of_problems(&node.problems),
         }
     }

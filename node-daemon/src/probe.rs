@@ -23,8 +23,9 @@ use crate::identity;
 use crate::metrics::Probes;
 use crate::picture::Pictures;
 use crate::troubles::Troubles;
-pub use judge::{FINDINGS, GOOD};
-use judge::{Heard, Judgements, Through};
+use judge::Judgements;
+pub use twill_fabric::path::verdict::{FINDINGS, GOOD};
+use twill_fabric::path::verdict::{Heard, Through};
 use schedule::Schedule;
 
 /// Between two turns, unless a test has it otherwise.

@@ -10,7 +10,6 @@ pub mod heap;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
-pub mod plot;
 pub mod scale;
 pub mod store;
 pub mod usage;
