@@ -118,7 +118,12 @@ pub fn rows(all: &[Measured]) -> Vec<[String; 5]> {
 /// A panel for each property that was measured, in it a group for each back end.
 pub fn panels(all: &[Measured]) -> Vec<Panel> {
     let bar = |series: &str, spread: &Option<Spread>| {
-        spread.map(|Spread { least, median, greatest }| Bar { series: series.to_owned(), value: median, least, greatest })
+        spread.map(|Spread { least, median, greatest }| Bar {
+            series: series.to_owned(),
+            value: median,
+            least,
+            greatest,
+        })
     };
     let panel = |quantity: Quantity| {
         let group = |measured: &Measured| {

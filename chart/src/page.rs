@@ -90,7 +90,10 @@ mod tests {
         let html = page.html();
         assert!(html.contains("<title>a &lt; b</title>") && html.contains("<h1>a &lt; b</h1>"), "{html}");
         assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; \u{fffd}[2J"), "{html}");
-        assert!(html.contains("<tr><th>one</th><th>two</th></tr>\n<tr><td>1</td><td>&quot;2&quot;</td></tr>"), "{html}");
+        assert!(
+            html.contains("<tr><th>one</th><th>two</th></tr>\n<tr><td>1</td><td>&quot;2&quot;</td></tr>"),
+            "{html}"
+        );
         assert!(html.contains("<svg></svg>") && !html.contains("http"), "it loads nothing");
     }
 }

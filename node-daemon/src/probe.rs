@@ -24,9 +24,9 @@ use crate::metrics::Probes;
 use crate::picture::Pictures;
 use crate::troubles::Troubles;
 use judge::Judgements;
+use schedule::Schedule;
 pub use twill_fabric::path::verdict::{FINDINGS, GOOD};
 use twill_fabric::path::verdict::{Heard, Through};
-use schedule::Schedule;
 
 /// Between two turns, unless a test has it otherwise.
 pub const TURN: Duration = Duration::from_secs(10);

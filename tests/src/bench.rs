@@ -3,6 +3,7 @@
 //! These machines are noisy, so a figure alone says little; a ratio of medians of rounds that alternate says what it
 //! should. Nothing here is a test: a benchmark tells, it does not fail a build.
 
+pub mod backends;
 pub mod bgp;
 pub mod cni;
 pub mod data;

@@ -181,6 +181,14 @@ impl Node {
         self.start_daemon_as(name, |command| command)
     }
 
+    /// The same where programs are looked for in this directory alone.
+    pub fn start_daemon_with_programs_in(&self, directory: &Path) -> Result<()> {
+        self.start_daemon_as(self.name(), |mut command| {
+            command.env("PATH", directory);
+            command
+        })
+    }
+
     /// The same in a mount namespace where no pod's namespace has a path.
     pub fn start_blind_daemon(&self, grace: Duration) -> Result<()> {
         self.start_daemon_as(self.name(), |command| {
@@ -329,6 +337,11 @@ impl Node {
             command.env("TWILL_ETCD", etcd);
         }
         self.namespace().execute(command)
+    }
+
+    /// Starts `twillctl` there, which goes on beside the test; `log` takes what it says.
+    pub fn start_twillctl(&self, arguments: &[&str], log: &Path) -> Result<Process> {
+        self.namespace().start_process("twillctl", self.twillctl_command(arguments), log)
     }
 
     fn twillctl_command(&self, arguments: &[&str]) -> Command {

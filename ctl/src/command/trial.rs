@@ -117,12 +117,7 @@ async fn with_pods<T>(
 }
 
 /// The nodes that are named, or the first `most` of those that are alive; and how many of these are left out.
-fn choose(
-    picture: &Picture,
-    alive: &Alive,
-    named: &[NodeName],
-    most: usize,
-) -> Result<(Vec<NodeName>, usize), Error> {
+fn choose(picture: &Picture, alive: &Alive, named: &[NodeName], most: usize) -> Result<(Vec<NodeName>, usize), Error> {
     let known = &picture.view.nodes;
     if let Some(nobody) = named.iter().find(|name| !known.contains_key(*name)) {
         return Err(super::ipam::no_node(nobody));

@@ -10,12 +10,8 @@ use crate::report::trial::plan::Kind;
 use crate::report::trial::test::{Tested, Tried, Verdict};
 
 pub(super) fn tested(tested: &Tested) -> String {
-    let mut shown = vec![format!(
-        "{}, back end {}: {}\n",
-        number(tested.nodes.len(), "node"),
-        tested.backend,
-        list(&tested.nodes)
-    )];
+    let mut shown =
+        vec![format!("{}, back end {}: {}\n", number(tested.nodes.len(), "node"), tested.backend, list(&tested.nodes))];
     for kind in [Kind::PodToPod, Kind::PodToNode, Kind::NodeToPod, Kind::PodToOutside] {
         for family in ["IPv4", "IPv6"] {
             let ways: Vec<&Tried> = tested.ways.iter().filter(|way| way.kind == kind && way.family == family).collect();

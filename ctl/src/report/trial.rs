@@ -38,7 +38,9 @@ impl Failure {
             Silence::Timeout(_) => Self::Silent(told(
                 "look at twilld there: is it running, and does it reach etcd? Try again, with a longer --timeout",
             )),
-            _ => Self::Silent(told("try again; if it stays so, look at twilld there, and at etcd's roles (docs/etcd.md)")),
+            _ => Self::Silent(told(
+                "try again; if it stays so, look at twilld there, and at etcd's roles (docs/etcd.md)",
+            )),
         }
     }
 
@@ -62,7 +64,9 @@ impl Failure {
 /// What is said where pods are left.
 fn left(nodes: &[NodeName]) -> Vec<String> {
     let line = |node: &NodeName| {
-        format!("whether the pods on {node} are gone: it takes them down by itself when it has heard nothing for a while")
+        format!(
+            "whether the pods on {node} are gone: it takes them down by itself when it has heard nothing for a while"
+        )
     };
     nodes.iter().map(line).collect()
 }

@@ -108,7 +108,8 @@ impl Plan<'_> {
         let pod = wanted.iter().find_map(|family| Some((*family, of(family)?)));
         let (family, pod) = pod.ok_or_else(|| Error::NotFound("the pods have no address of that family".to_owned()))?;
         let ends = |node: &NodeName| self.picture.view.nodes.get(node).map(|record| record.value.underlay.clone());
-        let node = ends(&self.from).zip(ends(&self.to)).and_then(|(near, far)| Family::common(&near, &far)?.underlay(&far));
+        let node =
+            ends(&self.from).zip(ends(&self.to)).and_then(|(near, far)| Family::common(&near, &far)?.underlay(&far));
         let none = || Error::NotFound(format!("{} and {} have no addresses of one family", self.from, self.to));
         let pods = Way { path: Path::Pods, place: Where::Pod(0), to: pod };
         let nodes = Way { path: Path::Nodes, place: Where::Node, to: node.ok_or_else(none)? };

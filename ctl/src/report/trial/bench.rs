@@ -190,3 +190,6 @@ impl Benched {
         self.conditions.iter().map(line).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,8 @@ impl<'a> Judge<'a> {
         for way in self.of(Kind::PodToPod) {
             let Some(to) = way.to.as_ref().filter(|to| **to != way.from) else { continue };
             let is_fault = matches!(way.verdict, Verdict::Nothing | Verdict::SmallOnly);
-            let follows = way.verdict == Verdict::Nothing && [&way.from, to].into_iter().any(|node| self.broken.contains(node));
+            let follows =
+                way.verdict == Verdict::Nothing && [&way.from, to].into_iter().any(|node| self.broken.contains(node));
             // What is wrong there and back, or in both families, is one fault. Large packets tell of their direction alone.
             let known = seen.contains(&(way.verdict, &way.from, to))
                 || (way.verdict == Verdict::Nothing && seen.contains(&(way.verdict, to, &way.from)));
@@ -148,14 +149,21 @@ impl<'a> Judge<'a> {
         });
         let outer = outer.unwrap_or(nothing);
         let Some(target) = self.target(&way.from, to) else {
-            return Told::new("nowhere", format!("{to} has no address that {} reaches", way.from), "compare their underlays ('twillctl node list')");
+            return Told::new(
+                "nowhere",
+                format!("{to} has no address that {} reaches", way.from),
+                "compare their underlays ('twillctl node list')",
+            );
         };
         let is_tunnelled = target.inner.is_some();
         let heard = Heard { outer, inner: Some(through(way)) };
         match heard.verdict() {
             Cause::NotThrough if !is_tunnelled => Told::new(
                 "routed",
-                format!("the nodes reach each other ({}), and their pods do not: plain packets with pods' addresses do not arrive", target.outer),
+                format!(
+                    "the nodes reach each other ({}), and their pods do not: plain packets with pods' addresses do not arrive",
+                    target.outer
+                ),
                 format!(
                     "let the pools' prefixes pass in every firewall between {} and {to}, and on both; a network that drops addresses \
                      it does not know (a cloud's check of sources, rp_filter) needs back end vxlan, or its check off",
@@ -260,7 +268,9 @@ impl<'a> Judge<'a> {
             return (what, "nothing is to be done where pods are not to reach nodes".to_owned());
         }
         let what = format!("its pods do not reach the node {to} ({}), though the node does{}", way.address, size(way));
-        let fix = format!("a firewall on {to} drops what pods send to the node: look at its chains at the input hook, for the pools' prefixes");
+        let fix = format!(
+            "a firewall on {to} drops what pods send to the node: look at its chains at the input hook, for the pools' prefixes"
+        );
         (what, fix)
     }
 
@@ -297,7 +307,11 @@ impl<'a> Judge<'a> {
             first.kind.words(),
             first.title(),
         );
-        self.found.notes.push(Problem::new("ways", what, "run the test again; if packets go on being lost, look at the network between"));
+        self.found.notes.push(Problem::new(
+            "ways",
+            what,
+            "run the test again; if packets go on being lost, look at the network between",
+        ));
     }
 }
 

@@ -170,3 +170,6 @@ fn verdict(way: &Way, result: &Result) -> Verdict {
         _ => Verdict::Passed,
     }
 }
+
+#[cfg(test)]
+mod tests;

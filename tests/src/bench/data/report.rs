@@ -80,7 +80,12 @@ impl Report {
         let panel = |quantity: Quantity| {
             let bar = |series: &str, figures: &Figures| {
                 let spread = figures.spread(quantity)?;
-                Some(Bar { series: series.into(), value: spread.median, least: spread.least, greatest: spread.greatest })
+                Some(Bar {
+                    series: series.into(),
+                    value: spread.median,
+                    least: spread.least,
+                    greatest: spread.greatest,
+                })
             };
             let mut groups =
                 vec![Group { name: NODE_TO_NODE.into(), bars: bar(NODE_TO_NODE, &self.nodes).into_iter().collect() }];
