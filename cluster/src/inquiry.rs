@@ -8,8 +8,8 @@
 //!
 //! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
 //! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`],
-//! what is asked of the way of a packet in [`trace`], what a daemon says of itself in [`state`], and what a node has of a pod in
-//! [`attempts`].
+//! what is asked of the way of a packet in [`trace`], what a daemon says of itself in [`state`], what a node has of a pod in
+//! [`attempts`], and what pods do that try the network in [`trial`].
 
 pub mod attempts;
 pub mod bgp;
@@ -19,6 +19,7 @@ pub mod desk;
 mod page;
 pub mod state;
 pub mod trace;
+pub mod trial;
 
 use std::net::IpAddr;
 
@@ -76,12 +77,19 @@ pub enum Ask {
     },
     /// How the daemon is.
     State,
+    /// Do a part of a trial. The answer comes when that is done.
+    Trial {
+        /// Which trial: [`trial::is_name`].
+        trial: String,
+        /// Which part.
+        task: trial::Task,
+    },
 }
 
 impl Ask {
     /// Whether it changes nothing: then it needs no second look whether it stands still.
     pub fn only_looks(&self) -> bool {
-        !matches!(self, Self::Drain { .. } | Self::Mend { .. })
+        !matches!(self, Self::Drain { .. } | Self::Mend { .. } | Self::Trial { .. })
     }
 }
 
@@ -122,6 +130,11 @@ pub enum Reply {
     },
     /// To [`Ask::State`].
     State(Box<state::State>),
+    /// To [`Ask::Trial`].
+    Trial {
+        /// What became of it.
+        answer: trial::Answer,
+    },
     /// This version does not know what was asked, and did nothing.
     Unsupported {
         /// What was not understood.

@@ -35,6 +35,8 @@ pub const ETCD_PREFIX: &str = "/twill/v1/";
 pub const NODE_FILE: &str = "/etc/twill/twilld.toml";
 /// Where the machine's identity is kept, unless told otherwise (machine-id(5)).
 pub const MACHINE_ID_FILE: &str = "/etc/machine-id";
+/// Where `twilld install` puts the plugin, unless told otherwise.
+pub const PLUGIN_FILE: &str = "/opt/cni/bin/twill";
 
 /// One daemon's settings, complete and validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct NodeConf {
     pub state_dir: PathBuf,
     /// The file with the machine's identity, `/etc/machine-id` by default, absolute.
     pub machine_id_file: PathBuf,
+    /// The plugin that the pods of trials (`twillctl test` and `bench`) are attached by, `/opt/cni/bin/twill` by default, absolute.
+    pub plugin: PathBuf,
     /// The directive of the log's filter, `info` by default. Not empty; what it means is for the log's filter to say.
     pub log: String,
     /// Where metrics and health are served by HTTP; nowhere by default.

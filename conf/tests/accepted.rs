@@ -38,6 +38,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!(conf.underlay.both, Some("eth7".parse().unwrap()));
     assert_eq!(conf.state_dir, Path::new("/var/lib/twill"));
     assert_eq!(conf.machine_id_file, Path::new("/etc/machine-id"));
+    assert_eq!(conf.plugin, Path::new("/opt/cni/bin/twill"));
     assert_eq!(conf.log, "info");
 }
 
@@ -52,7 +53,7 @@ fn every_setting_has_a_key_a_flag_and_a_variable_that_set_it() {
             Setting::Metrics => "[::]:9477",
             Setting::Etcd => "http://x:1",
             Setting::Prefix => "/x/",
-            Setting::RunDir | Setting::StateDir | Setting::MachineIdFile => "/x",
+            Setting::RunDir | Setting::StateDir | Setting::MachineIdFile | Setting::Plugin => "/x",
             Setting::Labels => "a=b",
         };
         let mut by_flag = NodeLayer::default();

@@ -5,6 +5,7 @@ mod config;
 mod doctor;
 mod status;
 pub(crate) mod trace;
+pub(crate) mod trial;
 
 use std::net::IpAddr;
 
@@ -128,6 +129,19 @@ pub(crate) enum Command {
     /// Write man pages into a directory
     #[command(hide = true)]
     Man(about::ManFlags),
+    /// Try the network: pods on the nodes for a short while, small and full-size packets between all of them
+    #[command(
+        after_help = "Exit status: 0 all packets come through, 1 problems found, 2 a node did not answer, or etcd. The pods are \
+                      attached by the plugin, as a runtime does, and taken down in any case: by a node itself where nobody tells it \
+                      to within half a minute"
+    )]
+    Test(trial::TestFlags),
+    /// Measure the back end in use: traffic from pod to pod against traffic from node to node
+    #[command(
+        after_help = "Exit status: 0 measured, 1 problems found, 2 a node did not answer, or etcd. Nothing is changed but that pods \
+                      stand meanwhile. Both nodes need iperf3"
+    )]
+    Bench(trial::BenchFlags),
 }
 
 /// How long the answers of nodes are waited for.

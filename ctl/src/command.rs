@@ -10,6 +10,7 @@ mod node;
 mod removal;
 mod status;
 mod trace;
+mod trial;
 mod why;
 
 use twill_cluster::inquiry::client::Wanted;
@@ -55,6 +56,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Version(flags) => about::version(*flags, place).await,
         Command::Completions(flags) => Ok(about::completions(flags.shell)),
         Command::Man(flags) => about::man(&flags.dir),
+        Command::Test(flags) => trial::test(flags, &place()?).await,
+        Command::Bench(flags) => trial::bench(flags, &place()?).await,
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

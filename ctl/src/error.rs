@@ -117,6 +117,15 @@ pub(crate) enum Error {
     /// The store of this node.
     #[error("the store of this node, in {}, cannot be read: {cause}", run_dir.display())]
     NodeStore { run_dir: PathBuf, cause: twill_ipam::Error },
+    /// The operator has ended it. The pods are taken down.
+    #[error("interrupted: nothing was found out")]
+    Interrupted,
+    /// Signals could not be waited for.
+    #[error("the kernel gives no handler of signals: {cause}")]
+    Signals { cause: std::io::Error },
+    /// A plot.
+    #[error("the plot cannot be drawn: {0}")]
+    Drawing(String),
     /// A file.
     #[error("cannot {what} {}: {cause}", path.display())]
     File { what: &'static str, path: PathBuf, cause: std::io::Error },
@@ -151,6 +160,9 @@ impl Error {
             | Self::Etcd(_)
             | Self::Endpoint(_)
             | Self::NodeStore { .. }
+            | Self::Interrupted
+            | Self::Signals { .. }
+            | Self::Drawing(_)
             | Self::File { .. } => Verdict::Unknown,
         }
     }

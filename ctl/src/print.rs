@@ -12,6 +12,7 @@ mod node;
 mod status;
 mod table;
 mod trace;
+mod trial;
 mod why;
 
 use crate::arguments::Output;
@@ -57,6 +58,8 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             // Of our own making, and meant for a shell.
             Report::Script(script) => return script.script.clone(),
             Report::Pages(pages) => about::pages(pages),
+            Report::Tested(tested) => trial::tested(tested),
+            Report::Benched(benched) => trial::benched(benched),
         },
     })
 }

@@ -15,6 +15,7 @@ pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod status;
 pub(crate) mod trace;
+pub(crate) mod trial;
 pub(crate) mod why;
 
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub(crate) enum Report {
     Version(about::Version),
     Script(about::Script),
     Pages(about::Pages),
+    Tested(trial::test::Tested),
+    Benched(Box<trial::bench::Benched>),
 }
 
 impl Report {
@@ -97,6 +100,10 @@ impl Report {
             Self::Explained(_) => Verdict::Problems,
             Self::Trace(trace) => trace.verdict(),
             Self::Nodes(nodes) => of_problems(&nodes.problems),
+            Self::Tested(tested) if tested.problems.is_empty() && !tested.unknown.is_empty() => Verdict::Unknown,
+            Self::Tested(tested) => of_problems(&tested.problems),
+            Self::Benched(benched) if benched.problems.is_empty() && !benched.unknown.is_empty() => Verdict::Unknown,
+            Self::Benched(benched) => of_problems(&benched.problems),
             Self::Node(node) => of_problems(&node.problems),
         }
     }

@@ -1,5 +1,7 @@
 //! Where this node asks whether its packets reach another one: by the way that pods' packets take, and beside it.
 
+pub mod verdict;
+
 use std::net::IpAddr;
 
 use twill_conf::NodeName;

@@ -3,9 +3,13 @@
 //! The kernel of the other machine answers by itself, so nothing of ours has to run there. A *ping* tells that packets of a
 //! size come back (RFC 792, RFC 4443). A *refusal* is what a datagram to a port that nobody listens at comes back as; the
 //! kernel sends it only if the checksum of the datagram was right, which cards may get wrong where those of a ping, computed
-//! by software, are right. Each question has a socket of its own, connected to whom it asks, and a word that its answer must
+//! by software, are right. A *word* is answered by a [`Responder`], which says whom it heard. Each question has a socket of its own, connected to whom it asks, and a word that its answer must
 //! bear. It works in the namespace of the calling thread and needs CAP_NET_RAW.
 #![allow(unsafe_code)]
+
+mod responder;
+
+pub use responder::Responder;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -29,6 +33,22 @@ pub enum How {
     Ping(u32),
     /// By a small datagram to a closed port.
     Refusal,
+    /// By a datagram to a [`Responder`].
+    Word {
+        /// The bytes of the packet, the headers of IP and UDP among them.
+        size: u32,
+        /// The responder's port.
+        port: u16,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// How long it took, from when the question was last put.
+    pub time: Duration,
+    /// Whom a responder heard.
+    pub heard: Option<IpAddr>,
 }
 
 /// A question to a machine.
@@ -45,22 +65,33 @@ pub struct Question {
 ///
 /// Fails only where sockets are not to be had. What cannot be sent is not answered.
 pub fn ask(questions: &[Question], word: [u8; 8], tries: u16, patience: Duration) -> io::Result<Vec<bool>> {
+    let answers = answers(questions, word, tries, patience)?;
+    Ok(answers.iter().map(Option::is_some).collect())
+}
+
+/// The same, with what the answers were.
+pub fn answers(
+    questions: &[Question],
+    word: [u8; 8],
+    tries: u16,
+    patience: Duration,
+) -> io::Result<Vec<Option<Answer>>> {
     let mut open = questions.iter().map(|question| Asking::open(*question, word)).collect::<io::Result<Vec<_>>>()?;
     for sequence in 0..tries {
-        open.iter().filter(|asking| !asking.answered).for_each(|asking| asking.send(sequence));
+        open.iter_mut().filter(|asking| asking.answer.is_none()).for_each(|asking| asking.send(sequence));
         let deadline = Instant::now() + patience;
-        while open.iter().any(|asking| !asking.answered) && wait(&open, deadline)? {
-            open.iter_mut().filter(|asking| !asking.answered).for_each(Asking::receive);
+        while open.iter().any(|asking| asking.answer.is_none()) && wait(&open, deadline)? {
+            open.iter_mut().filter(|asking| asking.answer.is_none()).for_each(Asking::receive);
         }
     }
-    Ok(open.iter().map(|asking| asking.answered).collect())
+    Ok(open.iter().map(|asking| asking.answer).collect())
 }
 
 /// Waits until one of them hears something; whether that was before the deadline.
 fn wait(open: &[Asking], deadline: Instant) -> io::Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    let waiting = open.iter().filter(|asking| !asking.answered);
+    let waiting = open.iter().filter(|asking| asking.answer.is_none());
     let mut heard: Vec<_> = waiting.map(|asking| PollFd::new(asking.socket.as_fd(), PollFlags::POLLIN)).collect();
     match poll(&mut heard, left) {
         Ok(count) => Ok(count > 0),
@@ -74,7 +105,8 @@ struct Asking {
     word: [u8; 8],
     /// Not UDP where it pings; the standard library's type serves any socket of datagrams.
     socket: UdpSocket,
-    answered: bool,
+    sent: Instant,
+    answer: Option<Answer>,
 }
 
 impl Asking {
@@ -84,20 +116,24 @@ impl Asking {
         let (kind, protocol, port) = match question.how {
             How::Ping(_) => (SockType::Raw, if ipv6 { SockProtocol::IcmpV6 } else { SockProtocol::Icmp }, 0),
             How::Refusal => (SockType::Datagram, SockProtocol::Udp, NOBODY),
+            How::Word { port, .. } => (SockType::Datagram, SockProtocol::Udp, port),
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = UdpSocket::from(socket(family, kind, flags, protocol)?);
         never_fragment(&socket, ipv6)?;
         // Without a way there nothing can be sent, which is no answer.
         socket.connect(SocketAddr::new(question.to, port)).unwrap_or_default();
-        Ok(Self { question, word, socket, answered: false })
+        Ok(Self { question, word, socket, sent: Instant::now(), answer: None })
     }
 
-    fn send(&self, sequence: u16) {
+    fn send(&mut self, sequence: u16) {
+        let ipv6 = self.question.to.is_ipv6();
         let message = match self.question.how {
-            How::Ping(size) => echo_request(self.question.to.is_ipv6(), size, self.word, sequence),
+            How::Ping(size) => echo_request(ipv6, size, self.word, sequence),
             How::Refusal => self.word.to_vec(),
+            How::Word { size, .. } => responder::request(ipv6, size, self.word),
         };
+        self.sent = Instant::now();
         // One that does not fit its interface, or has no way, is not answered.
         self.socket.send(&message).unwrap_or_default();
     }
@@ -106,9 +142,11 @@ impl Asking {
         let mut buffer = vec![0; LONGEST];
         loop {
             match self.socket.recv(&mut buffer) {
-                Ok(length) => self.answered |= self.is_answer(&buffer[..length]),
+                Ok(length) => self.take(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    self.answered |= self.question.how == How::Refusal;
+                    if self.question.how == How::Refusal {
+                        self.found(None);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Somebody on the way refuses the packet: that is heard, and is no answer.
@@ -117,12 +155,23 @@ impl Asking {
         }
     }
 
-    fn is_answer(&self, packet: &[u8]) -> bool {
+    /// Takes a packet that has come, if it is the answer.
+    fn take(&mut self, packet: &[u8]) {
         match self.question.how {
-            How::Ping(size) => is_echo_reply(self.question.to.is_ipv6(), size, self.word, packet),
+            How::Ping(size) if is_echo_reply(self.question.to.is_ipv6(), size, self.word, packet) => self.found(None),
+            How::Ping(_) => {}
             // Somebody listens there, and answers.
-            How::Refusal => true,
+            How::Refusal => self.found(None),
+            How::Word { .. } => {
+                if let Some(heard) = responder::heard(packet, self.word) {
+                    self.found(Some(heard));
+                }
+            }
         }
+    }
+
+    fn found(&mut self, heard: Option<IpAddr>) {
+        self.answer.get_or_insert(Answer { time: self.sent.elapsed(), heard });
     }
 }
 

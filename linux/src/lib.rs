@@ -10,6 +10,7 @@
 //! stores or configuration.
 
 pub mod conntrack;
+pub mod device;
 pub mod echo;
 mod error;
 pub mod forward;
@@ -21,6 +22,7 @@ pub mod netns;
 pub mod nft;
 mod options;
 pub mod ports;
+pub mod program;
 pub mod sockets;
 pub mod state;
 pub mod table;

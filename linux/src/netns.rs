@@ -38,6 +38,21 @@ impl NetNs {
         open().map(|fd| Self { fd: Arc::new(fd), path: path.to_owned() }).map_err(failed(path))
     }
 
+    /// A new one, which no path names: it ends with its last descriptor, be it that this process ends. Its [`path`](Self::path)
+    /// is that of the descriptor, by which other processes reach it for as long as this value lives.
+    pub fn create() -> Result<Self, Error> {
+        let made = std::thread::scope(|scope| {
+            let inside = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
+                unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
+                Ok(Self::current())
+            })?;
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        let mut new = made.map_err(failed(Path::new("a new namespace")))??;
+        new.path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), new.fd.as_raw_fd()));
+        Ok(new)
+    }
+
     /// The calling thread's own.
     pub fn current() -> Result<Self, Error> {
         Self::open(Path::new("/proc/thread-self/ns/net"))
@@ -137,3 +152,24 @@ nix::ioctl_none_bad!(
     namespace_type,
     nix::request_code_none!(0xb7, 0x3)
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_namespace_is_reached_by_its_path_and_is_gone_with_its_value() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let new = NetNs::create().unwrap();
+        let path = new.path().to_owned();
+        let again = NetNs::open(&path).unwrap();
+        assert!(again.is(&new).unwrap() && !again.is(&NetNs::current().unwrap()).unwrap());
+        let links = new.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
+        assert_eq!(links.lines().count(), 3, "two lines of heading and the loopback: {links}");
+        drop(new);
+        let after = NetNs::open(&path).map(|other| other.is(&again).unwrap());
+        assert_ne!(after.ok(), Some(true), "its descriptor is closed");
+    }
+}

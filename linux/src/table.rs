@@ -9,7 +9,7 @@ mod change;
 pub mod fdb;
 pub mod link;
 pub mod neighbour;
-mod offload;
+pub(crate) mod offload;
 mod reconcile;
 pub mod route;
 pub mod rule;

@@ -79,6 +79,9 @@ pub struct Flags {
     /// Where what outlives a boot is kept [default: /var/lib/twill]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
+    /// The installed plugin, by which the pods of `twillctl test` and `bench` are attached [default: /opt/cni/bin/twill]
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<String>,
     /// The node configuration, a TOML file [default: /etc/twill/twilld.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "TWILLD_CONFIG")]
     pub config: Option<PathBuf>,
@@ -148,6 +151,7 @@ impl Flags {
             (Setting::UnderlayIpv6, &self.underlay_ipv6),
             (Setting::RunDir, &self.run_dir),
             (Setting::StateDir, &self.state_dir),
+            (Setting::Plugin, &self.plugin),
             (Setting::Log, &self.log),
             (Setting::Metrics, &self.metrics),
         ];

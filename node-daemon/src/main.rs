@@ -23,7 +23,7 @@
 //! ```
 //!
 //! [`probe`] asks whether the others are reached, [`alive`] renews a lease for display, [`mirror`] tells etcd what was given out, [`requests`] answers an operator, and
-//! [`sweep`] frees what a runtime forgot; [`metrics`] tells Prometheus how it goes, [`supervisor`] tells systemd. Tasks that speak to etcd share one
+//! [`trials`] are pods by which he tries the network, [`sweep`] frees what a runtime forgot; [`metrics`] tells Prometheus how it goes, [`supervisor`] tells systemd. Tasks that speak to etcd share one
 //! thread; the reconciler and the monitor, which block, have one each. When the daemon ends, by SIGTERM or by a crash,
 //! the data path stays as it is. [`install`] is another program in the same file: it brings the plugin and the network's
 //! list to where a runtime looks for them.
@@ -53,6 +53,7 @@ mod settings;
 mod store;
 mod supervisor;
 mod sweep;
+mod trials;
 mod troubles;
 mod underlay;
 mod watch;

@@ -23,9 +23,10 @@ use crate::identity;
 use crate::metrics::Probes;
 use crate::picture::Pictures;
 use crate::troubles::Troubles;
-pub use judge::{FINDINGS, GOOD};
-use judge::{Heard, Judgements, Through};
+use judge::Judgements;
 use schedule::Schedule;
+pub use twill_fabric::path::verdict::{FINDINGS, GOOD};
+use twill_fabric::path::verdict::{Heard, Through};
 
 /// Between two turns, unless a test has it otherwise.
 pub const TURN: Duration = Duration::from_secs(10);
@@ -122,7 +123,7 @@ fn without_sockets(error: &std::io::Error) -> Told {
 }
 
 /// What no earlier question had. Without randomness of the kernel's there is still the time.
-fn fresh_word() -> [u8; 8] {
+pub(crate) fn fresh_word() -> [u8; 8] {
     let word = identity::run_word().ok().and_then(|word| u64::from_str_radix(&word, 16).ok());
     word.unwrap_or_else(|| twill_ipam::BootTime::now().0.subsec_nanos().into()).to_be_bytes()
 }

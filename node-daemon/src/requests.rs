@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use twill_cluster::inquiry::attempts::Sought;
 use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
+use twill_cluster::inquiry::trial::Answer;
 use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply};
 use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
@@ -31,6 +32,7 @@ use crate::picture::Pictures;
 use crate::reconcile::Wanted;
 use crate::rival::Bearer;
 use crate::store::NodeStore;
+use crate::trials::{Means, Trials};
 pub use machine::{CniDirectories, Machine};
 
 pub use state::Sources;
@@ -61,6 +63,10 @@ pub struct Requests {
     tracer: trace::Tracer,
     sources: Sources,
     machine: Machine,
+    /// Pods by which the network is tried.
+    trials: Trials,
+    /// What became of their tasks.
+    tried: mpsc::UnboundedReceiver<(Letter, Answer)>,
 }
 
 /// The tasks that know or do what is asked for.
@@ -78,14 +84,20 @@ pub struct Helpers {
     pub sources: Sources,
     /// Looks at the machine.
     pub machine: Machine,
+    /// What trials are made with.
+    pub means: Means,
 }
 
 impl Requests {
     /// A task that has not begun.
     pub fn new(bearer: Bearer, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
-        let Helpers { drain, audit, speaker, wanted, sources, machine } = helpers;
+        let Helpers { drain, audit, speaker, wanted, sources, machine, means } = helpers;
         let tracer = trace::Tracer { pictures: pictures.clone(), wanted, reckoning: Arc::clone(&sources.reckoning) };
-        Self { me: bearer.node.clone(), bearer, store, pictures, drain, audit, speaker, tracer, sources, machine }
+        // No more come than there are tasks, of which there are few.
+        let (answers, tried) = mpsc::unbounded_channel();
+        let trials = Trials::new(means, answers);
+        let me = bearer.node.clone();
+        Self { me, bearer, store, pictures, drain, audit, speaker, tracer, sources, machine, trials, tried }
     }
 
     /// Answers requests until the daemon ends.
@@ -101,6 +113,11 @@ impl Requests {
                     }
                     None => return,
                 },
+                Some((letter, answer)) = self.tried.recv() => {
+                    if let Err(error) = self.reply(etcd, &letter, Reply::Trial { answer }).await {
+                        tracing::debug!(%error, "request {} is not answered", letter.id);
+                    }
+                }
                 () = sleep(TURN), if desk.is_waiting() => {}
             }
             let now = BootTime::now();
@@ -124,14 +141,17 @@ impl Requests {
                     return Ok(());
                 }
                 let from: String = request.from.chars().take(128).collect();
-                self.act(etcd, request.ask, &from).await
+                self.act(etcd, letter, request.ask, &from).await
             }
             Err(reply) => {
                 tracing::warn!("request {} to this node is not understood", letter.id);
-                reply
+                Some(reply)
             }
         };
-        self.reply(etcd, letter, reply).await
+        match reply {
+            Some(reply) => self.reply(etcd, letter, reply).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether the request stands as it was told, and nobody answered it (an earlier run of this daemon, say).
@@ -142,9 +162,9 @@ impl Requests {
         Ok(is_same && answer.entries.is_empty())
     }
 
-    /// Does what is asked.
-    async fn act<S: Store>(&mut self, etcd: &S, ask: Ask, from: &str) -> Reply {
-        match ask {
+    /// Does what is asked; `None` where the answer comes later.
+    async fn act<S: Store>(&mut self, etcd: &S, letter: &Letter, ask: Ask, from: &str) -> Option<Reply> {
+        Some(match ask {
             Ask::Drain { on } => {
                 let what = if on { "to be drained" } else { "to serve again" };
                 tracing::info!("this node is {what}, as {from:?} asks");
@@ -158,13 +178,18 @@ impl Requests {
                 self.audit.try_send(()).ok();
                 mended.expect("mending does not panic")
             }
+            Ask::Trial { trial, task } => {
+                tracing::debug!("a task of trial {trial}, as {from:?} asks");
+                self.trials.set_about(letter.clone(), trial, task);
+                return None;
+            }
             Ask::Addresses { after } => self.addresses(after).await,
             Ask::Attempts(sought) => self.past(sought).await,
             Ask::Bgp { question } => self.bgp(question).await,
             Ask::Trace { question } => self.tracer.trace(question).await,
             Ask::State => self.state(etcd).await,
             Ask::Checkup => self.machine.look().await,
-        }
+        })
     }
 
     async fn state<S: Store>(&self, etcd: &S) -> Reply {

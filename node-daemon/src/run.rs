@@ -28,6 +28,7 @@ use crate::requests::{CniDirectories, Helpers, Machine, Requests, Sources};
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::supervisor::Supervised;
+use crate::trials::Means;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
 use crate::{alive, doorbell, identity, lock, mirror, monitor, supervisor, sweep};
@@ -198,10 +199,16 @@ async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(
         readiness: Arc::clone(&readiness),
     };
     let machine = Machine::new(conf.clone(), cni, seen.clone(), underlay.clone(), troubles.clone());
+    let means = Means {
+        plugin: conf.plugin.clone(),
+        run_dir: conf.run_dir.clone(),
+        pictures: seen.clone(),
+        underlays: underlay.clone(),
+    };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources, machine };
+    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources, machine, means };
     let requests = Requests::new(bearer.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch {
         pictures,

@@ -3,6 +3,7 @@
 //! These machines are noisy, so a figure alone says little; a ratio of medians of rounds that alternate says what it
 //! should. Nothing here is a test: a benchmark tells, it does not fail a build.
 
+pub mod backends;
 pub mod bgp;
 pub mod cni;
 pub mod data;
@@ -10,7 +11,6 @@ pub mod heap;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
-pub mod plot;
 pub mod scale;
 pub mod store;
 pub mod usage;

@@ -5,7 +5,6 @@
 
 mod cluster;
 mod faults;
-mod matrix;
 mod screen;
 mod speed;
 
@@ -41,10 +40,10 @@ pub fn run(keep: bool) -> Result<bool> {
     let pods = cluster::pods(&lab, &mut screen)?;
     cluster::tables(&lab, &pods, &mut screen)?;
     cluster::way(&lab, &pods, &mut screen)?;
-    matrix::pings(&pods, &mut screen)?;
+    cluster::tested(&lab, &mut screen)?;
     faults::daemon_killed(&lab, &pods, &mut screen)?;
     faults::route_deleted(&lab, &pods, &mut screen)?;
-    speed::iperf(&lab, &pods, &mut screen)?;
+    speed::back_ends(&lab, &mut screen)?;
 
     if keep {
         let prefix = lab.prefix().to_owned();

@@ -93,7 +93,8 @@ impl Node {
         let node = Self { seat, addresses, daemon: Mutex::new(None) };
         node.set_machine_id(&machine_id(&node.seat.site.prefix, name))?;
         let file = node.directory().join("machine-id");
-        let mut toml = format!("machine_id_file = {file:?}\n");
+        let plugin = node.seat.site.binaries.plugin();
+        let mut toml = format!("machine_id_file = {file:?}\nplugin = {plugin:?}\n");
         if node.seat.site.security.is_some() {
             let file = |name: &str| node.directory().join(name);
             let (cert, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
@@ -187,6 +188,14 @@ impl Node {
     /// The same under the name of another node, as where a machine was copied, or its name mistaken.
     pub fn start_daemon_named(&self, name: &str) -> Result<()> {
         self.start_daemon_as(name, |command| command)
+    }
+
+    /// The same where programs are looked for in this directory alone.
+    pub fn start_daemon_with_programs_in(&self, directory: &Path) -> Result<()> {
+        self.start_daemon_as(self.name(), |mut command| {
+            command.env("PATH", directory);
+            command
+        })
     }
 
     /// The same in a mount namespace where no pod's namespace has a path.
@@ -359,6 +368,11 @@ impl Node {
             command.env("TWILL_ETCD", etcd);
         }
         self.namespace().execute(command)
+    }
+
+    /// Starts `twillctl` there, which goes on beside the test; `log` takes what it says.
+    pub fn start_twillctl(&self, arguments: &[&str], log: &Path) -> Result<Process> {
+        self.namespace().start_process("twillctl", self.twillctl_command(arguments), log)
     }
 
     fn twillctl_command(&self, arguments: &[&str]) -> Command {

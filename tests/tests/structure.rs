@@ -12,9 +12,10 @@ use twill_tests::needs::workspace;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Which of our crates each crate may use, by folder; `*` is all that are libraries.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("attach", &["ipam", "linux", "conf", KIT]),
     ("bgp", &[]),
+    ("chart", &[]),
     ("checkup", &["linux", "conf", KIT]),
     ("cluster", &["ipam", "conf", KIT]),
     ("cni-plugin", &["attach", "ipam", "linux", "conf", KIT]),

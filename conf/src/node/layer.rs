@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{
-    ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, RUN_DIR, STATE_DIR, UnderlayChoice, UnderlayConf, rules,
+    ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, PLUGIN_FILE, RUN_DIR, STATE_DIR, UnderlayChoice, UnderlayConf,
+    rules,
 };
 use crate::section::{Dialect, Section, parse_toml, unknown_key};
 use crate::{Error, NodeName};
@@ -41,6 +42,8 @@ pub struct NodeLayer {
     pub state_dir: Option<PathBuf>,
     /// The file with the machine's identity.
     pub machine_id_file: Option<PathBuf>,
+    /// The installed plugin.
+    pub plugin: Option<PathBuf>,
     /// The log's filter.
     pub log: Option<String>,
     /// Where metrics and health are served.
@@ -80,6 +83,8 @@ pub enum Setting {
     StateDir,
     /// `machine_id_file`
     MachineIdFile,
+    /// `plugin`
+    Plugin,
     /// `log`
     Log,
     /// `metrics`
@@ -90,7 +95,7 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NodeName,
         Self::Etcd,
         Self::EtcdCa,
@@ -105,6 +110,7 @@ impl Setting {
         Self::RunDir,
         Self::StateDir,
         Self::MachineIdFile,
+        Self::Plugin,
         Self::Log,
         Self::Metrics,
         Self::Labels,
@@ -127,6 +133,7 @@ impl Setting {
             Self::RunDir => "run_dir",
             Self::StateDir => "state_dir",
             Self::MachineIdFile => "machine_id_file",
+            Self::Plugin => "plugin",
             Self::Log => "log",
             Self::Metrics => "metrics",
             Self::Labels => "labels",
@@ -172,6 +179,7 @@ impl NodeLayer {
             Setting::RunDir => self.run_dir = Some(rules::run_dir(shown_as, text)?),
             Setting::StateDir => self.state_dir = Some(rules::path(shown_as, text)?),
             Setting::MachineIdFile => self.machine_id_file = Some(rules::path(shown_as, text)?),
+            Setting::Plugin => self.plugin = Some(rules::path(shown_as, text)?),
             Setting::Log => self.log = Some(rules::log(shown_as, text)?),
             Setting::Metrics => self.metrics = Some(rules::listening(shown_as, text)?),
             Setting::Labels => self.labels = Some(rules::labels(shown_as, text)?),
@@ -256,6 +264,7 @@ impl NodeLayer {
             run_dir: upper.run_dir.or(self.run_dir),
             state_dir: upper.state_dir.or(self.state_dir),
             machine_id_file: upper.machine_id_file.or(self.machine_id_file),
+            plugin: upper.plugin.or(self.plugin),
             log: upper.log.or(self.log),
             metrics: upper.metrics.or(self.metrics),
             labels: upper.labels.or(self.labels),
@@ -281,6 +290,7 @@ impl NodeLayer {
             run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR.into()),
             state_dir: self.state_dir.unwrap_or_else(|| STATE_DIR.into()),
             machine_id_file: self.machine_id_file.unwrap_or_else(|| MACHINE_ID_FILE.into()),
+            plugin: self.plugin.unwrap_or_else(|| PLUGIN_FILE.into()),
             log: self.log.unwrap_or_else(|| "info".into()),
             metrics: self.metrics,
             labels: self.labels.unwrap_or_default(),

@@ -53,7 +53,7 @@ fn bring(device: IfName, on: bool) -> Result<Option<Repair>, Error> {
 }
 
 /// One request; what the kernel answered in its place.
-fn ethtool(socket: &OwnedFd, device: IfName, command: u32, data: u32) -> io::Result<u32> {
+pub(crate) fn ethtool(socket: &OwnedFd, device: IfName, command: u32, data: u32) -> io::Result<u32> {
     let mut value = Value { command, data };
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {

@@ -1,9 +1,11 @@
 //! `twill-lab`: labs for experiments, behind `hack/lab`; and the guard that removes a lab when its owner has ended.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
+use twill_tests::bench::backends::{self, Backend, Plan};
 use twill_tests::binaries::Binaries;
 use twill_tests::cleanup::{self, Guard};
 use twill_tests::namespace::Namespace;
@@ -52,6 +54,30 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Makes a lab of two nodes, measures back ends on it one after the other by `twillctl bench`, and removes it.
+    Bench {
+        /// Which back ends, and in which order.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Backend::ALL)]
+        backends: Vec<Backend>,
+        /// How many rounds for each.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+        repeat: u8,
+        /// How many seconds for each figure of a round.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=60))]
+        seconds: u8,
+        /// How many TCP connections several are.
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(2..=64))]
+        streams: u8,
+        /// The families of the wire between the nodes.
+        #[arg(long, value_enum, default_value = "dual")]
+        underlay: Underlay,
+        /// Where the plot goes, as SVG.
+        #[arg(long, value_name = "FILE", default_value = "backends.svg")]
+        plot: PathBuf,
+        /// Also write a page there, in HTML, with the figures and the plot.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
     /// Lists the labs and their namespaces.
     Status,
     /// Makes a small lab, prints its prefix, and removes it when standard input ends. Tests kill it before.
@@ -70,6 +96,9 @@ fn main() -> ExitCode {
         Verb::Up { name, nodes, pods, underlay } => up(&name, nodes, pods, underlay),
         Verb::Down { name } => down(&name),
         Verb::Enter { name, place, command } => enter(&name, &place, &command),
+        Verb::Bench { backends, repeat, seconds, streams, underlay, plot, html } => {
+            bench(&backends, Plan { repeat, seconds, streams }, underlay, (&plot, html.as_ref()))
+        }
         Verb::Status => status(),
         Verb::Hold => hold(),
         Verb::Guard { prefix } => Guard::stand(&prefix),
@@ -105,6 +134,20 @@ fn up(name: &str, nodes: u8, pods: u8, underlay: Underlay) -> Result<()> {
     println!("etcd  {}", lab.etcd().endpoints());
     println!("enter it: hack/lab enter --name {name} n1; remove it: hack/lab down --name {name}");
     lab.keep()
+}
+
+fn bench(backends: &[Backend], plan: Plan, underlay: Underlay, files: (&PathBuf, Option<&PathBuf>)) -> Result<()> {
+    if let Some(why) = needs::unmet() {
+        return Err(LabError::wrong(format!("no lab can be made here: {why}")));
+    }
+    Binaries::ready_visibly()?;
+    let lab = Lab::builder().nodes(2).underlay(underlay).build()?;
+    let compared = backends::compare(&lab, backends, plan)?;
+    print!("{}", compared.markdown());
+    let (plot, html) = files;
+    compared.write(plot, html)?;
+    println!("\nplot: {}", plot.display());
+    Ok(())
 }
 
 fn hold() -> Result<()> {

@@ -47,6 +47,16 @@ pub(super) fn tables(lab: &Lab, pods: &[Pod], screen: &mut Screen) -> Result<()>
     Ok(())
 }
 
+/// Small and full-size packets between all nodes' pods, and to nodes and the outside.
+pub(super) fn tested(lab: &Lab, screen: &mut Screen) -> Result<()> {
+    screen.step("small and full-size packets between pods of all nodes, nodes and the outside: twillctl test");
+    let told = lab.node(1).twillctl_told(&["test"])?;
+    screen.quote(&told.stdout);
+    screen.quote(&told.stderr);
+    screen.ask("twillctl test finds no problem", told.status == Some(0));
+    Ok(())
+}
+
 /// A row of the node store, with the name that the lab gave to the pod of its address.
 fn pod_line(node: &str, pods: &[Pod], row: &Value) -> String {
     let addresses: Vec<&str> = row["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

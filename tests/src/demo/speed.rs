@@ -1,31 +1,26 @@
-//! iperf3 between two nodes: node to node, and pod to pod.
+//! The back ends side by side, by `twillctl bench`.
 
-use std::net::IpAddr;
+use std::path::PathBuf;
 
-use super::{Screen, two_pods};
-use crate::iperf::Iperf;
-use crate::namespace::Namespace;
-use crate::pod::Pod;
+use super::Screen;
+use crate::bench::backends::{Backend, Plan, compare};
 use crate::{Lab, Result};
 
-/// Seconds of each run.
-const SECONDS: &str = "3";
+/// Short, for it is one round: what it shows is how to measure.
+const PLAN: Plan = Plan { repeat: 1, seconds: 1, streams: 4 };
+/// It outlives the lab.
+const PLOT: &str = "twill-demo-backends.svg";
 
-/// Measures both, one after the other.
-pub(super) fn iperf(lab: &Lab, pods: &[Pod], screen: &mut Screen) -> Result<()> {
-    let (here, from, there, to) = two_pods(lab, pods);
-    screen.step("iperf3 for 3 seconds each: TCP, one stream, over the same wire");
-    let wire = there.addresses().first().copied().expect("a node has an address");
-    let runs: [(&str, &Namespace, &Namespace, IpAddr); 2] = [
-        ("node to node", here.namespace(), there.namespace(), wire),
-        ("pod to pod, VXLAN", from.namespace(), to.namespace(), to.address(false)?),
-    ];
-    for (what, from, to, target) in runs {
-        let log = lab.directory().join("iperf3.log");
-        let report = Iperf::start(from, to, target, &["-t", SECONDS], &log)?.finish()?;
-        let gigabits = report.bits_per_second / 1e9;
-        screen.note(&format!("{what:<18} {gigabits:6.2} Gbit/s, {} retransmits", report.retransmits));
-        screen.ask(&format!("{what} carries traffic"), report.bits_per_second > 0.0);
-    }
+/// Switches the cluster to each back end, measures, and draws; it ends with the back end that it began with.
+pub(super) fn back_ends(lab: &Lab, screen: &mut Screen) -> Result<()> {
+    screen.step("vxlan, host-gw and bgp in turn, between n1 and n2: twillctl config apply, twillctl bench");
+    let compared = compare(lab, &Backend::ALL, PLAN)?;
+    lab.apply_config(&lab.cluster_config())?;
+    screen.quote(&compared.columns());
+    let plot: PathBuf = std::env::temp_dir().join(PLOT);
+    compared.write(&plot, None)?;
+    screen.note(&format!("plot: {}", plot.display()));
+    let drawn = std::fs::metadata(&plot).is_ok_and(|file| file.len() > 0);
+    screen.ask("all back ends are measured and drawn", compared.measured.len() == Backend::ALL.len() && drawn);
     Ok(())
 }

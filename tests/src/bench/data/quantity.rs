@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use twill_chart::Spread;
+
 /// A property of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantity {
@@ -95,17 +97,6 @@ pub type Round = BTreeMap<Quantity, f64>;
 #[derive(Debug, Clone, Default)]
 pub struct Figures(BTreeMap<Quantity, Vec<f64>>);
 
-/// Figures of the same thing in many rounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// The least.
-    pub least: f64,
-    /// The one in the middle; of an even number, the mean of the two.
-    pub median: f64,
-    /// The greatest.
-    pub greatest: f64,
-}
-
 impl Figures {
     /// Adds a round.
     pub fn add(&mut self, round: Round) {
@@ -127,17 +118,6 @@ impl Figures {
     }
 }
 
-impl Spread {
-    fn of(mut figures: Vec<f64>) -> Option<Self> {
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        let (least, greatest) = (*figures.first()?, *figures.last()?);
-        let median =
-            if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) };
-        Some(Self { least, median, greatest })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,10 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_in_the_middle_whatever_the_order_of_rounds() {
-        let spread = |all| figures(all).spread(Quantity::TcpOne).unwrap();
-        assert_eq!(spread(&[9.0, 1.0, 5.0]), Spread { least: 1.0, median: 5.0, greatest: 9.0 });
-        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]).median, 3.0);
+    fn what_was_not_measured_has_no_spread() {
         assert_eq!(figures(&[]).spread(Quantity::TcpOne), None);
         assert_eq!(figures(&[1.0]).spread(Quantity::Late), None);
     }

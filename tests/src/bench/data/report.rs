@@ -1,10 +1,12 @@
 //! What was measured, for people: a table in Markdown, and a plot.
 
+use twill_chart::Spread;
+use twill_chart::plot::{Bar, Group, Panel, svg};
+
 use super::conditions::Conditions;
-use super::quantity::{Figures, Quantity, Spread};
+use super::quantity::{Figures, Quantity};
 use super::{Masquerade, Plan, Sessions};
 use crate::bench::measure::row;
-use crate::bench::plot::{Bar, Group, Panel, digits, svg};
 use crate::{LabError, Result};
 
 /// A back end, by both paths.
@@ -63,7 +65,7 @@ impl Report {
         text += "|---|---|---|---|---|---|---|\n";
         for quantity in Quantity::ALL {
             let what = format!("{}, {}", quantity.title(), quantity.unit());
-            let figure = |figures: &Figures| figures.spread(quantity).map(figure).unwrap_or_default();
+            let figure = |figures: &Figures| figures.spread(quantity).map(|spread| spread.words()).unwrap_or_default();
             text += &row(&[&what, NODE_TO_NODE, &figure(&self.nodes), "", "", "", ""]);
             for Compared { name, by_hand, twill } in &self.compared {
                 let (ratio, goal, verdict) = judged(quantity, by_hand, twill);
@@ -76,14 +78,19 @@ impl Report {
     /// A plot of all of it: a panel for each quantity, in it a group of bars for each back end.
     pub fn svg(&self) -> Result<String> {
         let panel = |quantity: Quantity| {
-            let bar = |series: &'static str, figures: &Figures| {
+            let bar = |series: &str, figures: &Figures| {
                 let spread = figures.spread(quantity)?;
-                Some(Bar { series, value: spread.median, least: spread.least, greatest: spread.greatest })
+                Some(Bar {
+                    series: series.into(),
+                    value: spread.median,
+                    least: spread.least,
+                    greatest: spread.greatest,
+                })
             };
             let mut groups =
-                vec![Group { name: NODE_TO_NODE, bars: bar(NODE_TO_NODE, &self.nodes).into_iter().collect() }];
+                vec![Group { name: NODE_TO_NODE.into(), bars: bar(NODE_TO_NODE, &self.nodes).into_iter().collect() }];
             groups.extend(self.compared.iter().map(|Compared { name, by_hand, twill }| Group {
-                name,
+                name: (*name).into(),
                 bars: [bar(BY_HAND, by_hand), bar(TWILL, twill)].into_iter().flatten().collect(),
             }));
             Panel { title: format!("{} ({})", quantity.title(), quantity.unit()), groups }
@@ -104,13 +111,6 @@ fn judged(quantity: Quantity, by_hand: &Figures, twill: &Figures) -> (String, St
     };
     // Three digits, so that 0.968 is not shown as a goal of 0.97 that was missed.
     (format!("{median:.3} ({least:.2}–{greatest:.2})"), goal, verdict)
-}
-
-/// A median with its spread.
-fn figure(spread: Spread) -> String {
-    let Spread { least, median, greatest } = spread;
-    let digits = digits(median);
-    format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
 }
 
 #[cfg(test)]

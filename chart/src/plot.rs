@@ -1,4 +1,4 @@
-//! Plots for the benchmarks: panels of bars in groups, with the spread of each bar, as SVG.
+//! Plots: panels of bars in groups, with the spread of each bar, as SVG.
 //!
 //! A panel has an axis of its own that begins at zero, so bars of one panel may be compared by eye. What is drawn is what
 //! is given; nothing is measured or reckoned here.
@@ -16,7 +16,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 #[derive(Debug, Clone)]
 pub struct Bar {
     /// What it belongs to in every group: the legend names it, and its colour is that of all of the series.
-    pub series: &'static str,
+    pub series: String,
     /// Its height.
     pub value: f64,
     /// Where the line begins that shows the spread.
@@ -29,7 +29,7 @@ pub struct Bar {
 #[derive(Debug, Clone)]
 pub struct Group {
     /// What stands below.
-    pub name: &'static str,
+    pub name: String,
     /// From left to right.
     pub bars: Vec<Bar>,
 }
@@ -83,22 +83,22 @@ pub fn svg(panels: &[Panel]) -> Drawn<String> {
 }
 
 /// The names of all series, in the order in which they come first.
-fn series_of(panels: &[Panel]) -> Vec<&'static str> {
+fn series_of(panels: &[Panel]) -> Vec<&str> {
     let mut names = Vec::new();
     for bar in panels.iter().flat_map(|panel| &panel.groups).flat_map(|group| &group.bars) {
-        if !names.contains(&bar.series) {
-            names.push(bar.series);
+        if !names.contains(&bar.series.as_str()) {
+            names.push(&bar.series);
         }
     }
     names
 }
 
-fn colour(series: &[&'static str], name: &str) -> RGBColor {
+fn colour(series: &[&str], name: &str) -> RGBColor {
     let place = series.iter().position(|other| *other == name).unwrap_or_default();
     COLOURS[place % COLOURS.len()]
 }
 
-fn legend(area: &Area<'_>, series: &[&'static str]) -> Drawn {
+fn legend(area: &Area<'_>, series: &[&str]) -> Drawn {
     let style = (FONT, 14).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     let mut left = 60;
     for name in series {
@@ -109,7 +109,7 @@ fn legend(area: &Area<'_>, series: &[&'static str]) -> Drawn {
     Ok(())
 }
 
-fn draw(area: &Area<'_>, panel: &Panel, series: &[&'static str]) -> Drawn {
+fn draw(area: &Area<'_>, panel: &Panel, series: &[&str]) -> Drawn {
     let bars = || panel.groups.iter().flat_map(|group| &group.bars);
     let highest = bars().map(|bar| bar.greatest.max(bar.value)).fold(0.0, f64::max);
     // Room for the figures above the bars; a panel without any has an axis all the same.
@@ -128,12 +128,12 @@ fn draw(area: &Area<'_>, panel: &Panel, series: &[&'static str]) -> Drawn {
         // An axis of numbers has no names, so they are put where it is, in pixels of the whole plot.
         let (middle, axis) = chart.backend_coord(&(f64::from(number) + 0.5, 0.0));
         let (left, top) = area.get_base_pixel();
-        area.draw(&Text::new(group.name, (middle - left, axis - top + 6), below.clone()))?;
+        area.draw(&Text::new(group.name.as_str(), (middle - left, axis - top + 6), below.clone()))?;
         let width = BAR * f64::from(u32::try_from(group.bars.len())?);
         let mut left = f64::from(number) + 0.5 - width / 2.0;
         for bar in &group.bars {
             let (middle, right) = (left + BAR / 2.0, left + BAR);
-            let fill = colour(series, bar.series).filled();
+            let fill = colour(series, &bar.series).filled();
             chart.draw_series([Rectangle::new([(left, 0.0), (right, bar.value)], fill)])?;
             chart.draw_series([PathElement::new([(middle, bar.least), (middle, bar.greatest)], BLACK)])?;
             let height = bar.greatest.max(bar.value);
@@ -162,15 +162,15 @@ pub fn digits(value: f64) -> usize {
 mod tests {
     use super::*;
 
-    fn bar(series: &'static str, value: f64) -> Bar {
-        Bar { series, value, least: value * 0.9, greatest: value * 1.1 }
+    fn bar(series: &str, value: f64) -> Bar {
+        Bar { series: series.into(), value, least: value * 0.9, greatest: value * 1.1 }
     }
 
     #[test]
     fn what_is_given_can_be_read_in_the_plot() {
         let groups = vec![
-            Group { name: "left", bars: vec![bar("one", 12.34)] },
-            Group { name: "right", bars: vec![bar("one", 5.0), bar("two", 123.4)] },
+            Group { name: "left".into(), bars: vec![bar("one", 12.34)] },
+            Group { name: "right".into(), bars: vec![bar("one", 5.0), bar("two", 123.4)] },
         ];
         let panels = [Panel { title: "speed (m/s)".into(), groups }, Panel { title: "empty".into(), groups: vec![] }];
         let drawn = svg(&panels).unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn bars_of_a_series_have_one_colour_and_those_of_another_another() {
-        let groups = vec![Group { name: "g", bars: vec![bar("one", 1.0), bar("two", 2.0), bar("one", 3.0)] }];
+        let groups = vec![Group { name: "g".into(), bars: vec![bar("one", 1.0), bar("two", 2.0), bar("one", 3.0)] }];
         let drawn = svg(&[Panel { title: "t".into(), groups }]).unwrap();
         let count = |colour: &str| drawn.lines().filter(|l| l.starts_with("<rect ") && l.contains(colour)).count();
         // One of each is the legend's.

@@ -1,0 +1,138 @@
+//! `twillctl test`: pods stand up on the nodes, packets go between all of them, and the pods go again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use twill_cluster::inquiry::client::other_answer;
+use twill_cluster::inquiry::trial::{Answer, Heard, Opened, Task};
+use twill_conf::NodeName;
+use twill_fabric::family::Family;
+
+use super::{Session, choose, with_pods, write};
+use crate::access::{self, Picture};
+use crate::arguments::trial::{TestFlags, Version};
+use crate::error::Error;
+use crate::place::Place;
+use crate::report::Report;
+use crate::report::trial::Failure;
+use crate::report::trial::blame;
+use crate::report::trial::junit::junit;
+use crate::report::trial::plan::{Ground, Result as Came, Volley, Way, results, volleys};
+use crate::report::trial::test::{Evidence, Tested};
+
+/// So many nodes are chosen where none are named: the packets grow with the square of it.
+const USUAL: usize = 8;
+/// How often each way is tried.
+const ROUNDS: u8 = 3;
+/// How long the probes of a request take where nothing comes back, and some more.
+const PROBING: Duration = Duration::from_secs(5);
+/// How long pods stand after the last request, in seconds.
+const STAND: u16 = 30;
+
+pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result<Report, Error> {
+    let store = access::connect(place)?;
+    let (picture, alive) = (access::picture(&store).await?, access::alive(&store).await?);
+    let most = if flags.all { usize::MAX } else { USUAL };
+    let (nodes, left_out) = choose(&picture, &alive, &flags.nodes, most)?;
+    if nodes.is_empty() {
+        let cause = "there is no node that is alive: 'twillctl status' shows them";
+        return Err(Error::NotFound(cause.to_owned()));
+    }
+    let (evidence, left) = with_pods(&store, async |session| gather(session, &picture, &nodes, flags).await).await?;
+    let tested = Tested::new(&Evidence { left, left_out, ..evidence });
+    if let Some(file) = &flags.junit {
+        write(file, &junit(&tested))?;
+    }
+    Ok(Report::Tested(tested))
+}
+
+async fn gather(
+    session: &mut Session<'_>,
+    picture: &Picture,
+    nodes: &[NodeName],
+    flags: &TestFlags,
+) -> Result<Evidence, Error> {
+    let mut failures = Vec::new();
+    let mut opened: BTreeMap<NodeName, Opened> = BTreeMap::new();
+    for (node, told) in session.open(nodes, 2, STAND, Duration::from_secs(flags.timeout)).await {
+        match told {
+            Ok(pods) => drop(opened.insert(node, pods)),
+            Err(failure) => failures.push((node, failure)),
+        }
+    }
+    let ground = ground(picture);
+    let families: Vec<Family> = match flags.family.map(Version::is_ipv6) {
+        None => Family::ALL.into(),
+        Some(false) => vec![Family::V4],
+        Some(true) => vec![Family::V6],
+    };
+    let ways = Ground {
+        opened: &opened,
+        underlays: &ground.underlays,
+        families: &families,
+        size: flags.size,
+        outside: flags.outside,
+    }
+    .ways();
+    let came = fire(session, &ways, &mut failures).await;
+    // What a node's pods do not answer whose daemon has gone meanwhile, says nothing of the way there.
+    let has_failed = |node: &NodeName| failures.iter().any(|(failed, _)| failed == node);
+    let result = |(number, way): (usize, Way)| {
+        let is_known = ![Some(&way.from), way.to.as_ref()].into_iter().flatten().any(has_failed);
+        let came = came.get(&number).filter(|_| is_known).cloned();
+        (way, came)
+    };
+    let ways = ways.into_iter().enumerate().map(result).collect();
+    Ok(Evidence {
+        ground,
+        nodes: opened.into_keys().collect(),
+        left_out: 0,
+        failures,
+        ways,
+        left: Vec::new(),
+        asked_outside: flags.outside.is_some(),
+    })
+}
+
+/// Has all ways tried, each node one request at a time.
+async fn fire(
+    session: &mut Session<'_>,
+    ways: &[Way],
+    failures: &mut Vec<(NodeName, Failure)>,
+) -> BTreeMap<usize, Came> {
+    let mut came = BTreeMap::new();
+    for mut round in volleys(ways) {
+        round.retain(|volley| !failures.iter().any(|(failed, _)| *failed == volley.node));
+        let task = |volley: &Volley| {
+            let task = Task::Probe { from: volley.from, shots: volley.shots.clone(), rounds: ROUNDS };
+            (volley.node.clone(), task)
+        };
+        let mut told = session.ask(round.iter().map(task).collect(), PROBING).await;
+        for volley in &round {
+            match told.remove(&volley.node).map(|answer| answer.and_then(heard)) {
+                Some(Ok(heard)) => came.extend(results(volley, &heard)),
+                Some(Err(failure)) => failures.push((volley.node.clone(), failure)),
+                None => {}
+            }
+        }
+    }
+    came
+}
+
+fn heard(answer: Answer) -> Result<Vec<Heard>, Failure> {
+    match answer {
+        Answer::Heard { shots } => Ok(shots),
+        _ => Err(Failure::silent(&other_answer())),
+    }
+}
+
+fn ground(picture: &Picture) -> blame::Ground {
+    let view = &picture.view;
+    let backend = view.config.as_ref().map(|config| &config.value.backend.kind);
+    let nodes = view.nodes.iter();
+    blame::Ground {
+        backend: backend.map_or("none", |kind| kind.name()),
+        vxlan: backend.and_then(|kind| kind.vxlan().cloned()),
+        underlays: nodes.map(|(name, record)| (name.clone(), record.value.underlay.clone())).collect(),
+    }
+}

@@ -1,0 +1,191 @@
+//! iperf3, as either end, from where the calling thread is.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use twill_cluster::inquiry::trial::{Answer, Carried, LONGEST_RUN, Load};
+use twill_linux::program::dies_with_its_starter;
+
+use super::refused;
+
+/// How long a server waits for its client, and a client for its server's last word.
+const CONNECTING: Duration = Duration::from_secs(15);
+/// How long a server may take until it listens.
+const LISTENING: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_millis(10);
+
+/// Serves one client, after it has told the port.
+pub(super) fn serve(address: IpAddr, goes_on: impl Fn() -> bool, tell: impl FnOnce(u16)) -> Result<(), Answer> {
+    let port = free_port(address)?;
+    let (bind, number) = (address.to_string(), port.to_string());
+    let mut command = Command::new("iperf3");
+    command.args(["--server", "--one-off", "--bind", &bind, "--port", &number]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = start(&mut command)?;
+    let deadline = Instant::now() + LISTENING;
+    while !listens(port) {
+        let ended = wait(&mut child, TURN, &goes_on);
+        if !matches!(ended, Ok(None)) || Instant::now() > deadline || !goes_on() {
+            end(&mut child);
+            return Err(refused(format!("iperf3 does not listen at {address} port {port}"), "run the command again"));
+        }
+    }
+    tell(port);
+    let longest = CONNECTING + Duration::from_secs(LONGEST_RUN.into()) + CONNECTING;
+    // Whether it went well, the client tells.
+    wait(&mut child, longest, &goes_on).map(drop).unwrap_or_default();
+    end(&mut child);
+    Ok(())
+}
+
+/// Runs a client to its end, and reads what has arrived.
+pub(super) fn run(to: SocketAddr, load: Load, seconds: u16, goes_on: impl Fn() -> bool) -> Result<Answer, Answer> {
+    let mut command = Command::new("iperf3");
+    command.args(["--json", "--connect-timeout", "3000", "--client", &to.ip().to_string()]);
+    command.args(["--port", &to.port().to_string(), "--time", &seconds.to_string()]);
+    match load {
+        Load::Tcp { streams } => command.args(["--parallel", &streams.to_string()]),
+        Load::Udp { bytes } => command.args(["--udp", "--bitrate", "0", "--length", &bytes.to_string()]),
+        Load::Questions { .. } => unreachable!("iperf3 asks no questions"),
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = start(&mut command)?;
+    let mut stdout = child.stdout.take().expect("it was piped");
+    let longest = Duration::from_secs(seconds.into()) + CONNECTING;
+    // What it writes may be more than fits into a pipe.
+    let (ended, text) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text).unwrap_or_default()
+        });
+        let ended = wait(&mut child, longest, &goes_on);
+        end(&mut child);
+        (ended, reading.join().unwrap_or_default())
+    });
+    let failed = |what: &str| {
+        refused(format!("iperf3 has measured nothing to {to}: {what}"), "look whether 'twillctl test' finds something")
+    };
+    match ended {
+        Ok(Some(_)) => read(&text).map(Answer::Carried).map_err(|what| failed(&what)),
+        Ok(None) => Err(failed("it did not come to its end in time")),
+        Err(cause) => Err(failed(&cause.to_string())),
+    }
+}
+
+fn start(command: &mut Command) -> Result<Child, Answer> {
+    dies_with_its_starter(command).spawn().map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => refused(
+            "there is no iperf3",
+            "install it ('apt-get install iperf3'); where twilld runs in a container, in its image",
+        ),
+        _ => refused(format!("iperf3 cannot be run: {cause}"), "look at the permissions of twilld"),
+    })
+}
+
+/// Waits for a program, but no longer than that, and only while it is wanted; `None` where it still runs.
+pub(super) fn wait(child: &mut Child, longest: Duration, goes_on: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + longest;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline || !goes_on() {
+            return Ok(None);
+        }
+        std::thread::sleep(TURN);
+    }
+}
+
+/// Kills it, where it still runs.
+fn end(child: &mut Child) {
+    // It has ended already, or does so now; neither can fail in a way that anybody could do something about.
+    child.kill().and_then(|()| child.wait().map(drop)).unwrap_or_default();
+}
+
+/// A port at which nobody listens.
+fn free_port(address: IpAddr) -> Result<u16, Answer> {
+    let port = TcpListener::bind((address, 0)).and_then(|listener| listener.local_addr()).map(|at| at.port());
+    port.map_err(|cause| refused(format!("nobody can listen at {address} there: {cause}"), "run the command again"))
+}
+
+/// Whether somebody listens at a port, in the namespace of this thread.
+fn listens(port: u16) -> bool {
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+    tables.iter().any(|table| fs::read_to_string(table).is_ok_and(|text| has_listener(&text, port)))
+}
+
+/// Whether a table of TCP's sockets has one that listens there (proc_net_tcp in the kernel's documentation).
+fn has_listener(table: &str, port: u16) -> bool {
+    let ending = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1));
+        local.ends_with(&ending) && state == Some("0A")
+    })
+}
+
+/// What a client with `--json` tells of what arrived. The error says what is missing, or what iperf3 complains of.
+fn read(text: &str) -> Result<Carried, String> {
+    let json: Value = serde_json::from_str(text).map_err(|error| format!("its report cannot be read: {error}"))?;
+    if let Some(error) = json["error"].as_str() {
+        return Err(error.to_owned());
+    }
+    let (sent, received) = (&json["end"]["sum_sent"], &json["end"]["sum_received"]);
+    let seconds = received["seconds"].as_f64().filter(|seconds| *seconds > 0.0 && *seconds < 1e6);
+    let seconds = seconds.ok_or("its report has no end.sum_received.seconds")?;
+    // Of datagrams the receiver's sum has those that were sent, and how many of them are missing.
+    let count = |name: &str| received[name].as_u64();
+    let datagrams = count("packets").unwrap_or(0).saturating_sub(count("lost_packets").unwrap_or(0));
+    Ok(Carried {
+        bytes: count("bytes").ok_or("its report has no end.sum_received.bytes")?,
+        micros: Duration::from_secs_f64(seconds).as_micros().try_into().unwrap_or(u64::MAX),
+        retransmits: sent["retransmits"].as_u64().unwrap_or(0),
+        datagrams,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_tcp_what_was_received_counts_and_of_udp_what_was_not_lost() {
+        let tcp = r#"{ "end": { "sum_sent": { "bytes": 260, "retransmits": 3 }, "sum_received": { "seconds": 2.0, "bytes": 250 } } }"#;
+        assert_eq!(read(tcp), Ok(Carried { bytes: 250, micros: 2_000_000, retransmits: 3, datagrams: 0 }));
+        let sum = r#"{ "seconds": 1.5, "bytes": 640, "packets": 25, "lost_packets": 15 }"#;
+        let udp = read(&format!(r#"{{ "end": {{ "sum_received": {sum} }} }}"#)).unwrap();
+        assert_eq!((udp.datagrams, udp.micros), (10, 1_500_000));
+    }
+
+    #[test]
+    fn what_iperf3_complains_of_is_told() {
+        let refused = read(r#"{ "end": {}, "error": "unable to connect to server" }"#);
+        assert_eq!(refused.unwrap_err(), "unable to connect to server");
+        assert!(read("{}").unwrap_err().contains("sum_received.seconds"));
+        assert!(read("iperf3: not JSON").is_err());
+        assert!(read(r#"{ "end": { "sum_received": { "seconds": -1, "bytes": 1 } } }"#).is_err());
+    }
+
+    #[test]
+    fn a_socket_that_listens_is_found_in_the_kernels_table() {
+        let table = "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:1451 00000000:0000 0A 00000000:00000000\n   \
+                     1: 0100007F:1452 0100007F:1451 01 00000000:00000000\n";
+        assert!(has_listener(table, 0x1451) && !has_listener(table, 0x1452) && !has_listener(table, 0x51));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(port));
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_left_and_can_be_ended() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        assert_eq!(wait(&mut child, TURN, || true).unwrap(), None);
+        assert_eq!(wait(&mut child, CONNECTING, || false).unwrap(), None);
+        end(&mut child);
+        assert!(child.try_wait().unwrap().is_some());
+    }
+}

@@ -1,0 +1,102 @@
+//! The plugin, called as a container runtime calls it (CNI specification 1.1.0).
+
+use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use serde_json::{Value, json};
+use twill_cluster::inquiry::trial::{Answer, NAME};
+
+use super::{Means, iperf, refused};
+
+/// The interface of a trial's pods.
+pub(super) const IFNAME: &str = "eth0";
+/// How long a call may take: an ADD may wait for a block.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A call about one pod.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) means: &'a Means,
+    /// CNI_CONTAINERID.
+    pub(super) container: &'a str,
+    /// CNI_NETNS.
+    pub(super) netns: &'a Path,
+}
+
+impl Call<'_> {
+    /// Attaches the pod; its addresses.
+    pub(super) fn add(&self) -> Result<Vec<IpAddr>, Answer> {
+        let failed = |what: String| {
+            refused(format!("its plugin attaches no pod: {what}"), "'twillctl ipam attempts' on the node shows more")
+        };
+        addresses_of(&self.run("ADD").map_err(failed)?).map_err(failed)
+    }
+
+    /// Detaches it.
+    pub(super) fn del(&self) -> Result<(), String> {
+        self.run("DEL").map(drop)
+    }
+
+    /// The result, or what is wrong.
+    fn run(&self, verb: &str) -> Result<Value, String> {
+        let Self { means, container, netns } = *self;
+        let input = json!({ "cniVersion": "1.0.0", "name": NAME, "type": "twill", "runDir": means.run_dir });
+        let mut command = Command::new(&means.plugin);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", container).env("CNI_NETNS", netns);
+        command.env("CNI_IFNAME", IFNAME).env("CNI_PATH", means.plugin.parent().unwrap_or(Path::new("/")));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let plugin = means.plugin.display();
+        let mut child = command.spawn().map_err(|cause| format!("{plugin} cannot be run: {cause}"))?;
+        // Some bytes fit into a pipe; whether they were read the result shows.
+        let mut stdin = child.stdin.take().expect("it was piped");
+        stdin.write_all(input.to_string().as_bytes()).unwrap_or_default();
+        drop(stdin);
+        let ended = iperf::wait(&mut child, PATIENCE, || true).map_err(|cause| format!("{plugin}: {cause}"))?;
+        let ended = ended.ok_or_else(|| format!("it has not ended within {} s", PATIENCE.as_secs()))?;
+        let mut output = String::new();
+        child.stdout.take().expect("it was piped").read_to_string(&mut output).map_err(|cause| cause.to_string())?;
+        let result = serde_json::from_str(&output).unwrap_or(Value::Null);
+        if ended.success() { Ok(result) } else { Err(error_of(&result, &output)) }
+    }
+}
+
+/// What a plugin says of its failure, in a line.
+fn error_of(result: &Value, output: &str) -> String {
+    let text = |key: &str| result[key].as_str().map(str::trim).filter(|text| !text.is_empty());
+    match (text("msg"), text("details")) {
+        (Some(message), Some(details)) => format!("{message} ({details})"),
+        (Some(message), None) => message.to_owned(),
+        _ => format!("it fails, and says {:?}", output.chars().take(200).collect::<String>()),
+    }
+}
+
+fn addresses_of(result: &Value) -> Result<Vec<IpAddr>, String> {
+    let ips = result["ips"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |ip: &Value| ip["address"].as_str()?.parse::<IpNetwork>().ok().map(|network| network.ip());
+    let addresses: Option<Vec<IpAddr>> = ips.iter().map(read).collect();
+    addresses.filter(|all| !all.is_empty()).ok_or_else(|| format!("its result has no addresses: {result}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_has_addresses_and_an_error_its_words() {
+        let result = json!({ "ips": [{ "address": "10.42.0.7/32" }, { "address": "fd42::7/128" }] });
+        assert_eq!(
+            addresses_of(&result).unwrap(),
+            ["10.42.0.7".parse::<IpAddr>().unwrap(), "fd42::7".parse().unwrap()]
+        );
+        assert!(addresses_of(&json!({ "ips": [] })).is_err() && addresses_of(&Value::Null).is_err());
+        assert!(addresses_of(&json!({ "ips": [{ "address": "x" }] })).is_err());
+        let error = json!({ "code": 11, "msg": "no block yet", "details": "twilld claims one" });
+        assert_eq!(error_of(&error, ""), "no block yet (twilld claims one)");
+        assert_eq!(error_of(&Value::Null, "Killed"), "it fails, and says \"Killed\"");
+    }
+}
