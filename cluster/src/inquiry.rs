@@ -94,7 +94,7 @@ pub enum Reply {
     /// To [`Ask::Trace`].
     Trace {
         /// The steps.
-        answer: trace::Answer,
+        answer: Box<trace::Answer>,
     },
     /// This version does not know what was asked, and did nothing.
     Unsupported {
