@@ -126,7 +126,7 @@ pub enum Reply {
     /// To [`Ask::Trace`].
     Trace {
         /// The steps.
-        answer: trace::Answer,
+        answer: Box<trace::Answer>,
     },
     /// To [`Ask::State`].
     State(Box<state::State>),

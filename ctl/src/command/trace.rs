@@ -228,7 +228,7 @@ impl Asking<'_> {
 
     async fn ask(&mut self, node: &NodeName, question: &Question) -> Result<Answer, Silence> {
         match self.client.ask_one(&self.store, node, Ask::Trace { question: question.clone() }).await? {
-            Reply::Trace { answer } => Ok(answer),
+            Reply::Trace { answer } => Ok(*answer),
             _ => Err(other_answer()),
         }
     }

@@ -86,3 +86,6 @@ fn capital(what: &str) -> String {
     let mut letters = what.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

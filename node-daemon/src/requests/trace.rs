@@ -55,7 +55,7 @@ impl Tracer {
                 .ok_or_else(|| "the cluster has no configuration that it knows".to_owned())
         });
         match asked.await.expect("explaining does not panic") {
-            Ok(answer) => Reply::Trace { answer },
+            Ok(answer) => Reply::Trace { answer: Box::new(answer) },
             Err(cause) => failed(cause),
         }
     }

@@ -114,3 +114,30 @@ fn ends_are_named_by_pod_container_node_and_address_and_the_outside_is_told_with
         Ok(())
     });
 }
+
+#[test]
+fn a_published_port_of_a_node_is_told_to_lead_to_its_pod() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        let (server, client) = (one.create_pod("server")?, two.attach("client")?);
+        let ports = json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]});
+        server.add_asking(Some(&ports))?;
+        for ipv6 in [false, true] {
+            let (from, pod) = (client.address(ipv6)?.to_string(), server.address(ipv6)?);
+            let node = one.addresses().iter().find(|address| address.is_ipv6() == ipv6).expect("it has both");
+            let to = if ipv6 { format!("[{node}]:8080") } else { format!("{node}:8080") };
+            let turned = format!(
+                "the node's tcp port 8080 is published: it is turned to {}",
+                std::net::SocketAddr::new(pod, 80)
+            );
+            let text = comes_to_tell(two, &[&from, &to], 0, &[&turned, "delivered to the pod", "the reply arrives"])?;
+            assert!(text.contains("it takes the node's address"), "n1 is behind the tunnel:\n{text}");
+            let other = to.replace("8080", "8081");
+            let text = comes_to_tell(two, &[&from, &other], 0, &["delivered to the node itself"])?;
+            assert!(!text.contains("is published"), "{text}");
+            let tunnel = to.replace("8080", "4789/udp");
+            comes_to_tell(two, &[&from, &tunnel], 1, &["PROBLEM node n2", "pods may not speak VXLAN to nodes"])?;
+        }
+        Ok(())
+    });
+}

@@ -109,7 +109,7 @@ fn what_does_not_fit_is_told_with_the_node_that_drops_it() {
         assert!(answers(&a, to, 1450));
         two.run(&["ip", "link", "set", "eth0", "mtu", "1400"])?;
         let told = "the packet has 1500 bytes here, and the MTU of eth0 is 1400";
-        let text = comes_to_tell(one, &arguments, 1, &["PROBLEM node n2", told, "drops it without a word"])?;
+        let text = comes_to_tell(one, &arguments, 1, &["PROBLEM node n2", told, "an interface drops without a word"])?;
         assert!(text.contains("    fix: give eth0 the MTU of the other nodes' interfaces"), "{text}");
         assert!(!answers(&a, to, 1450), "{text}");
         comes_to_tell(one, &[&from, &to.to_string(), "--size", "1200"], 0, &["the packet arrives"])?;
