@@ -7,12 +7,17 @@
 //! answer is longer than [`LONGEST_ANSWER`].
 //!
 //! Versions may differ: a daemon that does not know a kind, or a field of one, answers [`Reply::Unsupported`] and does
-//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`].
+//! nothing. [`desk`] has the rules of the daemon's side, [`client`] is the side of `twillctl`. What the speaker of BGP is asked is in [`bgp`],
+//! what is asked of the way of a packet in [`trace`], what a daemon says of itself in [`state`], and what a node has of a pod in
+//! [`attempts`].
 
+pub mod attempts;
 pub mod bgp;
 pub mod client;
 pub mod desk;
 mod page;
+pub mod state;
+pub mod trace;
 
 use std::net::IpAddr;
 
@@ -40,6 +45,8 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<IpAddr>,
     },
+    /// What failed here of late, and what is attached.
+    Attempts(attempts::Sought),
     /// What its speaker of BGP knows.
     Bgp {
         /// What of that.
@@ -59,6 +66,13 @@ pub enum Ask {
         #[serde(default)]
         links: Vec<String>,
     },
+    /// What it does with a packet.
+    Trace {
+        /// Which, and in which half of its way.
+        question: trace::Question,
+    },
+    /// How the daemon is.
+    State,
 }
 
 /// What is answered.
@@ -67,6 +81,8 @@ pub enum Ask {
 pub enum Reply {
     /// To [`Ask::Addresses`].
     Addresses(Page),
+    /// To [`Ask::Attempts`].
+    Attempts(attempts::History),
     /// To [`Ask::Bgp`].
     Bgp {
         /// What the speaker says.
@@ -84,6 +100,13 @@ pub enum Reply {
         /// What was left, and why.
         left: Vec<String>,
     },
+    /// To [`Ask::Trace`].
+    Trace {
+        /// The steps.
+        answer: trace::Answer,
+    },
+    /// To [`Ask::State`].
+    State(Box<state::State>),
     /// This version does not know what was asked, and did nothing.
     Unsupported {
         /// What was not understood.
@@ -122,6 +145,11 @@ pub fn request_key(node: &NodeName, id: &str) -> String {
 /// `answers/<node>/<id>`.
 pub fn answer_key(node: &NodeName, id: &str) -> String {
     format!("answers/{node}/{id}")
+}
+
+/// Where a second machine tells of itself that goes by the name of a node: no request has this ID.
+pub fn rival_key(node: &NodeName) -> String {
+    answer_key(node, "rival")
 }
 
 /// All requests to a node.

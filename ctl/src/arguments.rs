@@ -1,5 +1,8 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+mod status;
+pub(crate) mod trace;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -7,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 use twill_conf::node::Setting;
 use twill_conf::{ContainerId, NodeName};
+
+pub(crate) use status::{StatusFlags, WhyCommand};
 
 /// Looks after a Twill cluster
 #[derive(Debug, Parser)]
@@ -85,13 +90,25 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Nodes, pools and what is wrong with them
-    Status,
+    #[command(
+        after_help = "Exit status: 0 nothing is wrong, 1 problems found, 2 a node did not answer, or etcd. What a node says of itself is \
+                      asked of its daemon"
+    )]
+    Status(StatusFlags),
+    /// Why a pod, an address or a node is as it is, and what to do
+    #[command(subcommand)]
+    Why(WhyCommand),
     /// Addresses: pools, blocks and pods
     #[command(subcommand)]
     Ipam(IpamCommand),
     /// The BGP speakers of the nodes: their peers, their routes, and why a route is used or not
     #[command(subcommand)]
     Bgp(BgpCommand),
+    /// Tell the way of a packet step by step, by what both ends' nodes would do with it now; none is sent
+    #[command(
+        after_help = "Exit status: 0 it arrives as far as the nodes can tell, 1 it does not, 2 a node did not answer, or etcd"
+    )]
+    Trace(trace::TraceFlags),
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),

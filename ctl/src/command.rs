@@ -7,6 +7,8 @@ mod ipam;
 mod node;
 mod removal;
 mod status;
+mod trace;
+mod why;
 
 use twill_cluster::inquiry::client::Wanted;
 use twill_conf::node::NodeLayer;
@@ -25,7 +27,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
         Command::Config(ConfigCommand::Apply { file, force }) => config::apply(file, *force, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
-        Command::Status => status::status(&place()?).await,
+        Command::Status(flags) => status::status(flags, arguments.output, &place()?).await,
+        Command::Why(what) => why::why(what, &place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
         Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
@@ -39,6 +42,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
+        Command::Trace(flags) => trace::trace(flags, &place()?).await,
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

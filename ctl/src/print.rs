@@ -9,12 +9,17 @@ mod ipam;
 mod node;
 mod status;
 mod table;
+mod trace;
+mod why;
 
 use crate::arguments::Output;
 use crate::report::Report;
 
 /// The report as it goes to standard output.
 pub(crate) fn render(report: &Report, output: Output) -> String {
+    if let Report::Watched(_) = report {
+        return String::new();
+    }
     harmless(match output {
         Output::Json => {
             let text = serde_json::to_string_pretty(report).expect("reports have string keys and finite numbers");
@@ -26,6 +31,11 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Applied(applied) => config::applied(applied),
             Report::Shown(shown) => config::shown(shown),
             Report::Status(status) => status::status(status),
+            Report::LocalStatus(local) => status::local(local),
+            Report::Watched(_) => String::new(),
+            Report::WhyPod(found) => why::pod(found),
+            Report::WhyIp(found) => why::ip(found),
+            Report::WhyNode(found) => why::node(found),
             Report::Ipam(ipam) => ipam::ipam(ipam),
             Report::Attempts(attempts) => attempts::attempts(attempts),
             Report::Addresses(found) => addresses::addresses(found),
@@ -33,6 +43,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Peers(found) => bgp::peers(found),
             Report::Routes(found) => bgp::routes(found),
             Report::Explained(explained) => bgp::explained(explained),
+            Report::Trace(found) => trace::trace(found),
             Report::Nodes(nodes) => node::nodes(nodes),
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),

@@ -12,6 +12,8 @@ pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod problems;
 pub(crate) mod status;
+pub(crate) mod trace;
+pub(crate) mod why;
 
 use serde::Serialize;
 
@@ -32,6 +34,13 @@ pub(crate) enum Report {
     Applied(config::Applied),
     Shown(config::Shown),
     Status(status::Status),
+    LocalStatus(Box<status::Local>),
+    /// All of it was shown already, and this is what it came to.
+    #[serde(skip)]
+    Watched(Verdict),
+    WhyPod(why::pod::WhyPod),
+    WhyIp(Box<why::ip::WhyIp>),
+    WhyNode(Box<why::node::WhyNode>),
     Ipam(ipam::Ipam),
     Attempts(attempts::Attempts),
     Addresses(addresses::Addresses),
@@ -39,6 +48,7 @@ pub(crate) enum Report {
     Peers(bgp::Peers),
     Routes(bgp::Routes),
     Explained(bgp::Explained),
+    Trace(trace::Trace),
     Nodes(node::Nodes),
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
@@ -52,7 +62,13 @@ impl Report {
             Self::Attempts(_) => Verdict::Good,
             Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
             Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
-            Self::Status(status) => of_problems(&status.problems),
+            Self::Status(status) => of_both(&status.problems, &status.unknown),
+            Self::LocalStatus(_) => Verdict::Unknown,
+            Self::Watched(verdict) => *verdict,
+            Self::WhyPod(why) if why.is_found() => of_problems(&why.problems),
+            Self::WhyPod(why) => of_both(&why.problems, &why.unknown),
+            Self::WhyIp(why) => of_both(&why.problems, &why.unknown),
+            Self::WhyNode(why) => of_both(&why.problems, &why.unknown),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,
             Self::Ipam(ipam) => of_problems(&ipam.problems),
             Self::Addresses(addresses) => addresses.verdict(),
@@ -64,10 +80,16 @@ impl Report {
             Self::Routes(_) => Verdict::Good,
             Self::Explained(explained) if explained.is_used() => Verdict::Good,
             Self::Explained(_) => Verdict::Problems,
+            Self::Trace(trace) => trace.verdict(),
             Self::Nodes(nodes) => of_problems(&nodes.problems),
             Self::Node(node) => of_problems(&node.problems),
         }
     }
+}
+
+/// A problem is one, whatever else could not be seen.
+fn of_both(problems: &[problems::Problem], unknown: &[String]) -> Verdict {
+    if problems.is_empty() && !unknown.is_empty() { Verdict::Unknown } else { of_problems(problems) }
 }
 
 fn of_problems(problems: &[problems::Problem]) -> Verdict {

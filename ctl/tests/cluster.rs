@@ -119,7 +119,7 @@ fn what_a_configuration_may_not_mean_is_told_beside_the_report_and_is_no_failure
     assert!(applied.stdout.starts_with("applied as revision") && !applied.stdout.contains("NOTE"), "{applied:?}");
     let again = etcd.feed(&["config", "apply", "-", "-o", "json"], &toml).ends_with(0);
     assert_eq!((again.stderr.as_str(), &again.json()["notes"][0]["subject"]), ("", &json!("pool gpu")));
-    let status = etcd.run(&["status"]).ends_with(0).stdout;
+    let status = etcd.run(&["status", "--timeout", "1"]).ends_with(2).stdout;
     assert!(status.contains("\nno problems\n\nNOTE pool gpu: "), "{status}");
 }
 
@@ -161,16 +161,20 @@ fn the_status_shows_nodes_pools_and_problems() {
     assert!(empty.stdout.contains("PROBLEM configuration: there is none"), "{empty:?}");
 
     populate(&etcd);
-    let good = etcd.run(&["status"]).ends_with(0);
+    // They look alive, and no daemon is there that could answer.
+    let good = etcd.run(&["status", "--timeout", "1"]).ends_with(2);
     assert!(
         good.stdout.contains("\nn1    yes    no        192.0.2.1  -       02:00:00:00:00:01  1       0.1.0\n"),
         "{good:?}"
     );
     assert!(good.stdout.contains("\ndefault  10.42.0.0/16  /26    2 of 1024  2      yes\n"), "{good:?}");
-    assert!(good.stdout.ends_with("\nno problems\n"), "{good:?}");
+    let silent = "COULD NOT TELL: how nodes n1, n2 are: no answer within 1 s\n";
+    assert!(good.stdout.ends_with(&format!("\nno problems\n\n{silent}")), "{good:?}");
+    let stranger = etcd.run(&["status", "--node", "n9"]).ends_with(1);
+    assert!(stranger.stderr.contains("there is no node n9"), "{stranger:?}");
 
     etcd.put(&[("nodes/n3", &node(3)), ("nodes/n4", "rubbish"), ("blocks/4/rubbish", "{}")]);
-    let bad = etcd.run(&["status", "-o", "json"]).ends_with(1).json();
+    let bad = etcd.run(&["status", "-o", "json", "--timeout", "1"]).ends_with(1).json();
     let nodes: Vec<_> = bad["nodes"].as_array().unwrap().iter().map(|n| (&n["name"], &n["alive"])).collect();
     assert_eq!(nodes, [(&json!("n1"), &json!(true)), (&json!("n2"), &json!(true)), (&json!("n3"), &json!(false))]);
     let subjects: Vec<_> = bad["problems"].as_array().unwrap().iter().map(|p| p["subject"].as_str().unwrap()).collect();
@@ -201,11 +205,12 @@ fn a_hostile_key_or_value_moves_no_cursor() {
     populate(&etcd);
     let escape = "\u{1b}]0;owned\u{7}";
     etcd.put(&[(&format!("blocks/4/{escape}"), "{}"), ("nodes/n2", &node(2).replace("0.1.0", "\\u001b[2J"))]);
-    for run in [etcd.run(&["status"]), etcd.run(&["status", "-o", "json"]), etcd.feed(&["config", "apply", "-"], "")] {
+    let status = |more: &[&str]| etcd.run(&[&["status", "--timeout", "1"], more].concat());
+    for run in [status(&[]), status(&["-o", "json"]), etcd.feed(&["config", "apply", "-"], "")] {
         let told = format!("{}{}", run.stdout, run.stderr);
         assert!(!told.chars().any(|c| c.is_control() && c != '\n'), "{told:?}");
     }
-    let status = etcd.run(&["status"]).ends_with(1).stdout;
+    let status = status(&[]).ends_with(1).stdout;
     assert!(
         status.contains("\\u001b]0;owned")
             && status.contains("PROBLEM node n2: its record, the key nodes/n2, cannot be read: version"),
@@ -344,6 +349,11 @@ fn without_etcd_nothing_can_be_told() {
     let file = file.to_str().unwrap();
     for arguments in [
         &["status"][..],
+        &["status", "--node", "n1"],
+        &["status", "--wait", "1s"],
+        &["why", "pod", "shop/till"],
+        &["why", "ip", "10.42.0.1"],
+        &["why", "node", "n1"],
         &["config", "show"],
         &["config", "apply", file],
         &["ipam", "show"],
@@ -357,6 +367,26 @@ fn without_etcd_nothing_can_be_told() {
         assert!(ran.stderr.starts_with(&format!("twillctl: etcd at {}", etcd.url)), "{ran:?}");
         assert_eq!(ran.stdout, "");
     }
+}
+
+#[test]
+fn without_etcd_a_node_still_says_what_it_knows_by_itself() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    etcd.kill();
+    node_store(&etcd.run_dir()).unwrap();
+    let told = etcd.run(&["status"]).ends_with(2).stdout;
+    assert!(told.starts_with(&format!("COULD NOT TELL: etcd at {}", etcd.url)), "{told}");
+    let knows =
+        "what this node, n1 knows by itself: 2 pod interfaces attached, 0 failures kept ('twillctl ipam attempts')\n";
+    assert!(told.contains(knows), "{told}");
+    assert!(
+        told.ends_with("\nBLOCK         POOL     STATE  USED  FREE\n10.42.0.0/26  default  open   2     62\n"),
+        "{told}"
+    );
+    let json = etcd.run(&["status", "-o", "json"]).ends_with(2).json();
+    assert_eq!((&json["node"], &json["attached"], &json["blocks"][0]["free"]), (&json!("n1"), &json!(2), &json!(62)));
+    let by_store = etcd.run(&["why", "ip", "10.42.0.63"]).ends_with(2).stdout;
+    assert!(by_store.starts_with("10.42.0.63 is free: n1 may give it to a pod\n"), "{by_store}");
 }
 
 #[test]

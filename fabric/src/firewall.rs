@@ -30,6 +30,7 @@
 
 mod guard;
 mod syntax;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -50,6 +51,8 @@ use crate::Pod;
 use crate::backend::{Peer, Site};
 use crate::family::Family;
 use crate::tally::Tally;
+
+pub(crate) use self::verdict::Verdicts;
 
 /// The table's name; its family is inet.
 pub const TABLE: &str = "twill";

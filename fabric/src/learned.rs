@@ -61,6 +61,17 @@ pub(crate) enum Rule {
     Learned,
 }
 
+/// How packets go to a block, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hop {
+    /// As they are, by a route that the back end makes.
+    Plain,
+    /// As they are, by one that BGP has learned.
+    Learned,
+    /// Encapsulated.
+    Tunnel,
+}
+
 /// The routes of both kinds, kept from one time to the next: a change is as much work as it changes.
 #[derive(Debug, Default)]
 pub(crate) struct Blend {
@@ -117,6 +128,23 @@ impl Blend {
     /// What shall stand.
     pub(crate) fn routes(&self) -> &OrdMap<RouteKey, Route> {
         &self.routes
+    }
+
+    /// Whether the route that counts is one that was learned.
+    pub(crate) fn is_learned(&self, key: RouteKey) -> bool {
+        let learned = key.metric == METRIC && self.learned.contains_key(&key.destination);
+        learned && (self.rule == Rule::Learned || !self.made.contains_key(&key))
+    }
+
+    /// How packets to a prefix go; `None` where no route leads there.
+    pub(crate) fn hop(&self, prefix: IpNetwork) -> Option<Hop> {
+        let key = key(prefix);
+        self.routes.get(&key)?;
+        Some(match self.tunnelled.contains(&key) {
+            true => Hop::Tunnel,
+            false if self.is_learned(key) => Hop::Learned,
+            false => Hop::Plain,
+        })
     }
 
     /// Whether any of it leads into a tunnel.

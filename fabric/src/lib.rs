@@ -15,9 +15,11 @@ pub mod native;
 pub mod node;
 pub mod path;
 pub mod peering;
+pub mod reach;
 mod reckoning;
 pub mod switch;
 mod tally;
+pub mod trace;
 pub mod underlay;
 pub mod vxlan;
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use twill_cluster::View;
 use twill_conf::NodeName;
 use twill_conf::cluster::Kind;
-use twill_linux::state::KernelState;
+use twill_linux::state::{KernelState, RouteKey};
 
 use crate::backend::{Part, Peer, Problems, Roll, Site, Terms, VxlanUse, backends, devices};
 use crate::family::Family;
 use crate::firewall::{self, Nodes};
-use crate::learned::{Blend, Learned, Rule};
+use crate::learned::{Blend, Hop, Learned, Rule};
 use crate::tally::Tally;
 use crate::{Desired, Local, mtu, node};
 
@@ -89,6 +89,18 @@ impl Reckoning {
     /// This node and the others, as they were last reckoned with; `None` where there was no configuration.
     pub(crate) fn known(&self) -> Option<(&Site, &Roll)> {
         Some((self.site.as_ref()?, &self.roll))
+    }
+
+    /// Whether the route of that key is one that BGP has learned.
+    pub(crate) fn is_learned(&self, key: RouteKey) -> bool {
+        self.blend.is_learned(key)
+    }
+
+    /// The worst way to any block of a node; `None` where one is not reached, and where nothing of the node is believed.
+    pub(crate) fn way_to(&self, node: &NodeName) -> Option<Hop> {
+        let peer = self.roll.peer(node)?;
+        let hops: Option<Vec<Hop>> = peer.blocks.iter().map(|block| self.blend.hop(block.cidr())).collect();
+        hops?.into_iter().max()
     }
 
     /// Brings the sum to what peers want now. All old parts are taken out before a new one is put in: what one gives up another

@@ -8,5 +8,6 @@ mod print;
 mod properties;
 pub(crate) mod sample;
 mod switching;
+mod trace;
 
 use crate::*;

@@ -122,6 +122,24 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
     Ok(kept)
 }
 
+/// The chains of others that drop what is to be let through, as they stand: those that our rules have opened are none. Changes
+/// nothing.
+pub fn look(passage: &Passage) -> Result<Vec<Barrier>, Error> {
+    let chains = listing::read(|place| is_looked_at(place, passage.own))?;
+    Ok(standing_barriers(&chains, passage))
+}
+
+fn standing_barriers(chains: &[Chain], passage: &Passage) -> Vec<Barrier> {
+    let is_open = |barrier: &Barrier| {
+        let entrance = chains.iter().find(|chain| Some(&chain.place) == barrier.entrance.as_ref());
+        entrance.is_some_and(|chain| {
+            let ours = || chain.rules.iter().filter(|rule| rule.is_ours());
+            DIRECTIONS.iter().all(|direction| ours().any(|rule| rule.lets(direction, passage.interfaces)))
+        })
+    };
+    barriers(chains, passage).into_iter().filter(|barrier| !is_open(barrier)).collect()
+}
+
 /// Removes our rules from the chains of others.
 pub fn close() -> Result<Vec<Place>, Error> {
     let passage = Passage { interfaces: "", own: "", ipv4: false, ipv6: false, open: false };

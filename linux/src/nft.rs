@@ -54,6 +54,12 @@ pub struct Ruleset {
     pub members: BTreeMap<String, OrdSet<IpAddr>>,
 }
 
+/// Whether the table of family inet and that name is there, in whatever form: one small request, and no run of nft. In the
+/// namespace of the calling thread.
+pub fn is_there(table: &str) -> Result<bool, Error> {
+    crate::netfilter::has_table(table)
+}
+
 /// Keeps one table as it shall be. Remembers what nft reported back after the last change, so that someone else's
 /// change, or a flush, is noticed. It works in the namespace of the calling thread.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ use crate::metrics::Addresses;
 use crate::picture::{Picture, Pictures, Rings, Standings, Underlays};
 use crate::store::NodeStore;
 use pause::Pause;
+pub use tell::Complaints;
 use tell::Teller;
 
 /// How often the use of the blocks is looked at without a ring: cooling addresses become free in silence.
@@ -63,6 +64,8 @@ pub struct Hearers {
     pub registered: watch::Sender<Option<i64>>,
     /// Who counts.
     pub metrics: Addresses,
+    /// Who asks what is wrong.
+    pub complaints: Complaints,
 }
 
 /// The block task's state.
@@ -94,7 +97,7 @@ pub struct Blocks {
 impl Blocks {
     /// A task that has not begun.
     pub fn new(conf: &NodeConf, identity: Identity, vtep_mac: MacAddr, store: NodeStore, hearers: Hearers) -> Self {
-        let Hearers { bell, registered, metrics } = hearers;
+        let Hearers { bell, registered, metrics, complaints } = hearers;
         Self {
             keeper: Keeper::new(identity),
             facts: Facts {
@@ -117,7 +120,7 @@ impl Blocks {
             bell,
             registered,
             pause: Pause::default(),
-            teller: Teller::default(),
+            teller: Teller::new(complaints),
             metrics,
         }
     }

@@ -9,6 +9,7 @@ mod file;
 mod flags;
 mod net_d;
 mod pods;
+mod purge;
 mod ready;
 mod taking_back;
 mod wait;
@@ -101,13 +102,17 @@ fn refuse_while_pods_need_it(list: &Path, wanted: &NetworkList) -> Result<(), In
 
 /// The run directory, as the daemon of the same file and environment finds it.
 fn run_dir(knowledge: &Knowledge) -> Result<PathBuf, InstallError> {
+    Ok(node_layer(knowledge)?.run_dir.unwrap_or_else(|| RUN_DIR.into()))
+}
+
+/// What the daemon of the same file and environment was told.
+fn node_layer(knowledge: &Knowledge) -> Result<NodeLayer, InstallError> {
     let mut said = NodeLayer::default();
     if let Some(text) = &knowledge.run_dir {
         said.set(Setting::RunDir, &Setting::RunDir.flag(), text)?;
     }
     let file = NodeLayer::from_file(knowledge.config.as_deref())?;
-    let all = file.overlay(NodeLayer::from_environment(std::env::vars())?).overlay(said);
-    Ok(all.run_dir.unwrap_or_else(|| RUN_DIR.into()))
+    Ok(file.overlay(NodeLayer::from_environment(std::env::vars())?).overlay(said))
 }
 
 /// The plugin that came with this program.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+/// The lock's name in the run directory.
+pub const NAME: &str = "twilld.lock";
+
 /// The run directory cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Taken {
@@ -32,7 +35,7 @@ pub enum Taken {
 pub fn take(dir: &Path) -> Result<Flock<File>, Taken> {
     let io = |cause| Taken::Io { dir: dir.to_owned(), cause };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-    let path = dir.join("twilld.lock");
+    let path = dir.join(NAME);
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! [`probe`] asks whether the others are reached, [`alive`] renews a lease for display, [`mirror`] tells etcd what was given out, [`requests`] answers an operator, and
-//! [`sweep`] frees what a runtime forgot; [`metrics`] tells Prometheus how it goes. Tasks that speak to etcd share one
+//! [`sweep`] frees what a runtime forgot; [`metrics`] tells Prometheus how it goes, [`supervisor`] tells systemd. Tasks that speak to etcd share one
 //! thread; the reconciler and the monitor, which block, have one each. When the daemon ends, by SIGTERM or by a crash,
 //! the data path stays as it is. [`install`] is another program in the same file: it brings the plugin and the network's
 //! list to where a runtime looks for them.
@@ -47,9 +47,11 @@ mod picture;
 mod probe;
 mod reconcile;
 mod requests;
+mod rival;
 mod run;
 mod settings;
 mod store;
+mod supervisor;
 mod sweep;
 mod troubles;
 mod underlay;

@@ -14,6 +14,7 @@ mod board;
 mod etcd;
 pub mod health;
 mod kernel;
+mod memory;
 mod plugin;
 mod probes;
 mod process;
@@ -28,10 +29,11 @@ use prometheus_client::registry::Registry;
 
 use crate::troubles::Troubles;
 
-pub use addresses::Addresses;
+pub use addresses::{Addresses, open};
 pub use bgp::Peers;
 pub use etcd::{Cluster, Measured, Requests};
 pub use kernel::{Convergence, Pass, Passes};
+pub use memory::Memory;
 pub use plugin::{Plugin, Ring};
 pub use probes::Probes;
 

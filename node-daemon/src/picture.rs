@@ -25,6 +25,11 @@ impl Picture {
         self.proven && (self.view.config.is_some() || self.view.faults.contains_key(key::CONFIG))
     }
 
+    /// The revision of the configuration that is followed.
+    pub fn config_revision(&self) -> Option<i64> {
+        self.reach.config.as_ref().map(|config| config.modified)
+    }
+
     /// What goes to disk: the view, and where it has no configuration the last one, by which a start goes on then.
     pub fn to_save(&self) -> Arc<View> {
         match (&self.view.config, &self.reach.config) {

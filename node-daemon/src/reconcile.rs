@@ -37,7 +37,7 @@ use twill_linux::{Netlink, table};
 use crate::bell::{Bell, Causes};
 use crate::metrics::health::Pulse;
 use crate::metrics::{Convergence, Pass, Passes};
-use crate::picture::Pictures;
+use crate::picture::{Picture, Pictures};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
@@ -119,6 +119,8 @@ pub struct Findings {
     pub reckoning: Arc<Mutex<Reckoning>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
+    /// What was wanted last.
+    pub wanted: watch::Sender<Option<Wanted>>,
     /// What is wrong.
     pub troubles: Troubles,
     /// What is counted.
@@ -129,11 +131,20 @@ pub struct Findings {
     pub pulse: Pulse,
 }
 
+/// What a pass wants, of which node; shared, since it is large.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The node as it was observed.
+    pub local: Arc<Local>,
+    /// What shall stand.
+    pub desired: Arc<Desired>,
+}
+
 /// What the last pass wanted.
 #[derive(Debug)]
 struct Last {
-    desired: Desired,
-    local: Local,
+    desired: Arc<Desired>,
+    local: Arc<Local>,
     /// All of it stood when the pass was over.
     settled: bool,
 }
@@ -185,6 +196,7 @@ impl Reconciler {
                     (respite, RESYNC.saturating_sub(looked.elapsed()))
                 }
                 Err(obstacle) => {
+                    self.findings.passes.obstructed(obstacle.to_string());
                     self.report.obstacle(&obstacle.to_string());
                     self.renew_socket(&obstacle);
                     self.last.iter_mut().for_each(|last| last.settled = false);
@@ -227,6 +239,7 @@ impl Reconciler {
         let Scene { links, underlay, .. } = &scene;
         // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
         let known = self.news.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
+        self.findings.passes.about(known.as_ref().and_then(Picture::config_revision));
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
@@ -266,6 +279,8 @@ impl Reconciler {
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
+        let (desired, local) = (Arc::new(desired), Arc::new(local));
+        self.findings.wanted.send_replace(Some(Wanted { local: Arc::clone(&local), desired: Arc::clone(&desired) }));
         self.last = Some(Last { desired, local, settled });
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
@@ -335,7 +350,7 @@ impl Reconciler {
         repairs: &mut Vec<Repair>,
     ) -> Result<Option<Outcome>, Obstacle> {
         let heard = causes.network || causes.firewall;
-        let goes_on = |last: &&Last| last.settled && last.local == *local && last.desired.ours == desired.ours;
+        let goes_on = |last: &&Last| last.settled && *last.local == *local && last.desired.ours == desired.ours;
         let Some(last) = self.last.as_ref().filter(|_| !heard).filter(goes_on) else { return Ok(None) };
         let (before, after) = (&last.desired.state, &desired.state);
         if before.firewall != after.firewall {

@@ -2,15 +2,20 @@
 //!
 //! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
 //! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
-//! seen here, [`mend`] what is put right.
+//! seen here, [`mend`] what is put right, [`state`] how the daemon is, [`past`] what failed, [`trace`] what becomes of a packet.
 
 mod mend;
+mod past;
 mod sight;
+mod state;
+mod trace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
+use twill_cluster::inquiry::attempts::Sought;
 use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
 use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply, RequestRecord};
@@ -21,7 +26,11 @@ use twill_ipam::BootTime;
 
 use crate::bgp::Asked;
 use crate::picture::Pictures;
+use crate::reconcile::Wanted;
+use crate::rival::Bearer;
 use crate::store::NodeStore;
+
+pub use state::Sources;
 
 /// An answer stands for so long.
 const TTL: Duration = Duration::from_secs(60);
@@ -36,6 +45,7 @@ const TURN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Requests {
     me: NodeName,
+    bearer: Bearer,
     store: NodeStore,
     pictures: Pictures,
     /// To the block task: drain the node, or end that.
@@ -44,6 +54,9 @@ pub struct Requests {
     audit: mpsc::Sender<()>,
     /// To the BGP task.
     speaker: mpsc::Sender<Asked>,
+    /// What the reconciler wants, and what it made that of.
+    tracer: trace::Tracer,
+    sources: Sources,
 }
 
 /// The tasks that know or do what is asked for.
@@ -55,13 +68,18 @@ pub struct Helpers {
     pub audit: mpsc::Sender<()>,
     /// The BGP task says what it knows.
     pub speaker: mpsc::Sender<Asked>,
+    /// What the reconciler wants.
+    pub wanted: watch::Receiver<Option<Wanted>>,
+    /// All of them say how the daemon is.
+    pub sources: Sources,
 }
 
 impl Requests {
     /// A task that has not begun.
-    pub fn new(me: NodeName, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
-        let Helpers { drain, audit, speaker } = helpers;
-        Self { me, store, pictures, drain, audit, speaker }
+    pub fn new(bearer: Bearer, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
+        let Helpers { drain, audit, speaker, wanted, sources } = helpers;
+        let tracer = trace::Tracer { pictures: pictures.clone(), wanted, reckoning: Arc::clone(&sources.reckoning) };
+        Self { me: bearer.node.clone(), bearer, store, pictures, drain, audit, speaker, tracer, sources }
     }
 
     /// Answers requests until the daemon ends.
@@ -83,7 +101,9 @@ impl Requests {
             if let Some(complaint) = desk.complaint(now) {
                 tracing::warn!("{complaint}");
             }
-            while let Some(letter) = desk.next(now) {
+            // What is asked of the node is not for a second machine of its name; it is told soon whether this is one.
+            let is_me = self.bearer.is_rival(self.pictures.borrow().as_ref()) == Some(false);
+            while let Some(letter) = is_me.then(|| desk.next(now)).flatten() {
                 if let Err(error) = self.handle(etcd, &letter).await {
                     tracing::debug!(%error, "request {} is not answered", letter.id);
                 }
@@ -96,12 +116,15 @@ impl Requests {
             // What only looks needs no second look at the request.
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
             Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
+            Ok(RequestRecord { ask: Ask::Trace { question }, .. }) => self.tracer.trace(question).await,
+            Ok(RequestRecord { ask: Ask::State, .. }) => self.state(etcd).await,
+            Ok(RequestRecord { ask: Ask::Attempts(sought), .. }) => self.past(sought).await,
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
                     return Ok(());
                 }
                 let from: String = request.from.chars().take(128).collect();
-                self.act(request.ask, &from).await
+                self.act(etcd, request.ask, &from).await
             }
             Err(reply) => {
                 tracing::warn!("request {} to this node is not understood", letter.id);
@@ -119,7 +142,7 @@ impl Requests {
         Ok(is_same && answer.entries.is_empty())
     }
 
-    async fn act(&mut self, ask: Ask, from: &str) -> Reply {
+    async fn act<S: Store>(&mut self, etcd: &S, ask: Ask, from: &str) -> Reply {
         match ask {
             Ask::Drain { on } => {
                 let what = if on { "to be drained" } else { "to serve again" };
@@ -135,8 +158,20 @@ impl Requests {
                 mended.expect("mending does not panic")
             }
             Ask::Addresses { after } => self.addresses(after).await,
+            Ask::Attempts(sought) => self.past(sought).await,
             Ask::Bgp { question } => self.bgp(question).await,
+            Ask::Trace { question } => self.tracer.trace(question).await,
+            Ask::State => self.state(etcd).await,
         }
+    }
+
+    async fn state<S: Store>(&self, etcd: &S) -> Reply {
+        Reply::State(Box::new(self.sources.look(etcd, &self.bearer, &self.pictures, &self.store).await))
+    }
+
+    async fn past(&self, sought: Sought) -> Reply {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || past::look(&store, &sought)).await.expect("looking does not panic")
     }
 
     async fn bgp(&self, question: Question) -> Reply {

@@ -16,7 +16,7 @@ use twill_linux::monitor::{Echoes, Monitor};
 
 use crate::bell::{Bell, Causes};
 use crate::bgp::{self, Bgp};
-use crate::blocks::{self, Blocks};
+use crate::blocks::{self, Blocks, Complaints};
 use crate::flags::ForTests;
 use crate::metrics::health::{Pulses, Readiness};
 use crate::metrics::serve::{self, Pages};
@@ -24,11 +24,13 @@ use crate::metrics::{Measured, Metrics};
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
-use crate::requests::{Helpers, Requests};
+use crate::requests::{Helpers, Requests, Sources};
+use crate::rival::Bearer;
 use crate::store::NodeStore;
+use crate::supervisor::Supervised;
 use crate::troubles::Troubles;
 use crate::watch::Watch;
-use crate::{alive, doorbell, identity, lock, mirror, monitor, sweep};
+use crate::{alive, doorbell, identity, lock, mirror, monitor, supervisor, sweep};
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -91,19 +93,21 @@ pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
 async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
+    let begin = std::time::Instant::now();
     let troubles = Troubles::default();
     let (metrics, handles) = Metrics::new(&troubles);
-    let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests);
+    let etcd = Measured::new(EtcdStore::open(&conf.etcd, &conf.prefix)?, handles.requests.clone());
     let pulses = Pulses::default();
+    let readiness = Arc::new(Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone()));
     if let Some(at) = conf.metrics {
-        let readiness = Readiness::new(store.clone(), conf.run_dir.clone(), metrics.ready().clone());
-        let pages = Pages { metrics, pulses: pulses.clone(), readiness };
+        let pages = Pages { metrics, pulses: pulses.clone(), readiness: Arc::clone(&readiness) };
         serve_pages(at, pages)?;
     }
     let bell = Arc::new(Bell::default());
     let (pictures, seen) = watch::channel(saved_picture(&conf));
     let (underlays, underlay) = watch::channel(None);
     let (standings, standing) = watch::channel(None);
+    let (wanted, wants) = watch::channel(None);
     let (ring, rings) = watch::channel(());
     let (drain, drains) = mpsc::channel(1);
     let (audit, audits) = mpsc::channel(1);
@@ -121,8 +125,11 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     };
     let run = identity::run_word().map_err(io_error("reading a random word"))?;
     let mut mirror = Mirror::new(conf.node_name.clone(), run.clone());
+    let bearer = Bearer { node: conf.node_name.clone(), machine_id: machine_id.clone() };
     let identity = Identity { node: conf.node_name.clone(), machine_id, run };
-    let hearers = blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses };
+    let complaints = Complaints::default();
+    let hearers =
+        blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses, complaints: complaints.clone() };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), hearers);
     let echoes: Arc<Echoes> = Arc::default();
     let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
@@ -132,10 +139,11 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         underlays,
         reckoning: Arc::clone(&reckoning),
         standings,
+        wanted,
         troubles: troubles.clone(),
-        passes: handles.passes,
+        passes: handles.passes.clone(),
         convergence: handles.convergence.clone(),
-        pulse: pulses.passes,
+        pulse: pulses.passes.clone(),
     };
     let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
     let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
@@ -156,7 +164,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         learned,
         bell: bell.clone(),
         troubles: troubles.clone(),
-        metrics: handles.peers,
+        metrics: handles.peers.clone(),
     };
     let (spoken, silence) = oneshot::channel::<()>();
     let speaking = thread("bgp", move || {
@@ -167,19 +175,33 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let probe = Probe {
         name: conf.node_name.clone(),
         pictures: seen.clone(),
-        reckoning,
+        reckoning: Arc::clone(&reckoning),
         underlays: underlay.clone(),
         turn: tests.probe_turn,
         troubles: troubles.clone(),
-        metrics: handles.probes,
+        metrics: handles.probes.clone(),
     };
     thread("probe", move || probe.run())?;
 
+    let sources = Sources {
+        begin,
+        requests: handles.requests,
+        cluster: handles.cluster.clone(),
+        convergence: handles.convergence.clone(),
+        passes: handles.passes,
+        peers: handles.peers,
+        probes: handles.probes,
+        reckoning,
+        standings: standing.clone(),
+        troubles: troubles.clone(),
+        complaints,
+        readiness,
+    };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
     let news = mirror::News { pictures: seen.clone(), epochs: epochs.clone(), rings: rings.clone() };
-    let helpers = Helpers { drain, audit, speaker: asks };
-    let requests = Requests::new(conf.node_name.clone(), store.clone(), seen.clone(), helpers);
+    let helpers = Helpers { drain, audit, speaker: asks, wanted: wants, sources };
+    let requests = Requests::new(bearer.clone(), store.clone(), seen.clone(), helpers);
     let watch = Watch {
         pictures,
         bell: bell.clone(),
@@ -192,6 +214,14 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     tracing::info!("twilld {} serves node {} in {}", env!("CARGO_PKG_VERSION"), conf.node_name, conf.run_dir.display());
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("handling SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("handling SIGINT"))?;
+    if supervisor::is_there() {
+        let supervised = Supervised::new(pulses.clone(), readiness);
+        thread("supervisor", move || {
+            if let Err(error) = supervised.run() {
+                tracing::error!("the supervisor cannot be told that the daemon runs: {error}");
+            }
+        })?;
+    }
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -201,10 +231,12 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = alive::keep(&etcd, conf.node_name.clone(), epochs.clone(), &troubles) => Err(Fatal::Ended("liveness")),
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
+        () = bearer.tell(&etcd, seen.clone()) => Err(Fatal::Ended("rival")),
         () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
         () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
         heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
     };
+    supervisor::stopping();
     stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
     mirror::finish(&mut mirror, &etcd, &store).await;

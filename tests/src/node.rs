@@ -201,6 +201,16 @@ impl Node {
         })
     }
 
+    /// The same with further flags, by a program that does something first and becomes the daemon then; its words are followed by
+    /// the daemon's.
+    pub fn start_daemon_by(&self, words: &[&str], flags: &[&str]) -> Result<()> {
+        self.start_daemon_as(self.name(), |command| {
+            let mut first = crate::process::command(words);
+            first.arg(command.get_program()).args(command.get_args()).args(flags);
+            first
+        })
+    }
+
     fn start_daemon_as(&self, name: &str, change: impl FnOnce(Command) -> Command) -> Result<()> {
         let mut daemon = self.lock();
         if daemon.is_none() {

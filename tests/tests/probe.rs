@@ -39,8 +39,10 @@ fn each_is_told(wanted: LabBuilder, faults: impl FnOnce(&Lab) -> Vec<Fault>) {
         two.kill_daemon()?;
         let faults = faults(lab);
         let name = format!("n2 ({})", two.addresses()[0]);
-        let status =
-            || Ok(one.twillctl_told(&["status"])?.stdout + &one.twillctl_told(&["node", "show", "n1"])?.stdout);
+        let status = || {
+            Ok(one.twillctl_told(&["status", "--timeout", "1"])?.stdout
+                + &one.twillctl_told(&["node", "show", "n1"])?.stdout)
+        };
         for Fault { rules, told, advice } in &faults {
             let chain = "type filter hook prerouting priority -200";
             two.run(&["nft", &format!("table inet fault {{ chain faults {{ {chain}; {rules}; }}; }}")])?;

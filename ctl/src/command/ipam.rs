@@ -16,7 +16,7 @@ use crate::report::ipam::{Ipam, LocalState};
 
 /// The cluster's half comes from etcd, this node's from its store. Where one cannot be read the other is shown all the
 /// same, with a word about it.
-pub(super) async fn show(flags: &ShowFlags, place: &Place) -> Result<Report, Error> {
+async fn both(flags: &ShowFlags, place: &Place) -> Result<(Cluster, Option<LocalState>, Vec<String>), Error> {
     let mut unknown = Vec::new();
     let local = match local(place) {
         Ok(local) => local,
@@ -33,13 +33,27 @@ pub(super) async fn show(flags: &ShowFlags, place: &Place) -> Result<Report, Err
         }
         Err(cause) => return Err(cause),
     };
+    Ok((cluster, local, unknown))
+}
+
+pub(super) async fn show(flags: &ShowFlags, place: &Place) -> Result<Report, Error> {
+    let (cluster, local, unknown) = both(flags, place).await?;
     if !flags.asks() {
         return Ok(Report::Ipam(Ipam::new(cluster.picture.as_ref(), local, unknown)));
     }
+    find(flags, &of(cluster, local), unknown).map(Report::Addresses)
+}
+
+/// What is known of what the flags ask for, and what could not be looked at.
+pub(super) async fn sources(flags: &ShowFlags, place: &Place) -> Result<(Sources, Vec<String>), Error> {
+    let (cluster, local, unknown) = both(flags, place).await?;
+    Ok((of(cluster, local), unknown))
+}
+
+fn of(cluster: Cluster, local: Option<LocalState>) -> Sources {
     let (now, boot) = (access::now(), local.as_ref().map(|local| local.now.0).unwrap_or_default());
     let boot = std::time::Duration::from_secs(now).saturating_sub(boot);
-    let sources = Sources { census: cluster.census, store: local.map(|local| local.inventory), boot, now };
-    find(flags, &sources, unknown).map(Report::Addresses)
+    Sources { census: cluster.census, store: local.map(|local| local.inventory), boot, now }
 }
 
 /// What etcd has: the overview needs no mirrors.
@@ -117,11 +131,11 @@ fn local(place: &Place) -> Result<Option<LocalState>, twill_ipam::Error> {
     Ok(inventory.map(|inventory| LocalState { now, inventory }))
 }
 
-fn inventory(place: &Place, now: BootTime) -> Result<Option<Inventory>, twill_ipam::Error> {
+pub(super) fn inventory(place: &Place, now: BootTime) -> Result<Option<Inventory>, twill_ipam::Error> {
     store(place)?.map(|store| store.inventory(now)).transpose()
 }
 
-fn store(place: &Place) -> Result<Option<Store>, twill_ipam::Error> {
+pub(super) fn store(place: &Place) -> Result<Option<Store>, twill_ipam::Error> {
     match Store::open(&place.run_dir, Role::Reader) {
         Err(error) if error.is_absence() => Ok(None),
         other => other.map(Some),

@@ -19,7 +19,8 @@ pub(super) fn addresses(found: &Addresses) -> String {
     ])
 }
 
-fn list(rows: &[AddressRow]) -> String {
+/// Addresses, a line each.
+pub(super) fn list(rows: &[AddressRow]) -> String {
     let row = |row: &AddressRow| {
         [
             row.ip.to_string(),

@@ -28,7 +28,12 @@ pub(super) fn nodes(found: &Nodes) -> String {
 }
 
 pub(super) fn shown(shown: &NodeShown) -> String {
-    let node = &shown.node;
+    let told = [problems(&shown.problems), notes(&shown.notes)];
+    parts([record(&shown.node), blocks(&shown.own_blocks)].into_iter().chain(told))
+}
+
+/// What etcd has of a node, a line for each thing.
+pub(super) fn record(node: &Node) -> String {
     let labels: Vec<String> = node.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let line = |name: &str, value: String| [name.to_owned(), value];
     let rows = [
@@ -41,8 +46,7 @@ pub(super) fn shown(shown: &NodeShown) -> String {
         line("labels", list(&labels)),
         line("disputes", list(&node.disputes)),
     ];
-    let told = [problems(&shown.problems), notes(&shown.notes)];
-    parts([table(["node", node.name.as_str()], rows), blocks(&shown.own_blocks)].into_iter().chain(told))
+    table(["node", node.name.as_str()], rows)
 }
 
 pub(super) fn drained(drained: &Drained) -> String {

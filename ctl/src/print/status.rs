@@ -1,13 +1,35 @@
 //! What `twillctl status` prints.
 
+pub(super) mod depth;
+
 use super::table::{list, notes, or_dash, parts, pools, problems, table};
-use crate::report::status::{Node, Status};
+use crate::report::status::{Local, Node, Status};
 
 pub(super) fn status(status: &Status) -> String {
     let config = match &status.config {
         Some(config) => format!("configuration {}, back end {}", config.revision, config.backend),
         None => "no configuration".to_owned(),
     };
+    let nodes = match (status.nodes.as_slice(), status.in_depth) {
+        ([], _) => "no nodes\n".to_owned(),
+        (all, false) => parts([of_records(all), of_daemons(all)]),
+        (all, true) => parts([of_records(all)].into_iter().chain(all.iter().map(depth::of))),
+    };
+    parts([
+        format!("revision {}, {config}\n", status.revision),
+        nodes,
+        pools(&status.pools),
+        match status.problems.len() {
+            0 => "no problems\n".to_owned(),
+            _ => problems(&status.problems),
+        },
+        notes(&status.notes),
+        unknown(&status.unknown),
+    ])
+}
+
+/// What etcd has of the nodes.
+fn of_records(nodes: &[Node]) -> String {
     let row = |node: &Node| {
         [
             node.name.to_string(),
@@ -21,14 +43,63 @@ pub(super) fn status(status: &Status) -> String {
         ]
     };
     let heading = ["NODE", "ALIVE", "DRAINING", "UNDERLAY", "TUNNEL", "VTEP", "BLOCKS", "VERSION"];
+    table(heading, nodes.iter().map(row))
+}
+
+/// What the daemons say, where any has answered.
+fn of_daemons(nodes: &[Node]) -> String {
+    if nodes.iter().all(|node| node.daemon.is_none()) {
+        return String::new();
+    }
+    let row = |node: &Node| {
+        let Some(state) = &node.daemon else {
+            let nothing = || "?".to_owned();
+            return [
+                node.name.to_string(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+            ];
+        };
+        [
+            node.name.to_string(),
+            depth::backend(state),
+            format!("{} of {}", state.peers.nodes.saturating_sub(state.peers.unreached), state.peers.nodes),
+            depth::free(state, false),
+            depth::free(state, true),
+            state.repairs.by_kind.values().sum::<u64>().to_string(),
+            depth::latency(state.etcd.median_micros),
+            depth::followed(state),
+        ]
+    };
+    let heading = ["NODE", "BACK END", "REACHES", "FREE IPV4", "FREE IPV6", "REPAIRS", "ETCD", "CONFIGURATION"];
+    table(heading, nodes.iter().map(row))
+}
+
+/// What a node knows by itself.
+pub(super) fn local(local: &Local) -> String {
+    let Local { node, attached, blocks, failures, .. } = local;
+    let of_node = node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name}"));
+    let draining = if local.draining { "it is being drained; " } else { "" };
+    let rows = blocks.iter().map(|block| {
+        let free = block.free.to_string();
+        [block.block.clone(), or_dash(block.pool.as_ref()), block.state.to_owned(), block.used.to_string(), free]
+    });
     parts([
-        format!("revision {}, {config}\n", status.revision),
-        if status.nodes.is_empty() { "no nodes\n".to_owned() } else { table(heading, status.nodes.iter().map(row)) },
-        pools(&status.pools),
-        match status.problems.len() {
-            0 => "no problems\n".to_owned(),
-            _ => problems(&status.problems),
-        },
-        notes(&status.notes),
+        unknown(&local.unknown),
+        format!(
+            "what {of_node} knows by itself: {draining}{} attached, {} kept ('twillctl ipam attempts')\n",
+            super::table::number(*attached, "pod interface"),
+            super::table::number(*failures, "failure")
+        ),
+        table(["BLOCK", "POOL", "STATE", "USED", "FREE"], rows),
     ])
+}
+
+pub(super) fn unknown(unknown: &[String]) -> String {
+    unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()
 }

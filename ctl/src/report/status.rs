@@ -1,12 +1,17 @@
 //! What `twillctl status` says.
 
+pub(in crate::report) mod daemon;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde::Serialize;
+use twill_cluster::inquiry::client::Answers;
+use twill_cluster::inquiry::state;
 use twill_cluster::{NodeRecord, Versioned};
-use twill_conf::NodeName;
+use twill_conf::{NodeName, PoolName};
+use twill_ipam::State;
+use twill_ipam::store::{BlockState, BlockUse, Inventory};
 
 use super::pools::PoolUse;
 use super::problems::{self, Problem};
@@ -24,6 +29,11 @@ pub(crate) struct Status {
     pub(crate) problems: Vec<Problem>,
     /// What is worth a word and no problem: it does not change the exit status.
     pub(crate) notes: Vec<Problem>,
+    /// What could not be looked at, and why.
+    pub(crate) unknown: Vec<String>,
+    /// Only some nodes are told of, and all that they say.
+    #[serde(skip)]
+    pub(crate) in_depth: bool,
 }
 
 /// Which configuration it is.
@@ -52,40 +62,100 @@ pub(crate) struct Node {
     /// The daemon's version.
     pub(crate) version: String,
     pub(crate) labels: BTreeMap<String, String>,
+    /// How it is by its own words; absent where it has not answered.
+    pub(crate) daemon: Option<state::State>,
 }
 
 impl Status {
-    pub(crate) fn new(picture: &Picture, alive: &Alive) -> Self {
+    /// Of what etcd has and of what the daemons say.
+    pub(crate) fn new(picture: &Picture, alive: &Alive, answers: Answers<state::State>) -> Self {
         let view = &picture.view;
-        let mut counts: BTreeMap<&NodeName, usize> = BTreeMap::new();
-        for record in view.blocks.values() {
-            *counts.entry(&record.value.node).or_default() += 1;
-        }
-        let node = |(name, record): (&NodeName, &Arc<Versioned<NodeRecord>>)| {
-            Node::new(name, record, alive.contains_key(name), counts.get(name).copied().unwrap_or(0))
-        };
         let pools = PoolUse::all(view);
+        let of_all = Self::of_nodes(picture, alive, answers, |_| true);
         let mut problems = problems::faults(view);
-        problems.extend(
-            view.nodes.iter().flat_map(|(name, record)| problems::node(view, name, record, alive.contains_key(name))),
-        );
-        problems.extend(problems::told(alive.iter().filter(|(name, _)| view.nodes.contains_key(*name))));
+        problems.extend(of_all.problems);
         problems.extend(problems::ownerless(view));
         problems.extend(problems::outlived(view));
         problems.extend(pools.iter().filter_map(PoolUse::problem));
         let mut notes: Vec<_> = pools.iter().filter_map(PoolUse::note).collect();
         notes.extend(view.config.iter().flat_map(|config| problems::of_bgp(view, &config.value)));
+        notes.extend(of_all.notes);
+        notes.extend(daemon::versions(view));
+        Self { pools, problems, notes, in_depth: false, ..of_all }
+    }
+
+    /// Of these nodes alone, each with what is wrong with it; the error is one that is not there.
+    pub(crate) fn of<'n>(
+        picture: &Picture,
+        alive: &Alive,
+        answers: Answers<state::State>,
+        nodes: &'n [NodeName],
+    ) -> Result<Self, &'n NodeName> {
+        match nodes.iter().find(|name| !picture.view.nodes.contains_key(*name)) {
+            Some(stranger) => Err(stranger),
+            None => Ok(Self::of_nodes(picture, alive, answers, |name| nodes.contains(name))),
+        }
+    }
+
+    fn of_nodes(
+        picture: &Picture,
+        alive: &Alive,
+        mut answers: Answers<state::State>,
+        is_wanted: impl Fn(&NodeName) -> bool,
+    ) -> Self {
+        let view = &picture.view;
+        let judged = daemon::judge(view, &answers);
+        let mut counts: BTreeMap<&NodeName, usize> = BTreeMap::new();
+        for record in view.blocks.values() {
+            *counts.entry(&record.value.node).or_default() += 1;
+        }
+        let wanted = || view.nodes.iter().filter(|(name, _)| is_wanted(name));
+        let mut problems: Vec<Problem> =
+            wanted().flat_map(|(name, record)| problems::node(view, name, record, alive.contains_key(name))).collect();
+        // Who has answered has said it anew, with all else that is wrong there.
+        let is_silent = |name: &NodeName| !matches!(answers.get(name), Some(Ok(_)));
+        let told = wanted().filter(|(name, _)| is_silent(name)).filter_map(|(name, _)| alive.get_key_value(name));
+        problems.extend(problems::told(told));
+        problems.extend(judged.problems);
+        let nodes = wanted().map(|(name, record)| {
+            let daemon = answers.remove(name).and_then(Result::ok);
+            let blocks = counts.get(name).copied().unwrap_or(0);
+            Node { daemon, ..Node::new(name, record, alive.contains_key(name), blocks) }
+        });
+        let config = view.config.as_ref();
         Self {
             revision: view.revision,
-            config: view
-                .config
-                .as_ref()
+            config: config
                 .map(|config| Config { revision: config.modified, backend: config.value.backend.kind.name() }),
-            nodes: view.nodes.iter().map(node).collect(),
-            pools,
+            nodes: nodes.collect(),
+            pools: Vec::new(),
             problems,
-            notes,
+            notes: judged.notes,
+            unknown: judged.unknown,
+            in_depth: true,
         }
+    }
+
+    /// The same without what differs from one look to the next though nothing has happened: ages, latencies, revisions.
+    pub(crate) fn lasting(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        value["revision"] = 0.into();
+        for node in value["nodes"].as_array_mut().into_iter().flatten() {
+            let daemon = &mut node["daemon"];
+            if daemon.is_null() {
+                continue;
+            }
+            for (part, field) in [
+                ("", "uptime_seconds"),
+                ("", "etcd"),
+                ("/passes", "settled_seconds_ago"),
+                ("/passes", "converged_millis"),
+                ("/repairs", "last"),
+            ] {
+                daemon.pointer_mut(part).and_then(|part| part.as_object_mut()?.remove(field));
+            }
+        }
+        value
     }
 }
 
@@ -104,6 +174,57 @@ impl Node {
             blocks,
             version: version.clone(),
             labels: labels.clone(),
+            daemon: None,
+        }
+    }
+}
+
+/// What this machine knows by itself, where etcd cannot be asked.
+#[derive(Debug, Serialize)]
+pub(crate) struct Local {
+    /// Why the rest is not known.
+    pub(crate) unknown: Vec<String>,
+    /// The node's name; absent where no daemon ran in this boot.
+    pub(crate) node: Option<String>,
+    pub(crate) draining: bool,
+    /// Interfaces of pods that are attached.
+    pub(crate) attached: usize,
+    /// Attempts that failed and are kept.
+    pub(crate) failures: usize,
+    pub(crate) blocks: Vec<LocalBlock>,
+}
+
+/// A block of this node.
+#[derive(Debug, Serialize)]
+pub(crate) struct LocalBlock {
+    pub(crate) block: String,
+    /// Absent for a stand-alone subnet.
+    pub(crate) pool: Option<PoolName>,
+    /// "open" or "closing".
+    pub(crate) state: &'static str,
+    pub(crate) used: u64,
+    /// What a pod could be given now.
+    pub(crate) free: u64,
+}
+
+impl Local {
+    pub(crate) fn new(inventory: Inventory, failures: usize, why: String) -> Self {
+        let attached = inventory.attachments.iter().filter(|row| row.state == State::Attached).count();
+        let draining = inventory.node.as_ref().is_some_and(|node| node.drain.is_some());
+        let block = |block: BlockUse| LocalBlock {
+            block: block.block.to_string(),
+            state: if block.state == BlockState::Open { "open" } else { "closing" },
+            used: block.assigned,
+            free: if block.state == BlockState::Open && !draining { block.free() } else { 0 },
+            pool: block.pool,
+        };
+        Self {
+            unknown: vec![why],
+            draining,
+            attached,
+            failures,
+            node: inventory.node.map(|node| node.name),
+            blocks: inventory.blocks.into_iter().map(block).collect(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::backend::Site;
 use crate::family::Family;
 
 /// Where packets of BFD to a neighbour on the link go (RFC 5881 section 4).
-const BFD: u16 = 3784;
+pub(super) const BFD: u16 = 3784;
 
 /// A tunnel, as its packets tell (RFC 7348, section 5).
 #[derive(Debug, Clone, Copy)]

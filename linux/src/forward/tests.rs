@@ -98,3 +98,14 @@ fn only_rules_that_have_our_comment_and_our_form_are_deleted() {
     );
     assert_eq!(deletions(&chain), "delete rule ip filter DOCKER-USER handle 10\n");
 }
+
+#[test]
+fn a_look_finds_no_barrier_where_both_our_rules_stand() {
+    let closed = chain("ip filter FORWARD", Some("drop"), &[]);
+    assert_eq!(standing_barriers(std::slice::from_ref(&closed), &PODS).len(), 1);
+    let half = chain("ip filter FORWARD", Some("drop"), &[accepts("iifname", "tw*", Some(MARK))]);
+    assert_eq!(standing_barriers(&[half], &PODS).len(), 1);
+    let ours = [accepts("iifname", "tw*", Some(MARK)), accepts("oifname", "tw*", Some(MARK))];
+    let open = chain("ip filter FORWARD", Some("drop"), &ours);
+    assert_eq!((barriers(std::slice::from_ref(&open), &PODS).len(), standing_barriers(&[open], &PODS).len()), (1, 0));
+}

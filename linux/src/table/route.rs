@@ -1,6 +1,7 @@
 //! The table of routes: requests, and what a dump shows. The daemon touches the main table only.
 
 pub mod detailed;
+mod lookup;
 mod seen;
 mod target;
 mod way;
@@ -21,6 +22,7 @@ use crate::state::{Route, RouteKey};
 use crate::table::family;
 
 pub use detailed::{DetailedRoute, SeenDetail};
+pub use lookup::{Decision, Flow, Found, look_up};
 pub use seen::{Filter, SeenRoute, destinations, dump, of, of_pods};
 pub(crate) use seen::{asked, seen};
 pub use target::{SeenHop, SeenTarget};

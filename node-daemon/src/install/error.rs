@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pods::Pods;
+use crate::lock::Taken;
 
 /// Why plugin or list are not where they should be. It says whether something was changed, where that is not plain.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,15 @@ pub enum InstallError {
         /// Whose.
         pods: Box<Pods>,
     },
+    /// A daemon that would put back what is removed, or no run directory.
+    #[error("nothing was removed: {0}; to purge, stop the daemon first")]
+    Running(#[from] Taken),
+    /// The plugin is needed, so what it works with is too.
+    #[error("{} needs the plugin: remove it first, or leave out --purge; nothing was purged", .0.display())]
+    Needed(PathBuf),
+    /// Not everything could be removed.
+    #[error("what could not be removed: {}; it may be repeated", .0.join("; "))]
+    Purge(Vec<String>),
     /// The node store cannot be asked for attachments.
     #[error("whether pods are attached cannot be read ({0}); --force does not ask")]
     Store(#[from] twill_ipam::Error),

@@ -40,6 +40,10 @@ pub struct InstallFlags {
 /// The flags of `uninstall`.
 #[derive(Debug, Args)]
 pub struct UninstallFlags {
+    /// Also remove what the daemon made on this node: devices, routes, firewall tables, the files of the run and the state
+    /// directory. The daemon must not run
+    #[arg(long)]
+    pub purge: bool,
     /// Where from.
     #[command(flatten)]
     pub place: Place,

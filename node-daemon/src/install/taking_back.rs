@@ -11,10 +11,33 @@ use twill_linux::forward;
 use super::file::{self, Done};
 use super::flags::UninstallFlags;
 use super::pods::attached;
-use super::{InstallError, READABLE, net_d, run_dir, say, warn};
+use super::{InstallError, READABLE, net_d, purge, run_dir, say, warn};
+use crate::lock;
 
-/// Takes both back. Where pods are attached both stay.
+/// Takes both back, and with `--purge` all else. Where pods are attached everything stays.
 pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
+    if !flags.purge {
+        return take_back(flags, |_| Ok(())).map(drop);
+    }
+    let state_dir = purge::state_dir(&flags.knowledge)?;
+    let mut held = None;
+    let needed_by = take_back(flags, |run_dir| {
+        held = Some((lock::take(run_dir)?, run_dir.to_owned()));
+        Ok(())
+    })?;
+    if let Some(user) = needed_by {
+        return Err(InstallError::Needed(user));
+    }
+    let (_lock, run_dir) = held.expect("the run directory is known before anything is taken back");
+    purge::purge(&run_dir, &state_dir)
+}
+
+/// Takes back list and plugin, and yields the other list because of which the plugin stays, if there is one; `begin` is told the run
+/// directory before, and may refuse.
+fn take_back(
+    flags: &UninstallFlags,
+    begin: impl FnOnce(&Path) -> Result<(), InstallError>,
+) -> Result<Option<PathBuf>, InstallError> {
     let (list, plugin) = (flags.place.list(), flags.place.cni_bin_dir.join(PLUGIN));
     let ours = match net_d::author(&list)? {
         Some(Author::Edited { more }) if !flags.place.force => return Err(InstallError::Edited { path: list, more }),
@@ -28,6 +51,7 @@ pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
         None => None,
     };
     let run_dir = run_dir_of(flags, ours.as_deref())?;
+    begin(&run_dir)?;
     refuse_while_pods_need_it(flags, &run_dir)?;
     match &ours {
         Some(text) => {
@@ -42,17 +66,17 @@ pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
         None if !list.exists() => say(&list, Done::Absent),
         None => {}
     }
-    if let Some(user) = net_d::others_of_twill(&list)?.first() {
+    if let Some(user) = net_d::others_of_twill(&list)?.into_iter().next() {
         warn(&format!("{} stays, since {} needs it", plugin.display(), user.display()));
-        return Ok(());
+        return Ok(Some(user));
     }
     if !flags.place.force && file::is_foreign(&plugin)? {
         warn(&format!("{} is not Twill's plugin: it stays; --force removes it", plugin.display()));
-        return Ok(());
+        return Ok(None);
     }
     say(&plugin, file::remove(&plugin)?);
     close_chains_of_others();
-    Ok(())
+    Ok(None)
 }
 
 /// Takes back what `open_forward` put into the tables of others. Where there is no nft, or nobody may use it, nothing was put.

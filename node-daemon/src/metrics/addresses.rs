@@ -63,10 +63,8 @@ impl Addresses {
     pub fn stand(&self, blocks: &[BlockUse]) {
         self.addresses.replace(blocks.iter().flat_map(|block| {
             let (used, own) = (block.assigned, block.tunnel.iter().len() as u64);
-            let (free, closed) = match block.state {
-                BlockState::Open => (block.free(), 0),
-                BlockState::Closing => (0, block.free()),
-            };
+            let free = open(block);
+            let closed = block.free() - free;
             let states = [("free", free), ("used", used), ("cooling", block.cooling), ("reserved", block.reserved)];
             let more = [("tunnel", own), ("closed", closed)];
             states.into_iter().chain(more).map(|(state, count)| (labels(block, state), count))
@@ -97,6 +95,14 @@ impl Addresses {
     /// The node is registered, or is not any more.
     pub fn registered(&self, is: bool) {
         self.registered.set(is.into());
+    }
+}
+
+/// What a pod could be given of a block now.
+pub fn open(block: &BlockUse) -> u64 {
+    match block.state {
+        BlockState::Open => block.free(),
+        BlockState::Closing => 0,
     }
 }
 

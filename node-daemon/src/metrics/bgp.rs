@@ -66,6 +66,26 @@ impl Peers {
     }
 }
 
+impl Peers {
+    /// How many sessions there are to be, and how many of them are up; `None` where no BGP is spoken.
+    pub fn sessions(&self) -> Option<(u64, u64)> {
+        if self.speaks.get() == 0 {
+            return None;
+        }
+        let (mut total, mut up) = (0.0, 0.0);
+        for (session, count) in self.sessions.samples() {
+            total += count;
+            up += if session.state == STATES[5] { count } else { 0.0 };
+        }
+        Some((whole(total), whole(up)))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a count before")]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 fn prefixes(family: Family, counts: [u64; 3]) -> [(Prefixes, u64); 3] {
     let family = match family {
         Family::Ipv4 => "ipv4",

@@ -39,6 +39,13 @@ impl<L: EncodeLabelSet + Ord + Debug + Send + 'static> Board<L> {
     }
 }
 
+impl<L: Clone> Board<L> {
+    /// All samples.
+    pub(super) fn samples(&self) -> BTreeMap<L, f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl<L: EncodeLabelSet + Debug> EncodeMetric for Board<L> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);

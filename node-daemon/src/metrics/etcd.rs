@@ -1,5 +1,7 @@
 //! etcd, as this node finds it: how long it takes to answer, and whether the node is in step with it.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,6 +19,8 @@ use twill_cluster::view::Snapshot;
 use super::board::{Histograms, durations};
 
 const REQUESTS: [&str; 4] = ["read", "write", "grant", "renew"];
+/// So many answers of late are remembered.
+const RECENT: usize = 64;
 const OUTCOMES: [&str; 5] = ["success", "unavailable", "unknown", "full", "compacted"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,7 +31,11 @@ struct Labels {
 
 /// Notes requests to etcd.
 #[derive(Debug, Clone)]
-pub struct Requests(Histograms<Labels>);
+pub struct Requests {
+    durations: Histograms<Labels>,
+    /// How long those took that were answered of late, the last one at the end.
+    recent: Arc<Mutex<VecDeque<Duration>>>,
+}
 
 impl Requests {
     pub(super) fn register(registry: &mut Registry) -> Self {
@@ -35,7 +43,7 @@ impl Requests {
         let all = REQUESTS.into_iter().flat_map(|request| OUTCOMES.map(|outcome| Labels { request, outcome }));
         let help = "How long requests to etcd took until they were answered or given up, all tries and pages together; \
                     a transaction whose conditions do not hold was answered";
-        Self(durations(registry, ("etcd_request_duration", help), make, all))
+        Self { durations: durations(registry, ("etcd_request_duration", help), make, all), recent: Arc::default() }
     }
 
     fn note<T>(&self, request: &'static str, begin: Instant, result: &Result<T, StoreError>) {
@@ -46,7 +54,24 @@ impl Requests {
             Err(StoreError::Full { .. }) => "full",
             Err(StoreError::Compacted(_)) => "compacted",
         };
-        self.0.get_or_create(&Labels { request, outcome }).observe(begin.elapsed().as_secs_f64());
+        let took = begin.elapsed();
+        self.durations.get_or_create(&Labels { request, outcome }).observe(took.as_secs_f64());
+        if result.is_ok() {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.len() == RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(took);
+        }
+    }
+
+    /// How long the last one took that was answered, and the median of the last ones.
+    pub fn latency(&self) -> Option<(Duration, Duration)> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = *recent.back()?;
+        let mut sorted = Vec::from(recent);
+        sorted.sort_unstable();
+        Some((last, sorted[sorted.len() / 2]))
     }
 }
 
@@ -159,6 +184,11 @@ impl Cluster {
         self.faults.set(count(view.faults.len()));
     }
 
+    /// Whether etcd is followed, up to which revision it is known, and how often it went out of reach.
+    pub fn stands(&self) -> (bool, i64, u64) {
+        (self.connected.get() != 0, self.revision.get(), self.losses.get())
+    }
+
     /// etcd has lost history.
     pub fn restored(&self) {
         self.restores.inc();
@@ -180,6 +210,22 @@ mod tests {
         assert_eq!((cluster.losses.get(), cluster.connected.get()), (1, 0));
     }
 
+    #[test]
+    fn the_latency_is_that_of_the_last_answers() {
+        let requests = Requests::register(&mut Registry::default());
+        assert_eq!(requests.latency(), None);
+        for millis in [9000, 1, 3, 2] {
+            for _ in 0..RECENT / 2 {
+                let begin = Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
+                requests.note("read", begin, &Ok(()));
+            }
+        }
+        requests.note::<()>("read", Instant::now(), &Err(StoreError::Compacted(1)));
+        let (last, median) = requests.latency().unwrap();
+        assert!(last >= Duration::from_millis(2) && last < Duration::from_secs(1), "{last:?}");
+        assert!(median >= last && median < Duration::from_secs(1), "what is long ago is forgotten: {median:?}");
+    }
+
     #[tokio::test]
     async fn each_request_is_noted_with_what_became_of_it() {
         let requests = Requests::register(&mut Registry::default());
@@ -190,7 +236,7 @@ mod tests {
         let etcd = Measured::new(etcd, requests.clone());
         assert!(etcd.renew(1).await.is_err() && etcd.commit(&Txn::default()).await.is_err());
         for request in ["renew", "write"] {
-            let of = |outcome| requests.0.get_or_create(&Labels { request, outcome }).count();
+            let of = |outcome| requests.durations.get_or_create(&Labels { request, outcome }).count();
             assert_eq!((of("success"), of("unavailable")), (0, 1), "{request}");
         }
     }

@@ -1,6 +1,7 @@
 //! The reconciler's passes: what shall stand and what does, what was repaired, and how long it takes until the kernel is as the
 //! cluster wants it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use twill_linux::state::KernelState;
 use twill_linux::table::{Outcome, Repair};
 
 use super::board::{Board, Histograms, durations};
+use super::memory::Memory;
 
 /// What can be changed, by the tables of the kernel as [`Repair::table`] has them, with the actions; and published ports.
 const KINDS: [(&str, &[&str]); 9] = [
@@ -46,7 +48,8 @@ pub enum Pass {
 impl Pass {
     const ALL: [Self; 4] = [Self::Settled, Self::Incomplete, Self::Idle, Self::Obstructed];
 
-    fn word(self) -> &'static str {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Settled => "settled",
             Self::Incomplete => "incomplete",
@@ -83,6 +86,7 @@ pub struct Passes {
     changes: Family<Mended, Counter>,
     refused: Gauge,
     contested: Gauge,
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl Passes {
@@ -109,13 +113,47 @@ impl Passes {
             gauge("refused_objects", "What the kernel refused in the last pass, errors with many objects as one");
         let help = "Objects that are repaired again and again, since somebody else undoes it";
         let contested = gauge("contested_objects", help);
-        Self { passes, settled, desired, actual, repairs, changes, refused, contested }
+        Self { passes, settled, desired, actual, repairs, changes, refused, contested, memory: Arc::default() }
     }
 
     /// A pass is over.
     pub fn made(&self, pass: Pass, took: Duration) {
         self.passes.get_or_create(&Ended { outcome: pass.word() }).observe(took.as_secs_f64());
         self.settled.set((pass == Pass::Settled).into());
+        self.remember(|memory| memory.made(pass));
+    }
+
+    /// A pass is about the configuration of this revision, if there is one.
+    pub fn about(&self, config: Option<i64>) {
+        self.remember(|memory| memory.about(config));
+    }
+
+    /// A pass cannot be made.
+    pub fn obstructed(&self, why: String) {
+        self.remember(|memory| memory.obstacles = vec![why]);
+    }
+
+    /// What numbers do not tell.
+    pub fn memory(&self) -> Memory {
+        self.remember(|memory| memory.clone())
+    }
+
+    /// How many repairs there were, by what was repaired, where there were any.
+    pub fn repaired(&self) -> BTreeMap<&'static str, u64> {
+        let count = |(table, actions): (&'static str, &'static [&'static str])| {
+            let of = |action: &&'static str| self.repairs.get_or_create(&Mended { table, action }).get();
+            (table, actions.iter().map(of).sum())
+        };
+        KINDS.into_iter().map(count).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many objects are repaired again and again.
+    pub fn feuds(&self) -> u64 {
+        self.contested.get().unsigned_abs()
+    }
+
+    fn remember<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
+        work(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What shall stand.
@@ -143,6 +181,7 @@ impl Passes {
             counted.get_or_create(&Mended { table, action }).inc();
         }
         self.refused.set(count(outcome.errors.len()));
+        self.remember(|memory| memory.did(outcome, drifted));
     }
 
     /// So many published ports were made again, and the `rules` that they stand by.
@@ -150,6 +189,10 @@ impl Passes {
         let of = |action| self.repairs.get_or_create(&Mended { table: PORTS, action });
         of("added").inc_by(ports as u64);
         of("changed").inc_by(rules.into());
+        if ports > 0 || rules {
+            let rules = if rules { " and their rules" } else { "" };
+            self.remember(|memory| memory.repaired(format!("port: published {ports}{rules} again")));
+        }
     }
 
     /// So many objects are contested.
@@ -178,6 +221,7 @@ fn mended(registry: &mut Registry, name: &str, help: &str) -> Family<Mended, Cou
 #[derive(Debug, Clone)]
 pub struct Convergence {
     took: Histogram,
+    last: Arc<Mutex<Option<Duration>>>,
     /// When the first change was heard that is not brought about yet.
     since: Arc<Mutex<Option<Instant>>>,
 }
@@ -187,7 +231,7 @@ impl Convergence {
         let took = Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]);
         let help = "From when a change of the cluster was heard to when all stood in the kernel that follows from it";
         registry.register_with_unit("convergence_duration", help, Unit::Seconds, took.clone());
-        Self { took, since: Arc::default() }
+        Self { took, last: Arc::default(), since: Arc::default() }
     }
 
     /// The view has changed by what was heard then. To be told when those who look at the view see it: a pass that begins after that
@@ -207,11 +251,20 @@ impl Convergence {
     pub fn over(&self, begun: Option<Instant>, pass: Pass) {
         let Some(begun) = begun else { return };
         match pass {
-            Pass::Settled => self.took.observe(begun.elapsed().as_secs_f64()),
+            Pass::Settled => {
+                let took = begun.elapsed();
+                self.took.observe(took.as_secs_f64());
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
+            }
             // Nothing follows from it: it may take days until somebody writes a configuration.
             Pass::Idle => {}
             Pass::Incomplete | Pass::Obstructed => self.with(|since| *since = Some(begun)),
         }
+    }
+
+    /// How long it took the last time.
+    pub fn last(&self) -> Option<Duration> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Option<Instant>) -> T) -> T {

@@ -51,7 +51,7 @@ pub struct Pages {
     /// Whether the tasks run.
     pub pulses: Pulses,
     /// Whether pods can be served.
-    pub readiness: Readiness,
+    pub readiness: Arc<Readiness>,
 }
 
 /// Listens there; what comes waits until [`run`].

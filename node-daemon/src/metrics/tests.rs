@@ -45,7 +45,7 @@ fn exercise(handles: &Handles) {
     let stood = ["link", "address", "route", "neighbour", "fdb"].map(|table| (table, 1));
     handles.passes.did(&Outcome { stood: stood.into(), ..Outcome::default() }, true);
     handles.peers.stand(Some(Vec::new()));
-    handles.probes.stand(0, []);
+    handles.probes.stand(0, BTreeMap::new());
 }
 
 fn told() -> BTreeMap<String, Metric> {

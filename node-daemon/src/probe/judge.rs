@@ -130,8 +130,9 @@ impl Judgements {
     }
 
     /// What is known for certain of each node that is not good.
-    pub(super) fn faults(&self) -> impl Iterator<Item = &'static str> {
-        self.nodes.values().filter(|judgement| judgement.told.is_some()).map(|judgement| judgement.verdict.word())
+    pub(super) fn faults(&self) -> BTreeMap<NodeName, &'static str> {
+        let certain = self.nodes.iter().filter(|(_, judgement)| judgement.told.is_some());
+        certain.map(|(node, judgement)| (node.clone(), judgement.verdict.word())).collect()
     }
 
     /// What is to be told, by the names of the nodes.

@@ -7,7 +7,9 @@ use ipnetwork::IpNetwork;
 use twill_conf::NodeName;
 
 use super::{Answers, Client, Silence, living, other_answer};
+use crate::inquiry::attempts::{History, Sought};
 use crate::inquiry::bgp::{Answer, PeerPage, Question, Route};
+use crate::inquiry::state::State;
 use crate::inquiry::{Ask, Page, Reply};
 use crate::store::Store;
 
@@ -24,6 +26,43 @@ pub struct Wanted {
 }
 
 impl Client {
+    /// How the daemons of these nodes are.
+    pub async fn states<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<State> {
+        let asks = nodes.into_iter().map(|node| (node, Ask::State)).collect();
+        self.each(store, asks, |reply| match reply {
+            Reply::State(state) => Some(state.within_bounds()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What these nodes have of a pod, a container or a network.
+    pub async fn histories<S: Store>(
+        &mut self,
+        store: &S,
+        nodes: impl IntoIterator<Item = NodeName>,
+        sought: &Sought,
+    ) -> Answers<History> {
+        let asks = nodes.into_iter().map(|node| (node, Ask::Attempts(sought.clone()))).collect();
+        self.each(store, asks, |reply| match reply {
+            Reply::Attempts(history) => Some(history),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Asks each node once, and takes what of the answers is one.
+    async fn each<S: Store, T>(
+        &mut self,
+        store: &S,
+        asks: Vec<(NodeName, Ask)>,
+        take: impl Fn(Reply) -> Option<T>,
+    ) -> Answers<T> {
+        let answers = self.ask(store, asks).await.into_iter();
+        let taken = |answer: Result<Reply, Silence>| answer.and_then(|reply| take(reply).ok_or_else(other_answer));
+        answers.map(|(node, answer)| (node, taken(answer))).collect()
+    }
+
     /// What is in use on these nodes, all pages.
     pub async fn addresses<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<Page> {
         let ask = |after| Ask::Addresses { after };

@@ -1,5 +1,7 @@
 //! What the status finds in small clusters.
 
+mod daemons;
+
 use twill_cluster::record::Told;
 
 use super::*;
@@ -21,7 +23,11 @@ const HEALTHY: [(&str, &str); 4] = [
 ];
 
 fn status(entries: &[(&str, &str)], alive: &[&str]) -> Status {
-    Status::new(&Picture::of(entries), &alive.iter().map(|name| (name.parse().unwrap(), vec![])).collect())
+    Status::new(
+        &Picture::of(entries),
+        &alive.iter().map(|name| (name.parse().unwrap(), vec![])).collect(),
+        Answers::new(),
+    )
 }
 
 fn problems(entries: &[(&str, &str)], alive: &[&str]) -> Vec<String> {
@@ -83,7 +89,7 @@ fn a_node_that_is_not_alive_is_a_problem() {
 fn what_a_node_tells_of_itself_is_its_problem_and_a_stranger_tells_nothing() {
     let told = |what: &str| vec![Told { what: what.to_owned(), fix: "mend it".to_owned() }];
     let alive = [("n1", told("a barrier")), ("n9", told("a lie"))].map(|(name, told)| (name.parse().unwrap(), told));
-    let status = Status::new(&Picture::of(&HEALTHY), &alive.into());
+    let status = Status::new(&Picture::of(&HEALTHY), &alive.into(), Answers::new());
     let lines: Vec<_> = status.problems.iter().map(Problem::line).collect();
     assert_eq!(lines, ["node n1: a barrier; mend it"]);
 }

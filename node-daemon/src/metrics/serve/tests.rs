@@ -19,9 +19,12 @@ impl Served {
         let node = Fixture::new()?;
         let (metrics, _) = Metrics::new(&Troubles::default());
         let readiness = Readiness::new(node.store.clone(), node.run.path().to_owned(), metrics.ready().clone());
+        let readiness = Arc::new(readiness);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = listener.local_addr().unwrap();
-        std::thread::spawn(move || run(listener, Pages { metrics, pulses: Pulses::default(), readiness }));
+        std::thread::spawn(move || {
+            run(listener, Pages { metrics, pulses: Pulses::default(), readiness: Arc::new(readiness) })
+        });
         Some(Self { at, node })
     }
 

@@ -1,0 +1,92 @@
+//! `--wait` and `--watch`: looks again and again, the more rarely the longer a look takes.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Looker;
+use crate::arguments::Output;
+use crate::error::Error;
+use crate::print;
+use crate::report::status::Status;
+use crate::report::{Report, Verdict};
+
+/// Between two looks at least, of those who wait and of those who watch.
+const WAITING: Duration = Duration::from_millis(500);
+const WATCHING: Duration = Duration::from_secs(2);
+/// So many times as long as a look took is rested: a cluster of thousands of nodes has better things to do.
+const SHARE: u32 = 3;
+/// What clears a terminal and puts the cursor to its beginning (ECMA-48).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Until nothing is wrong, or the time is over: then what is wrong still. Nothing that etcd says ends the waiting.
+pub(super) async fn wait(looker: &mut Looker, patience: Duration) -> Result<Status, Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let begin = Instant::now();
+        let looked = looker.look().await;
+        let is_final = matches!(&looked, Err(error) if !matches!(error, Error::Etcd(_)));
+        let is_good = matches!(&looked, Ok(status) if is_good(status));
+        let pause = WAITING.max(begin.elapsed() * SHARE);
+        if is_good || is_final || Instant::now() >= deadline {
+            return looked;
+        }
+        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+fn is_good(status: &Status) -> bool {
+    status.problems.is_empty() && status.unknown.is_empty()
+}
+
+/// Until somebody interrupts it. What it says then is what it saw last.
+pub(super) async fn watch(looker: &mut Looker, output: Output) -> Result<Report, Error> {
+    let clears = std::io::stdout().is_terminal() && output == Output::Text;
+    let mut shown = None;
+    let mut verdict = Verdict::Unknown;
+    loop {
+        let begin = Instant::now();
+        let looked = tokio::select! {
+            looked = looker.look() => looked,
+            _ = tokio::signal::ctrl_c() => return Ok(Report::Watched(verdict)),
+        };
+        let (text, lasting) = match looked {
+            Ok(status) => {
+                let lasting = status.lasting().to_string();
+                let report = Report::Status(status);
+                verdict = report.verdict();
+                (print::render(&report, output), lasting)
+            }
+            Err(error @ Error::Etcd(_)) => {
+                verdict = error.verdict();
+                let text = print::failure(&error.to_string(), output);
+                // Which endpoint fails how may differ from try to try.
+                (text, "etcd".to_owned())
+            }
+            Err(error) => return Err(error),
+        };
+        if (clears || shown.as_ref() != Some(&lasting)) && !show(&text, clears, shown.is_some()) {
+            // Nobody is left to tell.
+            return Ok(Report::Watched(verdict));
+        }
+        shown = Some(lasting);
+        tokio::select! {
+            () = sleep(WATCHING.max(begin.elapsed() * SHARE)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Report::Watched(verdict)),
+        }
+    }
+}
+
+/// Whether it could be shown.
+fn show(text: &str, clears: bool, again: bool) -> bool {
+    let before = if clears {
+        CLEAR
+    } else if again {
+        "\n"
+    } else {
+        ""
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(before.as_bytes()).and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush()).is_ok()
+}

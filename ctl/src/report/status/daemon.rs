@@ -1,0 +1,172 @@
+//! What the daemons say of themselves, judged: who did not answer, who lags behind, what stands in the way.
+
+use std::collections::BTreeMap;
+
+use twill_cluster::View;
+use twill_cluster::inquiry::client::{Answers, Silence};
+use twill_cluster::inquiry::state::State;
+use twill_cluster::record::Told;
+use twill_conf::NodeName;
+
+use crate::report::problems::{Problem, shortened};
+
+/// What their states come to.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<Problem>,
+    /// What could not be looked at, and why.
+    pub(super) unknown: Vec<String>,
+}
+
+/// Judges them against the view, in which the newest configuration is.
+pub(super) fn judge(view: &View, answers: &Answers<State>) -> Judged {
+    let mut judged = Judged::default();
+    let newest = view.config.as_ref().map_or(0, |config| config.modified);
+    let mut alike: BTreeMap<Told, Vec<String>> = BTreeMap::new();
+    for (name, answer) in answers {
+        let Ok(state) = answer else { continue };
+        for told in lag(name, state, newest).into_iter().chain(of(view, name, state)) {
+            alike.entry(told).or_default().push(name.to_string());
+        }
+    }
+    judged.problems = alike.into_iter().map(|(told, names)| of_nodes(&names, told.what, told.fix)).collect();
+    silences(answers, &mut judged);
+    judged
+}
+
+fn of_nodes(names: &[String], what: String, fix: String) -> Problem {
+    let subject = if names.len() == 1 { "node" } else { "nodes" };
+    Problem::new(format!("{subject} {}", shortened(names)), what, fix)
+}
+
+/// Those that did not answer, by the reason. One that is dead is a problem already, and one of an older version is not to blame.
+fn silences(answers: &Answers<State>, judged: &mut Judged) {
+    let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut old = Vec::new();
+    for (name, answer) in answers {
+        match answer {
+            Ok(_) | Err(Silence::Dead) => {}
+            Err(Silence::Unsupported { .. }) => old.push(name.to_string()),
+            Err(why) => by_reason.entry(why.to_string()).or_default().push(name.to_string()),
+        }
+    }
+    if !old.is_empty() {
+        let what = "twilld there is of a version that does not say how it is";
+        judged.notes.push(of_nodes(&old, what.to_owned(), "update it".to_owned()));
+    }
+    let told = |(why, names): (String, Vec<String>)| {
+        let subject = if names.len() == 1 { "node" } else { "nodes" };
+        format!("how {subject} {} {}: {why}", shortened(&names), if names.len() == 1 { "is" } else { "are" })
+    };
+    judged.unknown.extend(by_reason.into_iter().map(told));
+}
+
+/// A node that does not follow the newest configuration.
+pub(in crate::report) fn lag(name: &NodeName, state: &State, newest: i64) -> Option<Told> {
+    if state.follows(newest) {
+        return None;
+    }
+    let revision = |revision: Option<i64>| revision.map_or("none".to_owned(), |revision| revision.to_string());
+    let known = revision(state.config.known);
+    Some(match state.config.known >= Some(newest) {
+        false => Told {
+            what: format!("it follows configuration {known}, and the newest is {newest}: it has not heard of that"),
+            fix: format!(
+                "look at the log of twilld on {name}: does it reach etcd, and is the member that it uses in step with the others?"
+            ),
+        },
+        true => Told {
+            what: format!(
+                "configuration {newest} is not brought about there, the last one that was is {}: {}",
+                revision(state.config.applied),
+                hindrance(state)
+            ),
+            fix: "remove what stands in the way, or correct the configuration; the node tries again by itself"
+                .to_owned(),
+        },
+    })
+}
+
+/// What stands in the way, in words.
+fn hindrance(state: &State) -> String {
+    match (state.passes.obstacles.as_slice(), state.passes.last.as_str()) {
+        ([], "obstructed") => "it cannot look at its kernel".to_owned(),
+        ([], _) => "it is at it".to_owned(),
+        ([one], _) => one.clone(),
+        ([first, more @ ..], _) => format!("{first}; and {} more of that kind", more.len()),
+    }
+}
+
+/// All else that is wrong with a node by its own words.
+pub(in crate::report) fn of(view: &View, name: &NodeName, state: &State) -> Vec<Told> {
+    let newest = view.config.as_ref().map_or(0, |config| config.modified);
+    let record = view.nodes.get(name).map(|record| &record.value);
+    let mut all = state.troubles.clone();
+    if state.follows(newest) && !state.passes.obstacles.is_empty() {
+        all.push(Told {
+            what: format!("its kernel is not as it shall be: {}", hindrance(state)),
+            fix: "remove what stands in the way; the node tries again by itself".to_owned(),
+        });
+    }
+    if record.is_some_and(|record| record.drain.is_none()) {
+        all.extend(state.not_ready.iter().map(|why| {
+            let (why, fix) = why.split_once("; ").unwrap_or((why, "look at the log of its twilld"));
+            Told { what: format!("no new pod can be served there: {why}"), fix: fix.to_owned() }
+        }));
+    }
+    if state.peers.unreached > 0 {
+        let names: Vec<String> = state.peers.unreached_nodes.iter().map(ToString::to_string).collect();
+        all.push(Told {
+            what: format!("no route leads from there to the pods of {}", some(&names, state.peers.unreached)),
+            fix: "look what is said of those nodes here and in the log of its twilld; 'twillctl bgp peers' where routes come by BGP"
+                .to_owned(),
+        });
+    }
+    if state.repairs.contested > 0 {
+        all.push(Told {
+            what: format!(
+                "{} objects of its kernel are repaired again and again, since somebody undoes it",
+                state.repairs.contested
+            ),
+            fix: "the log of its twilld names them, and who is likely to do that".to_owned(),
+        });
+    }
+    if let Some(rival) = &state.rival {
+        all.push(second_machine(&rival.hostname, &rival.machine_id));
+    }
+    all
+}
+
+/// Two machines go by one name.
+pub(in crate::report) fn second_machine(hostname: &str, machine_id: &str) -> Told {
+    Told {
+        what: format!("a second machine ({hostname}, machine ID {machine_id}) goes by its name, and can serve no pod"),
+        fix:
+            "give that machine a name of its own with --node-name; or, if it replaces this node, delete this one first"
+                .to_owned(),
+    }
+}
+
+/// Some names of so many.
+fn some(names: &[String], all: u64) -> String {
+    let shown = &names[..names.len().min(3)];
+    match all.saturating_sub(shown.len() as u64) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Nodes of different versions.
+pub(super) fn versions(view: &View) -> Option<Problem> {
+    let mut by_version: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, record) in view.nodes.iter().filter(|(_, record)| !record.value.version.is_empty()) {
+        by_version.entry(&record.value.version).or_default().push(name.to_string());
+    }
+    if by_version.len() < 2 {
+        return None;
+    }
+    let each = by_version.iter().map(|(version, names)| format!("{version} on {}", shortened(names)));
+    let what = format!("twilld differs: {}", each.collect::<Vec<_>>().join("; "));
+    Some(Problem::new("versions", what, "nothing while nodes are updated one by one; else update those that were left"))
+}

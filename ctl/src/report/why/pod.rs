@@ -1,0 +1,170 @@
+//! Why a pod is as it is: where it is attached, with which addresses, and what failed for it.
+
+use serde::Serialize;
+use twill_cluster::inquiry::attempts::{AttachmentRecord, AttemptRecord, History};
+use twill_cluster::inquiry::client::{Answers, Silence};
+use twill_conf::NodeName;
+
+use super::remedy;
+use crate::report::addresses::{AddressRow, Addresses, Sources};
+use crate::report::problems::{self, Problem, shortened};
+
+/// So many failures are told.
+const MOST: usize = 10;
+/// An ADD or a DEL is done sooner than that, in seconds: what is half done for longer was given up.
+const LONG: u64 = 60;
+
+/// The finding.
+#[derive(Debug, Serialize)]
+pub(crate) struct WhyPod {
+    /// `namespace/name`.
+    pub(crate) pod: String,
+    /// What the nodes' stores have of it.
+    pub(crate) attachments: Vec<Attached>,
+    /// What etcd has of its addresses: a node tells within seconds.
+    pub(crate) addresses: Vec<AddressRow>,
+    /// What failed for it, newest first: the first ones.
+    pub(crate) attempts: Vec<Failed>,
+    /// How many there are in all.
+    pub(crate) failures: usize,
+    pub(crate) problems: Vec<Problem>,
+    /// What could not be looked at, and why.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// An attachment, and where.
+#[derive(Debug, Serialize)]
+pub(crate) struct Attached {
+    pub(crate) node: NodeName,
+    #[serde(flatten)]
+    pub(crate) attachment: AttachmentRecord,
+}
+
+/// A failure, where, and what to do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failed {
+    pub(crate) node: NodeName,
+    #[serde(flatten)]
+    pub(crate) attempt: AttemptRecord,
+    pub(crate) fix: String,
+}
+
+impl WhyPod {
+    /// By what etcd has and what the nodes say. `all`: every node was asked that there is.
+    pub(crate) fn new(pod: &str, sources: &Sources, answers: Answers<History>, all: bool) -> Self {
+        let Addresses { addresses, mut unknown, .. } = sources.of_pod(pod, Vec::new());
+        let addresses = addresses.unwrap_or_default();
+        let (mut attachments, mut attempts, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        for (node, answer) in answers {
+            match answer {
+                Ok(history) => {
+                    let attached = history.attachments.into_iter();
+                    attachments.extend(attached.map(|attachment| Attached { node: node.clone(), attachment }));
+                    let failed = history.attempts.into_iter();
+                    attempts.extend(failed.map(|attempt| Failed {
+                        fix: remedy::of(&node, &attempt),
+                        node: node.clone(),
+                        attempt,
+                    }));
+                }
+                Err(why) => silent.push((node, why)),
+            }
+        }
+        attempts.sort_by_key(|failed| failed.attempt.age_seconds);
+        // What a node's own store says leaves no question open that its mirror may.
+        if silent.is_empty() && all {
+            unknown.clear();
+        }
+        unknown.extend(silences(&silent));
+        let mut why = Self {
+            pod: pod.to_owned(),
+            attachments,
+            addresses,
+            failures: attempts.len(),
+            attempts,
+            problems: Vec::new(),
+            unknown,
+        };
+        why.judge(sources, all && silent.is_empty());
+        why.attempts.truncate(MOST);
+        why
+    }
+
+    /// Whether a node says that it is attached there; what others have not told does not matter then.
+    pub(crate) fn is_found(&self) -> bool {
+        self.attachments.iter().any(|one| one.attachment.state == "attached")
+    }
+
+    fn is_attached(&self) -> bool {
+        self.is_found() || self.addresses.iter().any(|row| row.state == "attached")
+    }
+
+    /// What is wrong. `complete`: all that the nodes have is known.
+    fn judge(&mut self, sources: &Sources, complete: bool) {
+        let subject = format!("pod {}", self.pod);
+        let newest = self.attempts.first();
+        if !self.is_attached()
+            && let Some(Failed { node, attempt, fix }) = newest
+        {
+            let AttemptRecord { verb, step, cause, code, .. } = attempt;
+            let what = match verb.as_str() {
+                "ADD" => {
+                    format!("it is not attached: its last ADD, on {node}, failed at {step} (code {code}): {cause}")
+                }
+                _ => format!("its last {verb}, on {node}, failed at {step} (code {code}): {cause}"),
+            };
+            self.problems.push(Problem::new(&subject, what, fix));
+        }
+        for Attached { node, attachment } in &self.attachments {
+            if attachment.state != "attached" && attachment.age_seconds > LONG {
+                let what = format!("on {node} it is half made: {} for longer than any call lasts", attachment.state);
+                let fix =
+                    format!("nothing for a while, twilld on {node} frees it; if it stays, 'twillctl ipam check --fix'");
+                self.problems.push(Problem::new(&subject, what, fix));
+            }
+        }
+        let mut nodes: Vec<String> = self.attachments.iter().map(|one| one.node.to_string()).collect();
+        nodes.extend(self.addresses.iter().filter_map(|row| Some(row.node.as_ref()?.to_string())));
+        nodes.sort();
+        nodes.dedup();
+        if nodes.len() > 1 {
+            let what = format!("nodes {} have something of it", nodes.join(", "));
+            let fix = "if it was moved, nothing: the node that it left frees it; else 'twillctl ipam check'";
+            self.problems.push(Problem::new(&subject, what, fix));
+        }
+        for name in &nodes {
+            self.problems.extend(of_node(sources, name));
+        }
+        if nodes.is_empty() && self.attempts.is_empty() && complete && self.unknown.is_empty() {
+            let what = "no node has heard of it: the plugin was not called for it since its node booted, or the last failures of that node \
+                        were others";
+            let fix = "look whether it is placed on a node at all, whether its runtime uses Twill's network list, and at the log of the \
+                       runtime ('kubectl describe pod' shows both); a pod of the host's network needs none";
+            self.problems.push(Problem::new(&subject, what, fix));
+        }
+    }
+}
+
+/// What is wrong with the node of a pod.
+fn of_node(sources: &Sources, name: &str) -> Vec<Problem> {
+    let census = sources.census.as_ref();
+    let found = census.and_then(|census| {
+        let name: NodeName = name.parse().ok()?;
+        let record = census.view.nodes.get(&name)?;
+        Some(problems::node(&census.view, &name, record, census.alive.contains(&name)))
+    });
+    found.unwrap_or_default()
+}
+
+/// Nodes that did not answer, by the reason.
+fn silences(silent: &[(NodeName, Silence)]) -> Vec<String> {
+    let mut by_reason: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    for (node, why) in silent {
+        by_reason.entry(why.to_string()).or_default().push(node.to_string());
+    }
+    let line = |(why, names): (String, Vec<String>)| {
+        let nodes = if names.len() == 1 { "node" } else { "nodes" };
+        format!("what {nodes} {} has of it: {why}", shortened(&names))
+    };
+    by_reason.into_iter().map(line).collect()
+}

@@ -1,0 +1,132 @@
+//! What this node does with a packet: `fabric` explains it, by what the reconciler wants and by what the kernel has in this moment.
+//!
+//! Nothing is changed, and no packet is sent. The kernel is asked anew for each question; what is asked several times within one is
+//! read once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use twill_cluster::inquiry::Reply;
+use twill_cluster::inquiry::trace::{LARGEST, Question};
+use twill_fabric::trace::{self, Known};
+use twill_fabric::{Reckoning, firewall};
+use twill_linux::forward::{self, Barrier, Passage};
+use twill_linux::ports::{self, Port};
+use twill_linux::table::fdb::{self, SeenFdbEntry};
+use twill_linux::table::neighbour::{self, SeenNeighbour};
+use twill_linux::table::route::{self, Filter, Flow, Found, SeenRoute};
+use twill_linux::table::{SeenLink, link};
+use twill_linux::{Error, IfName, Netlink, nft};
+
+use crate::picture::Pictures;
+use crate::reconcile::Wanted;
+
+/// Knows what is wanted.
+#[derive(Debug)]
+pub(super) struct Tracer {
+    pub(super) pictures: Pictures,
+    pub(super) wanted: watch::Receiver<Option<Wanted>>,
+    pub(super) reckoning: Arc<Mutex<Reckoning>>,
+}
+
+impl Tracer {
+    /// Answers, on a thread that may block.
+    pub(super) async fn trace(&self, question: Question) -> Reply {
+        if let Some(size) = question.packet.size.filter(|size| *size > LARGEST) {
+            return failed(format!("a packet has at most {LARGEST} bytes, and {size} are asked about"));
+        }
+        if question.packet.source.is_some_and(|source| source.is_ipv4() != question.packet.destination.is_ipv4()) {
+            return failed("the source and the destination of a packet are of one family".to_owned());
+        }
+        let picture = self.pictures.borrow().clone();
+        let wanted = self.wanted.borrow().clone();
+        let (Some(picture), Some(wanted)) = (picture, wanted) else {
+            return failed("it has not made out yet what shall stand: its log says what it waits for".to_owned());
+        };
+        let reckoning = Arc::clone(&self.reckoning);
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut kernel = Live::open(&wanted, &question).map_err(|error| error.to_string())?;
+            // The reconciler waits for it: what takes a run of nft is known by now.
+            let reckoning = reckoning.lock().expect("nobody panics while asking it");
+            let Wanted { local, desired } = &wanted;
+            let known = Known { view: &picture.reach, local, desired, reckoning: &reckoning };
+            trace::explain(&known, &mut kernel, &question)
+                .ok_or_else(|| "the cluster has no configuration that it knows".to_owned())
+        });
+        match asked.await.expect("explaining does not panic") {
+            Ok(answer) => Reply::Trace { answer },
+            Err(cause) => failed(cause),
+        }
+    }
+}
+
+fn failed(cause: String) -> Reply {
+    Reply::Failed { cause }
+}
+
+/// The kernel of this node.
+struct Live {
+    netlink: Netlink,
+    /// The main table, by whether it is of IPv6.
+    routes: BTreeMap<bool, Vec<SeenRoute>>,
+    firewall: Option<bool>,
+    barriers: Vec<Barrier>,
+    ports: Vec<Port>,
+}
+
+impl Live {
+    /// With what nft has to tell for the question.
+    fn open(wanted: &Wanted, question: &Question) -> Result<Self, Error> {
+        let barriers = wanted.desired.passage.as_ref().map(forward::look).transpose()?.unwrap_or_default();
+        let published = question.packet.port.is_some().then(ports::standing).transpose()?.flatten();
+        let ports = published.map(|published| published.ports).unwrap_or_default();
+        Ok(Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall: None, barriers, ports })
+    }
+}
+
+impl trace::Kernel for Live {
+    fn look_up(&mut self, flow: Flow) -> Result<Found, Error> {
+        route::look_up(&mut self.netlink, flow)
+    }
+
+    fn link(&mut self, name: IfName) -> Result<Option<SeenLink>, Error> {
+        link::by_name(&mut self.netlink, &name)
+    }
+
+    fn link_at(&mut self, index: u32) -> Result<Option<SeenLink>, Error> {
+        link::by_index(&mut self.netlink, index)
+    }
+
+    fn neighbours(&mut self, index: u32) -> Result<Vec<SeenNeighbour>, Error> {
+        neighbour::of(&mut self.netlink, index)
+    }
+
+    fn fdb(&mut self, index: u32) -> Result<Vec<SeenFdbEntry>, Error> {
+        fdb::of(&mut self.netlink, index)
+    }
+
+    fn routes(&mut self, ipv6: bool) -> Result<Vec<SeenRoute>, Error> {
+        if let Some(known) = self.routes.get(&ipv6) {
+            return Ok(known.clone());
+        }
+        let found = route::dump(&mut self.netlink, Filter { ipv6, ..Filter::default() })?;
+        self.routes.insert(ipv6, found.clone());
+        Ok(found)
+    }
+
+    fn has_firewall(&mut self) -> Result<bool, Error> {
+        match self.firewall {
+            Some(known) => Ok(known),
+            None => Ok(*self.firewall.insert(nft::is_there(firewall::TABLE)?)),
+        }
+    }
+
+    fn barriers(&mut self, _: &Passage) -> Result<Vec<Barrier>, Error> {
+        Ok(self.barriers.clone())
+    }
+
+    fn ports(&mut self) -> Result<Vec<Port>, Error> {
+        Ok(self.ports.clone())
+    }
+}
