@@ -71,8 +71,8 @@ pub enum Ask {
         /// Which, and in which half of its way.
         question: trace::Question,
     },
-    /// How the daemon is.
-    State,
+    /// How the daemon is. With braces, since of a variant without any a field of a newer version would be passed over.
+    State {},
 }
 
 /// What is answered.

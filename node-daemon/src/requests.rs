@@ -117,7 +117,7 @@ impl Requests {
             Ok(RequestRecord { ask: Ask::Addresses { after }, .. }) => self.addresses(after).await,
             Ok(RequestRecord { ask: Ask::Bgp { question }, .. }) => self.bgp(question).await,
             Ok(RequestRecord { ask: Ask::Trace { question }, .. }) => self.tracer.trace(question).await,
-            Ok(RequestRecord { ask: Ask::State, .. }) => self.state(etcd).await,
+            Ok(RequestRecord { ask: Ask::State {}, .. }) => self.state(etcd).await,
             Ok(RequestRecord { ask: Ask::Attempts(sought), .. }) => self.past(sought).await,
             Ok(request) => {
                 if !self.stands(etcd, letter).await? {
@@ -161,7 +161,7 @@ impl Requests {
             Ask::Attempts(sought) => self.past(sought).await,
             Ask::Bgp { question } => self.bgp(question).await,
             Ask::Trace { question } => self.tracer.trace(question).await,
-            Ask::State => self.state(etcd).await,
+            Ask::State {} => self.state(etcd).await,
         }
     }
 

@@ -61,7 +61,10 @@ impl Registry {
     pub(crate) fn of(&self, block: &Block) -> Result<(usize, &Entry), usize> {
         let about =
             |(_, entry): &(usize, &Entry)| entry.page == block.page && block.first_command().starts_with(&entry.begins);
-        let found: Vec<_> = self.entries.iter().enumerate().filter(about).collect();
+        let mut found: Vec<_> = self.entries.iter().enumerate().filter(about).collect();
+        // Of two the one that says more.
+        let longest = found.iter().map(|(_, entry)| entry.begins.len()).max();
+        found.retain(|(_, entry)| Some(entry.begins.len()) == longest);
         match found[..] {
             [one] => Ok(one),
             _ => Err(found.len()),

@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use twill_tests::binaries;
 use twill_tests::clients::Machine;
 use twill_tests::needs::workspace;
 use twill_tests::{Lab, LabError, Node, Result, with_lab};
@@ -151,6 +152,12 @@ pub(crate) fn standalone(blocks: &[(Block, Entry)], one: One<'_>) {
         let lab: &Lab = lab;
         let node: &Node = lab.node(1);
         let machine = Machine::boot(node)?;
-        each(blocks, (&machine, lab), &[], one)
+        // A lab of their own, for the commands of hack/lab.
+        let variables = [
+            ("LAB", binaries::lab_program()?.display().to_string()),
+            ("TWILL_BIN", lab.binaries().directory().display().to_string()),
+            ("TWILL_CNITOOL", lab.binaries().cnitool().display().to_string()),
+        ];
+        each(blocks, (&machine, lab), &variables, one)
     });
 }
