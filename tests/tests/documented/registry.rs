@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use twill_tests::needs::workspace;
 
 use crate::blocks::Block;
 use crate::scenes;
@@ -54,7 +55,9 @@ pub(crate) enum How<'a> {
 
 impl Registry {
     pub(crate) fn read() -> Self {
-        toml::from_str(include_str!("registry.toml")).unwrap_or_else(|error| panic!("registry.toml: {error}"))
+        let path = workspace().join("tests/tests/documented/registry.toml");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// The entry about a block, with its place; or how many there are in place of one.
