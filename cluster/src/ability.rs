@@ -3,6 +3,9 @@
 //! A node says in its record what it can. `twillctl config apply` refuses a configuration that asks for more than some node can
 //! ([`crate::reconfigure`]), and a daemon takes a configuration that it could not act by for one that it cannot read
 //! ([`crate::View`]): then everything stays as it is.
+//!
+//! What is not named here every version can, from 0.1.0 on. A new key of the configuration that an older daemon would leave out needs an
+//! ability, unless to leave it out harms nobody: a test has the list of keys, and fails for whoever adds one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -81,6 +84,33 @@ mod tests {
 
     fn conf(rest: &str) -> ClusterConf {
         ClusterConf::from_toml(&format!("[[pool]]\nname='a'\ncidr='10.42.0.0/16'\n{rest}")).unwrap()
+    }
+
+    /// The keys that a table may have, by what is said to one that it may not.
+    fn keys(table: &str) -> Vec<String> {
+        let error = ClusterConf::from_toml(&format!("{table}\nno_such_key=1")).unwrap_err().to_string();
+        let known = error.split("nown here are ").nth(1).unwrap_or_else(|| panic!("{error}"));
+        known.split(", ").map(str::to_owned).collect()
+    }
+
+    /// Who adds a key says here that daemons of 0.1.0 can it, or gives it an ability above. All below `[bgp]` is [`Ability::Bgp`]'s.
+    #[test]
+    fn each_key_is_of_the_first_version_or_has_an_ability() {
+        let pool = "[[pool]]\nname='a'\ncidr='10.42.0.0/16'\n";
+        assert_eq!(keys(""), ["pool", "backend", "firewall", "bgp"]);
+        assert_eq!(
+            keys("[[pool]]\nname='a'\ncidr='10.42.0.0/16'"),
+            ["name", "cidr", "block", "masquerade", "nodes", "disabled", "announce", "reserved"]
+        );
+        let backends = ClusterConf::from_toml(&format!("{pool}[backend]\ntype='?'")).unwrap_err().to_string();
+        assert!(backends.ends_with("this version knows \"vxlan\" or \"host-gw\" or \"bgp\""), "{backends}");
+        let of = |table: &str| keys(&format!("{pool}{table}"));
+        assert_eq!(of("[backend]"), ["type", "mtu", "vni", "port", "direct", "checksum_offload"]);
+        assert_eq!(of("[firewall]"), ["no_masquerade", "clamp_mss", "open_forward"]);
+        assert_eq!(
+            of("[bgp]")[..8],
+            ["as", "mesh", "port", "graceful_restart", "reflectors", "node", "peer", "announce"]
+        );
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub enum Refusal {
     Unable {
         /// What they would be asked for.
         asked: Ability,
-        /// Those whose daemons have not said that they can. None: no version up to this one can.
-        nodes: Vec<NodeName>,
+        /// Those whose daemons have not said that they can, with the versions of their records. None: no version up to this one can.
+        nodes: Vec<(NodeName, String)>,
     },
     /// No node would read it.
     #[error("it is {length} bytes long, and nodes read at most {LONGEST_CONFIG}: take out peers, rules or pools")]
@@ -96,23 +96,35 @@ pub struct Holding {
     pub owner: Option<NodeName>,
 }
 
-/// The transaction that puts `new` in place of what `view` shows. `revision` is the mod_revision of the configuration as
-/// it was read, whether or not it could be understood; 0 where there was none.
+/// The transaction that puts `new` in place of what `view` shows, or all that stands against it. `revision` is the mod_revision of
+/// the configuration as it was read, whether or not it could be understood; 0 where there was none.
 ///
 /// Where etcd refuses the transaction, either the configuration was written or a block was claimed since the view was
 /// read: read again, and plan again.
-pub fn plan(view: &View, revision: i64, new: &ClusterConf) -> Result<Txn, Refusal> {
+pub fn plan(view: &View, revision: i64, new: &ClusterConf) -> Result<Txn, Vec<Refusal>> {
     let current = view.config.as_ref().map(|config| &config.value);
-    able(view, current, new, Ability::OF_THIS_VERSION)?;
     let length = new.to_json().len();
-    if length > LONGEST_CONFIG {
-        return Err(Refusal::TooLong { length });
-    }
-    underlay(view, current, new)?;
-    let Some(current) = current else {
-        let strays = strays(view, new);
-        return if strays.is_empty() { Ok(replace(revision, &[], new)) } else { Err(Refusal::Strays(strays)) };
+    let mut refusals: Vec<_> = able(view, current, new, Ability::OF_THIS_VERSION).err().into_iter().collect();
+    refusals.extend((length > LONGEST_CONFIG).then_some(Refusal::TooLong { length }));
+    refusals.extend(underlay(view, current, new).err());
+    let vacated = match current {
+        Some(current) => vacated(view, current, new),
+        None => {
+            let strays = strays(view, new);
+            if strays.is_empty() { Ok(Vec::new()) } else { Err(Refusal::Strays(strays)) }
+        }
     };
+    match vacated {
+        Ok(vacated) if refusals.is_empty() => Ok(replace(revision, &vacated, new)),
+        vacated => {
+            refusals.extend(vacated.err());
+            Err(refusals)
+        }
+    }
+}
+
+/// The ranges that `new` takes away. No block may be in them.
+fn vacated(view: &View, current: &ClusterConf, new: &ClusterConf) -> Result<Vec<IpNetwork>, Refusal> {
     let mut vacated = Vec::new();
     let mut held = Vec::new();
     for pool in &current.pools {
@@ -126,10 +138,7 @@ pub fn plan(view: &View, revision: i64, new: &ClusterConf) -> Result<Txn, Refusa
     if !held.is_empty() {
         return Err(Refusal::Held(held));
     }
-    if vacated.len() >= MOST_COMPARES {
-        return Err(Refusal::TooMuch(vacated.len()));
-    }
-    Ok(replace(revision, &vacated, new))
+    if vacated.len() >= MOST_COMPARES { Err(Refusal::TooMuch(vacated.len())) } else { Ok(vacated) }
 }
 
 /// Writes `new` if the configuration's mod_revision is `revision` (0: there is none) and no block is in `vacated`.
@@ -227,7 +236,7 @@ fn able(view: &View, current: Option<&ClusterConf>, new: &ClusterConf, ours: &[A
     match ours.contains(&asked) {
         false => Err(Refusal::Unable { asked, nodes: Vec::new() }),
         true => {
-            let nodes: Vec<_> = unable.map(|(name, _)| name.clone()).collect();
+            let nodes: Vec<_> = unable.map(|(name, record)| (name.clone(), record.value.version.clone())).collect();
             if nodes.is_empty() { Ok(()) } else { Err(Refusal::Unable { asked, nodes }) }
         }
     }
@@ -256,11 +265,15 @@ impl fmt::Display for Held {
 /// How many blocks of one owner, or nodes, are named one by one.
 const NAMED: usize = 3;
 
-fn unable(asked: Ability, nodes: &[NodeName]) -> String {
+fn unable(asked: Ability, nodes: &[(NodeName, String)]) -> String {
     if nodes.is_empty() {
         return format!("it asks twilld to {asked}, which no version up to {} can", env!("CARGO_PKG_VERSION"));
     }
-    let named = nodes.iter().take(NAMED).map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+    let name = |(name, version): &(NodeName, String)| match version.as_str() {
+        "" => name.to_string(),
+        version => format!("{name} ({version})"),
+    };
+    let named = nodes.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
     let more = nodes.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!(" and {more} more"));
     format!(
         "it asks twilld to {asked}, and that has not said that it can on {named}{}: update it there first",

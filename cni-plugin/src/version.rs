@@ -116,6 +116,11 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_tell_of_the_plugin_is_so() {
+        assert_eq!(Version::ALL.map(Version::as_str), twill_conf::network::CNI_VERSIONS);
+    }
+
+    #[test]
     fn every_version_has_its_name() {
         for version in Version::ALL {
             assert_eq!(Version::parse(version.as_str()), Some(version));

@@ -29,6 +29,9 @@ pub use requested::{
 use crate::section::{Dialect, Section, parse_json};
 use crate::{Error, NetworkName, PoolName};
 
+/// The versions of the CNI specification that the plugin speaks, the oldest first.
+pub const CNI_VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
 /// A network configuration, parsed and validated. Keys of other plugins in a chain are not ours to judge: unknown keys
 /// at the top level that the CNI specification does not name are refused with the key.
 #[derive(Debug, Clone)]

@@ -1,16 +1,18 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
+pub(crate) mod about;
+mod config;
 mod status;
 pub(crate) mod trace;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 use twill_conf::node::Setting;
 use twill_conf::{ContainerId, NodeName};
 
+pub(crate) use config::ConfigCommand;
 pub(crate) use status::{StatusFlags, WhyCommand};
 
 /// Looks after a Twill cluster
@@ -86,7 +88,7 @@ pub(crate) enum Output {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The cluster configuration: make, check, apply and show it
+    /// The cluster configuration: make, check, compare, apply, edit and show it
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Nodes, pools and what is wrong with them
@@ -112,6 +114,13 @@ pub(crate) enum Command {
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Tell the version of this program, and with --cluster those of all nodes
+    Version(about::VersionFlags),
+    /// Print the completions of a shell: bash, zsh or fish
+    Completions(about::CompletionsFlags),
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man(about::ManFlags),
 }
 
 /// How long the answers of nodes are waited for.
@@ -162,35 +171,6 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         machine_is_off: bool,
     },
-}
-
-/// What to do with the cluster configuration.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Print a commented configuration to begin with, or write it to a new file
-    Init {
-        /// The file to make; it must not be there yet
-        file: Option<PathBuf>,
-    },
-    /// Check a configuration, without etcd
-    Validate {
-        /// The file, or - for standard input
-        file: PathBuf,
-    },
-    /// Put a configuration into etcd, where all daemons follow it
-    #[command(
-        after_help = "A pool in which nodes have blocks cannot be removed, moved, narrowed or cut into other blocks. A back end \
-                      that would lose packets of living pods is refused without --force"
-    )]
-    Apply {
-        /// The file, or - for standard input
-        file: PathBuf,
-        /// Apply it also where living pods lose packets by it
-        #[arg(long)]
-        force: bool,
-    },
-    /// Show the configuration that stands in etcd
-    Show,
 }
 
 /// What of the addresses to show.

@@ -1,5 +1,6 @@
 //! The commands: each reads what it needs and hands back a report.
 
+mod about;
 mod bgp;
 mod check;
 mod config;
@@ -25,7 +26,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
     match &arguments.command {
         Command::Config(ConfigCommand::Init { file }) => config::init(file.as_deref()),
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
-        Command::Config(ConfigCommand::Apply { file, force }) => config::apply(file, *force, &place()?).await,
+        Command::Config(ConfigCommand::Diff { file }) => config::diff(file, &place()?).await,
+        Command::Config(ConfigCommand::Apply { file, flags, dry_run, expect_revision }) => {
+            let how = config::How { force: flags.force, expected: *expect_revision };
+            config::apply(file, how, *dry_run, &place()?).await
+        }
+        Command::Config(ConfigCommand::Edit { flags }) => config::edit(flags.force, &place()?).await,
         Command::Config(ConfigCommand::Show) => config::show(&place()?).await,
         Command::Status(flags) => status::status(flags, arguments.output, &place()?).await,
         Command::Why(what) => why::why(what, &place()?).await,
@@ -43,6 +49,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
         Command::Trace(flags) => trace::trace(flags, &place()?).await,
+        Command::Version(flags) => about::version(*flags, place).await,
+        Command::Completions(flags) => Ok(about::completions(flags.shell)),
+        Command::Man(flags) => about::man(&flags.dir),
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
         Command::Node(NodeCommand::Drain { name, undo, patience }) => {

@@ -33,8 +33,8 @@ pub(crate) enum Error {
     )]
     NoConfiguration { key: String },
     /// The new configuration may not follow the old one.
-    #[error("refused, nothing was changed: {refusal}{remedy}", refusal = .0, remedy = how_to_drain(.0))]
-    Refused(Refusal),
+    #[error("refused, nothing was changed: {}", .0.iter().map(refused).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Refusal>),
     /// Pods would lose packets by the new configuration.
     #[error(
         "refused, nothing was changed: {}; with --force it is applied all the same",
@@ -75,6 +75,30 @@ pub(crate) enum Error {
          was changed; look at 'twillctl config show' and apply again"
     )]
     Conflict { read: i64, now: i64 },
+    /// It is not at the revision that was named.
+    #[error(
+        "refused, nothing was changed: the configuration {}, not at revision {expected}; see what is there now by 'twillctl config \
+         show', and what a file would change of it by 'twillctl config diff FILE'",
+        stands_at(*now)
+    )]
+    OtherRevision { expected: i64, now: i64 },
+    /// There is nothing to edit it with.
+    #[error(
+        "there is no editor: {0}; set VISUAL or EDITOR to one, as in EDITOR=nano, or change a file and use 'twillctl config apply'"
+    )]
+    NoEditor(String),
+    /// The editor did not do its work.
+    #[error("the editor '{editor}' failed ({cause}): nothing was changed")]
+    Editor { editor: String, cause: String },
+    /// Nothing was left of the configuration.
+    #[error("nothing was changed: the file was saved without a configuration in it")]
+    Emptied,
+    /// What was edited is not applied, and not lost.
+    #[error(
+        "{cause}; what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, 'twillctl config apply {file}' applies it",
+        file = path.display()
+    )]
+    Kept { cause: Box<Error>, path: PathBuf },
     /// Blocks were claimed in a range that is to go, each time that it was tried.
     #[error("blocks are being claimed faster than the configuration can be written: nothing was changed; try again")]
     Busy,
@@ -112,8 +136,13 @@ impl Error {
             | Self::NodeChanged { .. }
             | Self::PartlyDeleted { .. }
             | Self::Conflict { .. }
+            | Self::OtherRevision { .. }
+            | Self::Emptied
             | Self::Busy => Verdict::Problems,
+            Self::Kept { cause, .. } => cause.verdict(),
             Self::Usage(_)
+            | Self::NoEditor(_)
+            | Self::Editor { .. }
             | Self::Unclear(_)
             | Self::Unchanged(_)
             | Self::NotDrained { .. }
@@ -127,6 +156,11 @@ impl Error {
     }
 }
 
+/// Why a configuration is refused, and what to do.
+pub(crate) fn refused(refusal: &Refusal) -> String {
+    format!("{refusal}{}", how_to_drain(refusal))
+}
+
 /// What to do where blocks stand in the way.
 fn how_to_drain(refusal: &Refusal) -> &'static str {
     match refusal {
@@ -136,6 +170,11 @@ fn how_to_drain(refusal: &Refusal) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// Where the configuration stands.
+fn stands_at(revision: i64) -> String {
+    if revision == 0 { "is not there at all".to_owned() } else { format!("is at revision {revision}") }
 }
 
 /// What to do about a node that has not told what it was asked.

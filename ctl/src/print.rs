@@ -1,5 +1,6 @@
 //! How reports look.
 
+mod about;
 mod addresses;
 mod attempts;
 mod bgp;
@@ -30,6 +31,8 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Valid(valid) => config::valid(valid),
             Report::Applied(applied) => config::applied(applied),
             Report::Shown(shown) => config::shown(shown),
+            Report::Compared(outlook) => config::compared(outlook),
+            Report::Rehearsed(outlook) => config::rehearsed(outlook),
             Report::Status(status) => status::status(status),
             Report::LocalStatus(local) => status::local(local),
             Report::Watched(_) => String::new(),
@@ -48,6 +51,10 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),
             Report::Deleted(deleted) => node::deleted(deleted),
+            Report::Version(version) => about::version(version),
+            // Of our own making, and meant for a shell.
+            Report::Script(script) => return script.script.clone(),
+            Report::Pages(pages) => about::pages(pages),
         },
     })
 }

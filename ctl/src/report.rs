@@ -2,6 +2,7 @@
 //!
 //! Their JSON is what `-o json` prints. Its shape is for programs: fields may be added, never renamed.
 
+pub(crate) mod about;
 pub(crate) mod addresses;
 pub(crate) mod attempts;
 pub(crate) mod bgp;
@@ -33,6 +34,8 @@ pub(crate) enum Report {
     Valid(config::Valid),
     Applied(config::Applied),
     Shown(config::Shown),
+    Compared(config::Outlook),
+    Rehearsed(config::Outlook),
     Status(status::Status),
     LocalStatus(Box<status::Local>),
     /// All of it was shown already, and this is what it came to.
@@ -53,6 +56,9 @@ pub(crate) enum Report {
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
     Deleted(node::Deleted),
+    Version(about::Version),
+    Script(about::Script),
+    Pages(about::Pages),
 }
 
 impl Report {
@@ -61,6 +67,9 @@ impl Report {
             // What failed once may have been done since.
             Self::Attempts(_) => Verdict::Good,
             Self::Made(_) | Self::Valid(_) | Self::Applied(_) | Self::Shown(_) => Verdict::Good,
+            Self::Compared(outlook) if outlook.would == config::Would::Nothing => Verdict::Good,
+            Self::Compared(_) => Verdict::Problems,
+            Self::Rehearsed(outlook) => outlook.verdict(),
             Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
             Self::Status(status) => of_both(&status.problems, &status.unknown),
             Self::LocalStatus(_) => Verdict::Unknown,
@@ -69,6 +78,8 @@ impl Report {
             Self::WhyPod(why) => of_both(&why.problems, &why.unknown),
             Self::WhyIp(why) => of_both(&why.problems, &why.unknown),
             Self::WhyNode(why) => of_both(&why.problems, &why.unknown),
+            Self::Script(_) | Self::Pages(_) => Verdict::Good,
+            Self::Version(version) => version.cluster.as_ref().map_or(Verdict::Good, |all| of_problems(&all.problems)),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,
             Self::Ipam(ipam) => of_problems(&ipam.problems),
             Self::Addresses(addresses) => addresses.verdict(),

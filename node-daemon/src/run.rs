@@ -195,7 +195,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         standings: standing.clone(),
         troubles: troubles.clone(),
         complaints,
-        readiness,
+        readiness: Arc::clone(&readiness),
     };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };

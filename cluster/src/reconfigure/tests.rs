@@ -32,8 +32,27 @@ fn view(config: Option<ClusterConf>, blocks: &[(&str, &str)]) -> View {
     }
 }
 
+/// The transaction, or the one thing that stands against it.
 fn plan(view: &View, new: &ClusterConf) -> Result<Txn, Refusal> {
-    super::plan(view, view.config.as_ref().map_or(0, |config| config.modified), new)
+    super::plan(view, view.config.as_ref().map_or(0, |config| config.modified), new).map_err(|mut refusals| {
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        refusals.remove(0)
+    })
+}
+
+#[test]
+fn all_that_stands_against_a_configuration_is_told_at_once() {
+    let old = conf(&[("a", "10.42.0.0/16", 26)]);
+    let mut view = view(Some(old), &[("10.42.0.0/26", "n1")]);
+    let record = r#"{"machine_id":"m","nonce":"x","underlay":{"ipv4":"192.0.2.1/24"}}"#;
+    let record = Versioned { value: serde_json::from_str(record).unwrap(), created: 1, modified: 1 };
+    view.nodes.insert("n1".parse().unwrap(), std::sync::Arc::new(record));
+    let new = ClusterConf::from_toml("[[pool]]\nname='b'\ncidr='192.0.2.0/24'\n[backend]\ntype='bgp'").unwrap();
+    let refusals = super::plan(&view, 5, &new).unwrap_err();
+    let [Refusal::Unable { .. }, Refusal::Underlay { .. }, Refusal::Held(held)] = refusals.as_slice() else {
+        panic!("{refusals:?}")
+    };
+    assert_eq!(held[0].blocks[0].what, "10.42.0.0/26");
 }
 
 fn none_in(txn: &Txn) -> Vec<(&str, &str)> {
@@ -165,7 +184,8 @@ fn a_configuration_that_cannot_be_read_is_replaced_by_one_that_knows_all_blocks(
     view.faults.insert("config".into(), "backend.type: \"bgp\"".into());
     let txn = super::plan(&view, 8, &conf(&[("a", "10.42.0.0/16", 26)])).unwrap();
     assert_eq!(txn.when, [Compare::Modified { key: "config".into(), revision: 8 }]);
-    assert!(matches!(super::plan(&view, 8, &conf(&[("a", "10.43.0.0/16", 26)])), Err(Refusal::Strays(_))));
+    let refused = super::plan(&view, 8, &conf(&[("a", "10.43.0.0/16", 26)])).unwrap_err();
+    assert!(matches!(refused.as_slice(), [Refusal::Strays(_)]), "{refused:?}");
 }
 
 #[test]
@@ -273,7 +293,8 @@ fn what_some_node_cannot_is_refused_with_its_name() {
     let mixed = [("n1", "2", Some("2")), ("n2", "1", None), ("n3", "1", Some("2"))];
     let view = with_nodes(view(Some(old.clone()), &[]), &mixed);
     let able = |view: &View, old: &ClusterConf, new: &ClusterConf| super::able(view, Some(old), new, &[Ability::Bgp]);
-    let words = "it asks twilld to speak BGP, and that has not said that it can on n2, n3: update it there first";
+    let words =
+        "it asks twilld to speak BGP, and that has not said that it can on n2 (1), n3 (1): update it there first";
     assert_eq!(able(&view, &old, &with("[bgp]")).unwrap_err().to_string(), words);
     // Who speaks already goes on to, and what else changes has nothing to do with it.
     assert_eq!(able(&view, &with("[bgp]"), &with("[bgp]\nport=1179")), Ok(()));

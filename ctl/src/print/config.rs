@@ -3,7 +3,8 @@
 use twill_conf::cluster::{Bgp, Nodes, Peer, PeerAs, Pool};
 
 use super::table::{count, list, table};
-use crate::report::config::{Applied, Change, Made, Shown, Valid};
+use crate::report::config::{Applied, Change, Made, Outlook, Shown, Valid, Would};
+use crate::report::problems::shortened;
 
 pub(super) fn made(made: &Made) -> String {
     match &made.file {
@@ -68,14 +69,57 @@ pub(super) fn applied(applied: &Applied) -> String {
         return format!("nothing to change: revision {} has all of it\n", applied.revision);
     }
     let before = applied.previous.map_or_else(|| "the first".to_owned(), |revision| format!("it was {revision}"));
+    let lines = lines(&applied.changes);
+    format!("applied as revision {} ({before}):\n{lines}", applied.revision)
+}
+
+/// A line for each value that becomes another.
+fn lines(changes: &[Change]) -> String {
+    let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     let line = |change: &Change| match (&change.from, &change.to) {
         (None, Some(to)) => format!("  + {}: {to}\n", change.key),
         (Some(from), None) => format!("  - {}: {from}\n", change.key),
-        (from, to) => {
-            let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("  ~ {}: {} -> {}\n", change.key, text(from), text(to))
-        }
+        (from, to) => format!("  ~ {}: {} -> {}\n", change.key, text(from), text(to)),
     };
-    let lines: String = applied.changes.iter().map(line).collect();
-    format!("applied as revision {} ({before}):\n{lines}", applied.revision)
+    changes.iter().map(line).collect()
+}
+
+pub(super) fn compared(outlook: &Outlook) -> String {
+    let document = &outlook.document;
+    match (outlook.revision, outlook.changes.is_empty()) {
+        (Some(revision), true) => format!("no difference: revision {revision} says what {document} says\n"),
+        (Some(revision), false) => prospect(&format!("from revision {revision} to {document}:\n"), outlook),
+        (None, _) => prospect(&format!("from no configuration to {document}:\n"), outlook),
+    }
+}
+
+pub(super) fn rehearsed(outlook: &Outlook) -> String {
+    let Outlook { document, revision, would, .. } = outlook;
+    let would = match would {
+        Would::Nothing => {
+            let revision = revision.unwrap_or_default();
+            return format!("dry run: nothing to change: revision {revision} has all of it\n");
+        }
+        Would::Apply => "would be applied",
+        Would::RefuseWithoutForce | Would::Refuse => "would be refused",
+    };
+    let stands = revision.map_or_else(|| "no configuration".to_owned(), |revision| format!("revision {revision}"));
+    prospect(&format!("dry run, nothing was changed: {document} {would} in place of {stands}:\n"), outlook)
+}
+
+/// The changes, whom they concern, and what is said to them.
+fn prospect(heading: &str, outlook: &Outlook) -> String {
+    let names: Vec<String> = outlook.nodes.iter().map(ToString::to_string).collect();
+    let nodes = match (names.len(), outlook.of_nodes) {
+        (_, 0) => "concerns: no node is registered yet\n".to_owned(),
+        (0, of) => format!("concerns: none of {of} nodes\n"),
+        (some, of) if some == of => {
+            format!("concerns: {}\n", if of == 1 { names.join("") } else { format!("all {of} nodes") })
+        }
+        (some, of) => format!("concerns: {some} of {of} nodes, {}\n", shortened(&names)),
+    };
+    let refused = outlook.refusals.iter().map(|why| format!("REFUSED: {why}\n"));
+    let perils = outlook.perils.iter().map(|why| format!("REFUSED without --force: {why}\n"));
+    let said: String = refused.chain(perils).collect();
+    format!("{heading}{}{nodes}{said}{}", lines(&outlook.changes), super::table::notes(&outlook.notes))
 }

@@ -1,5 +1,8 @@
 //! What the `config` commands say.
 
+mod concern;
+mod outlook;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +15,9 @@ use twill_fabric::switch::Hazard;
 
 use super::pools::PoolUse;
 use super::problems::{self, Problem, shortened};
+
+pub(crate) use concern::concerned;
+pub(crate) use outlook::{Outlook, Would};
 
 /// `config init`.
 #[derive(Debug, Serialize)]
@@ -39,6 +45,9 @@ pub(crate) struct Shown {
     /// The mod_revision of the key.
     pub(crate) revision: i64,
     pub(crate) config: ClusterConf,
+    /// What a newer version wrote there, and this one does not know: it would go with an edit.
+    #[serde(skip)]
+    pub(crate) unknown: Vec<Change>,
 }
 
 /// `config apply`.

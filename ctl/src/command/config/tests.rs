@@ -5,12 +5,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use twill_cluster::store::{Event, Range};
-use twill_cluster::txn::{Compare, Txn};
+use twill_cluster::store::{Event, Range, StoreError};
+use twill_cluster::txn::{Compare, Outcome, Txn};
 use twill_cluster::view::{Entry, Snapshot};
 
+use super::replacement::{ATTEMPTS, replace};
 use super::*;
 use crate::report::Verdict;
+use crate::report::config::{Applied, Would};
 
 /// What the store will show and answer, in this order.
 #[derive(Default)]
@@ -66,7 +68,7 @@ async fn run(
 ) -> (Result<Applied, Error>, Vec<Txn>) {
     let script =
         Script { reads: Mutex::new(reads.into()), answers: Mutex::new(answers.into()), sent: Mutex::default() };
-    let result = replace(&script, new, false).await;
+    let result = replace(&script, new, How::default()).await;
     (result, script.sent.into_inner().unwrap())
 }
 
@@ -182,7 +184,7 @@ async fn what_living_pods_would_lose_is_refused_with_their_names_and_a_note_with
         script.reads.lock().unwrap().extend([picture, mirrors, nobody]);
         script.answers.lock().unwrap().extend(force.then_some(Ok(Outcome::Done(11))));
         let told = "pods on n1 have an MTU of 1500 bytes, and the new way carries 1450";
-        match replace(&script, &conf(7777), force).await {
+        match replace(&script, &conf(7777), How { force, expected: None }).await {
             Ok(applied) => {
                 assert!(force);
                 assert_eq!(applied.notes.len(), 1);
@@ -214,12 +216,60 @@ async fn what_some_nodes_daemon_cannot_is_refused_with_its_name_and_nothing_is_s
             let mut shown = shows(7, 5, false);
             shown.entries.push(node.clone());
             script.reads.lock().unwrap().push_back(shown);
-            let refused = replace(&script, &new, force).await.unwrap_err();
+            let refused = replace(&script, &new, How { force, expected: None }).await.unwrap_err();
             assert_eq!(refused.verdict(), Verdict::Problems);
             let words = refused.to_string();
             assert!(words.starts_with("refused, nothing was changed: ") && words.contains("n1"), "{words}");
             assert!(words.contains("speak BGP"), "{words}");
             assert!(script.sent.lock().unwrap().is_empty());
         }
+    }
+}
+
+/// What a comparison says, of the scripted reads.
+async fn outlook(reads: Vec<Snapshot>, new: &ClusterConf, force: bool) -> crate::report::config::Outlook {
+    let script = Script { reads: Mutex::new(reads.into()), ..Script::default() };
+    let prospect = Prospect::look(&script, new).await.unwrap();
+    assert!(script.sent.into_inner().unwrap().is_empty());
+    prospect.outlook("new.toml".into(), new, force)
+}
+
+#[tokio::test]
+async fn who_only_asks_is_told_what_an_application_would_be() {
+    let same = outlook(vec![shows(7, 5, false)], &conf(7), false).await;
+    assert_eq!((same.would, same.revision, same.changes.len()), (Would::Nothing, Some(5), 0));
+    let other = outlook(vec![shows(7, 5, false)], &conf(8), false).await;
+    assert_eq!((other.would, other.changes[0].key.as_str()), (Would::Apply, "backend.vni"));
+    let gone = ClusterConf::from_toml("[[pool]]\nname='b'\ncidr='10.2.0.0/16'").unwrap();
+    let held = outlook(vec![shows(7, 5, true)], &gone, true).await;
+    assert_eq!(held.would, Would::Refuse);
+    assert!(held.refusals[0].starts_with("pool \"a\" cannot be removed while nodes have blocks there"), "{held:?}");
+    let first = outlook(vec![Snapshot { revision: 3, entries: Vec::new() }], &conf(7), false).await;
+    assert_eq!((first.would, first.revision), (Would::Apply, None));
+    for (force, would) in [(false, Would::RefuseWithoutForce), (true, Would::Apply)] {
+        let (picture, mirrors) = with_a_tall_pod();
+        let nobody = Snapshot { revision: 10, entries: Vec::new() };
+        let tall = outlook(vec![picture, mirrors, nobody], &conf(7777), force).await;
+        assert_eq!((tall.would, tall.perils.len(), tall.nodes.len()), (would, 1, 1));
+        assert!(tall.perils[0].contains("shop/cart"), "{tall:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_revision_that_is_expected_and_not_there_is_refused_with_the_one_that_is() {
+    for (expected, is_there) in [(5, true), (4, false), (0, false)] {
+        let script = Script::default();
+        script.reads.lock().unwrap().push_back(shows(7, 5, false));
+        script.answers.lock().unwrap().extend(is_there.then_some(Ok(Outcome::Done(11))));
+        let done = replace(&script, &conf(8), How { force: true, expected: Some(expected) }).await;
+        match done {
+            Ok(applied) => assert!(is_there && applied.revision == 11),
+            Err(error) => {
+                assert!(!is_there && error.verdict() == Verdict::Problems);
+                let words = format!("is at revision 5, not at revision {expected};");
+                assert!(error.to_string().contains(&words), "{error}");
+            }
+        }
+        assert_eq!(script.sent.lock().unwrap().len(), usize::from(is_there));
     }
 }

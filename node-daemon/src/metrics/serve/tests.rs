@@ -22,9 +22,7 @@ impl Served {
         let readiness = Arc::new(readiness);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            run(listener, Pages { metrics, pulses: Pulses::default(), readiness: Arc::new(readiness) })
-        });
+        std::thread::spawn(move || run(listener, Pages { metrics, pulses: Pulses::default(), readiness }));
         Some(Self { at, node })
     }
 

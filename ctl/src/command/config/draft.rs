@@ -1,0 +1,170 @@
+//! The file that an operator edits: the configuration, below a few lines of ours.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+use twill_conf::cluster::ClusterConf;
+
+use crate::error::Error;
+use crate::report::config::{Change, Shown};
+
+/// What our lines begin with. They are comments, and are taken away when the file is read.
+const MARK: &str = "#| ";
+
+/// The file. It goes when it is dropped, unless it is kept.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: NamedTempFile,
+    /// Our lines, but for what is wrong.
+    header: Vec<String>,
+}
+
+impl Draft {
+    /// A new file that nobody else may read.
+    pub(super) fn new(of: &Shown) -> Result<Self, Error> {
+        let file = tempfile::Builder::new().prefix("twill-config-").suffix(".toml").tempfile();
+        let file = file.map_err(|cause| Error::File { what: "make a file in", path: std::env::temp_dir(), cause })?;
+        Ok(Self { file, header: header(of) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Writes the text below our lines, the last of which say what is wrong with it.
+    pub(super) fn write(&mut self, text: &str, wrong: Option<&str>) -> Result<(), Error> {
+        let whole = self.above(wrong) + text;
+        let path = self.path().to_owned();
+        // An editor may have put another file in the place of ours.
+        let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(whole.as_bytes()));
+        written.map_err(|cause| Error::File { what: "write", path, cause })
+    }
+
+    /// What stands there, without our lines.
+    pub(super) fn read(&self) -> Result<String, Error> {
+        let path = self.path().to_owned();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(body(&text).to_owned()),
+            Err(cause) => Err(Error::File { what: "read", path, cause }),
+        }
+    }
+
+    /// The configuration in a text, or why it is none: its lines are counted as they will stand below our own.
+    pub(super) fn parse(&self, text: &str) -> Result<ClusterConf, Error> {
+        let above = self.above(Some("")).lines().count();
+        let text = "\n".repeat(above) + text;
+        let document = self.path().display().to_string();
+        ClusterConf::from_toml(&text).map_err(|error| Error::Configuration { document, error })
+    }
+
+    /// Leaves the file there, with this text.
+    pub(super) fn keep(mut self, text: &str, why: Error) -> Error {
+        match self.write(text, None) {
+            Ok(()) => self.leave(why),
+            Err(cause) => cause,
+        }
+    }
+
+    /// Leaves the file there as it is.
+    pub(super) fn leave(self, why: Error) -> Error {
+        let path = self.path().to_owned();
+        match self.file.keep() {
+            Ok(_) => Error::Kept { cause: Box::new(why), path },
+            Err(error) => Error::File { what: "keep", path, cause: error.error },
+        }
+    }
+
+    fn above(&self, wrong: Option<&str>) -> String {
+        let wrong = wrong.map(|why| ["WRONG, and not applied:".to_owned(), one_line(why)]);
+        let lines = self.header.iter().cloned().chain(wrong.into_iter().flatten());
+        lines.map(|line| format!("{}\n", format!("{MARK}{line}").trim_end())).collect()
+    }
+}
+
+fn header(of: &Shown) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "The cluster configuration, as it stands at revision {}. Save it to apply it; save it as it is,",
+            of.revision
+        ),
+        "or without a configuration in it, to leave all as it is. Comments are not kept.".to_owned(),
+    ];
+    let keys: Vec<&str> = of.unknown.iter().map(|change: &Change| change.key.as_str()).collect();
+    if !keys.is_empty() {
+        let keys = keys.join(", ");
+        lines.push(format!(
+            "A newer version wrote what this one does not know, and would take away: {}",
+            one_line(&keys)
+        ));
+    }
+    lines
+}
+
+/// What stands below our lines.
+fn body(text: &str) -> &str {
+    let mut rest = text;
+    while let Some((_, below)) = rest.split_once('\n').filter(|(line, _)| line.starts_with(MARK.trim_end())) {
+        rest = below;
+    }
+    rest
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a text has nothing but comments.
+pub(super) fn is_empty(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft() -> Draft {
+        let config = ClusterConf::from_toml("[[pool]]\nname='a'\ncidr='10.1.0.0/16'").unwrap();
+        let unknown = vec![Change { key: "pool.a.speed".into(), from: Some(7.into()), to: None }];
+        Draft::new(&Shown { revision: 12, config, unknown }).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_without_our_lines_and_with_the_operators_comments() {
+        let mut draft = draft();
+        let text = "# mine\n[[pool]]\n#| not at the top\n";
+        for wrong in [None, Some("pool \"a\":\nbad")] {
+            draft.write(text, wrong).unwrap();
+            assert_eq!(draft.read().unwrap(), text);
+        }
+        let whole = std::fs::read_to_string(draft.path()).unwrap();
+        assert!(whole.starts_with("#| The cluster configuration, as it stands at revision 12."), "{whole}");
+        assert!(
+            whole.contains("would take away: pool.a.speed\n#| WRONG, and not applied:\n#| pool \"a\": bad\n# mine\n")
+        );
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_as_it_will_stand_in_the_file() {
+        let mut draft = draft();
+        let text = "[[pool]]\nname = a\n";
+        let wrong = draft.parse(text).unwrap_err().to_string();
+        draft.write(text, Some(&wrong)).unwrap();
+        let whole = std::fs::read_to_string(draft.path()).unwrap();
+        let line = whole.lines().position(|line| line == "name = a").unwrap() + 1;
+        assert!(wrong.contains(&format!("line {line}, column")), "{wrong}");
+    }
+
+    #[test]
+    fn a_file_that_is_kept_outlives_the_draft_and_others_do_not() {
+        let (gone, kept) = (draft(), draft());
+        let (gone_path, path) = (gone.path().to_owned(), kept.path().to_owned());
+        drop(gone);
+        let error = kept.keep("x = 1\n", Error::Busy);
+        assert!(error.to_string().contains(&format!("kept in {}:", path.display())), "{error}");
+        assert!(!gone_path.exists());
+        assert_eq!(body(&std::fs::read_to_string(&path).unwrap()), "x = 1\n");
+        std::fs::remove_file(path).unwrap();
+        assert!(is_empty("\n  # x\n") && !is_empty("x = 1"));
+    }
+}
