@@ -55,7 +55,7 @@ pub enum Ask {
         question: bgp::Question,
     },
     /// What the machine offers, and what stands in the way.
-    Checkup,
+    Checkup {},
     /// Drain the node, or end that.
     Drain {
         /// Which of the two.
@@ -75,8 +75,8 @@ pub enum Ask {
         /// Which, and in which half of its way.
         question: trace::Question,
     },
-    /// How the daemon is.
-    State,
+    /// How the daemon is. With braces, since of a variant without any a field of a newer version would be passed over.
+    State {},
     /// Do a part of a trial. The answer comes when that is done.
     Trial {
         /// Which trial: [`trial::is_name`].
@@ -106,7 +106,7 @@ pub enum Reply {
         /// What the speaker says.
         answer: bgp::Answer,
     },
-    /// To [`Ask::Checkup`].
+    /// To [`Ask::Checkup {}`].
     Checkup {
         /// What was found.
         found: checkup::Found,

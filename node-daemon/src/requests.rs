@@ -187,8 +187,8 @@ impl Requests {
             Ask::Attempts(sought) => self.past(sought).await,
             Ask::Bgp { question } => self.bgp(question).await,
             Ask::Trace { question } => self.tracer.trace(question).await,
-            Ask::State => self.state(etcd).await,
-            Ask::Checkup => self.machine.look().await,
+            Ask::State {} => self.state(etcd).await,
+            Ask::Checkup {} => self.machine.look().await,
         })
     }
 

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn question_and_answer_are_read_as_they_were_written_and_strange_states_are_unknown() {
         let asked = serde_json::json!({"from": "x", "ask": {"kind": "checkup"}}).to_string();
-        assert_eq!(read_ask(asked.as_bytes()).unwrap().ask, Ask::Checkup);
+        assert_eq!(read_ask(asked.as_bytes()).unwrap().ask, Ask::Checkup {});
         let found = Found { findings: vec![finding(State::Note, "w")], left_out: 0 };
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(text, r#"{"findings":[{"check":"mtu","state":"note","subject":"eth0","what":"w","fix":"fix"}]}"#);

@@ -35,7 +35,7 @@ pub(super) async fn doctor(flags: &DoctorFlags, place: &Place) -> Result<Report,
         return Ok(Report::Doctor(Doctor::without_cluster(etcd)));
     };
     let nodes = asked(&flags.node, &picture)?;
-    let asks = nodes.into_iter().map(|node| (node, Ask::Checkup)).collect();
+    let asks = nodes.into_iter().map(|node| (node, Ask::Checkup {})).collect();
     let answers = access::client(patience)?.ask(&store, asks).await;
     Ok(Report::Doctor(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers) })))
 }

@@ -28,7 +28,7 @@ pub struct Wanted {
 impl Client {
     /// How the daemons of these nodes are.
     pub async fn states<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<State> {
-        let asks = nodes.into_iter().map(|node| (node, Ask::State)).collect();
+        let asks = nodes.into_iter().map(|node| (node, Ask::State {})).collect();
         self.each(store, asks, |reply| match reply {
             Reply::State(state) => Some(state.within_bounds()),
             _ => None,

@@ -1,0 +1,121 @@
+//! Every command that the documentation shows is run: the text of the pages is what the tests do, so that neither changes without the
+//! other. `registry.toml` says of each block of commands in which scene it is run; blocks with a `<!-- run: … -->` above them are run
+//! by the tests that name them. And every link between the pages leads somewhere.
+
+mod blocks;
+mod links;
+mod registry;
+mod scenes;
+
+use std::collections::BTreeSet;
+
+use twill_tests::needs::workspace;
+use twill_tests::{Result, needs};
+
+use blocks::Block;
+use registry::{How, Registry};
+
+/// What whoever wrote a new block has to do.
+fn advice(block: &Block) -> String {
+    format!(
+        "{}:{}: no test runs these commands:\n\n{}\nAdd to tests/tests/documented/registry.toml:\n\n    [[block]]\n    page = {:?}\n    begins = {:?}\n    \
+         scene = \"cluster\"    # or another one of scenes.rs; or, in its place: not_run = \"why not\"\n\nor put a line `<!-- run: WHAT -->` above the block, \
+         and have a test run `commands_of({:?}, \"WHAT\")`.\n\n",
+        block.page,
+        block.line,
+        block.text,
+        block.page,
+        block.first_command(),
+        block.page.rsplit('/').next().unwrap_or_default(),
+    )
+}
+
+#[test]
+fn every_block_of_commands_is_run_by_a_test_or_says_why_not() {
+    let registry = Registry::read();
+    let (blocks, tests) = (blocks::all(), blocks::test_sources());
+    let mut complaints = String::new();
+    let mut used = BTreeSet::new();
+    for block in &blocks {
+        if let Some(what) = &block.marker {
+            if !blocks::is_run_by_name(&tests, block, what) {
+                complaints += &format!(
+                    "{}:{}: no test runs commands_of({:?}, {what:?})\n\n",
+                    block.page,
+                    block.line,
+                    block.page.rsplit('/').next().unwrap_or_default()
+                );
+            }
+            continue;
+        }
+        match registry.of(block) {
+            Ok((place, _)) => drop(used.insert(place)),
+            Err(0) => complaints += &advice(block),
+            Err(several) => {
+                complaints +=
+                    &format!("{}:{}: {several} entries of the registry are about it\n\n", block.page, block.line);
+            }
+        }
+    }
+    for (place, entry) in registry.entries.iter().enumerate().filter(|(place, _)| !used.contains(place)) {
+        complaints += &format!(
+            "the registry's entry {place}, {:?} of {}, is about no block: remove it\n\n",
+            entry.begins, entry.page
+        );
+    }
+    for entry in &registry.entries {
+        complaints += &entry.contradictions();
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+    assert!(blocks.len() > 20, "the pages were not found: {}", blocks.len());
+}
+
+/// Runs all blocks of a scene, and tells of all that fail.
+fn run_all(
+    scene: &str,
+    run: impl FnOnce(&mut dyn FnMut(scenes::Stage<'_>) -> Result<()>, &[(Block, registry::Entry)]),
+) {
+    let registry = Registry::read();
+    let of_scene: Vec<_> = blocks::all()
+        .into_iter()
+        .filter(|block| block.marker.is_none())
+        .filter_map(|block| registry.of(&block).ok().map(|(_, entry)| (block, entry.clone())))
+        .filter(|(_, entry)| matches!(entry.how(), How::Scene(name) if name == scene))
+        .collect();
+    if let Some(why) = needs::unmet() {
+        return needs::say_skipped(&why);
+    }
+    let mut complaints = String::new();
+    let mut one = |stage: scenes::Stage<'_>| {
+        let (block, entry) = stage.block;
+        let outcome = stage.run();
+        if let Err(error) = outcome {
+            complaints += &format!("{}:{}: {error}\nthe block:\n{}\n", block.page, block.line, entry.script(block));
+        }
+        Ok(())
+    };
+    run(&mut one, &of_scene);
+    assert!(complaints.is_empty(), "\n{complaints}");
+    println!("{scene}: {} blocks", of_scene.len());
+}
+
+#[test]
+fn commands_for_a_cluster_do_what_their_page_says() {
+    run_all("cluster", |one, blocks| scenes::cluster(blocks, one));
+}
+
+#[test]
+fn commands_for_a_new_node_do_what_their_page_says() {
+    run_all("new-node", |one, blocks| scenes::new_node(blocks, one));
+}
+
+#[test]
+fn commands_for_a_machine_without_daemon_do_what_their_page_says() {
+    run_all("standalone", |one, blocks| scenes::standalone(blocks, one));
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let complaints = links::dead(workspace());
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
