@@ -106,7 +106,7 @@ pub enum Reply {
         /// What the speaker says.
         answer: bgp::Answer,
     },
-    /// To [`Ask::Checkup {}`].
+    /// To [`Ask::Checkup`].
     Checkup {
         /// What was found.
         found: checkup::Found,

@@ -81,7 +81,7 @@ fn a_pool_is_added_another_disabled_drained_and_removed_and_pods_go_on_all_the_w
         old.ping_small_and_full(far.address(false)?)?;
         new.ping_small_and_full(old.address(false)?)?;
         reaches(&old, &other)?;
-        let shown = lab.node(1).twillctl(&["status"])?;
+        let shown = lab.node(1).twillctl(&["status", "--wait", "20s"])?;
         assert!(shown.contains("DISABLED; announced"), "{shown}");
         assert!(lab.node(1).twillctl(&["config", "show"])?.contains("announce = true"));
 

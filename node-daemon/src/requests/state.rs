@@ -1,6 +1,6 @@
 //! How this daemon is: put together from what its tasks know, most of which the metrics count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use twill_cluster::inquiry::state::{
     Backend, Etcd, Followed, Passes, Peers, PoolState, Repair, Repairs, Sessions, State, TunnelEnd,
 };
 use twill_cluster::store::Store;
+use twill_conf::NodeName;
 use twill_conf::cluster::Kind;
 use twill_fabric::Reckoning;
 use twill_fabric::reach::{Reach, reach};
@@ -59,7 +60,10 @@ impl Sources {
         let rival = me.rival(etcd).await;
         let picture = pictures.borrow().clone();
         let memory = self.passes.memory();
-        let reach = picture.as_ref().map(|picture| self.reach(me, picture)).unwrap_or_default();
+        let reach = match picture.clone() {
+            Some(picture) => self.reach(me, picture).await,
+            None => Reach::default(),
+        };
         let blocks = blocks.unwrap_or_else(|error| {
             not_ready.push(error.to_string());
             Vec::new()
@@ -85,10 +89,15 @@ impl Sources {
         .within_bounds()
     }
 
-    fn reach(&self, me: &Bearer, picture: &Picture) -> Reach {
-        let owners = picture.reach.blocks.values().map(|record| &record.value.node).filter(|owner| **owner != me.node);
-        let others: std::collections::BTreeSet<_> = owners.collect();
-        reach(&self.reckoning.lock().unwrap_or_else(PoisonError::into_inner), others)
+    /// Away from the tasks that share a thread: the reconciler may be at it.
+    async fn reach(&self, me: &Bearer, picture: Picture) -> Reach {
+        let (me, reckoning) = (me.node.clone(), Arc::clone(&self.reckoning));
+        let look = move || {
+            let owners = picture.reach.blocks.values().map(|record| &record.value.node);
+            let others: BTreeSet<&NodeName> = owners.filter(|owner| **owner != me).collect();
+            reach(&reckoning.lock().unwrap_or_else(PoisonError::into_inner), others)
+        };
+        tokio::task::spawn_blocking(look).await.expect("reckoning does not panic")
     }
 
     fn backend(&self, picture: Option<&Picture>, reach: &Reach) -> Backend {

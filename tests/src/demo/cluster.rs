@@ -28,7 +28,7 @@ pub(super) fn pods(lab: &Lab, screen: &mut Screen) -> Result<Vec<Pod>> {
 /// Nodes, blocks and tunnel addresses; then the pods, as each node's own store has them.
 pub(super) fn tables(lab: &Lab, pods: &[Pod], screen: &mut Screen) -> Result<()> {
     screen.step("nodes, blocks and tunnel addresses: twillctl status");
-    let status = lab.node(1).twillctl(&["status"])?;
+    let status = lab.node(1).twillctl(&["status", "--wait", "20s"])?;
     screen.quote(&status);
     for node in lab.nodes() {
         screen.ask(&format!("the status names {}", node.name()), status.contains(node.name()));

@@ -119,7 +119,7 @@ pub fn leads_by(node: &Node, prefix: IpNetwork, by: &[IpAddr]) -> Result<()> {
 
 /// What `twillctl status` says, whatever its exit status.
 pub fn status(node: &Node) -> Result<String> {
-    let told = node.twillctl_told(&["status"])?;
+    let told = node.twillctl_told(&["status", "--timeout", "1"])?;
     Ok(told.stdout + &told.stderr)
 }
 

@@ -47,7 +47,7 @@ fn tables(node: &Node) -> Result<String> {
 
 /// What `twillctl` says is wrong with n1, of all nodes and of the one.
 fn told(lab: &Lab) -> Result<String> {
-    let status = lab.node(2).twillctl_told(&["status"])?.stdout;
+    let status = lab.node(2).twillctl_told(&["status", "--timeout", "1"])?.stdout;
     Ok(status + &lab.node(2).twillctl_told(&["node", "show", "n1"])?.stdout)
 }
 
