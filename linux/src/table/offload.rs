@@ -57,7 +57,8 @@ pub(crate) fn ethtool(socket: &OwnedFd, device: IfName, command: u32, data: u32)
     let mut value = Value { command, data };
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
-        *to = from.cast_signed();
+        // Signed on x86-64, and not on 64-bit ARM.
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     let data = libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() };
     let mut request = libc::ifreq { ifr_name: name, ifr_ifru: data };

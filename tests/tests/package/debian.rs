@@ -24,6 +24,18 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const NOT_OURS: [&str; 7] =
     ["./var/lib/dpkg", "./var/log", "./var/cache", "./proc", "./run/netns", "./tmp", "./etc/.pwd.lock"];
 
+/// Makes the tree $1 from the mirror $2, in memory, where dpkg need not wait for a disk.
+const MAKE: &str = r#"
+    rm -rf "$1" "$1.memory"
+    mkdir -p "$1" "$1.memory"
+    mount -t tmpfs -o mode=0755 memory "$1.memory"
+    debootstrap --variant=minbase --include=nftables,iproute2 bookworm "$1.memory" "$2"
+    rm -f "$1.memory"/var/cache/apt/archives/*.deb
+    cp --archive --one-file-system "$1.memory/." "$1"
+    umount --recursive "$1.memory"
+    rmdir "$1.memory"
+"#;
+
 /// The script that stands for `systemctl`.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 set -eu
@@ -81,19 +93,16 @@ pub fn base() -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let making = directory.join("bookworm.new");
-    fs::remove_dir_all(&making).unwrap_or_default();
     let mut command = Command::new("timeout");
     // What it mounts is gone with it.
-    command.args([LONGEST_FETCH, "unshare", "--mount", "--propagation", "private", "debootstrap"]);
-    command.args(["--variant=minbase", "--include=nftables,iproute2", "bookworm"]).arg(&making).arg(&mirror);
+    command.args([LONGEST_FETCH, "unshare", "--mount", "--propagation", "private", "sh", "-euc", MAKE, "make"]);
+    command.arg(&making).arg(&mirror);
     let output = command.stdin(Stdio::null()).output().map_err(LabError::io("running debootstrap"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-        say_skipped(&format!("debootstrap cannot make a Debian 12 from {mirror}: {said}"));
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+        let last = said.lines().last().unwrap_or_default();
+        say_skipped(&format!("debootstrap cannot make a Debian 12 from {mirror}: {last}"));
         return Ok(None);
-    }
-    for archive in fs::read_dir(making.join("var/cache/apt/archives")).into_iter().flatten().flatten() {
-        fs::remove_file(archive.path()).unwrap_or_default();
     }
     fs::rename(&making, &tree).map_err(LabError::io(format!("making {}", tree.display())))?;
     Ok(Some(tree))
