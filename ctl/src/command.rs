@@ -2,6 +2,7 @@
 
 mod about;
 mod bgp;
+mod bundle;
 mod check;
 mod config;
 mod ipam;
@@ -45,6 +46,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
+        Command::Bundle(flags) => bundle::bundle(flags, &place()?).await,
         Command::Version(flags) => about::version(*flags, place).await,
         Command::Completions(flags) => Ok(about::completions(flags.shell)),
         Command::Man(flags) => about::man(&flags.dir),

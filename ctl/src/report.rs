@@ -6,6 +6,7 @@ pub(crate) mod about;
 pub(crate) mod addresses;
 pub(crate) mod attempts;
 pub(crate) mod bgp;
+pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod ipam;
@@ -46,6 +47,7 @@ pub(crate) enum Report {
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
     Deleted(node::Deleted),
+    Bundle(bundle::Bundle),
     Version(about::Version),
     Script(about::Script),
     Pages(about::Pages),
@@ -61,6 +63,8 @@ impl Report {
             Self::Compared(_) => Verdict::Problems,
             Self::Rehearsed(outlook) => outlook.verdict(),
             Self::Deleted(_) | Self::Drained(_) => Verdict::Good,
+            Self::Bundle(bundle) if bundle.unknown.is_empty() => Verdict::Good,
+            Self::Bundle(_) => Verdict::Unknown,
             Self::Script(_) | Self::Pages(_) => Verdict::Good,
             Self::Version(version) => version.cluster.as_ref().map_or(Verdict::Good, |all| of_problems(&all.problems)),
             Self::Status(status) => of_problems(&status.problems),
