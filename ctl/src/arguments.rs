@@ -1,6 +1,7 @@
 //! The command line. What it means for `--etcd` and the other flags of [`PlaceFlags`] to be absent is told in [`crate::place`].
 
 pub(crate) mod about;
+pub(crate) mod bundle;
 mod config;
 mod doctor;
 mod status;
@@ -122,6 +123,8 @@ pub(crate) enum Command {
     /// Nodes: list and show them, drain one, take one out of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Gather what a report of a fault needs into one file, without secrets
+    Bundle(bundle::BundleFlags),
     /// Tell the version of this program, and with --cluster those of all nodes
     Version(about::VersionFlags),
     /// Print the completions of a shell: bash, zsh or fish

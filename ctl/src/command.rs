@@ -2,6 +2,7 @@
 
 mod about;
 mod bgp;
+mod bundle;
 mod check;
 mod config;
 mod doctor;
@@ -53,6 +54,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
             bgp::explain(*destination, node, patience.time(), &place()?).await
         }
         Command::Trace(flags) => trace::trace(flags, &place()?).await,
+        Command::Bundle(flags) => bundle::bundle(flags, &place()?).await,
         Command::Version(flags) => about::version(*flags, place).await,
         Command::Completions(flags) => Ok(about::completions(flags.shell)),
         Command::Man(flags) => about::man(&flags.dir),

@@ -4,6 +4,7 @@ mod about;
 mod addresses;
 mod attempts;
 mod bgp;
+mod bundle;
 mod check;
 mod config;
 mod doctor;
@@ -54,6 +55,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Node(shown) => node::shown(shown),
             Report::Drained(drained) => node::drained(drained),
             Report::Deleted(deleted) => node::deleted(deleted),
+            Report::Bundle(written) => bundle::bundle(written),
             Report::Version(version) => about::version(version),
             // Of our own making, and meant for a shell.
             Report::Script(script) => return script.script.clone(),

@@ -6,6 +6,7 @@ pub(crate) mod about;
 pub(crate) mod addresses;
 pub(crate) mod attempts;
 pub(crate) mod bgp;
+pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -59,6 +60,7 @@ pub(crate) enum Report {
     Node(Box<node::NodeShown>),
     Drained(node::Drained),
     Deleted(node::Deleted),
+    Bundle(bundle::Bundle),
     Version(about::Version),
     Script(about::Script),
     Pages(about::Pages),
@@ -83,6 +85,8 @@ impl Report {
             Self::WhyPod(why) => of_both(&why.problems, &why.unknown),
             Self::WhyIp(why) => of_both(&why.problems, &why.unknown),
             Self::WhyNode(why) => of_both(&why.problems, &why.unknown),
+            Self::Bundle(bundle) if bundle.unknown.is_empty() => Verdict::Good,
+            Self::Bundle(_) => Verdict::Unknown,
             Self::Script(_) | Self::Pages(_) => Verdict::Good,
             Self::Version(version) => version.cluster.as_ref().map_or(Verdict::Good, |all| of_problems(&all.problems)),
             Self::Ipam(ipam) if !ipam.unknown.is_empty() => Verdict::Unknown,

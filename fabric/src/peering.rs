@@ -49,6 +49,8 @@ pub struct Speaker {
     pub shutdown: bool,
     /// Its peers, nodes first. No two have the same address.
     pub peerings: Vec<Peering>,
+    /// Peers that there is no session with, and why.
+    pub left_alone: Vec<LeftAlone>,
     /// What it announces by itself, by prefix: each once.
     pub announced: Vec<Announced>,
     /// What an operator should know, a sentence each.
@@ -64,6 +66,17 @@ pub struct Peering {
     pub session: Session,
     /// What is taken and given.
     pub exchange: Exchange,
+}
+
+/// A peer of the configuration that this node does not speak with, although it is one of those that are to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// Which one.
+    pub who: Who,
+    /// Its address.
+    pub address: IpAddr,
+    /// Why not.
+    pub why: String,
 }
 
 /// Who a peer is.
@@ -233,7 +246,7 @@ fn speaker(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, blocks: impl I
     let announced = announced(site, bgp, blocks, own);
     report_unreached(site, &announced, &mut problems);
     let mut peerings = mesh::peerings(site, roll, bgp, own, &mut problems);
-    let routers = routers::peerings(site, bgp, own, &peerings, &mut problems);
+    let (routers, left_alone) = routers::peerings(site, bgp, own, &peerings, &mut problems);
     peerings.extend(routers);
     // Of a client it is not the cluster: it would take what its reflectors tell it for a loop.
     let reflects = mesh::reflects(bgp, &site.name, own);
@@ -246,6 +259,7 @@ fn speaker(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, blocks: impl I
         graceful_restart: bgp.graceful_restart,
         shutdown: bgp.is_shut_down(&site.name, &own.labels),
         peerings,
+        left_alone,
         announced,
         problems: problems.into_iter().collect(),
     }

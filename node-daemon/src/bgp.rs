@@ -38,7 +38,7 @@ use twill_cluster::record::Told;
 use twill_conf::NodeName;
 use twill_fabric::Learned;
 use twill_fabric::family::Family;
-use twill_fabric::peering::{Peerings, Who};
+use twill_fabric::peering::{LeftAlone, Peerings, Who};
 use twill_linux::{MacAddr, Netlink};
 
 use crate::bell::{Bell, Causes};
@@ -196,6 +196,8 @@ struct Speaking {
     watched: BTreeMap<IpAddr, Watched>,
     /// What keeps some peers from being spoken with at all.
     troubles: Vec<Told>,
+    /// Peers that there is no session with, and why.
+    left_alone: Vec<LeftAlone>,
     /// Why peers could last not be connected to.
     unreached: BTreeMap<IpAddr, String>,
     /// Since when sessions are not up.

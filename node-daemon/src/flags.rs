@@ -34,6 +34,12 @@ pub enum Command {
     Install(InstallFlags),
     /// Takes back what `install` made; safe to repeat
     Uninstall(UninstallFlags),
+    /// Writes man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, which is made where it is not there
+        dir: PathBuf,
+    },
 }
 
 /// The daemon's flags.

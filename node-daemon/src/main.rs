@@ -40,6 +40,7 @@ mod flags;
 mod identity;
 mod install;
 mod lock;
+mod man;
 mod metrics;
 mod mirror;
 mod monitor;
@@ -75,6 +76,9 @@ fn main() -> ExitCode {
         None => daemon(&line.flags),
         Some(Command::Install(flags)) => install::install(&flags).map_err(Into::into),
         Some(Command::Uninstall(flags)) => install::uninstall(&flags).map_err(Into::into),
+        Some(Command::Man { dir }) => {
+            man::write(&dir).map_err(|cause| format!("cannot write man pages into {}: {cause}", dir.display()).into())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,17 @@ pub enum Reason {
     Replaced,
 }
 
+impl Reason {
+    /// Whether one end was configured otherwise and made the session anew by that. It tells of the past: nothing is wrong.
+    #[must_use]
+    pub fn is_by_configuration(&self) -> bool {
+        match self {
+            Self::Sent(told) | Self::Received(told) => told.error == ErrorCode::OTHER_CONFIGURATION_CHANGE,
+            Self::Lost | Self::Replaced => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

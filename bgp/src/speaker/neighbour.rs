@@ -75,9 +75,10 @@ impl Neighbour {
         Connection { peer: self.id, id }
     }
 
-    /// A connection has failed before the session stood. That a peer closes connections says less than why it does.
+    /// A connection has failed before the session stood. That a peer closes connections says less than why it does; that the
+    /// configuration was changed says only why the session was made anew.
     pub fn note_failure(&mut self, now: Duration, reason: &Reason) {
-        let says_more = |(_, reason): &(Duration, Reason)| *reason != Reason::Lost;
+        let says_more = |(_, last): &(Duration, Reason)| *last != Reason::Lost && !last.is_by_configuration();
         if *reason != Reason::Lost || !self.last_error.as_ref().is_some_and(says_more) {
             self.last_error = Some((now, reason.clone()));
         }

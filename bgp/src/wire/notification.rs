@@ -180,12 +180,33 @@ impl Notification {
     }
 }
 
-/// With the text of a shutdown, control characters escaped; other data as hexadecimal digits, at most 32 bytes of them.
+/// With what the data say, where a standard says what they are: the text of a shutdown, control characters escaped (RFC 9003), the
+/// limit of prefixes (RFC 4486, section 4), what a hard reset stands for (RFC 8538, section 3), the version that the sender speaks (RFC 4271,
+/// section 6.2). Other data as hexadecimal digits, at most 32 bytes of them.
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
         if let Some(text) = self.shutdown_text() {
             return write!(f, ": {}", text.escape_debug());
+        }
+        match (self.error, self.data.as_slice()) {
+            (ErrorCode::MAXIMUM_PREFIXES, [afi @ .., crate::path::Family::SAFI, a, b, c, d])
+                if family(afi).is_some() =>
+            {
+                let limit = u32::from_be_bytes([*a, *b, *c, *d]);
+                return write!(f, ": at most {limit} of {}", family(afi).map_or("", |name| name));
+            }
+            (ErrorCode::UNSUPPORTED_VERSION, [high, low]) => {
+                return write!(f, ": version {} is spoken", u16::from_be_bytes([*high, *low]));
+            }
+            // It does not stand for another one.
+            (ErrorCode::HARD_RESET, [code, subcode, data @ ..]) => {
+                let error = ErrorCode { code: *code, subcode: *subcode };
+                if error != ErrorCode::HARD_RESET {
+                    return write!(f, " for {}", Self { error, data: data.to_vec() });
+                }
+            }
+            _ => {}
         }
         if !self.data.is_empty() {
             write!(f, ", data ")?;
@@ -195,9 +216,35 @@ impl fmt::Display for Notification {
     }
 }
 
+/// The name of an address family, by its number.
+fn family(afi: &[u8]) -> Option<&'static str> {
+    let number = u16::from_be_bytes(afi.try_into().ok()?);
+    let family = crate::path::Family::ALL.into_iter().find(|family| family.afi() == number)?;
+    Some(match family {
+        crate::path::Family::Ipv4 => "IPv4",
+        crate::path::Family::Ipv6 => "IPv6",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_that_a_standard_explains_are_told_in_words() {
+        let told =
+            |code, subcode, data: &[u8]| Notification::new(ErrorCode { code, subcode }, data.to_vec()).to_string();
+        let limit = Notification::from(Cease::MaximumPrefixes { family: crate::path::Family::Ipv6, limit: 70_000 });
+        assert_eq!(limit.to_string(), "maximum number of prefixes reached (6/1): at most 70000 of IPv6");
+        assert_eq!(told(6, 1, &[0, 9, 1, 0, 0, 0, 4]), "maximum number of prefixes reached (6/1), data 00090100000004");
+        assert_eq!(told(6, 1, &[0, 1, 1, 0]), "maximum number of prefixes reached (6/1), data 00010100");
+        assert_eq!(told(2, 1, &[0, 4]), "unsupported version number (2/1): version 4 is spoken");
+        let reset = [&[6, 2, 5][..], b"by\x1b!x"].concat();
+        assert_eq!(told(6, 9, &reset), "hard reset (6/9) for administrative shutdown (6/2): by\\u{1b}!x");
+        assert_eq!(told(6, 9, &[4, 0]), "hard reset (6/9) for hold timer expired (4/0)");
+        assert_eq!(told(6, 9, &[6, 9, 6, 9]), "hard reset (6/9), data 06090609");
+        assert_eq!(told(6, 9, &[6]), "hard reset (6/9), data 06");
+    }
 
     #[test]
     fn the_text_of_a_shutdown_is_cut_between_characters() {

@@ -23,6 +23,8 @@ pub use route::{Attributes, Candidate, Explanation, Outcome, Route, Telling, Use
 const AROUND: usize = 1024;
 /// One item is a comma longer than its JSON.
 const BETWEEN: usize = 1;
+/// So many peers that are left alone are told.
+const MOST_LEFT_ALONE: usize = 64;
 /// Of an explanation, what the routes may fill; what peers are told has the rest.
 const FOR_ROUTES: usize = LONGEST_ANSWER / 2;
 
@@ -80,9 +82,22 @@ pub struct PeerPage {
     /// What keeps the speaker from having a session with others, in the first page.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Told>,
+    /// Peers of the configuration that it has no session with and tries none, in the first page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<LeftAlone>,
     /// There are more: ask again for what is behind this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<IpAddr>,
+}
+
+/// A peer that is not spoken with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// Who it is.
+    #[serde(flatten)]
+    pub neighbour: Neighbour,
+    /// Why not.
+    pub why: String,
 }
 
 /// Some of the routes.
@@ -120,9 +135,10 @@ impl Neighbour {
 
 impl PeerPage {
     /// The page that has as many of the peers, which are in order, as there is room for.
-    pub fn fill(peers: impl IntoIterator<Item = Peer>, troubles: Vec<Told>) -> Self {
-        let mut page = Self { troubles, ..Self::default() };
-        let mut room = LONGEST_ANSWER.saturating_sub(AROUND + length(&page.troubles));
+    pub fn fill(peers: impl IntoIterator<Item = Peer>, troubles: Vec<Told>, left_alone: Vec<LeftAlone>) -> Self {
+        let left_alone = left_alone.into_iter().take(MOST_LEFT_ALONE).collect();
+        let mut page = Self { troubles, left_alone, ..Self::default() };
+        let mut room = LONGEST_ANSWER.saturating_sub(AROUND + length(&page.troubles) + length(&page.left_alone));
         for peer in peers {
             if !takes(&mut room, &peer) {
                 page.next = page.peers.last().map(|last| last.neighbour.address);

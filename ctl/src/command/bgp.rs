@@ -79,7 +79,7 @@ async fn speakers(store: &impl Store) -> Result<Vec<NodeName>, Error> {
     let view = access::picture(store).await?.view;
     match &view.config {
         Some(config) if config.value.bgp.is_none() => {
-            let cause = "no node speaks BGP: the cluster's configuration has no [bgp] ('twillctl config show')";
+            let cause = "no node speaks BGP: the cluster's configuration has neither [bgp] nor [backend] type = \"bgp\" ('twillctl config show')";
             Err(Error::NotFound(cause.to_owned()))
         }
         _ => Ok(view.nodes.into_iter().map(|(name, _)| name).collect()),

@@ -30,7 +30,7 @@ pub(super) async fn check(fix: bool, patience: Duration, place: &Place) -> Resul
     Ok(Report::Check(Check { mending: Some(mending), ..check }))
 }
 
-async fn gather(store: &impl Store, client: &mut Client) -> Result<Evidence, Error> {
+pub(super) async fn gather(store: &impl Store, client: &mut Client) -> Result<Evidence, Error> {
     let census = access::census(store).await?;
     let live = client.addresses(store, census.view.nodes.keys().cloned()).await;
     let after = access::picture(store).await?.view;

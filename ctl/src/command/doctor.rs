@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use twill_checkup::Scope;
+use twill_cluster::EtcdStore;
 use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
 use twill_cluster::inquiry::client::{Answers, other_answer};
 use twill_cluster::inquiry::{Ask, Reply};
@@ -24,20 +25,24 @@ const ETCD_PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) async fn doctor(flags: &DoctorFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    let patience = flags.patience();
+    look(&store, flags.patience(), &flags.node).await.map(Report::Doctor)
+}
+
+/// Has these nodes look at their machines, or all where none is named.
+pub(super) async fn look(store: &EtcdStore, patience: Duration, named: &[NodeName]) -> Result<Doctor, Error> {
     let members = store.members(patience.min(ETCD_PATIENCE)).await;
     let began = Instant::now();
-    let picture = access::picture(&store).await;
+    let picture = access::picture(store).await;
     let read = picture.as_ref().map(|_| began.elapsed()).map_err(ToString::to_string);
     let etcd = etcd::judge(&members, &read);
     let Ok(picture) = picture else {
         // A read that fails is told with etcd.
-        return Ok(Report::Doctor(Doctor::without_cluster(etcd)));
+        return Ok(Doctor::without_cluster(etcd));
     };
-    let nodes = asked(&flags.node, &picture)?;
+    let nodes = asked(named, &picture)?;
     let asks = nodes.into_iter().map(|node| (node, Ask::Checkup {})).collect();
-    let answers = access::client(patience)?.ask(&store, asks).await;
-    Ok(Report::Doctor(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers) })))
+    let answers = access::client(patience)?.ask(store, asks).await;
+    Ok(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers) }))
 }
 
 /// Those that were named, or all.

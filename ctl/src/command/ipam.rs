@@ -125,7 +125,7 @@ pub(super) fn attempts(place: &Place) -> Result<Report, Error> {
 }
 
 /// What this node's store holds; `None` where this machine is no node, or was none since it booted.
-fn local(place: &Place) -> Result<Option<LocalState>, twill_ipam::Error> {
+pub(super) fn local(place: &Place) -> Result<Option<LocalState>, twill_ipam::Error> {
     let now = BootTime::now();
     let inventory = inventory(place, now)?;
     Ok(inventory.map(|inventory| LocalState { now, inventory }))

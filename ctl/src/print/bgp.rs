@@ -1,16 +1,22 @@
 //! What `twillctl bgp` prints.
 
 use ipnetwork::IpNetwork;
-use twill_cluster::inquiry::bgp::{Attributes, Candidate, Counts, Neighbour, Outcome, Peer, Route, Telling, Used};
+use twill_cluster::inquiry::bgp::{
+    Attributes, Candidate, Counts, LeftAlone, Neighbour, Outcome, Peer, Route, Telling, Used,
+};
 
 use super::table::{age, list, number, or_dash, parts, problems, table};
-use crate::report::bgp::{Explained, PeerRow, Peers, Routes, title};
+use crate::report::bgp::{AloneRow, Explained, PeerRow, Peers, Routes, title};
 
 pub(super) fn peers(found: &Peers) -> String {
     let heading =
         ["NODE", "PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "BFD", "LAST ERROR"];
+    let alone = match found.left_alone.len() {
+        0 => String::new(),
+        some => format!(", {some} left alone"),
+    };
     let summary = format!(
-        "{} of {} answered: {} of {} up\n",
+        "{} of {} answered: {} of {} up{alone}\n",
         found.answered,
         number(found.nodes, "node"),
         found.up,
@@ -18,7 +24,7 @@ pub(super) fn peers(found: &Peers) -> String {
     );
     let good = found.problems.is_empty() && found.unknown.is_empty();
     parts([
-        table(heading, found.peers.iter().map(peer)),
+        table(heading, found.peers.iter().map(peer).chain(found.left_alone.iter().map(left_alone))),
         summary,
         if good { "no problems\n".to_owned() } else { problems(&found.problems) },
         found.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
@@ -45,6 +51,25 @@ fn peer(PeerRow { node, peer }: &PeerRow) -> [String; 11] {
         both(|counts| counts.sent),
         or_dash(peer.bfd.map(|state| format!("{state:?}"))),
         or_dash(peer.unreached.clone().or_else(last_error)),
+    ]
+}
+
+fn left_alone(AloneRow { node, peer }: &AloneRow) -> [String; 11] {
+    let LeftAlone { neighbour: Neighbour { address, node: other, router }, why } = peer;
+    let name = other.as_ref().map(ToString::to_string).or_else(|| router.as_ref().map(ToString::to_string));
+    let none = || "-".to_owned();
+    [
+        node.to_string(),
+        or_dash(name),
+        address.to_string(),
+        none(),
+        "left alone".to_owned(),
+        none(),
+        none(),
+        none(),
+        none(),
+        none(),
+        why.clone(),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 use serde::Serialize;
-use twill_cluster::inquiry::bgp::{Explanation, Neighbour, Peer, PeerPage, Route, State};
+use twill_cluster::inquiry::bgp::{Explanation, LeftAlone, Neighbour, Peer, PeerPage, Route, State};
 use twill_cluster::inquiry::client::Answers;
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
@@ -26,6 +26,8 @@ pub(crate) struct Peers {
     pub(crate) up: usize,
     /// Those that were asked for.
     pub(crate) peers: Vec<PeerRow>,
+    /// Peers of the configuration with which nodes have no session and try none.
+    pub(crate) left_alone: Vec<AloneRow>,
     pub(crate) problems: Vec<Problem>,
     /// What could not be looked at, and why.
     pub(crate) unknown: Vec<String>,
@@ -38,6 +40,15 @@ pub(crate) struct PeerRow {
     pub(crate) node: NodeName,
     /// The other one.
     pub(crate) peer: Peer,
+}
+
+/// A peer that a node does not speak with.
+#[derive(Debug, Serialize)]
+pub(crate) struct AloneRow {
+    /// Which node.
+    pub(crate) node: NodeName,
+    /// The peer.
+    pub(crate) peer: LeftAlone,
 }
 
 /// The routes that a node uses.
@@ -71,6 +82,7 @@ impl Peers {
             sessions: 0,
             up: 0,
             peers: Vec::new(),
+            left_alone: Vec::new(),
             problems: Vec::new(),
             unknown: Vec::new(),
         };
@@ -80,6 +92,8 @@ impl Peers {
                 Ok(page) => {
                     let of_sessions = page.peers.iter().filter_map(trouble::of);
                     troubles.insert(node.clone(), of_sessions.chain(page.troubles).collect());
+                    let alone = |peer| AloneRow { node: node.clone(), peer };
+                    report.left_alone.extend(page.left_alone.into_iter().map(alone));
                     report.take(&node, page.peers, only_down);
                 }
                 Err(why) => report.unknown.push(format!("what the speaker of node {node} knows: {why}")),

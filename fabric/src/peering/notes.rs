@@ -1,13 +1,16 @@
 //! What a configuration of BGP brings about in a cluster and may not be meant: for `twillctl`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use twill_cluster::View;
 use twill_cluster::record::NodeRecord;
 use twill_conf::NodeName;
-use twill_conf::cluster::{Announcement, Asn, ClusterConf, Kind, Nodes, Peer, Pool};
+use twill_conf::cluster::{Announcement, Asn, Bgp, ClusterConf, Kind, Nodes, Peer, Pool};
 
 use super::mesh::{Order, reflects};
+use super::router_id;
+use crate::backend::some_of;
 
 /// More nodes than these are better joined by reflectors: each has a session with each other one.
 const MOST_MESHED: usize = 100;
@@ -41,6 +44,8 @@ pub fn notes(view: &View, conf: &ClusterConf) -> Vec<Note> {
             notes.push(note(format!("AS {asn}"), what, "give nodes labels by which [bgp.reflectors] selects them"));
         }
     }
+    notes.extend(twins(bgp, &nodes));
+    notes.extend(bgp.peers.iter().flat_map(|peer| of_place(peer, conf, &nodes)));
     notes.extend(
         bgp.peers.iter().flat_map(|peer| of_peer(peer, &nodes, |name, record| bgp.asn_of(name, &record.labels))),
     );
@@ -105,6 +110,51 @@ fn of_peer(peer: &Peer, nodes: &[(&NodeName, &NodeRecord)], asn: impl Fn(&NodeNa
         note(subject(), what, &format!("if that is not meant, give it an {filter}"))
     };
     missing.iter().map(silent).collect()
+}
+
+/// Nodes that would call themselves alike.
+fn twins(bgp: &Bgp, nodes: &[(&NodeName, &NodeRecord)]) -> Vec<Note> {
+    let mut by_id: BTreeMap<Ipv4Addr, Vec<&NodeName>> = BTreeMap::new();
+    for (name, record) in nodes {
+        by_id.entry(router_id(bgp, name, record, &record.underlay)).or_default().push(name);
+    }
+    let told = |(id, names): (Ipv4Addr, Vec<&NodeName>)| {
+        let what = format!(
+            "they have the router ID {id} in common: they have no session with each other, and take no routes of each other"
+        );
+        note(
+            format!("nodes {}", some_of(names.into_iter())),
+            what,
+            "give each one of its own by router_id in [[bgp.node]]",
+        )
+    };
+    by_id.into_iter().filter(|(_, names)| names.len() > 1).map(told).collect()
+}
+
+/// What is odd about a peer's name and addresses.
+fn of_place(peer: &Peer, conf: &ClusterConf, nodes: &[(&NodeName, &NodeRecord)]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut add = |what: String, fix: &str| notes.push(note(format!("BGP peer {}", peer.name), what, fix));
+    if let Some(pool) = conf.pools.iter().find(|pool| pool.cidr.contains(peer.address)) {
+        let what = format!(
+            "its address, {}, lies in pool {} ({}): nodes reach nothing there but pods",
+            peer.address, pool.name, pool.cidr
+        );
+        add(what, "give the peer an address outside of all pools");
+    }
+    if nodes.iter().any(|(name, _)| name.as_str() == peer.name.as_str()) {
+        let what = "a node has this name, too: where a command asks for the name of a peer, it means both";
+        add(what.to_owned(), "give the peer another name, or name it by its address");
+    }
+    let speakers: Vec<_> = nodes.iter().filter(|(name, record)| peer.nodes.are(name, &record.labels)).collect();
+    let has = |source: IpAddr, record: &NodeRecord| record.underlay.address(source.is_ipv6()) == Some(source);
+    if let Some(source) = peer.source.filter(|source| !speakers.iter().any(|(_, record)| has(*source, record)))
+        && !speakers.is_empty()
+    {
+        let what = format!("none of its nodes has the source {source} for its underlay address");
+        add(what, "if none has that address on another interface either, correct \"source\", or take it out");
+    }
+    notes
 }
 
 fn kept_inside(pool: &Pool) -> Note {

@@ -6,19 +6,19 @@ use std::net::IpAddr;
 use twill_cluster::record::NodeRecord;
 use twill_conf::cluster::{self, Asn, Bgp, Distance};
 
-use super::{Exchange, Export, HopLimit, Hops, Import, Kind, Peering, RemoteAs, Session, Who};
+use super::{Exchange, Export, HopLimit, Hops, Import, Kind, LeftAlone, Peering, RemoteAs, Session, Who};
 use crate::backend::{Problems, Site};
 use crate::family::Family;
 
-/// The routers that this node speaks with. An address is spoken to once: by `nodes`, or else by the first peer that
-/// has it.
+/// The routers that this node speaks with, and those that it leaves alone. An address is spoken to once: by `nodes`, or else by the first
+/// peer that has it.
 pub(super) fn peerings(
     site: &Site,
     bgp: &Bgp,
     own: &NodeRecord,
     nodes: &[Peering],
     problems: &mut Problems,
-) -> Vec<Peering> {
+) -> (Vec<Peering>, Vec<LeftAlone>) {
     let asn = bgp.asn_of(&site.name, &own.labels);
     let ends = site.underlay.ends();
     let is_own = |address: IpAddr| Family::of(address).underlay(&ends) == Some(address);
@@ -28,13 +28,18 @@ pub(super) fn peerings(
             taken.insert(peering.session.address, format!("node {name}"));
         }
     }
-    let mut found = Vec::new();
-    // A peer of all nodes may be one of them.
-    let selected = bgp.peers.iter().filter(|peer| peer.nodes.are(&site.name, &own.labels) && !is_own(peer.address));
-    for peer in selected {
+    let (mut found, mut left_alone) = (Vec::new(), Vec::new());
+    for peer in bgp.peers.iter().filter(|peer| peer.nodes.are(&site.name, &own.labels)) {
+        let alone = |why: String| LeftAlone { who: Who::Router(peer.name.clone()), address: peer.address, why };
+        // A peer of all nodes may be one of them.
+        if is_own(peer.address) {
+            left_alone.push(alone("its address is this node's own".to_owned()));
+            continue;
+        }
         let name = format!("the BGP peer {:?}", peer.name.as_str());
         if let Some(other) = taken.get(&peer.address) {
             problems.report(format!("{name} has the address of {other}, {}: it is left out", peer.address));
+            left_alone.push(alone(format!("its address is that of {other}")));
             continue;
         }
         taken.insert(peer.address, name.clone());
@@ -48,7 +53,7 @@ pub(super) fn peerings(
             exchange: exchange(peer, external),
         });
     }
-    found
+    (found, left_alone)
 }
 
 fn session(peer: &cluster::Peer, asn: Asn, external: bool) -> Session {

@@ -244,6 +244,14 @@ fn a_router_with_the_address_of_a_node_or_of_another_one_is_left_out_and_the_nod
     ];
     assert_eq!(of(&sample, 1).problems, told);
     assert_eq!(of(&sample, 2).problems, [""; 0]);
+    let alone = |number| -> Vec<String> {
+        let alone = of(&sample, number).left_alone;
+        alone.iter().map(|LeftAlone { who, address, why }| format!("{who:?} {address} {why}")).collect()
+    };
+    let node = "Router(PeerName(\"node\")) 192.168.9.2 its address is";
+    let two = "Router(PeerName(\"two\")) 192.0.2.1 its address is that of the BGP peer \"one\"".to_owned();
+    assert_eq!(alone(1), [format!("{node} that of node n2"), two]);
+    assert_eq!(alone(2), [format!("{node} this node's own")]);
 }
 
 #[test]
@@ -323,6 +331,28 @@ fn silent_and_idle_peers_are_told() {
          not meant, correct that, or the labels of the nodes in their twilld.toml",
     ];
     assert_eq!(noted(&with(four(), section)), told);
+}
+
+#[test]
+fn what_is_odd_about_names_and_addresses_is_told() {
+    let peer = |rest: &str| format!("[[bgp.peer]]\nname='tor'\nas='internal'\n{rest}\n");
+    let told = |section: &str| noted(&with(four(), section));
+    assert_eq!(told(&peer("address='192.0.2.1'\nsource='192.168.9.3'")), [""; 0]);
+    let inside = told(&peer("address='10.42.7.1'"));
+    assert!(
+        inside[0].starts_with("BGP peer tor: its address, 10.42.7.1, lies in pool p0 (10.42.0.0/16): "),
+        "{inside:?}"
+    );
+    let named = told(&peer("address='192.0.2.1'").replace("tor", "n2"));
+    assert!(named[0].starts_with("BGP peer n2: a node has this name, too"), "{named:?}");
+    for section in ["address='192.0.2.1'\nsource='192.168.9.9'", "address='192.0.2.1'\nnode='n1'\nsource='192.168.9.3'"]
+    {
+        let lost = told(&peer(section));
+        assert!(lost[0].starts_with("BGP peer tor: none of its nodes has the source 192.168.9."), "{lost:?}");
+    }
+    let twins = told("[[bgp.node]]\nnode='n1'\nrouter_id='192.168.9.3'\n");
+    assert!(twins[0].starts_with("nodes n1, n3: they have the router ID 192.168.9.3 in common"), "{twins:?}");
+    assert_eq!((inside.len(), named.len(), twins.len()), (1, 1, 1));
 }
 
 #[test]

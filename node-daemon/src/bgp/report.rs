@@ -15,10 +15,10 @@ use twill_bgp::session::{self, Negotiated, Reason};
 use twill_bgp::speaker::{PeerReport, RouteReport, Speaker, Told};
 use twill_bgp::{bfd, rib};
 use twill_cluster::inquiry::bgp::{
-    Agreed, Answer, Attributes, Bfd, Candidate, Counts, EndedBy, Explanation, LastError, Neighbour, Outcome, Peer,
-    PeerPage, Question, Relation, Route, RoutePage, State, Telling, Used,
+    Agreed, Answer, Attributes, Bfd, Candidate, Counts, EndedBy, Explanation, LastError, LeftAlone, Neighbour, Outcome,
+    Peer, PeerPage, Question, Relation, Route, RoutePage, State, Telling, Used,
 };
-use twill_fabric::peering::Who;
+use twill_fabric::peering::{self, Who};
 
 use super::translate::title;
 use super::{Speaking, Task};
@@ -54,7 +54,7 @@ impl Task<'_> {
         let config = picture.as_ref().and_then(|picture| picture.reach.config.as_ref());
         match config {
             Some(config) if config.value.bgp.is_none() => {
-                "it does not speak BGP: the cluster's configuration has no [bgp] ('twillctl config show')"
+                "it does not speak BGP: the cluster's configuration has neither [bgp] nor [backend] type = \"bgp\" ('twillctl config show')"
             }
             _ => {
                 "it does not speak BGP yet: it is not registered, or does not know its underlay: 'twillctl status' says why"
@@ -76,8 +76,11 @@ impl Teller<'_> {
             Question::Peers { after } => {
                 let peers = self.speaker().peers().into_iter();
                 let peers = peers.filter(|peer| after.is_none_or(|after| after < peer.address));
-                let troubles = if after.is_none() { self.speaking.troubles.clone() } else { Vec::new() };
-                Answer::Peers(PeerPage::fill(peers.map(|peer| self.peer(peer)), troubles))
+                let (troubles, left_alone) = match after {
+                    None => (self.speaking.troubles.clone(), self.speaking.left_alone.iter().map(left_alone).collect()),
+                    Some(_) => (Vec::new(), Vec::new()),
+                };
+                Answer::Peers(PeerPage::fill(peers.map(|peer| self.peer(peer)), troubles, left_alone))
             }
             Question::Routes { inside, peer: None, after } => Answer::Routes(self.routes(inside, after, |_| true)),
             Question::Routes { inside, peer: Some(word), after } => {
@@ -115,12 +118,7 @@ impl Teller<'_> {
     }
 
     fn neighbour(&self, address: IpAddr) -> Neighbour {
-        let (node, router) = match self.names().get(&address) {
-            Some(Who::Node(name)) => (Some(name.clone()), None),
-            Some(Who::Router(name)) => (None, Some(name.clone())),
-            None => (None, None),
-        };
-        Neighbour { address, node, router }
+        neighbour(address, self.names().get(&address))
     }
 
     fn source(&self, source: Source) -> Option<Neighbour> {
@@ -140,7 +138,11 @@ impl Teller<'_> {
         let is_up = report.state == session::State::Established;
         // The state of a session that is tried again and again is never old.
         let down = self.speaking.down.get(&report.address).filter(|_| !is_up).map(|since| since.elapsed().as_secs());
+        let unreached = self.speaking.unreached.get(&report.address).filter(|_| !is_up).cloned();
         let last_error = |(moment, reason): &(Duration, Reason)| last_error(self.ago(*moment), reason);
+        // Once the session is up again, or does not come up for another reason, that it was made anew explains nothing.
+        let is_past = |reason: &Reason| reason.is_by_configuration() && (is_up || unreached.is_some());
+        let ended = report.last_error.as_ref().filter(|(_, reason)| !is_past(reason));
         Peer {
             neighbour: self.neighbour(report.address),
             asn: report.asn.map(|asn| asn.0),
@@ -151,8 +153,8 @@ impl Teller<'_> {
             ups: report.ups,
             port: configured.map_or(0, |peer| peer.endpoint.port),
             passive: configured.is_some_and(|peer| peer.passive),
-            unreached: self.speaking.unreached.get(&report.address).filter(|_| !is_up).cloned(),
-            last_error: report.last_error.as_ref().map(last_error),
+            last_error: ended.map(last_error),
+            unreached,
             barred_seconds: report.barred.map(|until| until.saturating_sub(self.now).as_secs()),
             bfd: report.bfd.map(detected),
             agreed: report.negotiated.as_ref().map(agreed),
@@ -221,6 +223,19 @@ impl Teller<'_> {
         };
         Telling { to: self.neighbour(to), from: self.source(source), told, withheld }
     }
+}
+
+fn neighbour(address: IpAddr, who: Option<&Who>) -> Neighbour {
+    let (node, router) = match who {
+        Some(Who::Node(name)) => (Some(name.clone()), None),
+        Some(Who::Router(name)) => (None, Some(name.clone())),
+        None => (None, None),
+    };
+    Neighbour { address, node, router }
+}
+
+fn left_alone(peer: &peering::LeftAlone) -> LeftAlone {
+    LeftAlone { neighbour: neighbour(peer.address, Some(&peer.who)), why: peer.why.clone() }
 }
 
 fn counts(summary: Summary) -> Counts {

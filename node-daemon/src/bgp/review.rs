@@ -55,8 +55,10 @@ impl Task<'_> {
         let mut troubles = spoken.troubles.clone();
         troubles.extend(self.lines.listen(wanted.port, peers));
         troubles.extend(wanted.problems.into_iter().map(in_configuration));
+        let left_alone = spoken.left_alone.clone();
         self.say(spoken);
         if let Some(speaking) = &mut self.speaking {
+            speaking.left_alone = left_alone;
             speaking.troubles = troubles.clone();
         }
         troubles.extend(self.silent());
@@ -85,7 +87,7 @@ impl Task<'_> {
     }
 
     fn say(&mut self, spoken: Spoken) {
-        let Spoken { config, announced, guard, watched, names, troubles: _ } = spoken;
+        let Spoken { config, announced, guard, watched, names, troubles: _, left_alone: _ } = spoken;
         if let Some(speaking) = &mut self.speaking {
             speaking.names = names;
             if speaking.config != config {
@@ -120,6 +122,7 @@ impl Task<'_> {
             names,
             watched: BTreeMap::new(),
             troubles: Vec::new(),
+            left_alone: Vec::new(),
             unreached: BTreeMap::new(),
             down: BTreeMap::new(),
         });

@@ -21,7 +21,7 @@ use twill_cluster::View;
 use twill_cluster::record::{Told, Underlay};
 use twill_conf::NodeName;
 use twill_conf::cluster::{self, Community};
-use twill_fabric::peering::{self, HopLimit, Peering, RemoteAs, Speaker, Who};
+use twill_fabric::peering::{self, HopLimit, LeftAlone, Peering, RemoteAs, Speaker, Who};
 
 use super::ground::{Ground, Link};
 
@@ -45,6 +45,8 @@ pub struct Spoken {
     pub names: BTreeMap<IpAddr, Who>,
     /// What stands in the way of some session.
     pub troubles: Vec<Told>,
+    /// Peers that there is no session with, and why.
+    pub left_alone: Vec<LeftAlone>,
 }
 
 /// A neighbour that BFD watches.
@@ -64,13 +66,18 @@ pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground
     let pools = view.config.as_ref().map_or(&[][..], |conf| &conf.value.pools);
     let (mut peers, mut troubles) = (Vec::new(), Vec::new());
     let (mut watched, mut names) = (BTreeMap::new(), BTreeMap::new());
+    let mut left_alone = wanted.left_alone.clone();
     for peering in &wanted.peerings {
         let session = &peering.session;
         let password = match &session.link.password_file {
             None => None,
             Some(file) => match secrets.of(file) {
                 Some(password) => Some(password),
-                None => continue,
+                None => {
+                    let why = format!("there is no password in {}", file.display());
+                    left_alone.push(LeftAlone { who: peering.who.clone(), address: session.address, why });
+                    continue;
+                }
             },
         };
         names.insert(session.address, peering.who.clone());
@@ -99,7 +106,7 @@ pub fn translate(wanted: &Speaker, view: &View, name: &NodeName, ground: &Ground
     let config = Config::new(identity, Multipath::default(), restart, peers)
         .expect("fabric gives each address once, and conf no value that a speaker refuses");
     let announced = wanted.announced.iter().map(|announced| (announced.prefix, attributes(&announced.communities)));
-    Spoken { config, announced: announced.collect(), guard: guard(view, name), watched, names, troubles }
+    Spoken { config, announced: announced.collect(), guard: guard(view, name), watched, names, troubles, left_alone }
 }
 
 /// How a peer is called in a sentence.

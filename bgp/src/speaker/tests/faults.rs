@@ -26,7 +26,7 @@ fn who_announces_too_much_is_warned_of_ended_and_left_alone_for_a_while() {
     }
     pass(&mut network, Duration::from_mins(4));
     assert_eq!((network.nodes[0].kernel.len(), network.established()), (0, 0));
-    assert_eq!(last_error(&network, 1, 0), "received: maximum number of prefixes reached (6/1), data 00010100000004");
+    assert_eq!(last_error(&network, 1, 0), "received: maximum number of prefixes reached (6/1): at most 4 of IPv4");
     assert!(peer(&network, 0, 1).barred.is_some());
     // Fewer are let in once it is asked again.
     (0..6).for_each(|n| network.step(1, Input::Retract(net(&format!("10.{n}.0.0/16")))));

@@ -90,11 +90,14 @@ fn a_node_with_thousands_of_peers_tells_them_in_pages() {
     };
     let all: Vec<_> = (0..5_000).map(peer).collect();
     let trouble = || vec![Told { what: "w".into(), fix: "f".into() }];
+    let alone = LeftAlone { neighbour: all[0].neighbour.clone(), why: "no".into() };
+    let alone = vec![alone; 2 * MOST_LEFT_ALONE];
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let rest = all.iter().filter(|peer| after.is_none_or(|after| after < peer.neighbour.address)).cloned();
-        let page = PeerPage::fill(rest, trouble());
+        let page = PeerPage::fill(rest, trouble(), alone.clone());
         assert!(length_of(Answer::Peers(page.clone())) <= LONGEST_ANSWER);
+        assert_eq!(page.left_alone.len(), MOST_LEFT_ALONE);
         assert_eq!(page.next.is_some(), found.len() + page.peers.len() < all.len());
         after = page.next;
         found.extend(page.peers);

@@ -92,6 +92,7 @@ impl Client {
             follows(page.peers.iter().map(|peer| peer.neighbour.address).chain(page.next), before)?;
             known.peers.extend(page.peers);
             known.troubles.extend(page.troubles);
+            known.left_alone.extend(page.left_alone);
             Ok(page.next)
         };
         self.page_by_page(store, nodes, ask, gather).await

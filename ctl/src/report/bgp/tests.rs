@@ -71,6 +71,26 @@ COULD NOT TELL: what the speaker of node n4 knows: its daemon has not been heard
 }
 
 #[test]
+fn peers_that_are_left_alone_have_a_row_with_the_cause() {
+    let own = json!({ "address": "192.0.2.1", "router": "spine", "why": "its address is this node's own" });
+    let alone: LeftAlone = serde_json::from_value(own.clone()).unwrap();
+    let answers = [(node("n1"), Ok(PeerPage { left_alone: vec![alone], ..page(vec![peer(json!({}))]) }))];
+    for only_down in [false, true] {
+        let report = Report::Peers(Peers::new(answers.clone().into(), only_down));
+        let told = print::render(&report, Output::Text);
+        let row = "n1    spine  192.0.2.1    -      left alone   -      -         -         -     -    its address is this node's own\n";
+        let row =
+            if only_down { row.replace("    -      left alone   -", "  -   left alone  -") } else { row.to_owned() };
+        assert!(
+            told.contains(&row) && told.contains("\n1 of 1 node answered: 1 of 1 session up, 1 left alone\n"),
+            "{told}"
+        );
+        assert_eq!(serde_json::to_value(&report).unwrap()["left_alone"], json!([{ "node": "n1", "peer": own }]));
+        assert_eq!(report.verdict(), Verdict::Good, "what is wrong with it, if anything, is told as a problem");
+    }
+}
+
+#[test]
 fn only_those_that_are_down_may_be_listed_and_who_did_not_answer_is_not_passed_over() {
     let down = Peers::new(answers(), true);
     let listed: Vec<_> = down.peers.iter().map(|row| row.node.as_str()).collect();

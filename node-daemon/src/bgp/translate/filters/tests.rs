@@ -40,6 +40,7 @@ fn speaker(shutdown: bool) -> Speaker {
         graceful_restart: GracefulRestart::Off,
         shutdown,
         peerings: Vec::new(),
+        left_alone: Vec::new(),
         announced: vec![
             announced(OWN_OUT, Audience::Everyone),
             announced(OWN_IN, Audience::Inside),

@@ -1,0 +1,153 @@
+//! The file that a bundle is: members of bounded length, without what is known to be secret.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+
+use crate::report::bundle::Member;
+
+/// A longer member is left out, in bytes.
+const LONGEST: usize = 16 << 20;
+/// All members together are no longer, in bytes.
+const LONGEST_OF_ALL: usize = 128 << 20;
+/// A shorter secret is not looked for: it would be found in everything.
+const SHORTEST: usize = 6;
+
+/// What is gathered.
+#[derive(Debug, Default)]
+pub(super) struct Archive {
+    members: Vec<(Member, Vec<u8>)>,
+    /// What could not be got, and why.
+    unknown: Vec<String>,
+    length: usize,
+    secrets: Vec<String>,
+}
+
+impl Archive {
+    /// An archive in which none of these words stands, whatever is added: in case that an error repeats one.
+    pub(super) fn without(secrets: impl IntoIterator<Item = String>) -> Self {
+        let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST);
+        Self { secrets: secrets.collect(), ..Self::default() }
+    }
+
+    /// Adds a member as JSON, or why there is none.
+    pub(super) fn add(&mut self, path: &str, what: &str, found: Result<impl Serialize, impl ToString>) {
+        let text = match found {
+            Ok(value) => serde_json::to_string_pretty(&value).map_err(|error| error.to_string()),
+            Err(cause) => Err(cause.to_string()),
+        };
+        match text.map(|text| self.scrubbed(&text).into_bytes()) {
+            Ok(text) if text.len() > LONGEST || self.length + text.len() > LONGEST_OF_ALL => {
+                self.lacks(format!("{what}: it is {} bytes long, and there is no room for it", text.len()));
+            }
+            Ok(text) => {
+                self.length += text.len();
+                let member = Member { path: path.to_owned(), what: what.to_owned(), bytes: text.len() };
+                self.members.push((member, text));
+            }
+            Err(cause) => self.lacks(format!("{what}: {cause}")),
+        }
+    }
+
+    /// Says what is not there, and why.
+    pub(super) fn lacks(&mut self, what: String) {
+        self.unknown.push(self.scrubbed(&what));
+    }
+
+    /// The members and what is missing.
+    pub(super) fn contents(&self) -> (Vec<Member>, Vec<String>) {
+        (self.members.iter().map(|(member, _)| member.clone()).collect(), self.unknown.clone())
+    }
+
+    /// Writes it to a file that is not there yet, below one directory; that of nobody but its owner.
+    pub(super) fn write(&self, file: &Path, directory: &str, now: u64) -> io::Result<u64> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        let written = self.pack(&made, directory, now).and_then(|()| made.metadata());
+        if written.is_err() {
+            // Half a bundle is of no use; that it stays there is the lesser evil.
+            std::fs::remove_file(file).ok();
+        }
+        written.map(|metadata| metadata.len())
+    }
+
+    fn pack(&self, into: impl Write, directory: &str, now: u64) -> io::Result<()> {
+        let mut tar = tar::Builder::new(GzEncoder::new(into, Compression::default()));
+        for (member, text) in &self.members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(now);
+            tar.append_data(&mut header, format!("{directory}/{}", member.path), text.as_slice())?;
+        }
+        tar.into_inner()?.finish()?.flush()
+    }
+
+    fn scrubbed(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            let quoted = serde_json::to_string(secret).unwrap_or_default();
+            for word in [secret.as_str(), quoted.trim_matches('"')] {
+                text = text.replace(word, "[left out]");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn unpacked(archive: &Archive) -> Vec<(String, String)> {
+        let mut bytes = Vec::new();
+        archive.pack(&mut bytes, "b", 7).unwrap();
+        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+        let read = |entry: io::Result<tar::Entry<'_, _>>| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            (entry.path().unwrap().display().to_string(), text)
+        };
+        tar.entries().unwrap().map(read).collect()
+    }
+
+    #[test]
+    fn what_is_known_to_be_secret_stands_nowhere_and_short_words_are_no_secrets() {
+        let mut archive = Archive::without(["hunter\"22".to_owned(), "a".to_owned()]);
+        archive.add("a.json", "a", Ok::<_, String>(["it was hunter\"22", "a"]));
+        archive.add("b.json", "b", Err::<(), _>("no hunter\"22"));
+        assert_eq!(unpacked(&archive), [("b/a.json".to_owned(), "[\n  \"it was [left out]\",\n  \"a\"\n]".to_owned())]);
+        assert_eq!(archive.contents().1, ["b: no [left out]"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_and_told() {
+        let mut archive = Archive::default();
+        archive.add("long.json", "long", Ok::<_, String>("x".repeat(LONGEST)));
+        for n in 0..9 {
+            archive.add(&format!("{n}.json"), "much", Ok::<_, String>("x".repeat(LONGEST - 2)));
+        }
+        let (members, unknown) = archive.contents();
+        assert_eq!((members.len(), unknown.len()), (8, 2));
+        assert!(unknown[0].starts_with("long: it is 16777218 bytes long"), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("b.tar.gz");
+        let mut archive = Archive::default();
+        archive.add("a.json", "a", Ok::<_, String>(1));
+        let bytes = archive.write(&file, "b", 0).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes);
+        assert_eq!(archive.write(&file, "b", 0).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes);
+        assert!(archive.write(&dir.path().join("no/b"), "b", 0).is_err());
+    }
+}
