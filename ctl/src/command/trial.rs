@@ -25,7 +25,7 @@ pub(super) use test::test;
 /// How long an answer may be on its way beside what the work takes.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// How long is waited until a node has taken its pods down.
-const CLOSING: Duration = Duration::from_secs(15);
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Whoever tries something.
 struct Session<'a> {
