@@ -112,7 +112,8 @@ fn who_asks_for_what_is_not_there_is_told_what_is() {
         assert!(stranger.contains("node n1: it has no BGP peer \"tor\": it has none\n"), "{stranger}");
 
         lab.apply_config(&lab.config_with("type = \"host-gw\"\n"))?;
-        let absent = "the cluster's configuration has neither [bgp] nor [backend] type = \"bgp\" ('twillctl config show')\n";
+        let absent =
+            "the cluster's configuration has neither [bgp] nor [backend] type = \"bgp\" ('twillctl config show')\n";
         let all = told(one, &["peers"], 1)?;
         assert!(all.ends_with(&format!("no node speaks BGP: {absent}")), "{all}");
         deadline::until("it speaks no more", PATIENCE, || {
