@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         let tasks = nodes.iter().map(|node| (node.clone(), Task::Open { pods, stand })).collect();
         let told = self.ask(tasks, patience).await;
         let opened = |answer| match answer {
-            Answer::Opened(opened) => Ok(opened),
+            Answer::Opened(opened) => Ok(*opened),
             _ => Err(Failure::silent(&other_answer())),
         };
         let told: BTreeMap<_, _> = told.into_iter().map(|(node, answer)| (node, answer.and_then(opened))).collect();
