@@ -115,6 +115,11 @@ fn commands_for_a_machine_without_daemon_do_what_their_page_says() {
 }
 
 #[test]
+fn commands_for_the_machine_of_a_developer_do_what_their_page_says() {
+    run_all("host", |one, blocks| scenes::host(blocks, one));
+}
+
+#[test]
 fn every_link_between_the_pages_leads_somewhere() {
     let complaints = links::dead(workspace());
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));

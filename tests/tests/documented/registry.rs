@@ -29,9 +29,9 @@ pub(crate) struct Entry {
     /// Texts of the block, and what stands in their place: for what is an example in the page. A variable of the scene may.
     #[serde(default)]
     replace: BTreeMap<String, String>,
-    /// Beginnings of commands, and the exit status that they have here.
+    /// Beginnings of commands, and the exit status that they have here; several, where it depends on the machine.
     #[serde(default)]
-    status: BTreeMap<String, i32>,
+    status: BTreeMap<String, String>,
     /// Beginnings of commands that are not run, and why not.
     #[serde(default)]
     without: BTreeMap<String, String>,
@@ -111,7 +111,9 @@ impl Entry {
             assert!(found.peek().is_some(), "{}:{}: nothing begins with {begin:?}", block.page, block.line);
             for line in found {
                 let command = line.split("  #").next().unwrap_or_default().trim_end();
-                *line = format!("{{ status=0; {command} || status=$?; test $status -eq {status}; }}");
+                *line = format!(
+                    "{{ status=0; {command} || status=$?; case \" {status} \" in *\" $status \"*) ;; *) exit 99 ;; esac; }}"
+                );
             }
         }
         format!("{}\n{}\n{}\n", self.before, lines.join("\n"), self.after)
