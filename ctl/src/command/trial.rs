@@ -112,6 +112,9 @@ async fn with_pods<T>(
         _ = interrupt.recv() => Err(Error::Interrupted),
         _ = terminate.recv() => Err(Error::Interrupted),
     };
+    if matches!(done, Err(Error::Interrupted)) {
+        session.client.withdraw(store, session.opened.iter()).await;
+    }
     let left = session.close().await;
     Ok((done?, left))
 }
