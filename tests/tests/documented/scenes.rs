@@ -185,7 +185,7 @@ pub(crate) fn standalone(blocks: &[(Block, Entry)], one: One<'_>) {
 
 /// This machine.
 pub(crate) fn host(blocks: &[(Block, Entry)], one: One<'_>) {
-    let run = || -> Result<()> {
+    let mut run = || -> Result<()> {
         let directory = tempfile::tempdir().map_err(LabError::io("making a directory"))?;
         let binaries = Binaries::ready()?;
         let variables = vec![

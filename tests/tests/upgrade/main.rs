@@ -9,7 +9,7 @@ use std::path::Path;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::needs::say_skipped;
 use twill_tests::previous::{self, install, installed};
-use twill_tests::{Lab, LabBuilder, Node, PoolSpec, Result, needs, with_lab};
+use twill_tests::{Lab, LabBuilder, LabError, Node, PoolSpec, Result, needs, with_lab};
 
 use traffic::{Grounds, Pods};
 
@@ -46,11 +46,26 @@ fn with_old_nodes(scenario: impl FnOnce(&mut Lab, &Path) -> Result<()>) {
     with_lab(wanted, |lab| {
         for node in lab.nodes() {
             [PLUGIN, DAEMON].iter().try_for_each(|program| install(node, program, &old))?;
+            without_new_keys(node)?;
             node.start_daemon_of(&installed(node, DAEMON))?;
         }
         lab.converged()?;
         scenario(lab, &old)
     });
+}
+
+/// Keys of the node's file that the older daemon does not know, and refuses: an operator writes them when the node is of this version
+/// for good.
+const NEW_KEYS: [&str; 1] = ["plugin = "];
+
+/// Takes them out of the file that the lab has written.
+fn without_new_keys(node: &Node) -> Result<()> {
+    let file = node.directory().join("twilld.toml");
+    let what = || format!("changing {}", file.display());
+    let text = std::fs::read_to_string(&file).map_err(LabError::io(what()))?;
+    let kept = text.lines().filter(|line| !NEW_KEYS.iter().any(|key| line.starts_with(key)));
+    let kept: String = kept.map(|line| format!("{line}\n")).collect();
+    std::fs::write(&file, kept).map_err(LabError::io(what()))
 }
 
 /// Replaces a program of a node, and has it run.
