@@ -377,7 +377,7 @@ fn without_etcd_a_node_still_says_what_it_knows_by_itself() {
     let told = etcd.run(&["status"]).ends_with(2).stdout;
     assert!(told.starts_with(&format!("COULD NOT TELL: etcd at {}", etcd.url)), "{told}");
     let knows =
-        "what this node, n1 knows by itself: 2 pod interfaces attached, 0 failures kept ('twillctl ipam attempts')\n";
+        "what this node, n1, knows by itself: 2 pod interfaces attached, 0 failures kept ('twillctl ipam attempts')\n";
     assert!(told.contains(knows), "{told}");
     assert!(
         told.ends_with("\nBLOCK         POOL     STATE  USED  FREE\n10.42.0.0/26  default  open   2     62\n"),

@@ -77,11 +77,13 @@ pub fn answers(
     patience: Duration,
 ) -> io::Result<Vec<Option<Answer>>> {
     let mut open = questions.iter().map(|question| Asking::open(*question, word)).collect::<io::Result<Vec<_>>>()?;
+    let mut buffer = vec![0; LONGEST];
     for sequence in 0..tries {
         open.iter_mut().filter(|asking| asking.answer.is_none()).for_each(|asking| asking.send(sequence));
         let deadline = Instant::now() + patience;
         while open.iter().any(|asking| asking.answer.is_none()) && wait(&open, deadline)? {
-            open.iter_mut().filter(|asking| asking.answer.is_none()).for_each(Asking::receive);
+            let waiting = open.iter_mut().filter(|asking| asking.answer.is_none());
+            waiting.for_each(|asking| asking.receive(&mut buffer));
         }
     }
     Ok(open.iter().map(|asking| asking.answer).collect())
@@ -138,10 +140,9 @@ impl Asking {
         self.socket.send(&message).unwrap_or_default();
     }
 
-    fn receive(&mut self) {
-        let mut buffer = vec![0; LONGEST];
+    fn receive(&mut self, buffer: &mut [u8]) {
         loop {
-            match self.socket.recv(&mut buffer) {
+            match self.socket.recv(buffer) {
                 Ok(length) => self.take(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     if self.question.how == How::Refusal {

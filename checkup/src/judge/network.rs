@@ -2,11 +2,12 @@
 
 use ipnetwork::IpNetwork;
 use twill_linux::forward::Barrier;
+use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
 use crate::finding::Check;
 use crate::observe::network::OUR_TUNNELS;
-use crate::observe::{Interface, Observations};
+use crate::observe::{Holders, Interface, Observations};
 use crate::scope::{Scope, Stage, Tunnel};
 
 pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findings) {
@@ -112,50 +113,52 @@ pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings
     let Some(wanted) = scope.cluster.tunnel else {
         return findings.ok(CHECK, "the back end has none");
     };
-    let Tunnel { vni, port } = wanted;
-    let links = findings.seen(CHECK, &seen.links);
-    let tunnels = links.map_or(&[][..], |links| links.tunnels.as_slice());
-    let others = || tunnels.iter().filter(|tunnel| !OUR_TUNNELS.contains(&tunnel.name.as_str()));
-    for other in others() {
-        let subject = format!("device {}", other.name);
-        if (other.vni, other.port) == (vni, port) {
-            let what = format!(
-                "it has VNI {vni} on UDP port {port}, which Twill's tunnel is to have: the kernel gives them once"
-            );
-            let fix = format!(
-                "remove it ('ip link delete {}'), if nobody needs it; or set another vni or port in [backend] of the cluster's \
-                 configuration",
-                other.name
-            );
-            findings.problem(CHECK, subject, what, fix);
-        } else {
-            let what =
-                format!("another overlay: VNI {} on UDP port {}; it does not stand in the way", other.vni, other.port);
-            findings.note(CHECK, subject, what, "if nothing uses it any more, remove it");
-        }
+    let tunnels = findings.seen(CHECK, &seen.links).map_or(&[][..], |links| links.tunnels.as_slice());
+    let is_ours = |tunnel: &&SeenTunnel| OUR_TUNNELS.contains(&tunnel.name.as_str());
+    for other in tunnels.iter().filter(|tunnel| !is_ours(tunnel)) {
+        another(wanted, other, findings);
     }
-    match seen.holders.as_ref().and_then(|holders| findings.seen(CHECK, holders)) {
-        Some(holders) => {
-            let by_tunnels = tunnels.iter().any(|tunnel| tunnel.up && tunnel.port == port);
-            let who = match holders.processes.as_slice() {
-                [] if holders.sockets == 0 || by_tunnels => None,
-                [] => Some("a program that cannot be seen from here".to_owned()),
-                names => Some(names.join(", ")),
-            };
-            if let Some(who) = who {
-                let what = format!("{who} has it: the tunnel cannot be set up beside that");
-                let fix = "end that program, or give it another port; or set another port in [backend] of the cluster's configuration";
-                findings.problem(CHECK, format!("UDP port {port}"), what, fix);
-            }
-        }
-        None => {}
+    if let Some(holders) = seen.holders.as_ref().and_then(|holders| findings.seen(CHECK, holders)) {
+        port(wanted, holders, tunnels, findings);
     }
-    let ours = tunnels.iter().find(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()) && tunnel.up);
-    if scope.stage == Stage::Serving && ours.is_none() && !said_problem(findings, CHECK) {
+    let stands = tunnels.iter().any(|tunnel| is_ours(&tunnel) && tunnel.up);
+    if scope.stage == Stage::Serving && !stands && !said_problem(findings, CHECK) {
         let what = "it does not stand: no other node can send to the pods of this one";
         findings.problem(CHECK, "vxlan.twill", what, "look at the log of twilld for what the kernel refuses");
     }
+    let Tunnel { vni, port } = wanted;
     findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}: nobody else has them"));
+}
+
+/// A VXLAN device of somebody else's.
+fn another(Tunnel { vni, port }: Tunnel, other: &SeenTunnel, findings: &mut Findings) {
+    let subject = format!("device {}", other.name);
+    if (other.vni, other.port) != (vni, port) {
+        let what =
+            format!("another overlay: VNI {} on UDP port {}; it does not stand in the way", other.vni, other.port);
+        return findings.note(Check::Tunnel, subject, what, "if nothing uses it any more, remove it");
+    }
+    let what =
+        format!("it has VNI {vni} on UDP port {port}, which Twill's tunnel is to have: the kernel gives them once");
+    let fix = format!(
+        "remove it ('ip link delete {}'), if nobody needs it; or set another vni or port in [backend] of the cluster's configuration",
+        other.name
+    );
+    findings.problem(Check::Tunnel, subject, what, fix);
+}
+
+/// Who else has the port.
+fn port(Tunnel { port, .. }: Tunnel, holders: &Holders, tunnels: &[SeenTunnel], findings: &mut Findings) {
+    let by_tunnels = tunnels.iter().any(|tunnel| tunnel.up && tunnel.port == port);
+    let who = match holders.processes.as_slice() {
+        [] if holders.sockets == 0 || by_tunnels => return,
+        [] => "a program that cannot be seen from here".to_owned(),
+        names => names.join(", "),
+    };
+    let what = format!("{who} has it: the tunnel cannot be set up beside that");
+    let fix =
+        "end that program, or give it another port; or set another port in [backend] of the cluster's configuration";
+    findings.problem(Check::Tunnel, format!("UDP port {port}"), what, fix);
 }
 
 fn said_problem(findings: &Findings, check: Check) -> bool {

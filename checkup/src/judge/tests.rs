@@ -283,7 +283,7 @@ const SERVING: [Fault; 41] = [
         "not valid for another 5 days",
         "clock",
     ),
-    (|o| o.certificates = vec![certificate(-5, 9)], Check::Certificates, NOTE, "expires in 9 days", "new one"),
+    (|o| o.certificates = vec![certificate(-100, 9)], Check::Certificates, NOTE, "expires in 9 days", "new one"),
     (|o| o.plugin = Ok(Plugin::Missing), Check::Cni, PROBLEM, "the plugin is not there", "twilld install"),
     (
         |o| o.plugin = Ok(Plugin::Ours { version: Ok("0.0.9".to_owned()) }),
@@ -368,6 +368,12 @@ fn cannot_before(change: impl FnOnce(&mut Observations), read_only: bool) -> Vec
 fn judged_networks(networks: Vec<Network>) -> Vec<State> {
     let seen = Observations { networks: Ok(networks), ..good() };
     faults(Stage::Before, &seen).into_iter().map(|one| one.state).collect()
+}
+
+#[test]
+fn a_certificate_that_is_made_anew_every_few_days_is_none_to_speak_of() {
+    let seen = Observations { certificates: vec![certificate(-1, 2)], ..good() };
+    assert_eq!(faults(Stage::Serving, &seen), []);
 }
 
 #[test]

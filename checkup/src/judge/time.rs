@@ -2,14 +2,16 @@
 
 use super::Findings;
 use crate::finding::Check;
-use crate::observe::{Certificate, Observations};
+use crate::observe::{Certificate, Observations, Validity};
 use crate::scope::Scope;
 
 /// No machine runs this program before it was written: 2026-01-01, in seconds since 1970.
 const WRITTEN: u64 = 1_767_225_600;
 const DAY: i64 = 86_400;
-/// So long before a certificate ends that is said, in days.
+/// So long before a certificate ends that is said, in days, and not before so many parts of its time are over: one that is made
+/// anew every day is none to speak of.
 const AHEAD: i64 = 14;
+const PARTS: i64 = 3;
 
 pub(super) fn clock(_: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Clock;
@@ -57,13 +59,8 @@ pub(super) fn certificates(scope: &Scope, seen: &Observations, findings: &mut Fi
                     "look at the clock of this machine, and of the one that made it",
                 );
             }
-            Ok(validity) if validity.to - now < AHEAD * DAY => {
-                findings.note(
-                    CHECK,
-                    subject,
-                    format!("{role} certificate expires in {}", days(validity.to - now)),
-                    fix,
-                );
+            Ok(Validity { from, to }) if to - now < (AHEAD * DAY).min((to - from) / PARTS) => {
+                findings.note(CHECK, subject, format!("{role} certificate expires in {}", days(to - now)), fix);
             }
             Ok(_) => {}
         }

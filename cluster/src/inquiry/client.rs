@@ -158,6 +158,11 @@ impl Client {
         Ok(answers)
     }
 
+    /// Takes back what these nodes were asked last, where nobody waits for the answers any more: who has not begun with it will not.
+    pub async fn withdraw<S: Store>(&self, store: &S, nodes: impl Iterator<Item = &NodeName>) {
+        self.tidy(store, &format!("{}-{}", self.word, self.rounds), nodes).await;
+    }
+
     /// Takes questions and answers away. Where that fails, their leases end them.
     async fn tidy<S: Store>(&self, store: &S, id: &str, nodes: impl Iterator<Item = &NodeName>) {
         let keys = nodes.flat_map(|node| [request_key(node, id), answer_key(node, id)]);

@@ -154,7 +154,7 @@ pub enum Load {
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
     /// To [`Task::Open`]: the pods stand.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// To [`Task::Probe`]: of each shot, in their order.
     Heard {
         /// What came back.

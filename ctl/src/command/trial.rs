@@ -25,7 +25,7 @@ pub(super) use test::test;
 /// How long an answer may be on its way beside what the work takes.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// How long is waited until a node has taken its pods down.
-const CLOSING: Duration = Duration::from_secs(15);
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Whoever tries something.
 struct Session<'a> {
@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         let tasks = nodes.iter().map(|node| (node.clone(), Task::Open { pods, stand })).collect();
         let told = self.ask(tasks, patience).await;
         let opened = |answer| match answer {
-            Answer::Opened(opened) => Ok(opened),
+            Answer::Opened(opened) => Ok(*opened),
             _ => Err(Failure::silent(&other_answer())),
         };
         let told: BTreeMap<_, _> = told.into_iter().map(|(node, answer)| (node, answer.and_then(opened))).collect();
@@ -112,6 +112,9 @@ async fn with_pods<T>(
         _ = interrupt.recv() => Err(Error::Interrupted),
         _ = terminate.recv() => Err(Error::Interrupted),
     };
+    if matches!(done, Err(Error::Interrupted)) {
+        session.client.withdraw(store, session.opened.iter()).await;
+    }
     let left = session.close().await;
     Ok((done?, left))
 }

@@ -83,7 +83,7 @@ fn of_daemons(nodes: &[Node]) -> String {
 /// What a node knows by itself.
 pub(super) fn local(local: &Local) -> String {
     let Local { node, attached, blocks, failures, .. } = local;
-    let of_node = node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name}"));
+    let of_node = node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name},"));
     let draining = if local.draining { "it is being drained; " } else { "" };
     let rows = blocks.iter().map(|block| {
         let free = block.free.to_string();

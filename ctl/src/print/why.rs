@@ -31,14 +31,13 @@ pub(super) fn pod(why: &WhyPod) -> String {
 }
 
 fn failures(why: &WhyPod) -> String {
-    if why.attempts.is_empty() {
-        return String::new();
-    }
     let line = |Failed { node, attempt, fix }: &Failed| {
         let (ago, verb, step, code) = (age(attempt.age_seconds), &attempt.verb, &attempt.step, attempt.code);
         format!("{ago} ago on {node}: {verb} failed at {step}, code {code}: {}\n    fix: {fix}\n", attempt.cause)
     };
-    let lines: String = why.attempts.iter().map(line).collect();
+    // The last one is the problem of a pod that is not attached, and stands there.
+    let told = usize::from(!why.is_attached()).min(why.attempts.len());
+    let lines: String = why.attempts[told..].iter().map(line).collect();
     match why.failures - why.attempts.len() {
         0 => lines,
         more => format!("{lines}and {more} more failures before ('twillctl ipam attempts' on the node)\n"),

@@ -145,22 +145,28 @@ fn dead(node: &NodeName) -> Row {
     Row { place: Place::Node, node: Some(node.clone()), finding }
 }
 
-/// One problem of what several have alike, in the order in which the first of them was found.
+/// One problem of what several have alike, in the order in which the first of them was found. What the cluster has is not a
+/// node's alone, though a node sees it too.
 fn alike<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Problem> {
     let mut order: Vec<(String, &'a str)> = Vec::new();
-    let mut whose: BTreeMap<(String, &'a str), (Vec<String>, String)> = BTreeMap::new();
+    let mut whose: BTreeMap<(String, &'a str), Vec<&'a Row>> = BTreeMap::new();
     for row in rows {
         let key = (about(&row.finding.subject, &row.finding.what), row.finding.fix.as_str());
-        let (nodes, alone) = whose.entry(key.clone()).or_insert_with(|| {
-            order.push(key);
-            (Vec::new(), row.whose())
-        });
-        nodes.extend(row.node.as_ref().map(NodeName::to_string));
-        *alone = row.whose();
+        whose
+            .entry(key.clone())
+            .or_insert_with(|| {
+                order.push(key);
+                Vec::new()
+            })
+            .push(row);
     }
     let problem = |key: (String, &'a str)| {
-        let (nodes, alone) = whose.remove(&key)?;
-        let subject = if nodes.len() > 1 { format!("nodes {}", shortened(&nodes)) } else { alone };
+        let rows = whose.remove(&key)?;
+        let nodes: Vec<String> = rows.iter().filter_map(|row| Some(row.node.as_ref()?.to_string())).collect();
+        let subject = match rows.iter().find(|row| row.node.is_none()) {
+            None if nodes.len() > 1 => format!("nodes {}", shortened(&nodes)),
+            of_all => of_all.or(rows.first())?.whose(),
+        };
         Some(Problem::new(subject, key.0, key.1))
     };
     order.into_iter().filter_map(problem).collect()

@@ -340,7 +340,7 @@ fn what_is_odd_about_names_and_addresses_is_told() {
     assert_eq!(told(&peer("address='192.0.2.1'\nsource='192.168.9.3'")), [""; 0]);
     let inside = told(&peer("address='10.42.7.1'"));
     assert!(
-        inside[0].starts_with("BGP peer tor: its address, 10.42.7.1, lies in pool p0 (10.42.0.0/16): "),
+        inside[0].starts_with("BGP peer tor: its address, 10.42.7.1, lies in pool pool0 (10.42.0.0/16): "),
         "{inside:?}"
     );
     let named = told(&peer("address='192.0.2.1'").replace("tor", "n2"));

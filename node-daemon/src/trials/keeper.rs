@@ -165,7 +165,7 @@ impl Keeper {
             let tell = |letter, answer| answers.send((letter, answer)).unwrap_or_default();
             match room.open(pods) {
                 Ok(opened) => {
-                    tell(letter, Answer::Opened(opened));
+                    tell(letter, Answer::Opened(Box::new(opened)));
                     room.trial.wait();
                     room.clear();
                 }

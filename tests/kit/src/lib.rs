@@ -10,6 +10,6 @@ pub mod histories;
 mod namespaces;
 mod skip;
 
-pub use document::commands_of;
+pub use document::{commands_of, file_of};
 pub use namespaces::{Namespaces, exclusively};
 pub use skip::{finds, has_program, is_root, say_skipped};

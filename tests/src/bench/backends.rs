@@ -1,6 +1,7 @@
 //! The back ends of one lab, one after the other, by `twillctl bench`: what an operator would measure on his own nodes, side by side.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -8,9 +9,10 @@ use twill_chart::figures::{self, Figure, HEADING, Measured};
 use twill_chart::plot::svg;
 
 use super::measure::row;
-use crate::deadline::{self, PATIENCE};
+use crate::deadline;
 use crate::lab::{PROTOCOL_CLUSTER, VXLAN};
 use crate::node::Node;
+use crate::wire::INTERFACE;
 use crate::{Lab, LabError, Result};
 
 /// A back end.
@@ -55,9 +57,20 @@ impl Backend {
         }
         let by_tunnel = devices.iter().all(|device| device == VXLAN);
         let plain = devices.iter().all(|device| device != VXLAN);
-        Ok(!devices.is_empty() && if self == Self::Vxlan { by_tunnel } else { plain })
+        // New pods have the room of a tunnel for as long as others may still send by one.
+        let has_room = node.query_store("SELECT mtu FROM node")? == mtu_of_the_wire(node)?;
+        Ok(!devices.is_empty() && if self == Self::Vxlan { by_tunnel && !has_room } else { plain && has_room })
     }
 }
+
+/// As the store says it.
+fn mtu_of_the_wire(node: &Node) -> Result<String> {
+    let links = node.namespace().run_json(&["ip", "-j", "link", "show", "dev", INTERFACE])?;
+    Ok(links[0]["mtu"].to_string())
+}
+
+/// A tunnel goes when nobody has sent by it for ten seconds.
+const SWITCHING: Duration = Duration::from_secs(40);
 
 /// How long each is measured.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +122,7 @@ pub fn compare(lab: &Lab, backends: &[Backend], plan: Plan) -> Result<Compared> 
 }
 
 fn until_used(lab: &Lab, backend: Backend) -> Result<()> {
-    deadline::until(&format!("all nodes send by {}", backend.name()), PATIENCE, || {
+    deadline::until(&format!("all nodes send by {}", backend.name()), SWITCHING, || {
         for node in lab.nodes() {
             if !backend.is_used_by(node)? {
                 return Ok(false);

@@ -31,10 +31,22 @@ impl Bird {
         Ok(bird)
     }
 
+    /// Starts one with a file that somebody wrote, and waits until it answers. It knows no neighbour by its settings.
+    pub fn start_with(host: &Host, text: &str) -> Result<Self> {
+        let settings = Settings::new(0, std::net::Ipv4Addr::UNSPECIFIED);
+        let mut bird = Self { program: Program::on(host), settings };
+        bird.launch(text, false)?;
+        Ok(bird)
+    }
+
     /// Starts it again after it was ended. After a graceful restart it waits for its neighbours' routes before it changes those of the
     /// kernel.
     pub fn run(&mut self, gracefully: bool) -> Result<()> {
-        let file = self.program.write("bird.conf", &config::text(&self.settings)?)?;
+        self.launch(&config::text(&self.settings)?, gracefully)
+    }
+
+    fn launch(&mut self, text: &str, gracefully: bool) -> Result<()> {
+        let file = self.program.write("bird.conf", text)?;
         let mut command = program::command("bird")?;
         command.arg("-f").arg("-c").arg(file).arg("-s").arg(self.program.file("bird.ctl"));
         command.arg("-P").arg(self.program.file("bird.pid"));

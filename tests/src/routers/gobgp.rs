@@ -34,9 +34,22 @@ impl Gobgp {
         Ok(gobgp)
     }
 
+    /// Starts one with a file that somebody wrote, which has so many neighbours, and waits until it answers.
+    pub fn start_with(host: &Host, text: &str, neighbours: usize) -> Result<Self> {
+        let settings = Settings::new(0, std::net::Ipv4Addr::UNSPECIFIED);
+        let mut gobgp = Self { program: Program::on(host), settings };
+        gobgp.launch(text, neighbours, false)?;
+        Ok(gobgp)
+    }
+
     /// Starts it again after it was ended. After a graceful restart it says so to its neighbours, and waits for what they have.
     pub fn run(&mut self, gracefully: bool) -> Result<()> {
-        let file = self.program.write("gobgp.toml", &config::text(&self.settings)?)?;
+        self.launch(&config::text(&self.settings)?, self.settings.neighbours.len(), gracefully)?;
+        self.settings.announced.iter().try_for_each(|own| self.announce(own))
+    }
+
+    fn launch(&mut self, text: &str, neighbours: usize, gracefully: bool) -> Result<()> {
+        let file = self.program.write("gobgp.toml", text)?;
         let mut command = program::command("gobgpd")?;
         command.arg("-f").arg(file).arg("--pprof-disable").arg(format!("--api-hosts=127.0.0.1:{PORT}"));
         command.args(gracefully.then_some("--graceful-restart"));
@@ -45,9 +58,8 @@ impl Gobgp {
             self.program.expect_running()?;
             // It answers before it has read its file.
             let count = self.sessions().map(|sessions| sessions.len()).map_err(|error| error.to_string());
-            Ok(if count == Ok(self.settings.neighbours.len()) { Ok(()) } else { Err(count) })
-        })?;
-        self.settings.announced.iter().try_for_each(|own| self.announce(own))
+            Ok(if count == Ok(neighbours) { Ok(()) } else { Err(count) })
+        })
     }
 
     /// Gives it another configuration: sessions that it does not concern stand.

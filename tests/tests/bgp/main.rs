@@ -3,6 +3,7 @@
 mod apart;
 mod bfd;
 mod changes;
+mod documented;
 mod ecmp;
 mod faults;
 mod graceful;

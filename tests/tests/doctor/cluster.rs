@@ -45,3 +45,23 @@ fn machines_that_were_copied_are_told_by_the_identity_that_they_share() {
         comes_to_tell(one, "cluster", &words, "systemd-machine-id-setup").map(drop)
     });
 }
+
+#[test]
+fn with_tls_and_roles_a_node_says_until_when_its_certificates_are_valid_and_nothing_is_missing_by_its_role() {
+    with_lab(Lab::builder().nodes(1).secured().asleep(), |lab| {
+        let node = lab.node(1);
+        start(node)?;
+        lab.converged()?;
+        let said = comes_to_be_good(node)?;
+        let rows = || said["checks"].as_array().into_iter().flatten().filter(|row| row["node"] == "n1");
+        let certificates: Vec<&Value> = rows().filter(|row| row["check"] == "certificates").collect();
+        // Those of the lab end within a day: that is a note, which changes no exit status.
+        let is_told = |row: &Value| row["what"].as_str().is_some_and(|what| what.contains("certificate expires in "));
+        assert!(
+            certificates.len() == 2 && certificates.iter().all(|row| row["state"] == "note" && is_told(row)),
+            "{said:#}"
+        );
+        assert!(rows().any(|row| row["check"] == "etcd" && row["state"] == "ok"), "{said:#}");
+        Ok(())
+    });
+}

@@ -21,11 +21,12 @@ fn a_node_that_cannot_follow_the_configuration_is_named_with_what_stands_in_the_
         one.run(&other)?;
         one.run(&["ip", "link", "set", "other", "up"])?;
         lab.apply_config(&lab.config_with("type = \"vxlan\"\nvni = 7777\nport = 4789\n"))?;
-        let lags = comes_to_tell(two, &["status"], 1, "is not brought about there")?;
-        let problem = lags.lines().find(|line| line.contains("is not brought about there")).unwrap_or_default();
+        let lags = comes_to_tell(two, &["status"], 1, "refused: add link vxlan.twill")?;
+        let problem = lags.lines().find(|line| line.contains("refused: add link vxlan.twill")).unwrap_or_default();
         assert!(problem.starts_with("PROBLEM node n1: configuration "), "{lags}");
+        assert!(problem.contains("is not brought about there, the last one that was is "), "{lags}");
         let depth = comes_to_tell(two, &["status", "--node", "n1"], 1, "kernel         incomplete: ")?;
-        assert!(depth.contains("vxlan.twill"), "it says what stands in the way: {depth}");
+        assert!(depth.contains("refused: add link vxlan.twill"), "it says what stands in the way: {depth}");
 
         let begin = Instant::now();
         let waited = two.twillctl_told(&["status", "--wait", "2s"])?;

@@ -77,6 +77,10 @@ fn placeholder(before: &str, word: &str, after: &str) -> String {
         "<interface>"
     } else if matches!(after.trim_end_matches([',', ')']), "ms") && core.parse::<f64>().is_ok() {
         "<time>"
+    } else if is_number(core) && after == "s" {
+        "<age>"
+    } else if is_number(core) && before == "lost" {
+        "<count>"
     } else if is_number(core) && matches!(before, "revision" | "configuration") {
         "<revision>"
     } else if core == env!("CARGO_PKG_VERSION") {

@@ -27,6 +27,10 @@ fn a_pod_its_addresses_and_its_node_say_what_they_are() {
         assert!(attached.contains(&ip) && attached.contains(&pod.host_interface()?), "{attached}");
         let words = format!("{ip} is an address of pod shop/till-0 on n1\n");
         comes_to_tell(two, &["why", "ip", &ip], 0, &words)?;
+        deadline::until("both addresses are mirrored", PATIENCE, || {
+            let told = two.twillctl_told(&["ipam", "show", "--pod", "shop/till-0"])?;
+            Ok(told.stdout.matches("attached").count() == 2)
+        })?;
         let well = two.twillctl_told(&["status", "--wait", "1m"])?;
         assert_eq!(well.status, Some(0), "{well:?}");
         is_golden("why-node", &why(two, &["node", "n1"], 0)?);

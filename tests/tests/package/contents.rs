@@ -51,6 +51,7 @@ fn the_same_programs_make_the_same_package_which_has_what_it_shall() {
         ] {
             assert!(lines.iter().any(|line| line.ends_with(&format!(" {path}"))), "{path} is missing: {lines:?}");
         }
+        expect_generated(lab, &lines);
         let in_tarball = run_on_host(command(&["tar", "--list", "--file", &one.to_string_lossy()]))?;
         let of_debian = ["changelog.gz", "copyright", "lintian"];
         for line in lines.iter().filter(|line| !of_debian.iter().any(|part| line.contains(part))) {
@@ -59,6 +60,24 @@ fn the_same_programs_make_the_same_package_which_has_what_it_shall() {
         }
         lint(&first.to_string_lossy())
     });
+}
+
+/// Completions and man pages, of each program that can write them.
+fn expect_generated(lab: &Lab, lines: &[String]) {
+    let (ctl, daemon) = (lab.binaries().ctl(), lab.binaries().daemon());
+    let pages = [
+        (&ctl, "completions", "usr/share/bash-completion/completions/twillctl"),
+        (&ctl, "completions", "usr/share/zsh/vendor-completions/_twillctl"),
+        (&ctl, "completions", "usr/share/fish/vendor_completions.d/twillctl.fish"),
+        (&ctl, "man", "usr/share/man/man1/twillctl.1.gz"),
+        (&daemon, "man", "usr/share/man/man8/twilld.8.gz"),
+    ];
+    for (program, command, path) in pages {
+        let can =
+            std::process::Command::new(program).args([command, "--help"]).output().is_ok_and(|o| o.status.success());
+        let is_there = lines.iter().any(|line| line.ends_with(&format!(" ./{path}")));
+        assert_eq!(can, is_there, "{path}: {lines:?}");
+    }
 }
 
 /// Debian's own rules, where their program is installed.

@@ -1,6 +1,6 @@
 //! A clean Debian 12 beside a node: the tree that `debootstrap` made once, under an overlay in the lab's directory, entered by
-//! `chroot` in the node's network namespace. In it a script stands for `systemctl`: it does by the units' own lines what systemd would,
-//! as far as the package's scripts ask for it.
+//! `chroot` in the node's network namespace. Either a script in it stands for `systemctl`: it does by the units' own lines what systemd
+//! would, as far as the package's scripts ask for it. Or systemd itself is process 1 of the machine: [`Debian::boot`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,9 +11,11 @@ use std::process::{Command, Output, Stdio};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
+use twill_tests::cleanup::cgroups;
 use twill_tests::cni::Verb;
+use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::needs::{say_skipped, workspace};
-use twill_tests::process::{expect_success, run_on_host};
+use twill_tests::process::{Process, expect_success, run_on_host};
 use twill_tests::{Lab, LabError, Node, Pod, Result};
 
 /// Longer than any command takes, in seconds; `debootstrap` fetches from afar.
@@ -24,12 +26,35 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const NOT_OURS: [&str; 7] =
     ["./var/lib/dpkg", "./var/log", "./var/cache", "./proc", "./run/netns", "./tmp", "./etc/.pwd.lock"];
 
+/// Run by the shell that becomes systemd, process 1 of the tree $1.
+const BOOT: &str = r#"
+    mount --rbind "$1" "$1"
+    cd "$1"
+    mount -t proc proc proc
+    mount -t sysfs sysfs sys
+    mount -t tmpfs -o mode=0755 run run
+    mkdir -p run/lock run/netns old
+    mount --rbind /run/netns run/netns
+    if [ -d /sys/fs/cgroup/systemd ]; then
+        mount -t tmpfs cgroup sys/fs/cgroup
+        mkdir sys/fs/cgroup/systemd
+        mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
+    else
+        mount -t cgroup2 cgroup sys/fs/cgroup
+    fi
+    pivot_root . old
+    umount -l /old
+    # Of what the machine mounts, nothing comes out; of what comes and goes below /run/netns, all comes in.
+    mount --make-rshared /
+    exec env -i container=twill-tests PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=console
+"#;
+
 /// Makes the tree $1 from the mirror $2, in memory, where dpkg need not wait for a disk.
 const MAKE: &str = r#"
     rm -rf "$1" "$1.memory"
     mkdir -p "$1" "$1.memory"
     mount -t tmpfs -o mode=0755 memory "$1.memory"
-    debootstrap --variant=minbase --include=nftables,iproute2 bookworm "$1.memory" "$2"
+    debootstrap --variant=minbase --include=nftables,iproute2,systemd,systemd-sysv bookworm "$1.memory" "$2"
     rm -f "$1.memory"/var/cache/apt/archives/*.deb
     cp --archive --one-file-system "$1.memory/." "$1"
     umount --recursive "$1.memory"
@@ -84,7 +109,7 @@ pub fn base() -> Result<Option<PathBuf>> {
     let lock = File::create(&file).map_err(LabError::io(format!("making {}", file.display())))?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive)
         .map_err(|(_, errno)| LabError::errno(format!("locking {}", file.display()))(errno))?;
-    let tree = directory.join("bookworm");
+    let tree = directory.join("debian-12");
     if tree.exists() {
         return Ok(Some(tree));
     }
@@ -92,7 +117,7 @@ pub fn base() -> Result<Option<PathBuf>> {
         say_skipped("apt knows no mirror of Debian 12 (bookworm, main); apt-get update asks them");
         return Ok(None);
     };
-    let making = directory.join("bookworm.new");
+    let making = directory.join("debian-12.new");
     let mut command = Command::new("timeout");
     // What it mounts is gone with it.
     command.args([LONGEST_FETCH, "unshare", "--mount", "--propagation", "private", "sh", "-euc", MAKE, "make"]);
@@ -141,6 +166,8 @@ pub fn made(directory: &Path, ending: &str) -> Result<PathBuf> {
 pub struct Debian<'a> {
     node: &'a Node,
     root: PathBuf,
+    /// systemd, and the process that holds its namespaces. It ends with the lab, as all that runs in the node's network does.
+    init: Option<(u32, Process)>,
 }
 
 impl<'a> Debian<'a> {
@@ -158,11 +185,8 @@ impl<'a> Debian<'a> {
             .map_err(failed("the base"))?;
         mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), None::<&str>)
             .map_err(failed("/proc"))?;
-        let debian = Self { node, root: root.clone() };
-        for directory in ["run/netns", "run/systemd/system", "tmp/systemd"] {
-            let path = debian.path(directory);
-            fs::create_dir_all(&path).map_err(LabError::io(format!("making {}", path.display())))?;
-        }
+        let debian = Self { node, root: root.clone(), init: None };
+        debian.make_directory("run/netns")?;
         // Pods' namespaces come and go there.
         let (from, to) = (Path::new(twill_tests::namespace::DIRECTORY), debian.path("run/netns"));
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -170,9 +194,52 @@ impl<'a> Debian<'a> {
         let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
         mount(None::<&str>, &to, None::<&str>, slave, None::<&str>).map_err(failed("the namespaces"))?;
         debian.write("etc/machine-id", &format!("{}\n", node.machine_id()))?;
-        debian.write("usr/local/bin/systemctl", SYSTEMCTL)?;
-        debian.run(&["chmod", "0755", "/usr/local/bin/systemctl"])?;
         Ok(debian)
+    }
+
+    /// Has a script stand for systemd.
+    pub fn stand_in(&self) -> Result<()> {
+        self.make_directory("run/systemd/system")?;
+        self.make_directory("tmp/systemd")?;
+        self.write("usr/local/bin/systemctl", SYSTEMCTL)?;
+        self.run(&["chmod", "0755", "/usr/local/bin/systemctl"]).map(drop)
+    }
+
+    /// Has systemd run in it, as process 1. The error says what systemd wrote, where it does not come up.
+    pub fn boot(&mut self) -> Result<()> {
+        let lab = self.node.directory().parent().and_then(Path::file_name).unwrap_or_default();
+        let group = format!("{}{}", cgroups::prefix(&lab.to_string_lossy()), self.node.name());
+        // Of all hierarchies systemd needs its own, where there are several.
+        let enter = r#"
+            tree=/sys/fs/cgroup
+            [ ! -d $tree/systemd ] || tree=$tree/systemd
+            mkdir -p "$tree/$2"
+            echo $$ >"$tree/$2/cgroup.procs"
+            exec unshare --mount --propagation slave --pid --fork --kill-child --uts --ipc --cgroup sh -euc "$0" boot "$1"
+        "#;
+        let mut command = Command::new("sh");
+        command.args(["-euc", enter, BOOT]).arg(&self.root).arg(group);
+        let log = self.node.directory().join("debian/boot.log");
+        let holder = self.node.namespace().start_process("systemd", command, &log)?;
+        let children = format!("/proc/{0}/task/{0}/children", holder.pid());
+        let init = deadline::until_some("systemd has begun", PATIENCE, || {
+            let children = fs::read_to_string(&children).map_err(LabError::io(format!("reading {children}")))?;
+            let init = children.trim().parse::<u32>().ok();
+            let begun =
+                |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "systemd");
+            Ok(init.filter(begun).ok_or_else(|| holder.log()))
+        })?;
+        self.init = Some((init, holder));
+        deadline::until_some("systemd has brought the machine up", PATIENCE, || {
+            let output = self.output(&["systemctl", "is-system-running"])?;
+            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            Ok(if ["running", "degraded"].contains(&said.as_str()) { Ok(()) } else { Err(said) })
+        })
+    }
+
+    fn make_directory(&self, inside: &str) -> Result<()> {
+        let path = self.path(inside);
+        fs::create_dir_all(&path).map_err(LabError::io(format!("making {}", path.display())))
     }
 
     /// A file of it, as the host sees it.
@@ -193,7 +260,21 @@ impl<'a> Debian<'a> {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("timeout");
-        command.arg(LONGEST).arg("chroot").arg(&self.root).args(words);
+        command.arg(LONGEST);
+        match &self.init {
+            None => command.arg("chroot").arg(&self.root),
+            Some((init, _)) => command.args([
+                "nsenter",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "--cgroup",
+                "--target",
+                &init.to_string(),
+            ]),
+        };
+        command.args(words);
         command.env_clear().env("PATH", PATH).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
         command
     }

@@ -25,6 +25,7 @@ fn a_clean_debian_serves_a_pod_through_an_upgrade_and_nothing_is_left_after_the_
         let (node, other) = (lab.node(1), lab.node(2));
         other.start_daemon()?;
         let machine = Debian::on(node, &base)?;
+        machine.stand_in()?;
         let before = (machine.files()?, machine.kernel()?);
 
         let said = machine.dpkg_install(&debian::package(lab, "first", &[])?)?;
@@ -51,7 +52,7 @@ fn a_clean_debian_serves_a_pod_through_an_upgrade_and_nothing_is_left_after_the_
 }
 
 /// As an operator does it.
-fn configure(lab: &Lab, machine: &Debian<'_>, node: &Node) -> Result<()> {
+pub fn configure(lab: &Lab, machine: &Debian<'_>, node: &Node) -> Result<()> {
     let endpoints: Vec<_> = lab.etcd().endpoints().split(',').map(|url| format!("{url:?}")).collect();
     let sample = machine.read("etc/twill/twilld.toml");
     let mut lines: Vec<_> = sample.lines().map(str::to_owned).collect();

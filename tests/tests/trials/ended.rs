@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, with_lab};
 
 use super::stage::{FIRST, dropping, nothing_is_left, pods_stand, standing, trial_rows};
-use twill_tests::deadline::{self, PATIENCE};
 
 /// Long enough that nobody waits for its end.
 const LONG: [&str; 5] = ["bench", "--repeat", "20", "--seconds", "20"];

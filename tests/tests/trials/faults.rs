@@ -1,12 +1,12 @@
 //! Faults of the network and of nodes: each is one problem with its cause and what to do.
 
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use serde_json::Value;
-use twill_tests::{Lab, LabError, Underlay, with_lab};
+use twill_tests::{Lab, LabError, PoolSpec, Underlay, with_lab};
 
 use super::stage::{FIRST, dropping, json, nothing_is_left, says, standing};
-use std::time::Duration;
 
 /// The problems, as lines.
 fn problems(found: &Value) -> Vec<String> {
@@ -48,16 +48,19 @@ fn a_tunnel_that_is_dropped_and_one_that_carries_small_packets_only_are_told_apa
 
 #[test]
 fn plain_packets_with_pods_addresses_that_are_dropped_are_told() {
-    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).backend("type = \"host-gw\"\n"), |lab| {
-        let rule = "iifname eth0 ip saddr 10.42.0.0/16 drop";
-        let cut = dropping(lab.node(2), FIRST, rule, || json(lab.node(1), &["test", "--family", "4"], 1))?;
-        let problems = problems(&cut);
-        assert!(
-            problems[0].contains("the nodes reach each other") && problems[0].contains("back end vxlan"),
-            "{problems:?}"
-        );
-        Ok(())
-    });
+    with_lab(
+        Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).backend("type = \"host-gw\"\n"),
+        |lab| {
+            let rule = "iifname eth0 ip saddr 10.42.0.0/16 drop";
+            let cut = dropping(lab.node(2), FIRST, rule, || json(lab.node(1), &["test", "--family", "4"], 1))?;
+            let problems = problems(&cut);
+            assert!(
+                problems[0].contains("the nodes reach each other") && problems[0].contains("back end vxlan"),
+                "{problems:?}"
+            );
+            Ok(())
+        },
+    );
 }
 
 #[test]

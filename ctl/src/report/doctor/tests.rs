@@ -85,6 +85,17 @@ fn what_several_nodes_have_alike_is_one_problem() {
 }
 
 #[test]
+fn what_the_cluster_has_is_not_called_a_nodes_though_it_sees_it_too() {
+    let problem = || finding(State::Problem, "etcd is away");
+    let picture = Picture::of(&[]);
+    let found = Found { findings: vec![problem()], left_out: 0 };
+    let answers = [("n1".parse().unwrap(), Ok(found))].into();
+    let doctor = Doctor::new(&Evidence { etcd: vec![problem()], picture: &picture, answers });
+    assert_eq!(doctor.problems[0].line(), "cluster: etcd is away; mend it");
+    assert_eq!(doctor.checks.iter().filter(|row| row.finding == problem()).count(), 2);
+}
+
+#[test]
 fn who_is_silent_could_not_be_told_and_who_is_dead_is_a_problem() {
     let patience = std::time::Duration::from_secs(20);
     let doctor = of(vec![("n1", Err(Silence::Timeout(patience))), ("n2", Err(Silence::Dead))]);

@@ -82,19 +82,27 @@ pub(in crate::report) fn lag(name: &NodeName, state: &State, newest: i64) -> Opt
                 revision(state.config.applied),
                 hindrance(state)
             ),
-            fix: "remove what stands in the way, or correct the configuration; the node tries again by itself"
-                .to_owned(),
+            fix: match is_at_it(state) {
+                true => "wait a moment ('twillctl status --wait 30s'); if it stays so, look at the log of its twilld",
+                false => "remove what stands in the way, or correct the configuration; the node tries again by itself",
+            }
+            .to_owned(),
         },
     })
 }
 
+/// Whether nothing is known to stand in the way.
+fn is_at_it(state: &State) -> bool {
+    state.passes.obstacles.is_empty() && state.passes.last != "obstructed"
+}
+
 /// What stands in the way, in words.
 fn hindrance(state: &State) -> String {
-    match (state.passes.obstacles.as_slice(), state.passes.last.as_str()) {
-        ([], "obstructed") => "it cannot look at its kernel".to_owned(),
-        ([], _) => "it is at it".to_owned(),
-        ([one], _) => one.clone(),
-        ([first, more @ ..], _) => format!("{first}; and {} more of that kind", more.len()),
+    match state.passes.obstacles.as_slice() {
+        [] if is_at_it(state) => "the node is at work on it".to_owned(),
+        [] => "it cannot look at its kernel".to_owned(),
+        [one] => one.clone(),
+        [first, more @ ..] => format!("{first}; and {} more of that kind", more.len()),
     }
 }
 

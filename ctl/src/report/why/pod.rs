@@ -57,7 +57,8 @@ impl WhyPod {
         let (mut attachments, mut attempts, mut silent) = (Vec::new(), Vec::new(), Vec::new());
         for (node, answer) in answers {
             match answer {
-                Ok(history) => {
+                Ok(mut history) => {
+                    history.attempts.iter_mut().for_each(without_step);
                     let attached = history.attachments.into_iter();
                     attachments.extend(attached.map(|attachment| Attached { node: node.clone(), attachment }));
                     let failed = history.attempts.into_iter();
@@ -95,7 +96,8 @@ impl WhyPod {
         self.attachments.iter().any(|one| one.attachment.state == "attached")
     }
 
-    fn is_attached(&self) -> bool {
+    /// Whether it is attached, as far as is known; where it is not, the last failure is its problem.
+    pub(crate) fn is_attached(&self) -> bool {
         self.is_found() || self.addresses.iter().any(|row| row.state == "attached")
     }
 
@@ -106,13 +108,10 @@ impl WhyPod {
         if !self.is_attached()
             && let Some(Failed { node, attempt, fix }) = newest
         {
-            let AttemptRecord { verb, step, cause, code, .. } = attempt;
-            let what = match verb.as_str() {
-                "ADD" => {
-                    format!("it is not attached: its last ADD, on {node}, failed at {step} (code {code}): {cause}")
-                }
-                _ => format!("its last {verb}, on {node}, failed at {step} (code {code}): {cause}"),
-            };
+            let AttemptRecord { verb, step, cause, code, age_seconds, .. } = attempt;
+            let not = if verb == "ADD" { "it is not attached: " } else { "" };
+            let what =
+                format!("{not}its last {verb}, {age_seconds} s ago on {node}, failed at {step} (code {code}): {cause}");
             self.problems.push(Problem::new(&subject, what, fix));
         }
         for Attached { node, attachment } in &self.attachments {
@@ -142,6 +141,14 @@ impl WhyPod {
                        runtime ('kubectl describe pod' shows both); a pod of the host's network needs none";
             self.problems.push(Problem::new(&subject, what, fix));
         }
+    }
+}
+
+/// The runtime is told the step before the cause; here it stands by itself.
+fn without_step(attempt: &mut AttemptRecord) {
+    let cause = attempt.cause.strip_prefix(&attempt.step).and_then(|rest| rest.strip_prefix(": "));
+    if let Some(cause) = cause {
+        attempt.cause = cause.to_owned();
     }
 }
 

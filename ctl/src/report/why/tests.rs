@@ -114,19 +114,19 @@ fn a_pod_whose_add_fails_has_the_last_failure_for_its_problem() {
         json!({ "age_seconds": age, "verb": "ADD", "pod": "shop/cart", "container": "c2", "network": "net", "interface": "eth0",
                 "step": step, "cause": cause, "code": code })
     };
-    let first = history(json!({ "attempts": [attempt(200, 11, "waiting for a block", "this node has no block yet")] }));
+    let first = history(
+        json!({ "attempts": [attempt(200, 11, "waiting for a block", "waiting for a block: this node has no block yet")] }),
+    );
     let second =
         history(json!({ "attempts": [attempt(5, 100, "reserving an address", "no free IPv4 address on this node")] }));
     let (verdict, text) = pod("shop/cart", [(name("n1"), first), (name("n3"), second)].into());
     let wanted = "\
 pod shop/cart is attached nowhere, as far as the nodes have told
 
-5s ago on n3: ADD failed at reserving an address, code 100: no free IPv4 address on this node
-    fix: add a pool of this family, remove pods, or delete nodes that are gone: 'twillctl status' shows the pools
 3m ago on n1: ADD failed at waiting for a block, code 11: this node has no block yet
     fix: the runtime tries again by itself; if that goes on, look whether twilld runs on n1 and reaches etcd: 'twillctl why node n1'
 
-PROBLEM pod shop/cart: it is not attached: its last ADD, on n3, failed at reserving an address (code 100): no free IPv4 address on this node
+PROBLEM pod shop/cart: it is not attached: its last ADD, 5 s ago on n3, failed at reserving an address (code 100): no free IPv4 address on this node
     fix: add a pool of this family, remove pods, or delete nodes that are gone: 'twillctl status' shows the pools
 ";
     assert_eq!((verdict, text.as_str()), (Verdict::Problems, wanted));

@@ -106,7 +106,10 @@ fn a_node_that_lags_is_a_problem_with_its_cause() {
         "{deaf:?}"
     );
     let at_it = told(json!({ "config": { "known": 1 } }));
-    assert!(at_it[0].contains("the last one that was is none: it is at it; "), "{at_it:?}");
+    assert!(
+        at_it[0].contains("the last one that was is none: the node is at work on it; wait a moment ('twillctl"),
+        "{at_it:?}"
+    );
     let newer = told(json!({ "config": { "known": 9, "applied": 9 } }));
     assert_eq!(newer, [""; 0], "it has heard of more than was read here");
 }
