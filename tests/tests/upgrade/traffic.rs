@@ -161,7 +161,7 @@ pub(crate) fn during<'a>(
         stop.store(true, Ordering::Relaxed);
         // What a caller met comes first: the work may have failed for it.
         let called: Result<()> =
-            callers.into_iter().map(|caller| caller.join().expect("a caller does not panic")).collect();
+            callers.into_iter().try_for_each(|caller| caller.join().expect("a caller does not panic"));
         called.and(worked)
     });
     let mut told = Told { packets: 0, pairs: pairs.iter().map(|pairs| pairs.load(Ordering::Relaxed)).sum() };
