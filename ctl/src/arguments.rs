@@ -109,29 +109,11 @@ pub(crate) enum Command {
         after_help = "Exit status: 0 no problem, 1 problems found, 2 a node did not answer, or something could not be told"
     )]
     Doctor(DoctorFlags),
-    /// Addresses: pools, blocks and pods
-    #[command(subcommand)]
-    Ipam(IpamCommand),
-    /// The BGP speakers of the nodes: their peers, their routes, and why a route is used or not
-    #[command(subcommand)]
-    Bgp(BgpCommand),
     /// Tell the way of a packet step by step, by what both ends' nodes would do with it now; none is sent
     #[command(
         after_help = "Exit status: 0 it arrives as far as the nodes can tell, 1 it does not, 2 a node did not answer, or etcd"
     )]
     Trace(trace::TraceFlags),
-    /// Nodes: list and show them, drain one, take one out of the cluster
-    #[command(subcommand)]
-    Node(NodeCommand),
-    /// Gather what a report of a fault needs into one file, without secrets
-    Bundle(bundle::BundleFlags),
-    /// Tell the version of this program, and with --cluster those of all nodes
-    Version(about::VersionFlags),
-    /// Print the completions of a shell: bash, zsh or fish
-    Completions(about::CompletionsFlags),
-    /// Write man pages into a directory
-    #[command(hide = true)]
-    Man(about::ManFlags),
     /// Try the network: pods on the nodes for a short while, small and full-size packets between all of them
     #[command(
         after_help = "Exit status: 0 all packets come through, 1 problems found, 2 a node did not answer, or etcd. The pods are \
@@ -145,6 +127,24 @@ pub(crate) enum Command {
                       stand meanwhile. Both nodes need iperf3"
     )]
     Bench(trial::BenchFlags),
+    /// Addresses: pools, blocks and pods
+    #[command(subcommand)]
+    Ipam(IpamCommand),
+    /// The BGP speakers of the nodes: their peers, their routes, and why a route is used or not
+    #[command(subcommand)]
+    Bgp(BgpCommand),
+    /// Nodes: list and show them, drain one, take one out of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Gather what a report of a fault needs into one file, without secrets
+    Bundle(bundle::BundleFlags),
+    /// Tell the version of this program, and with --cluster those of all nodes
+    Version(about::VersionFlags),
+    /// Print the completions of a shell: bash, zsh or fish
+    Completions(about::CompletionsFlags),
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man(about::ManFlags),
 }
 
 /// How long the answers of nodes are waited for.

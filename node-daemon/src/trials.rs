@@ -79,7 +79,7 @@ impl Trials {
         check::task(&name, &task, &self.means)?;
         let letter = letter.clone();
         match task {
-            Task::Usage => {
+            Task::Usage {} => {
                 let usage = usage::now().map(Answer::Usage);
                 let failed =
                     |cause| refused(format!("its kernel does not tell how much it works: {cause}"), "try again");
@@ -99,7 +99,7 @@ impl Trials {
                 self.keepers.insert(name, keeper);
                 Ok(())
             }
-            Task::Close => match self.keepers.get(&name) {
+            Task::Close {} => match self.keepers.get(&name) {
                 Some(keeper) => keeper.close(letter),
                 // It is gone, or never was.
                 None => {
@@ -158,7 +158,7 @@ fn perform(trial: &Trial, task: Task, tell: impl Fn(Answer) + Sync) {
             Load::Questions { bytes } => answers::ask((to, port).into(), bytes, seconds, goes_on),
             _ => iperf::run((to, port).into(), load, seconds, goes_on),
         }),
-        Task::Open { .. } | Task::Usage | Task::Close => unreachable!("these have no thread of their own"),
+        Task::Open { .. } | Task::Usage {} | Task::Close {} => unreachable!("these have no thread of their own"),
     };
     tell(done.flatten().unwrap_or_else(|refusal| refusal));
 }

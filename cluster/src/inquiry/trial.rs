@@ -82,9 +82,9 @@ pub enum Task {
         seconds: u16,
     },
     /// Say how much the machine has worked.
-    Usage,
+    Usage {},
     /// Take the pods down.
-    Close,
+    Close {},
 }
 
 /// Where on a node.

@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
 
     /// Takes all pods down. On which nodes that is not known to be done.
     async fn close(mut self) -> Vec<NodeName> {
-        let tasks = std::mem::take(&mut self.opened).into_iter().map(|node| (node, Task::Close)).collect();
+        let tasks = std::mem::take(&mut self.opened).into_iter().map(|node| (node, Task::Close {})).collect();
         let told = self.ask(tasks, CLOSING).await;
         told.into_iter().filter(|(_, answer)| !matches!(answer, Ok(Answer::Closed))).map(|(node, _)| node).collect()
     }

@@ -51,7 +51,7 @@ fn the_same_programs_make_the_same_package_which_has_what_it_shall() {
         ] {
             assert!(lines.iter().any(|line| line.ends_with(&format!(" {path}"))), "{path} is missing: {lines:?}");
         }
-        expect_generated(lab, &lines);
+        expect_generated(&lines);
         let in_tarball = run_on_host(command(&["tar", "--list", "--file", &one.to_string_lossy()]))?;
         let of_debian = ["changelog.gz", "copyright", "lintian"];
         for line in lines.iter().filter(|line| !of_debian.iter().any(|part| line.contains(part))) {
@@ -62,21 +62,17 @@ fn the_same_programs_make_the_same_package_which_has_what_it_shall() {
     });
 }
 
-/// Completions and man pages, of each program that can write them.
-fn expect_generated(lab: &Lab, lines: &[String]) {
-    let (ctl, daemon) = (lab.binaries().ctl(), lab.binaries().daemon());
+/// Completions and man pages, which the programs write themselves.
+fn expect_generated(lines: &[String]) {
     let pages = [
-        (&ctl, "completions", "usr/share/bash-completion/completions/twillctl"),
-        (&ctl, "completions", "usr/share/zsh/vendor-completions/_twillctl"),
-        (&ctl, "completions", "usr/share/fish/vendor_completions.d/twillctl.fish"),
-        (&ctl, "man", "usr/share/man/man1/twillctl.1.gz"),
-        (&daemon, "man", "usr/share/man/man8/twilld.8.gz"),
+        "usr/share/bash-completion/completions/twillctl",
+        "usr/share/zsh/vendor-completions/_twillctl",
+        "usr/share/fish/vendor_completions.d/twillctl.fish",
+        "usr/share/man/man1/twillctl.1.gz",
+        "usr/share/man/man8/twilld.8.gz",
     ];
-    for (program, command, path) in pages {
-        let can =
-            std::process::Command::new(program).args([command, "--help"]).output().is_ok_and(|o| o.status.success());
-        let is_there = lines.iter().any(|line| line.ends_with(&format!(" ./{path}")));
-        assert_eq!(can, is_there, "{path}: {lines:?}");
+    for path in pages {
+        assert!(lines.iter().any(|line| line.ends_with(&format!(" ./{path}"))), "{path} is missing: {lines:?}");
     }
 }
 

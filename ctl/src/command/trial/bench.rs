@@ -171,7 +171,7 @@ impl Plan<'_> {
 
     /// Of both nodes.
     async fn usage(&self, session: &mut Session<'_>) -> Result<[Usage; 2], (NodeName, Failure)> {
-        let tasks = [&self.from, &self.to].map(|node| (node.clone(), Task::Usage)).into();
+        let tasks = [&self.from, &self.to].map(|node| (node.clone(), Task::Usage {})).into();
         let mut told = session.ask(tasks, ON_ITS_WAY).await;
         let mut of = |node: &NodeName| match told.remove(node) {
             Some(Ok(Answer::Usage(usage))) => Ok(usage),
