@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Screen;
-use crate::bench::backends::{Backend, Plan, compare};
+use crate::bench::backends::{Backend, Plan, compare, switch};
 use crate::{Lab, Result};
 
 /// Short, for it is one round: what it shows is how to measure.
@@ -15,7 +15,7 @@ const PLOT: &str = "twill-demo-backends.svg";
 pub(super) fn back_ends(lab: &Lab, screen: &mut Screen) -> Result<()> {
     screen.step("vxlan, host-gw and bgp in turn, between n1 and n2: twillctl config apply, twillctl bench");
     let compared = compare(lab, &Backend::ALL, PLAN)?;
-    lab.apply_config(&lab.cluster_config())?;
+    switch(lab, &lab.cluster_config())?;
     screen.quote(&compared.columns());
     let plot: PathBuf = std::env::temp_dir().join(PLOT);
     compared.write(&plot, None)?;
