@@ -1,6 +1,6 @@
 //! What a machine offers to a Twill node, and what stands in its way.
 //!
-//! Two halves. [`observe`] looks at the machine: /proc, netlink, nft, files. It ends within seconds, changes nothing, and where
+//! Two halves. [`mod@observe`] looks at the machine: /proc, netlink, nft, files. It ends within seconds, changes nothing, and where
 //! reading cannot tell what the kernel can, tries it in a network namespace of its own. [`judge`] makes findings of what was
 //! seen, by what is wanted ([`Scope`]), and is pure. The daemon looks so at its own machine when it is asked to, `twillctl` at one
 //! on which nothing of Twill may be installed yet.

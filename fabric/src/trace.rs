@@ -2,7 +2,7 @@
 //! kernel does with it as it stands.
 //!
 //! Nothing is reckoned anew here. Which way leads to a node says the [`Site`], which routes, neighbours and entries shall stand the
-//! [`Desired`] state, what the firewall does [`Verdicts`](crate::firewall::Verdicts), beside its rules. The kernel is asked through
+//! [`Desired`] state, what the firewall does (`firewall::verdict`), beside its rules. The kernel is asked through
 //! [`Kernel`] for its own lookup of the packet and for the objects that it goes by, so that all of this is a function of what it says. The
 //! first step that is broken is the last one.
 //!

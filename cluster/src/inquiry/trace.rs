@@ -1,7 +1,7 @@
 //! What a node is asked about the way of a packet, and how it answers: step by step what it does with it, by which objects, and whether
 //! these stand.
 //!
-//! Each node tells its own half: the one that sends, and the one that receives. What leaves the one ([`Leaving`]) is what the other
+//! Each node tells its own half: the one that sends, and the one that receives. What leaves the one (`Leaves`) is what the other
 //! is asked about. `twillctl` joins the halves. The words of a step are for people; its [`State`] and the [`End`] are for programs.
 
 use std::fmt;

@@ -15,8 +15,13 @@ pub(crate) struct TraceFlags {
     /// Who sends it: a pod, by its name, an address of it or the ID of its container; or a node
     #[arg(value_name = "SRC", value_parser = end)]
     pub(crate) source: End,
-    /// Whom it is for: a pod, a node, or any address; with a port as in 10.42.0.7:80, [fd42::7]:80 or n2:53/udp, else it is a ping
+    /// Whom it is for.
     #[arg(value_name = "DST[:PORT]", value_parser = destination)]
+    // Brackets are links to the compiler's documentation.
+    #[arg(
+        help = "Whom it is for: a pod, a node, or any address; with a port as in 10.42.0.7:80, [fd42::7]:80 or n2:53/udp, else it is \
+                  a ping"
+    )]
     pub(crate) destination: Destination,
     /// The node to ask about the source, where its address is in nobody's records
     #[arg(long, value_name = "NAME")]

@@ -1,6 +1,6 @@
 //! `twillctl bundle`: what somebody who looks into a fault asks for first, in one file.
 //!
-//! Each part is added by a line of [`gather`] or [`of_this_machine`]; what cannot be got is told, and the rest goes on. Of records
+//! Each part is added by a line of [`of_the_cluster`] or [`of_this_machine`]; what cannot be got is told, and the rest goes on. Of records
 //! only what [`excerpt`] names is taken, so nothing secret is; and should an error repeat a password that this machine has, the archive
 //! leaves that out.
 

@@ -1,4 +1,4 @@
-//! What is found by pods that stand for a short while: whether packets come through ([`test`]), and how fast ([`bench`]).
+//! What is found by pods that stand for a short while: whether packets come through ([`mod@test`]), and how fast ([`mod@bench`]).
 
 pub(crate) mod bench;
 pub(crate) mod blame;

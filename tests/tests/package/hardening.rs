@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use serde_json::Value;
 use twill_tests::cni::{Call, Verb};
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::process::{command, run_on_host};
@@ -114,6 +115,15 @@ fn work(lab: &Lab) -> Result<()> {
     };
     deadline::until_some("the daemon repairs everything", PATIENCE, all)?;
     deadline::until("the pod reaches the other again", PATIENCE, || Ok(pod.ping(remote.address(false)?, 56).is_ok()))?;
+    // What an operator has it try: pods of its own, by the plugin, and what the kernel can.
+    node.twillctl(&["test", "--nodes", "n1,n2"])?;
+    let looked = node.twillctl_told(&["doctor", "--node", "n1", "-o", "json"])?.stdout;
+    let report: Value = serde_json::from_str(&looked).map_err(|_| LabError::wrong(looked.clone()))?;
+    let rows = report["checks"].as_array().into_iter().flatten();
+    let good: Vec<_> = rows.filter(|row| row["node"] == "n1" && row["state"] == "ok").collect();
+    for check in ["kernel", "nft"] {
+        assert!(good.iter().any(|row| row["check"] == check), "{looked}");
+    }
     pod.del().map(drop)
 }
 
