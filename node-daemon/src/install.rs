@@ -45,27 +45,29 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
         false => InstallError::Flag { flag: "--subnets", source },
     })?;
     let list = flags.place.list();
-    let may_replace = || match net_d::author(&list)? {
-        Some(_) if flags.place.force => Ok(()),
-        Some(Author::Edited { more }) => Err(InstallError::Edited { path: list.clone(), more }),
-        Some(Author::Other) => Err(InstallError::Foreign(list.clone())),
-        Some(Author::Install) => refuse_while_pods_need_it(&list, &wanted),
-        None => Ok(()),
-    };
-    may_replace()?;
+    let mut stays = edited(&list, flags, &wanted)?;
     let plugin = flags.place.cni_bin_dir.join(PLUGIN);
     if !flags.place.force && file::is_foreign(&plugin)? {
         return Err(InstallError::ForeignPlugin(plugin));
     }
 
     say(&plugin, file::put(&plugin, &program, PROGRAM)?);
-    // Whose addresses are its own needs nobody.
-    if !flags.no_wait && flags.subnets.is_empty() {
+    // Whose addresses are its own needs nobody; and nothing comes after a list that stays.
+    if stays.is_none() && !flags.no_wait && flags.subnets.is_empty() {
         wait::until_served(&run_dir, flags.timeout())?;
         // Much may have happened meanwhile.
-        may_replace()?;
+        stays = edited(&list, flags, &wanted)?;
     }
-    say(&list, file::put(&list, text.as_bytes(), READABLE)?);
+    match stays {
+        Some(more) => {
+            say(&list, Done::Unchanged);
+            warn(&format!(
+                "{} was edited, it has {more}: it stays as it is, and only the plugin is brought; --force writes it anew",
+                list.display()
+            ));
+        }
+        None => say(&list, file::put(&list, text.as_bytes(), READABLE)?),
+    }
     for other in net_d::sorting_before(&list)? {
         warn(&format!(
             "{} sorts before {}: runtimes take the first, and go on using its network until it is removed",
@@ -80,6 +82,18 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
         ));
     }
     if flags.stay { wait::until_stopped() } else { Ok(()) }
+}
+
+/// What a list that was edited by hand has more than was written: such a one stays, or the edit would be lost. An error where the list is
+/// not to be replaced for another reason; `None` where it is, or where there is none.
+fn edited(list: &Path, flags: &InstallFlags, wanted: &NetworkList) -> Result<Option<String>, InstallError> {
+    match net_d::author(list)? {
+        Some(_) if flags.place.force => Ok(None),
+        Some(Author::Edited { more }) => Ok(Some(more)),
+        Some(Author::Other) => Err(InstallError::Foreign(list.to_owned())),
+        Some(Author::Install) => refuse_while_pods_need_it(list, wanted).map(|()| None),
+        None => Ok(None),
+    }
 }
 
 /// A list of ours with another name or run directory takes its place: a pod of the one before has its row and its

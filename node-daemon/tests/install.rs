@@ -267,12 +267,46 @@ fn a_list_that_was_edited_is_not_lost_and_one_of_other_values_is_replaced() {
     assert_eq!(list["name"], "pods");
     list["plugins"][0]["mtu"] = 1400.into();
     fs::write(machine.list(), list.to_string()).unwrap();
-    for said in [failed(machine.install(&["--no-wait"])), failed(machine.uninstall(&[]))] {
-        assert!(said.contains("was edited") && said.contains("\"mtu\""), "{said}");
+    let edited = fs::read(machine.list()).unwrap();
+    // Without --no-wait too, though nothing serves there: what comes last is there already.
+    for words in [&["--no-wait"][..], &[]] {
+        machine.new_plugin(Path::new(if words.is_empty() { "/bin/true" } else { "/bin/sleep" }));
+        let said = succeeded(machine.install(words));
+        assert!(said.contains("was edited") && said.contains("\"mtu\"") && said.contains("--force"), "{said}");
+        assert!(said.contains("unchanged") && said.contains("replaced"), "{said}");
+        assert_eq!(fs::read(machine.list()).unwrap(), edited);
+        assert_eq!(fs::read(machine.plugin()).unwrap(), fs::read(machine.path("new-twill")).unwrap());
     }
-    assert_eq!((machine.read_list(), machine.files().len()), (list, 2));
+    succeeded(machine.install(&["--no-wait", "--force"]));
+    assert_eq!(machine.read_list()["plugins"][0].get("mtu"), None);
+}
+
+#[test]
+fn a_list_that_was_edited_is_taken_back_and_kept_under_another_name() {
+    let machine = Machine::new();
+    let mut store = machine.serve();
+    succeeded(machine.install(&[]));
+    let mut list = machine.read_list();
+    list["plugins"][0]["mtu"] = 1400.into();
+    fs::write(machine.list(), list.to_string()).unwrap();
+    let row = machine.attach(&mut store);
+    assert!(failed(machine.uninstall(&[])).contains("still attached"));
+    assert_eq!(machine.files(), ["05-twill.conflist", "twill"], "a refusal changes nothing");
+    store.release(row, BootTime::now()).unwrap();
+    let said = succeeded(machine.uninstall(&[]));
+    assert!(said.contains("was edited") && said.contains("05-twill.conflist.edited"), "{said}");
+    assert_eq!(machine.files(), ["05-twill.conflist.edited"]);
+    let kept = fs::read_to_string(machine.path("net.d/05-twill.conflist.edited")).unwrap();
+    assert_eq!(kept, list.to_string());
+    // Once more, as the package's removal does: there is nothing left to take back, and what is kept stays.
+    succeeded(machine.uninstall(&[]));
+    assert_eq!(machine.files(), ["05-twill.conflist.edited"]);
+
+    succeeded(machine.install(&["--no-wait"]));
+    fs::write(machine.list(), kept).unwrap();
+    fs::remove_file(machine.path("net.d/05-twill.conflist.edited")).unwrap();
     succeeded(machine.uninstall(&["--force"]));
-    assert!(machine.files().is_empty());
+    assert!(machine.files().is_empty(), "--force keeps nothing");
 }
 
 #[test]

@@ -48,17 +48,6 @@ pub enum InstallError {
         .0.display()
     )]
     ForeignPlugin(PathBuf),
-    /// The list was changed by hand.
-    #[error(
-        "{} was edited, it has {more}, which would be lost: take another --conflist-name, or say --force",
-        path.display()
-    )]
-    Edited {
-        /// The list.
-        path: PathBuf,
-        /// What it has more than was written.
-        more: String,
-    },
     /// The node did not come to serve.
     #[error("after {waited:?} the node could not serve a pod yet, and no list was written: {why}")]
     NotServed {

@@ -1,5 +1,5 @@
 //! `twilld uninstall`: the list is taken back, so that no further pod comes, and then the plugin, each only if it is
-//! Twill's, and neither while a pod needs them. With the plugin go the rules that `twilld` put into the tables of others.
+//! Twill's, and neither while a pod needs them. A list that somebody edited is kept under a name that no runtime reads. With the plugin go the rules that `twilld` put into the tables of others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,21 +40,25 @@ fn take_back(
 ) -> Result<Option<PathBuf>, InstallError> {
     let (list, plugin) = (flags.place.list(), flags.place.cni_bin_dir.join(PLUGIN));
     let ours = match net_d::author(&list)? {
-        Some(Author::Edited { more }) if !flags.place.force => return Err(InstallError::Edited { path: list, more }),
         Some(Author::Other) => {
             warn(&format!("{} is not Twill's: it stays", list.display()));
             None
         }
-        Some(Author::Install | Author::Edited { .. }) => {
-            Some(fs::read(&list).map_err(InstallError::io("reading", &list))?)
+        Some(author) => {
+            let text = fs::read(&list).map_err(InstallError::io("reading", &list))?;
+            let keeps = matches!(author, Author::Edited { .. }) && !flags.place.force;
+            Some((text, keeps.then(|| aside(&list))))
         }
         None => None,
     };
-    let run_dir = run_dir_of(flags, ours.as_deref())?;
+    let run_dir = run_dir_of(flags, ours.as_ref().map(|(text, _)| text.as_slice()))?;
     begin(&run_dir)?;
     refuse_while_pods_need_it(flags, &run_dir)?;
     match &ours {
-        Some(text) => {
+        Some((text, kept)) => {
+            if let Some(kept) = kept {
+                file::put(kept, text, READABLE)?;
+            }
             let removed = file::remove(&list)?;
             // From now on no runtime begins another ADD. One that began before may have made its row since.
             if let Err(refused) = refuse_while_pods_need_it(flags, &run_dir) {
@@ -62,6 +66,9 @@ fn take_back(
                 return Err(refused);
             }
             say(&list, removed);
+            if let Some(kept) = kept {
+                warn(&format!("{} was edited, and is kept as {}", list.display(), kept.display()));
+            }
         }
         None if !list.exists() => say(&list, Done::Absent),
         None => {}
@@ -77,6 +84,13 @@ fn take_back(
     say(&plugin, file::remove(&plugin)?);
     close_chains_of_others();
     Ok(None)
+}
+
+/// Where an edited list is kept: beside its place, with an ending that no runtime reads.
+fn aside(list: &Path) -> PathBuf {
+    let mut name = list.to_owned().into_os_string();
+    name.push(".edited");
+    name.into()
 }
 
 /// Takes back what `open_forward` put into the tables of others. Where there is no nft, or nobody may use it, nothing was put.
