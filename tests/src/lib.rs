@@ -20,6 +20,7 @@ pub mod etcd;
 pub mod iperf;
 pub mod kill;
 pub mod lab;
+pub mod links;
 pub mod load;
 pub mod namespace;
 pub mod needs;

@@ -71,7 +71,7 @@ const HEAD: &str = "# What a CNI plugin must do, and what Twill does
 Made by `hack/conformance`; do not edit. {count} pairs of a verb and a rule, each played against the built program in network
 namespaces of its own: environment and standard input as given, then code and shape of the answer, and links, addresses,
 routes, neighbours, policy rules, nftables and the rows of the store before and after. The rules and their cases are data, in
-[tests/conformance](../tests/conformance). A rule that is played in several versions counts once.
+`tests/conformance`. A rule that is played in several versions counts once.
 
 **pass**: all cases of the rule, in all of its versions. **fail**: what was seen in the first one that went wrong. **–**:
 the rule does not apply, and why: the plugin does not speak that version, leaves the feature to another plugin of the chain,

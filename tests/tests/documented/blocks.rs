@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use twill_tests::links;
 use twill_tests::needs::workspace;
 
 /// A block between "```sh" and "```".
@@ -27,27 +28,11 @@ impl Block {
     }
 }
 
-/// The pages: the README, and all below `docs`.
-pub(crate) fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![workspace().join("README.md")];
-    let mut folders = vec![workspace().join("docs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder can be read") {
-            let path = entry.expect("an entry can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "md") {
-                pages.push(path);
-            }
-        }
-    }
-    pages.sort();
-    pages
-}
-
-/// All blocks of all pages.
+/// All blocks of the README and of all pages below `docs`.
 pub(crate) fn all() -> Vec<Block> {
-    pages().iter().flat_map(|page| of_page(page)).collect()
+    let docs = workspace().join("docs");
+    let shows = |page: &PathBuf| page.starts_with(&docs) || page.ends_with("README.md");
+    links::pages(workspace()).iter().filter(|page| shows(page)).flat_map(|page| of_page(page)).collect()
 }
 
 fn of_page(path: &Path) -> Vec<Block> {
@@ -71,7 +56,7 @@ fn of_page(path: &Path) -> Vec<Block> {
     blocks
 }
 
-/// The sources of tests and of what they share, with their crates.
+/// The sources of tests and of what they share, as [`code`], with their crates.
 pub(crate) fn test_sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
     let crates = fs::read_dir(workspace()).expect("the root can be read").map(|entry| entry.expect("readable").path());
@@ -85,7 +70,7 @@ pub(crate) fn test_sources() -> Vec<(String, String)> {
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|ending| ending == "rs") {
-                    sources.push((name.clone(), fs::read_to_string(&path).expect("a source can be read")));
+                    sources.push((name.clone(), code(&fs::read_to_string(&path).expect("a source can be read"))));
                 }
             }
         }
@@ -93,9 +78,30 @@ pub(crate) fn test_sources() -> Vec<(String, String)> {
     sources
 }
 
-/// Whether tests of some crate take the block by its page and its name.
+/// A source as it is searched: without space, and without lines that are comments.
+pub(crate) fn code(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    lines.flat_map(str::chars).filter(|character| !character.is_whitespace()).collect()
+}
+
+/// Whether a test takes the block by its page and its name: by `commands_of(PAGE, WHAT)`, whose page may be the file's `DOCUMENT`, or by a
+/// `run_document(…, WHAT, …)` where the crate has one for that page.
 pub(crate) fn is_run_by_name(sources: &[(String, String)], block: &Block, what: &str) -> bool {
-    let (page, what) = (format!("{:?}", block.page.rsplit('/').next().unwrap_or_default()), format!("{what:?}"));
-    let has = |name: &str, word: &str| sources.iter().any(|(of, text)| of == name && text.contains(word));
-    sources.iter().any(|(name, text)| text.contains("commands_of") && has(name, &page) && has(name, &what))
+    let page = format!("{:?}", block.page.rsplit('/').next().unwrap_or_default());
+    let what = code(&format!("{what:?}"));
+    let named = format!("constDOCUMENT:&str={page};");
+    let helper = format!("commands_of({page},what)");
+    let helps = |of: &str| {
+        sources.iter().any(|(name, text)| name == of && text.contains("fnrun_document(") && text.contains(&helper))
+    };
+    sources.iter().any(|(name, text)| {
+        text.contains(&format!("commands_of({page},{what})"))
+            || (text.contains(&named) && text.contains(&format!("commands_of(DOCUMENT,{what})")))
+            || (arguments(text, "run_document(").any(|words| words.contains(&what)) && helps(name))
+    })
+}
+
+/// What stands behind each call, up to the end of its statement.
+fn arguments<'a>(text: &'a str, call: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(call).skip(1).filter_map(|rest| rest.split([';', '{']).next())
 }

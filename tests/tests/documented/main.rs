@@ -3,14 +3,13 @@
 //! by the tests that name them. And every link between the pages leads somewhere.
 
 mod blocks;
-mod links;
 mod registry;
 mod scenes;
 
 use std::collections::BTreeSet;
 
 use twill_tests::needs::workspace;
-use twill_tests::{Result, needs};
+use twill_tests::{Result, links, needs};
 
 use blocks::Block;
 use registry::{How, Registry};
@@ -68,6 +67,36 @@ fn every_block_of_commands_is_run_by_a_test_or_says_why_not() {
     }
     assert!(complaints.is_empty(), "\n{complaints}");
     assert!(blocks.len() > 20, "the pages were not found: {}", blocks.len());
+}
+
+#[test]
+fn only_a_call_with_page_and_name_runs_a_block_by_name() {
+    let source = |of: &str, text: &str| (of.to_owned(), blocks::code(text));
+    let sources = [
+        source("a", "one.run_script(\n    &commands_of(\"bgp.md\", \"look\"),\n    &[]);"),
+        source("a", "// commands_of(\"etcd.md\", \"look\")\nlet page = \"etcd.md\";"),
+        source("b", "const DOCUMENT: &str = \"status.md\";\nlet shown = commands_of(DOCUMENT, \"show\");"),
+        source("c", "fn run_document(&self, what: &str) { commands_of(\"etcd.md\", what) }"),
+        source("c", "etcd.run_document(\"a node\", &[]);\nsay(\"later\");"),
+        source("d", "etcd.run_document(\"of another\", &[]);"),
+    ];
+    let runs = |page: &str, what: &str| {
+        let block = Block { page: format!("docs/{page}"), line: 1, marker: None, text: String::new() };
+        blocks::is_run_by_name(&sources, &block, what)
+    };
+    for (page, what) in [("bgp.md", "look"), ("status.md", "show"), ("etcd.md", "a node")] {
+        assert!(runs(page, what), "{page}: {what}");
+    }
+    for (page, what) in [
+        ("etcd.md", "look"),
+        ("bgp.md", "show"),
+        ("bgp.md", "a node"),
+        ("status.md", "look"),
+        ("etcd.md", "later"),
+        ("etcd.md", "of another"),
+    ] {
+        assert!(!runs(page, what), "{page}: {what}");
+    }
 }
 
 /// Runs all blocks of a scene, and tells of all that fail.

@@ -1,14 +1,32 @@
-//! Links between the pages: that the files are there, and the headings.
+//! Links between the pages of the documentation: that the files are there, and the headings. In the sources, and where the package
+//! puts them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::blocks;
+/// The pages: those in `root` itself (README and its like), and all below its `docs`.
+pub fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut pages = markdown(root, &mut Vec::new());
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        pages.extend(markdown(&folder, &mut folders));
+    }
+    pages.sort();
+    pages
+}
+
+/// The pages of a folder; the folders in it are added to `folders`.
+fn markdown(folder: &Path, folders: &mut Vec<PathBuf>) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of pages can be read");
+    let paths: Vec<_> = entries.map(|entry| entry.expect("an entry can be read").path()).collect();
+    folders.extend(paths.iter().filter(|path| path.is_dir()).cloned());
+    paths.into_iter().filter(|path| path.is_file() && path.extension().is_some_and(|ending| ending == "md")).collect()
+}
 
 /// What leads nowhere, a sentence each.
-pub(crate) fn dead(root: &Path) -> Vec<String> {
-    let pages = blocks::pages();
+pub fn dead(root: &Path) -> Vec<String> {
+    let pages = pages(root);
     let texts: BTreeMap<PathBuf, String> = pages
         .iter()
         .map(|page| (page.clone(), prose(&fs::read_to_string(page).expect("a page can be read"))))
