@@ -1,18 +1,25 @@
 //! The life of the package on a clean Debian 12.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use twill_tests::cni::Verb;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::Probe;
+use twill_tests::process::run_on_host;
 use twill_tests::{Lab, LabError, Node, Result, with_lab};
 
 use super::debian::{self, Debian};
 
 /// Directories that runtimes watch for as long as they run: one that is taken away they would not find again.
 const STAY: [&str; 4] = ["./opt/cni", "./opt/cni/bin", "./etc/cni", "./etc/cni/net.d"];
+
+/// What a later version's sample might have more.
+const ANOTHER: &str = "\n#a_new_key = true\n";
 
 #[test]
 fn a_clean_debian_serves_a_pod_through_an_upgrade_and_nothing_is_left_after_the_purge() {
@@ -46,6 +53,9 @@ fn a_clean_debian_serves_a_pod_through_an_upgrade_and_nothing_is_left_after_the_
         }
         assert!(machine.path("etc/twill/twilld.toml").exists(), "what was configured stays until the purge");
         assert!(machine.kernel()?.contains("vxlan.twill"), "who is on the node reaches pods until the purge");
+        purge_under_a_node_that_has_twill_otherwise(lab, &machine)?;
+        machine.dpkg_install(&debian::package(lab, "first", &[])?)?;
+        machine.run(&["dpkg", "--remove", "twill"])?;
         machine.run(&["dpkg", "--purge", "twill"])?;
         left_nothing(&machine, &before)
     });
@@ -82,7 +92,10 @@ fn serve_through_an_upgrade(lab: &Lab, machine: &Debian<'_>) -> Result<()> {
         .map(|ipv6| Probe::start(pod.namespace(), remote.namespace(), remote.address(ipv6)?, Duration::from_millis(5)));
     let (first, said) = (machine.daemon(), debian::package(lab, "second", &["--version", "99.0"])?);
     assert!(first.is_some());
-    machine.dpkg_install(&said)?;
+    let configured = machine.read("etc/twill/twilld.toml");
+    machine.dpkg_install(&with_another_sample(lab, &said)?)?;
+    assert!(machine.read("usr/share/twill/twilld.toml").ends_with(ANOTHER), "the sample is the new one");
+    assert_eq!(machine.read("etc/twill/twilld.toml"), configured, "an upgrade changes no configuration");
     let second = machine.daemon();
     assert!(second.is_some() && second != first, "the daemon is another one: {first:?}, {second:?}");
     let version = machine.run(&["dpkg-query", "--show", "--showformat=${Version}", "twill"])?;
@@ -107,6 +120,56 @@ fn serve_through_an_upgrade(lab: &Lab, machine: &Debian<'_>) -> Result<()> {
         machine.cni(Verb::Del, pod, None)?;
     }
     Ok(())
+}
+
+/// The same package, whose sample of the node's configuration has one more line.
+fn with_another_sample(lab: &Lab, package: &Path) -> Result<PathBuf> {
+    let (tree, out) = (lab.directory().join("other-sample"), lab.directory().join("other-sample.deb"));
+    let script = r#"
+        dpkg-deb --raw-extract "$1" "$2"
+        printf %s "$4" >>"$2/usr/share/twill/twilld.toml"
+        dpkg-deb --root-owner-group -Znone --build "$2" "$3"
+    "#;
+    let mut repack = Command::new("sh");
+    repack.args(["-euc", script, "repack"]).args([package, &tree, &out]).arg(ANOTHER);
+    run_on_host(repack)?;
+    Ok(out)
+}
+
+/// The package is purged where the tarball has brought Twill back: nothing is taken from a daemon that runs, nor from a pod.
+fn purge_under_a_node_that_has_twill_otherwise(lab: &Lab, machine: &Debian<'_>) -> Result<()> {
+    let configured = machine.read("etc/twill/twilld.toml");
+    let tarball = debian::made(&lab.directory().join("first"), ".tar.gz")?;
+    let to = machine.path("tmp/twill.tar.gz");
+    fs::copy(tarball, &to).map_err(LabError::io(format!("copying to {}", to.display())))?;
+    let directories = ["--directory", "/", "--keep-directory-symlink", "--no-overwrite-dir"];
+    for _ in 0..2 {
+        machine.run(&[&["tar"][..], &directories, &["--extract", "--file", "/tmp/twill.tar.gz"]].concat())?;
+        assert_eq!(machine.read("etc/twill/twilld.toml"), configured, "unpacking changes no configuration");
+    }
+    machine.run(&["systemctl", "start", "twilld.service"])?;
+    machine.run(&["systemctl", "start", "twilld-install.service"])?;
+    let pod = lab.node(1).create_pod("d")?;
+    machine.cni(Verb::Add, &pod, None)?;
+
+    machine.run(&["cp", "/var/lib/dpkg/info/twill.postrm", "/tmp/postrm"])?;
+    let left_alone = |words: &[&str], why: &str| {
+        let before = (machine.kernel()?, machine.daemon());
+        let output = machine.output(words)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains(why), "{words:?}: {said}");
+        assert_eq!((machine.kernel()?, machine.daemon()), before, "{words:?}");
+        for path in ["run/twill/node.db", "var/lib/twill", "etc/twill/twilld.toml"] {
+            assert!(machine.path(path).exists(), "{words:?}: {path} is gone");
+        }
+        Ok::<_, LabError>(())
+    };
+    left_alone(&["dpkg", "--purge", "twill"], "a twilld runs on this machine")?;
+    machine.run(&["systemctl", "stop", "twilld-install.service", "twilld.service"])?;
+    left_alone(&["sh", "/tmp/postrm", "purge"], "pods are attached on this machine")?;
+    machine.cni(Verb::Del, &pod, None)?;
+    // Debian's package has the licence in another file.
+    machine.run(&["rm", "/usr/share/doc/twill/LICENSE"]).map(drop)
 }
 
 /// Files and objects of the kernel are as they were before the first installation.
