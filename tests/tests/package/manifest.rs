@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 use twill_conf::network::list::PLUGIN;
-use twill_conf::node::{MACHINE_ID_FILE, NODE_FILE, NodeLayer, RUN_DIR, STATE_DIR};
+use twill_conf::node::{MACHINE_ID_FILE, NODE_FILE, NodeLayer, PLUGIN_FILE, RUN_DIR, STATE_DIR};
 use twill_tests::binaries::Binaries;
 use twill_tests::needs::{unmet, workspace};
 use twill_tests::{LabError, Result};
@@ -135,20 +135,30 @@ fn the_containers_have_of_the_node_what_the_programs_use_by_default() -> Result<
     let (_, pod) = daemon_set()?;
     let (daemon, install) = (container(&pod, "twilld")?, container(&pod, "install")?);
     let of_daemon = host_paths(&pod, daemon);
-    for path in [RUN_DIR, STATE_DIR, MACHINE_ID_FILE, "/run/netns"] {
+    let (bin_dir, conf_dir) = ("/opt/cni/bin", "/etc/cni/net.d");
+    for path in [RUN_DIR, STATE_DIR, MACHINE_ID_FILE, "/run/netns", bin_dir, conf_dir] {
         assert_eq!(of_daemon.get(path).map(String::as_str), Some(path), "{of_daemon:?}");
     }
+    // What trials attach their pods by, and what the doctor looks at.
+    assert_eq!(Path::new(PLUGIN_FILE), Path::new(bin_dir).join(PLUGIN));
+    for path in [bin_dir, conf_dir] {
+        let mount = daemon.volume_mounts.iter().flatten().find(|mount| mount.mount_path == path);
+        assert_eq!(mount.and_then(|mount| mount.read_only), Some(true), "{path}");
+    }
+    // The root of the image cannot be written, and programs that the daemon starts want a place for what they write for a while.
+    let scratch = daemon.volume_mounts.iter().flatten().find(|mount| mount.mount_path == "/tmp");
+    let volume = pod.volumes.iter().flatten().find(|volume| scratch.is_some_and(|mount| mount.name == volume.name));
+    assert!(volume.is_some_and(|volume| volume.empty_dir.is_some()), "{:?}", pod.volumes);
     let of_install = host_paths(&pod, install);
     assert_eq!(of_install.get(RUN_DIR).map(String::as_str), Some(RUN_DIR));
     let help = help(&["install".to_owned()])?;
-    for path in ["/opt/cni/bin", "/etc/cni/net.d"] {
+    for path in [bin_dir, conf_dir] {
         assert!(help.contains(&format!("[default: {path}]")), "{help}");
         assert_eq!(of_install.get(path).map(String::as_str), Some(path), "{of_install:?}");
     }
     let netns = daemon.volume_mounts.iter().flatten().find(|mount| mount.mount_path == "/run/netns");
     let propagation = netns.and_then(|mount| mount.mount_propagation.as_deref());
     assert_eq!(propagation, Some("HostToContainer"), "a pod that comes later would not be seen");
-    assert!(!PLUGIN.is_empty());
     Ok(())
 }
 
