@@ -33,13 +33,13 @@ fn systemd_starts_watches_and_ends_the_daemon_by_its_unit() {
         Ok(_) => return,
         Err(error) => panic!("{error}"),
     };
+    if !debian::has_groups_for_systemd() {
+        return say_skipped("this machine has no hierarchy of control groups for another systemd");
+    }
     with_lab(Lab::builder().nodes(2).asleep(), |lab| {
         let node = lab.node(1);
         let mut machine = Debian::on(node, &base)?;
-        if let Err(error) = machine.boot() {
-            say_skipped(&format!("systemd does not come up in namespaces of this machine: {error}"));
-            return Ok(());
-        }
+        machine.boot()?;
         machine.dpkg_install(&debian::package(lab, "first", &[])?)?;
         configure(lab, &machine, node)?;
         assert_eq!(property(&machine, "twilld.service", "ActiveState")?, "inactive", "nothing starts by itself");

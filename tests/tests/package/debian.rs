@@ -133,6 +133,11 @@ pub fn base() -> Result<Option<PathBuf>> {
     Ok(Some(tree))
 }
 
+/// Whether systemd can have a group of its own: in its hierarchy, where there are several, else in the one there is.
+pub fn has_groups_for_systemd() -> bool {
+    ["systemd/cgroup.procs", "cgroup.procs"].iter().any(|file| Path::new("/sys/fs/cgroup").join(file).exists())
+}
+
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |target| workspace().join(target))
 }

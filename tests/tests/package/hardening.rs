@@ -8,27 +8,95 @@ use std::fs;
 use serde_json::Value;
 use twill_tests::cni::{Call, Verb};
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::needs::workspace;
 use twill_tests::process::{command, run_on_host};
 use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
 
 use super::units::values;
 
-/// Run in a mount namespace of its own: the machine's file systems cannot be written, but for the lab's, which stands for the
-/// unit's directories, and for the kernel's own.
+/// Run in a mount namespace of its own, with the lab's directory and the sources': the machine's file systems cannot be written, but for
+/// the lab's, which stands for the unit's directories, and for the kernel's own.
 const STRICT: &str = r#"
-    for mount in / /tmp /var /home /root /work; do
-        mountpoint -q "$mount" && mount -o remount,bind,ro "$mount"
+    lab="$(stat --format %m "$1")"
+    while read -r _ mount _; do
+        case "$mount" in
+            "$lab" | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) continue ;;
+        esac
+        # Those of other labs come and go.
+        mount -o remount,bind,ro "$mount" 2>/dev/null || :
+    done </proc/self/mounts
+    for written in /usr /etc /run "$2"; do
+        ! touch "$written/twill-was-here" 2>/dev/null || { echo "the machine can be written: $written"; exit 1; }
     done
-    ! touch /usr/twill-was-here 2>/dev/null || { echo "the machine can be written"; exit 1; }
-    exec "$0" "$@"
+    shift 2
+    exec "$@"
 "#;
+
+/// The kernel's capabilities in the order of their numbers: include/uapi/linux/capability.h of Linux 6.1.
+const CAPABILITIES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
+/// The unit's capabilities.
+fn capabilities() -> Result<Vec<String>> {
+    let words = values("twilld.service", "CapabilityBoundingSet")?.join(" ").to_lowercase();
+    let kept: Vec<_> =
+        words.split_whitespace().filter_map(|word| Some(word.strip_prefix("cap_")?.to_owned())).collect();
+    assert!(!kept.is_empty() && kept.len() < 10, "{kept:?}");
+    Ok(kept)
+}
+
+/// As `/proc/PID/status` has them.
+fn mask() -> Result<String> {
+    let number = |name: &String| CAPABILITIES.iter().position(|known| known == name);
+    let numbers: Option<Vec<_>> = capabilities()?.iter().map(number).collect();
+    let numbers = numbers.ok_or_else(|| LabError::wrong("the unit names a capability that there is not"))?;
+    Ok(format!("{:016x}", numbers.iter().fold(0_u64, |mask, number| mask | 1 << number)))
+}
 
 /// What `setpriv` calls the unit's capabilities.
 fn bounding_set() -> Result<String> {
-    let words = values("twilld.service", "CapabilityBoundingSet")?.join(" ").to_lowercase();
-    let kept: Vec<_> = words.split_whitespace().filter_map(|word| word.strip_prefix("cap_")).collect();
-    assert!(!kept.is_empty() && kept.len() < 10, "{kept:?}");
-    Ok(format!("-all,+{}", kept.join(",+")))
+    Ok(format!("-all,+{}", capabilities()?.join(",+")))
 }
 
 /// The system calls that the unit lets through.
@@ -66,7 +134,9 @@ fn expand(name: &str, each: &mut dyn FnMut(String)) -> Result<()> {
 fn start_within_bounds(node: &Node, log: &str) -> Result<()> {
     let bounds = bounding_set()?;
     let (bounding, inheritable) = (format!("--bounding-set={bounds}"), "--inh-caps=-all");
-    let mut words = vec!["unshare", "--mount", "--propagation", "slave", "sh", "-euc", STRICT];
+    let (directory, sources) = (node.directory().to_string_lossy(), workspace().to_string_lossy());
+    let mut words = vec!["unshare", "--mount", "--propagation", "slave", "sh", "-euc", STRICT, "strict"];
+    words.extend([&*directory, &*sources]);
     // The tracer is a grandchild: the daemon's process stays the one that is started here.
     words.extend(["strace", "-D", "-f", "-qq", "--signal=none", "--seccomp-bpf", "-o", log]);
     words.extend(["setpriv", "--no-new-privs", &bounding, inheritable]);
@@ -142,7 +212,10 @@ fn the_daemon_serves_and_repairs_within_the_bounds_of_its_unit() {
         work(lab)?;
         let pid = node.daemon_pid().ok_or_else(|| LabError::wrong("no daemon runs"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(LabError::io("reading its status"))?;
-        assert!(status.contains("NoNewPrivs:\t1") && !status.contains("CapBnd:\t000001ffffffffff"), "{status}");
+        let mask = mask()?;
+        for wanted in ["NoNewPrivs:\t1", &format!("CapBnd:\t{mask}"), &format!("CapEff:\t{mask}")] {
+            assert!(status.contains(wanted), "{wanted}: {status}");
+        }
         for wrong in ["Operation not permitted", "Permission denied", "Read-only file system"] {
             assert!(!node.daemon_log().contains(wrong), "{}", node.daemon_log());
         }
