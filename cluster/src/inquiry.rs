@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
 
+use crate::plain;
 use crate::store::Range;
 
 pub use page::{Fault, LiveAddress, LiveBlock, Page, Stray};
@@ -34,6 +35,8 @@ pub use page::{Fault, LiveAddress, LiveBlock, Page, Stray};
 pub const LONGEST_REQUEST: usize = 16 << 10;
 /// An answer is no longer, in bytes. etcd takes 1.5 MiB.
 pub const LONGEST_ANSWER: usize = 256 << 10;
+/// No more is told of what a parser says, in bytes.
+const LONGEST_COMPLAINT: usize = 200;
 /// So many rows or links are mended by one request.
 pub const MOST_MENDED: usize = 256;
 
@@ -196,12 +199,33 @@ pub fn read_ask(value: &[u8]) -> Result<RequestRecord, Reply> {
         let cause = format!("the request has {} bytes, at most {LONGEST_REQUEST} are read", value.len());
         return Err(Reply::Failed { cause });
     }
-    serde_json::from_slice(value).map_err(|error| Reply::Unsupported { cause: printable(&error.to_string()) })
+    serde_json::from_slice(value).map_err(|error| Reply::Unsupported { cause: unread(&error) })
 }
 
-/// One line of bounded length: parsers repeat what they found.
-fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+impl Reply {
+    /// No more of it than a daemon tells, whoever wrote it. That no text has several lines, or is very long, is seen to before.
+    fn within_bounds(self) -> Self {
+        match self {
+            Self::State(state) => Self::State(Box::new(state.within_bounds())),
+            Self::Checkup { found } => Self::Checkup { found: found.within_bounds() },
+            Self::Attempts(history) => Self::Attempts(history.within_bounds()),
+            Self::Trace { answer } => Self::Trace { answer: Box::new(answer.within_bounds()) },
+            Self::Mend { mut done, mut left } => {
+                // A row and a link may each have one.
+                done.truncate(2 * MOST_MENDED);
+                left.truncate(2 * MOST_MENDED);
+                Self::Mend { done, left }
+            }
+            // Pages have their bound in the length of an answer.
+            Self::Addresses(_) | Self::Bgp { .. } | Self::Drain { .. } | Self::Trial { .. } => self,
+            Self::Unsupported { .. } | Self::Failed { .. } => self,
+        }
+    }
+}
+
+/// What a parser says, which repeats what it found.
+fn unread(error: &serde_json::Error) -> String {
+    plain::line(&error.to_string(), LONGEST_COMPLAINT)
 }
 
 #[cfg(test)]

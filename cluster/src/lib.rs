@@ -20,6 +20,7 @@ pub mod key;
 pub mod mirror;
 #[cfg(test)]
 mod model;
+pub mod plain;
 pub mod reconfigure;
 pub mod record;
 pub mod removal;

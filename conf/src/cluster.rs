@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::section::{Dialect, Section, parse_json, parse_toml};
 use crate::{Error, PoolName};
 
-pub use backend::{Backend, ChecksumOffload, Kind, Vxlan};
+pub use backend::{Backend, ChecksumOffload, Kind, Vxlan, vxlan_overhead};
 pub use bgp::{
     Announcement, Asn, Bfd, Bgp, Changes, Community, Distance, Filter, GracefulRestart, InvalidAsn, InvalidCommunity,
     InvalidFilter, InvalidPrefixes, Link, NodeRule, Nodes, Peer, PeerAs, Prefixes, Reflectors, Rule, Then,

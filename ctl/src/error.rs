@@ -10,6 +10,7 @@ use twill_conf::NodeName;
 
 use crate::report::Verdict;
 use crate::report::config::Peril;
+use crate::report::silences::remedy;
 
 /// A command that failed, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ pub(crate) enum Error {
     #[error("node {node}: {cause}; {remedy}", remedy = what_may_be(node, *on, cause))]
     NotDrained { node: NodeName, on: bool, cause: Silence },
     /// A node was asked about itself, and has not told.
-    #[error("node {node}: {cause}; {remedy}", remedy = how_it_may_answer(node, cause))]
+    #[error("node {node}: {cause}; {remedy}", remedy = remedy(node.as_str(), cause))]
     NotTold { node: NodeName, cause: Silence },
     /// A node is not deleted.
     #[error("nothing was deleted: {0}")]
@@ -187,17 +188,6 @@ fn how_to_drain(refusal: &Refusal) -> &'static str {
 /// Where the configuration stands.
 fn stands_at(revision: i64) -> String {
     if revision == 0 { "is not there at all".to_owned() } else { format!("is at revision {revision}") }
-}
-
-/// What to do about a node that has not told what it was asked.
-fn how_it_may_answer(node: &NodeName, silence: &Silence) -> String {
-    match silence {
-        Silence::Unsupported { .. } => format!("update twilld on {node}"),
-        Silence::Dead => format!("look at twilld on {node}: is it running, and does it reach etcd?"),
-        _ => format!(
-            "try again, with a longer --timeout; if it never answers, look at twilld on {node}, and at etcd's roles (docs/etcd.md)"
-        ),
-    }
 }
 
 /// What a node may be doing that did not say that it does what it was asked for. A request that is being done as the time

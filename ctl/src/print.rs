@@ -16,6 +16,8 @@ mod trace;
 mod trial;
 mod why;
 
+use twill_cluster::plain::is_obeyed;
+
 use crate::arguments::Output;
 use crate::report::Report;
 
@@ -85,10 +87,7 @@ pub(crate) fn failure(text: &str, output: Output) -> String {
 /// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be
 /// anybody's. The escapes are JSON's, where such characters stand in strings only.
 pub(crate) fn harmless(text: String) -> String {
-    let obeyed = |c: char| {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        reorders || (c.is_control() && c != '\n')
-    };
+    let obeyed = |c: char| c != '\n' && is_obeyed(c);
     if !text.contains(obeyed) {
         return text;
     }

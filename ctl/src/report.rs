@@ -14,6 +14,7 @@ pub(crate) mod ipam;
 pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod problems;
+pub(crate) mod silences;
 pub(crate) mod status;
 pub(crate) mod trace;
 pub(crate) mod trial;

@@ -10,6 +10,8 @@ use std::path::Path;
 use common::{Etcd, Ran};
 use serde_json::{Value, json};
 
+/// The identity of a machine (machine-id(5)).
+const MACHINE: &str = "5f2c8e1b7d9046a3b1c4d5e6f7a8091b";
 /// What stands wherever something secret might.
 const PLANTED: &str = "PLANTED-s3cret";
 
@@ -45,11 +47,13 @@ fn populate(etcd: &Etcd) {
         "token": PLANTED,
     });
     let node = json!({
-        "machine_id": PLANTED, "nonce": PLANTED, "underlay": {"ipv4": "192.0.2.1/24"}, "version": "0.1.0",
+        "machine_id": MACHINE, "nonce": PLANTED, "underlay": {"ipv4": "192.0.2.1/24"}, "version": "0.1.0",
         "labels": {"zone": "a"}, "drain": PLANTED, "secret": PLANTED, "path": {"mtu": 1500, "secret": PLANTED},
     });
-    let epoch = etcd.put(&[("config", &config.to_string()), ("nodes/n1", &node.to_string())]);
-    let block = json!({"node": "n1", "machine_id": PLANTED, "epoch": epoch, "nonce": PLANTED, "secret": PLANTED});
+    // A machine that was copied: its identity is what a finding is about.
+    let copy = node.to_string().replace("192.0.2.1/24", "192.0.2.3/24");
+    let epoch = etcd.put(&[("config", &config.to_string()), ("nodes/n1", &node.to_string()), ("nodes/n3", &copy)]);
+    let block = json!({"node": "n1", "machine_id": MACHINE, "epoch": epoch, "nonce": PLANTED, "secret": PLANTED});
     let mirror = json!({
         "epoch": epoch, "nonce": PLANTED, "drain": PLANTED, "secret": PLANTED,
         "addresses": {"10.42.0.1": {"state": "attached", "pod": "shop/cart", "secret": PLANTED}},
@@ -62,6 +66,11 @@ fn populate(etcd: &Etcd) {
             "alive/n1",
             &json!({"version": "0.1.0", "problems": [{"what": "w", "fix": "f", "x": PLANTED}], "x": PLANTED})
                 .to_string(),
+        ),
+        // What a daemon of another version repeats.
+        (
+            "alive/n3",
+            &json!({"version": "0.1.0", "problems": [{"what": format!("not {MACHINE}"), "fix": "f"}]}).to_string(),
         ),
         ("nodes/n2", &quoted),
         ("blocks/4/0a2a0040-26", &quoted),
@@ -96,7 +105,7 @@ fn a_bundle_has_the_records_and_reports_and_nothing_secret() {
 
     let members = unpack(&file);
     for (path, text) in &members {
-        assert!(!text.contains(PLANTED), "{path}: {text}");
+        assert!(!text.contains(PLANTED) && !text.contains(MACHINE), "{path}: {text}");
         assert!(serde_json::from_str::<Value>(text).is_ok(), "{path}: {text}");
     }
     let config = json_of(&members, "config.json");
@@ -116,6 +125,8 @@ fn a_bundle_has_the_records_and_reports_and_nothing_secret() {
     let problems = json_of(&members, "check.json")["problems"].to_string()
         + &json_of(&members, "status.json")["problems"].to_string();
     assert!(problems.contains("nodes/n2") && problems.contains("left out here"), "{problems}");
+    let doctor = json_of(&members, "doctor.json")["problems"].to_string();
+    assert!(doctor.contains("n1, n3 have one machine ID") && doctor.contains("left out here"), "{doctor}");
     assert_eq!(json_of(&members, "etcd.json")[0]["error"], Value::Null);
     assert_eq!(json_of(&members, "versions.json")["nodes"][0]["version"], "0.1.0");
     let twilld = json_of(&members, "local/twilld.json");

@@ -168,8 +168,8 @@ fn the_status_shows_nodes_pools_and_problems() {
         "{good:?}"
     );
     assert!(good.stdout.contains("\ndefault  10.42.0.0/16  /26    2 of 1024  2      yes\n"), "{good:?}");
-    let silent = "COULD NOT TELL: how nodes n1, n2 are: no answer within 1 s\n";
-    assert!(good.stdout.ends_with(&format!("\nno problems\n\n{silent}")), "{good:?}");
+    let silent = "COULD NOT TELL: how nodes n1, n2 are: no answer within 1 s; try again, with a longer --timeout";
+    assert!(good.stdout.contains(&format!("\nno problems\n\n{silent}")), "{good:?}");
     let stranger = etcd.run(&["status", "--node", "n9"]).ends_with(1);
     assert!(stranger.stderr.contains("there is no node n9"), "{stranger:?}");
 

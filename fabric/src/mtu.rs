@@ -8,7 +8,7 @@ use twill_cluster::View;
 use twill_cluster::record::{self, NodeRecord, Versioned};
 use twill_cluster::view::differences;
 use twill_conf::NodeName;
-use twill_conf::cluster::{ClusterConf, Vxlan};
+use twill_conf::cluster::{ClusterConf, Vxlan, vxlan_overhead};
 
 use crate::backend::{Backend as _, Problems, Site, uses};
 use crate::family::Family;
@@ -71,7 +71,7 @@ impl Mtus {
 }
 
 /// The greatest overhead of any back end.
-const UNKNOWN_OVERHEAD: u32 = 70;
+const UNKNOWN_OVERHEAD: u32 = vxlan_overhead(true);
 /// What every link of IPv6 carries (RFC 8200, section 5).
 const IPV6_MIN_MTU: u32 = 1280;
 /// What every link of IPv4 carries (RFC 791, section 3.2).

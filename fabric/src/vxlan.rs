@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
-use twill_conf::cluster::{ChecksumOffload, Vxlan};
+use twill_conf::cluster::{ChecksumOffload, Vxlan, vxlan_overhead};
 use twill_linux::state::{
     Address, FdbEntry, KernelState, Link, LinkKind, METRIC, Neighbour, PROTOCOL_CLUSTER, Route, RouteKey, Target,
 };
@@ -127,12 +127,8 @@ impl Backend for Vxlan {
         }
     }
 
-    /// Ethernet 14, VXLAN 8, UDP 8, and an IP header of 20 or 40.
     fn overhead(&self, family: Family) -> u32 {
-        match family {
-            Family::V4 => 50,
-            Family::V6 => 70,
-        }
+        vxlan_overhead(family == Family::V6)
     }
 }
 

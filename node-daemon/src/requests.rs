@@ -1,10 +1,11 @@
 //! The request task: answers what an operator asks this node through etcd.
 //!
 //! What can be asked, and how, is in `cluster::inquiry`; which requests are taken up, in its `desk`. What changes something is
-//! done only after the request was read once more: it may have been withdrawn, or its time be over. [`sight`] is what is
+//! done only after the request was read once more: it may have been withdrawn, or its time be over. [`looks`] are those that only look: no other request waits for them. [`sight`] is what is
 //! seen here, [`mend`] what is put right, [`state`] how the daemon is, [`past`] what failed, [`trace`] what becomes of a packet, and
 //! [`machine`] a look at what all of it stands on.
 
+mod looks;
 mod machine;
 mod mend;
 mod past;
@@ -15,13 +16,11 @@ mod trace;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use twill_cluster::inquiry::attempts::Sought;
-use twill_cluster::inquiry::bgp::Question;
 use twill_cluster::inquiry::desk::{Desk, Letter};
 use twill_cluster::inquiry::trial::Answer;
-use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Page, Reply};
+use twill_cluster::inquiry::{self, AnswerRecord, Ask, LONGEST_ANSWER, Reply};
 use twill_cluster::store::{Event, Range, Store, StoreError};
 use twill_cluster::txn::{Compare, Op, Txn};
 use twill_conf::NodeName;
@@ -33,6 +32,7 @@ use crate::reconcile::Wanted;
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::trials::{Means, Trials};
+use looks::{Look, Looker, Looks};
 pub use machine::{CniDirectories, Machine};
 
 pub use state::Sources;
@@ -41,8 +41,6 @@ pub use state::Sources;
 const TTL: Duration = Duration::from_secs(60);
 /// How long it may take until the record says what was asked for.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
-/// How long the speaker of BGP may take to answer: it may have a hundred thousand routes to take in.
-const SPEAKER_PATIENCE: Duration = Duration::from_secs(4);
 /// How often it is looked whether a waiting request may be taken up.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -57,12 +55,11 @@ pub struct Requests {
     drain: mpsc::Sender<bool>,
     /// To the mirror: compare with etcd.
     audit: mpsc::Sender<()>,
-    /// To the BGP task.
-    speaker: mpsc::Sender<Asked>,
-    /// What the reconciler wants, and what it made that of.
-    tracer: trace::Tracer,
     sources: Sources,
-    machine: Machine,
+    looker: Looker,
+    looks: Looks,
+    /// What was seen.
+    looked: mpsc::UnboundedReceiver<(Letter, Reply)>,
     /// Pods by which the network is tried.
     trials: Trials,
     /// What became of their tasks.
@@ -92,12 +89,20 @@ impl Requests {
     /// A task that has not begun.
     pub fn new(bearer: Bearer, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
         let Helpers { drain, audit, speaker, wanted, sources, machine, means } = helpers;
-        let tracer = trace::Tracer { pictures: pictures.clone(), wanted, reckoning: Arc::clone(&sources.reckoning) };
+        let tracer = trace::Tracer {
+            pictures: pictures.clone(),
+            wanted,
+            reckoning: Arc::clone(&sources.reckoning),
+            turn: Arc::default(),
+        };
         // No more come than there are tasks, of which there are few.
         let (answers, tried) = mpsc::unbounded_channel();
         let trials = Trials::new(means, answers);
-        let me = bearer.node.clone();
-        Self { me, bearer, store, pictures, drain, audit, speaker, tracer, sources, machine, trials, tried }
+        let looker = Looker { store: store.clone(), speaker, tracer, machine };
+        // Nor more than are asked for within the time that one waits for its place.
+        let (replies, looked) = mpsc::unbounded_channel();
+        let (me, looks) = (bearer.node.clone(), Looks::new(replies));
+        Self { me, bearer, store, pictures, drain, audit, sources, looker, looks, looked, trials, tried }
     }
 
     /// Answers requests until the daemon ends.
@@ -114,10 +119,9 @@ impl Requests {
                     None => return,
                 },
                 Some((letter, answer)) = self.tried.recv() => {
-                    if let Err(error) = self.reply(etcd, &letter, Reply::Trial { answer }).await {
-                        tracing::debug!(%error, "request {} is not answered", letter.id);
-                    }
+                    self.reply_late(etcd, &letter, Reply::Trial { answer }).await;
                 }
+                Some((letter, reply)) = self.looked.recv() => self.reply_late(etcd, &letter, reply).await,
                 () = sleep(TURN), if desk.is_waiting() => {}
             }
             let now = BootTime::now();
@@ -183,48 +187,23 @@ impl Requests {
                 self.trials.set_about(letter.clone(), trial, task);
                 return None;
             }
-            Ask::Addresses { after } => self.addresses(after).await,
-            Ask::Attempts(sought) => self.past(sought).await,
-            Ask::Bgp { question } => self.bgp(question).await,
-            Ask::Trace { question } => self.tracer.trace(question).await,
             Ask::State {} => self.state(etcd).await,
-            Ask::Checkup {} => self.machine.look().await,
+            Ask::Addresses { after } => return self.look(letter, Look::Addresses(after)),
+            Ask::Attempts(sought) => return self.look(letter, Look::Past(sought)),
+            Ask::Bgp { question } => return self.look(letter, Look::Bgp(question)),
+            Ask::Trace { question } => return self.look(letter, Look::Trace(question)),
+            Ask::Checkup {} => return self.look(letter, Look::Machine),
         })
+    }
+
+    /// Has it looked at; the reply comes later.
+    fn look(&self, letter: &Letter, look: Look) -> Option<Reply> {
+        self.looks.begin(letter.clone(), self.looker.clone().look(look));
+        None
     }
 
     async fn state<S: Store>(&self, etcd: &S) -> Reply {
         Reply::State(Box::new(self.sources.look(etcd, &self.bearer, &self.pictures, &self.store).await))
-    }
-
-    async fn past(&self, sought: Sought) -> Reply {
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || past::look(&store, &sought)).await.expect("looking does not panic")
-    }
-
-    async fn bgp(&self, question: Question) -> Reply {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.speaker.send(Asked { question, answer }).await.ok()?;
-            answered.await.ok()
-        };
-        match timeout(SPEAKER_PATIENCE, asked).await {
-            Ok(Some(answer)) => Reply::Bgp { answer },
-            Ok(None) => Reply::Failed { cause: "its speaker of BGP has ended: look at its log".to_owned() },
-            Err(_) => {
-                let cause =
-                    format!("its speaker of BGP is busy, and did not answer within {} s", SPEAKER_PATIENCE.as_secs());
-                Reply::Failed { cause }
-            }
-        }
-    }
-
-    async fn addresses(&self, after: Option<std::net::IpAddr>) -> Reply {
-        let store = self.store.clone();
-        let seen = tokio::task::spawn_blocking(move || sight::look(&store)).await.expect("looking does not panic");
-        match seen {
-            Ok(sight) => Reply::Addresses(Page::cut(&sight.blocks, sight.strays, sight.addresses, after)),
-            Err(error) => Reply::Failed { cause: error.to_string() },
-        }
     }
 
     /// Done when etcd shows the node's record to say so, and the plugin knows.
@@ -257,6 +236,13 @@ impl Requests {
     async fn is_told(&self, on: bool) -> bool {
         let node = self.store.run(|store| store.node()).await;
         matches!(node, Ok(Some(node)) if node.drain.is_some() == on)
+    }
+
+    /// The reply of what took its time.
+    async fn reply_late<S: Store>(&self, etcd: &S, letter: &Letter, reply: Reply) {
+        if let Err(error) = self.reply(etcd, letter, reply).await {
+            tracing::debug!(%error, "request {} is not answered", letter.id);
+        }
     }
 
     /// Writes the answer, if the request stands and has none.

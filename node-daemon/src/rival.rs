@@ -35,12 +35,16 @@ impl Bearer {
     }
 
     /// Tells it while it is so.
-    pub async fn tell<S: Store>(&self, etcd: &S, mut pictures: Pictures) {
+    pub async fn tell<S: Store>(&self, etcd: &S, pictures: Pictures) {
+        self.tell_every(RENEWAL, etcd, pictures).await;
+    }
+
+    async fn tell_every<S: Store>(&self, renewal: Duration, etcd: &S, mut pictures: Pictures) {
         let mut told: Option<(i64, Instant)> = None;
         loop {
             let is_rival = self.is_rival(pictures.borrow_and_update().as_ref());
             let done = match (is_rival, told) {
-                (Some(true), Some((_, at))) if at.elapsed() < RENEWAL => Ok(told),
+                (Some(true), Some((_, at))) if at.elapsed() < renewal => Ok(told),
                 (Some(true), _) => self.beat(etcd, told).await.map(|lease| Some((lease, Instant::now()))),
                 (Some(false), Some(_)) => self.cease(etcd).await.map(|()| None),
                 (None, _) | (Some(false), None) => Ok(told),
@@ -49,12 +53,17 @@ impl Bearer {
                 Ok(now) => told = now,
                 Err(error) => {
                     tracing::debug!(%error, "that the name is another machine's is not told");
-                    sleep(RENEWAL).await;
+                    if pictures.has_changed().is_err() {
+                        return;
+                    }
+                    // Tried again however little changes, and no sooner however much.
+                    sleep(renewal).await;
+                    continue;
                 }
             }
             tokio::select! {
                 changed = pictures.changed() => if changed.is_err() { return },
-                () = sleep(RENEWAL), if told.is_some() => {}
+                () = sleep(renewal), if told.is_some() => {}
             }
         }
     }
@@ -91,7 +100,7 @@ mod tests {
 
     use tokio::sync::watch;
     use twill_cluster::View;
-    use twill_cluster::simulated::SimulatedStore;
+    use twill_cluster::simulated::{Fate, SimulatedStore};
     use twill_cluster::view::{Entry, Snapshot};
 
     use super::*;
@@ -134,6 +143,28 @@ mod tests {
             () = watching => {}
             () = second.tell(&etcd, seen.clone()) => panic!("it has ended"),
             () = first.tell(&etcd, seen.clone()) => panic!("it has ended"),
+            () = sleep(Duration::from_secs(20)) => panic!("it was not told"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_word_that_is_lost_is_said_again_though_nothing_changes() {
+        let etcd = SimulatedStore::new();
+        let bearer = |id: &str| Bearer { node: "n1".parse().unwrap(), machine_id: id.to_owned() };
+        let (first, second) = (bearer("m1"), bearer("m2"));
+        let (_pictures, seen) = watch::channel(picture("m1", true));
+        // It is not written at first, nor when it is tried once more.
+        etcd.destine([Fate::Unavailable, Fate::Unavailable]);
+        let told = async {
+            while first.rival(&etcd).await.is_none() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let telling = second.tell_every(Duration::from_millis(20), &etcd, seen);
+        tokio::select! {
+            biased;
+            () = telling => panic!("it has ended"),
+            () = told => {}
             () = sleep(Duration::from_secs(20)) => panic!("it was not told"),
         }
     }

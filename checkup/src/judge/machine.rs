@@ -6,6 +6,7 @@ use twill_conf::NodeName;
 
 use super::Findings;
 use crate::finding::Check;
+use crate::identity::shortened_id;
 use crate::observe::{Directory, Observations, Seen};
 use crate::scope::{Scope, Stage};
 
@@ -128,6 +129,6 @@ pub(super) fn identity(scope: &Scope, seen: &Observations, findings: &mut Findin
         }
     };
     if let (Some(name), Ok(id)) = (name, &seen.machine_id) {
-        findings.ok(CHECK, format!("node {name}, machine {id}"));
+        findings.ok(CHECK, format!("node {name}, machine {}", shortened_id(id)));
     }
 }

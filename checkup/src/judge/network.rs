@@ -1,6 +1,7 @@
 //! What others do to the packets of pods, how large these may be, and what has the tunnel's place or the pools'.
 
 use ipnetwork::IpNetwork;
+use twill_conf::cluster::vxlan_overhead;
 use twill_linux::forward::Barrier;
 use twill_linux::table::link::SeenTunnel;
 
@@ -56,8 +57,8 @@ pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) 
     );
 }
 
-/// What a tunnel puts around a packet, at most, in bytes (over IPv6).
-const OVERHEAD: u32 = 70;
+/// What a tunnel puts around a packet, at most.
+const OVERHEAD: u32 = vxlan_overhead(true);
 /// What every link of IPv6 carries (RFC 8200, section 5).
 const IPV6_MIN_MTU: u32 = 1280;
 

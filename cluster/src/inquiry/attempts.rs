@@ -106,6 +106,18 @@ impl History {
     }
 }
 
+impl History {
+    /// What was read of an answer: no more than [`fill`](Self::fill) tells.
+    #[must_use]
+    pub(super) fn within_bounds(mut self) -> Self {
+        let over = self.attempts.len().saturating_sub(MOST) + self.attachments.len().saturating_sub(MOST);
+        self.attempts.truncate(MOST);
+        self.attachments.truncate(MOST);
+        self.left_out = self.left_out.saturating_add(over);
+        self
+    }
+}
+
 fn fitting<T: Serialize>(items: Vec<T>, room: &mut usize) -> Vec<T> {
     let mut fits = |item: &T| {
         let length = serde_json::to_vec(item).map_or(usize::MAX - 1, |json| json.len()) + 1;

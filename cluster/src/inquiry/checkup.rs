@@ -4,11 +4,11 @@ pub mod etcd;
 
 use serde::{Deserialize, Serialize};
 
-use super::printable;
+use crate::plain;
 
 /// So many findings are told; of more, their number. A machine has some twenty.
 pub const MOST: usize = 96;
-/// So many characters of a text are told.
+/// So many bytes of a text are told.
 const LONGEST: usize = 800;
 
 /// All that was found.
@@ -75,7 +75,7 @@ impl Found {
         }
         for finding in &mut findings {
             for text in [&mut finding.check, &mut finding.subject, &mut finding.what, &mut finding.fix] {
-                text.truncate(text.floor_char_boundary(LONGEST));
+                plain::cut(text, LONGEST);
             }
         }
         Self { findings, left_out }
@@ -83,18 +83,10 @@ impl Found {
 
     /// What was read of an answer, whoever wrote it: no longer than [`bounded`](Self::bounded) makes it, and on one line each.
     #[must_use]
-    pub fn harmless(self) -> Self {
+    pub fn within_bounds(self) -> Self {
         let left_out = self.left_out;
-        let mut found = Self::bounded(self.findings);
-        found.left_out = found.left_out.saturating_add(left_out);
-        for finding in &mut found.findings {
-            for text in [&mut finding.check, &mut finding.subject, &mut finding.what, &mut finding.fix] {
-                if text.contains(char::is_control) {
-                    *text = printable(text);
-                }
-            }
-        }
-        found
+        let found = Self::bounded(self.findings);
+        Self { left_out: found.left_out.saturating_add(left_out), ..found }
     }
 }
 
@@ -132,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_somebody_wrote_there_moves_no_terminal() {
-        let found = Found { findings: vec![finding(State::Ok, "a\u{1b}[2J\nb")], left_out: 0 }.harmless();
-        assert_eq!(found.findings[0].what, "a\\u{1b}[2J\\nb");
+        let found = Found { findings: vec![finding(State::Ok, "a\u{1b}[2J\nb")], left_out: 0 }.within_bounds();
+        assert_eq!(found.findings[0].what, "a [2J b");
     }
 }

@@ -12,8 +12,10 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 use twill_conf::NodeName;
 
+use super::trace::MOST_STEPS;
 use super::{AnswerRecord, Ask, LONGEST_ANSWER, Reply, RequestRecord, answer_key, answers_of, bgp, request_key};
 use crate::key;
+use crate::plain;
 use crate::store::{Event, Range, Store, StoreError};
 use crate::txn::{Op, Txn};
 use crate::view::{Change, Entry};
@@ -22,6 +24,8 @@ use crate::view::{Change, Entry};
 const AT_ONCE: usize = 128;
 /// So many keys are written or deleted in one transaction.
 const IN_ONE: usize = 100;
+/// No more is told of a version, in bytes.
+const LONGEST_VERSION: usize = 64;
 /// A request stands for so long after the time that is waited for.
 const LINGERS: Duration = Duration::from_secs(10);
 /// After so many failures in a row etcd is away: every further try would cost its deadline, too.
@@ -204,15 +208,24 @@ fn written(event: Event) -> Vec<Entry> {
     }
 }
 
+/// What was answered, whoever wrote it: every text on one line, and no more of anything than a daemon tells.
 fn read(entry: &Entry) -> Result<Reply, Silence> {
     if entry.value.len() > LONGEST_ANSWER {
         return Err(Silence::Garbage(format!("it has {} bytes", entry.value.len())));
     }
-    let record: AnswerRecord =
-        serde_json::from_slice(&entry.value).map_err(|error| Silence::Garbage(super::printable(&error.to_string())))?;
-    match record.reply {
-        Reply::Unsupported { cause } => Err(Silence::Unsupported { version: record.version, cause }),
+    let garbage = |error| Silence::Garbage(super::unread(&error));
+    let mut value = serde_json::from_slice(&entry.value).map_err(garbage)?;
+    plain::flatten(&mut value);
+    let record: AnswerRecord = serde_json::from_value(value).map_err(garbage)?;
+    match record.reply.within_bounds() {
+        Reply::Unsupported { cause } => {
+            Err(Silence::Unsupported { version: plain::line(&record.version, LONGEST_VERSION), cause })
+        }
         Reply::Failed { cause } => Err(Silence::Failed(cause)),
+        Reply::Trace { answer } if answer.steps.len() > MOST_STEPS => Err(Silence::Garbage(format!(
+            "it has {} steps, and a node tells {MOST_STEPS} at the most",
+            answer.steps.len()
+        ))),
         Reply::Bgp { answer: bgp::Answer::Absent { cause } } => Err(Silence::Absent(cause)),
         reply => Ok(reply),
     }
@@ -222,3 +235,6 @@ fn read(entry: &Entry) -> Result<Reply, Silence> {
 pub fn other_answer() -> Silence {
     Silence::Garbage("it answers another question".into())
 }
+
+#[cfg(test)]
+mod hostile;

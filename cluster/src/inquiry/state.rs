@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
 
+use crate::plain;
 use crate::record::Told;
 
 /// So many of anything are told; of pools, so many.
@@ -253,10 +254,7 @@ impl RivalRecord {
 
 /// One line of bounded length.
 fn plain(text: &mut String) {
-    text.truncate(text.floor_char_boundary(LONGEST));
-    if text.contains(char::is_control) {
-        *text = text.replace(char::is_control, " ");
-    }
+    plain::cut(text, LONGEST);
 }
 
 #[cfg(test)]

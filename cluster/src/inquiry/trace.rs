@@ -10,8 +10,19 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use twill_conf::NodeName;
 
+use crate::plain;
+
 /// The largest packet that IP has, in bytes.
 pub const LARGEST: u32 = 65_535;
+
+/// An answer with more steps is none: a node has a dozen at the most.
+pub const MOST_STEPS: usize = 64;
+/// So many objects of a step are read.
+const MOST_OBJECTS: usize = 32;
+/// So many bytes of a text.
+const LONGEST: usize = 600;
+/// So many of a device's name: IFNAMSIZ without the zero (include/uapi/linux/if.h).
+const LONGEST_DEVICE: usize = 15;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +137,27 @@ pub struct Answer {
     pub packet: Packet,
     /// etcd's revision that the node follows.
     pub revision: i64,
+}
+
+impl Answer {
+    /// What was read of an answer: names of devices and texts are no longer than a node makes them. How many steps are read at all is
+    /// [`MOST_STEPS`].
+    #[must_use]
+    pub(super) fn within_bounds(mut self) -> Self {
+        for step in &mut self.steps {
+            step.objects.truncate(MOST_OBJECTS);
+            step.device.iter_mut().for_each(|device| plain::cut(device, LONGEST_DEVICE));
+            let texts = step.cause.iter_mut().chain(&mut step.fix).chain([&mut step.what]);
+            texts.for_each(|text| plain::cut(text, LONGEST));
+            for Object { kind, expected, found } in &mut step.objects {
+                expected.iter_mut().chain(found).chain([kind]).for_each(|text| plain::cut(text, LONGEST));
+            }
+        }
+        if let End::Delivered { to } = &mut self.end {
+            plain::cut(to, LONGEST);
+        }
+        self
+    }
 }
 
 /// What becomes of a packet on a node.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plain;
+
 /// So many problems of a node are told; of more, their number.
 const MOST: usize = 16;
 /// So many bytes of a text are told.
@@ -43,7 +45,7 @@ impl AliveRecord {
     fn within_bounds(mut self) -> Self {
         self.problems.truncate(MOST + 1);
         for text in self.problems.iter_mut().flat_map(|told| [&mut told.what, &mut told.fix]) {
-            text.truncate(text.floor_char_boundary(LONGEST));
+            plain::cut(text, LONGEST);
         }
         self
     }
@@ -51,10 +53,7 @@ impl AliveRecord {
     /// Reads it, whatever somebody wrote there: what is none of ours tells nothing, and no text moves a terminal.
     pub fn read(value: &[u8]) -> Self {
         let record: Self = serde_json::from_slice(value).unwrap_or_default();
-        let plain = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let told = |told: Told| Told { what: plain(&told.what), fix: plain(&told.fix) };
-        let problems = record.problems.into_iter().map(told).collect();
-        Self { version: plain(&record.version), problems }.within_bounds()
+        Self { version: plain::line(&record.version, LONGEST), problems: record.problems }.within_bounds()
     }
 }
 

@@ -26,6 +26,11 @@ pub enum Kind {
     Bgp,
 }
 
+/// What VXLAN puts around a packet, in bytes: Ethernet 14, VXLAN 8, UDP 8, and an IP header of 20, or of 40 between addresses of IPv6.
+pub const fn vxlan_overhead(ipv6: bool) -> u32 {
+    14 + 8 + 8 + if ipv6 { 40 } else { 20 }
+}
+
 /// The parameters of the VXLAN back end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Vxlan {

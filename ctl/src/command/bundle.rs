@@ -87,6 +87,7 @@ async fn of_the_cluster(archive: &mut Archive, place: &Place, patience: Duration
     let store = access::connect(place)?;
     let mut client = access::client(patience)?;
     let mut evidence = check::gather(&store, &mut client).await?;
+    confidential(archive, &evidence);
     evidence.census.view = excerpt::without_quotes(std::mem::take(&mut evidence.census.view));
     evidence.after = excerpt::without_quotes(std::mem::take(&mut evidence.after));
     excerpt::quiet(&mut evidence.census.faults);
@@ -97,8 +98,12 @@ async fn of_the_cluster(archive: &mut Archive, place: &Place, patience: Duration
     silent.into_iter().for_each(|what| archive.lacks(what));
     let nodes: Vec<NodeName> = evidence.after.nodes.keys().cloned().collect();
     let states = client.states(&store, nodes.clone()).await;
+    states.values().flatten().for_each(|state| {
+        let rival = state.rival.iter().map(|rival| &rival.machine_id);
+        archive.hide_machines([&state.machine_id].into_iter().chain(rival));
+    });
     archive.add("status.json", "what 'twillctl status' says", Ok::<_, Error>(status(&evidence, states)));
-    let found = doctor::look(&store, patience.max(CHECKUP), &[]).await;
+    let found = doctor::look(&store, patience.max(CHECKUP), &[], excerpt::without_quotes).await;
     archive.add("doctor.json", "what 'twillctl doctor' finds on all machines", found);
     archive.add("versions.json", "the versions of all nodes", about::cluster_versions(&store).await);
     let view = &evidence.after;
@@ -109,6 +114,17 @@ async fn of_the_cluster(archive: &mut Archive, place: &Place, patience: Duration
         silent.into_iter().for_each(|what| archive.lacks(what));
     }
     Ok(())
+}
+
+/// What may be repeated by whatever a node says of itself, and is to stand nowhere: the identities of machines (machine-id(5)), and what a
+/// parser quotes of records that cannot be read.
+fn confidential(archive: &mut Archive, evidence: &Evidence) {
+    for view in [&evidence.census.view, &evidence.after] {
+        archive.hide_machines(view.nodes.values().map(|record| &record.value.machine_id));
+        archive.hide_machines(view.blocks.values().map(|record| &record.value.machine_id));
+        view.faults.values().for_each(|cause| archive.hide(cause, excerpt::QUIET));
+    }
+    evidence.census.faults.values().for_each(|cause| archive.hide(cause, excerpt::QUIET));
 }
 
 /// The records that can be read, and the keys of those that cannot.

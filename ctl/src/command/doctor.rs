@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use twill_checkup::Scope;
-use twill_cluster::EtcdStore;
 use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
 use twill_cluster::inquiry::client::{Answers, other_answer};
 use twill_cluster::inquiry::{Ask, Reply};
+use twill_cluster::{EtcdStore, View};
 use twill_conf::NodeName;
 use twill_conf::node::{NODE_FILE, NodeLayer, Setting};
 
@@ -25,11 +25,16 @@ const ETCD_PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) async fn doctor(flags: &DoctorFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    look(&store, flags.patience(), &flags.node).await.map(Report::Doctor)
+    look(&store, flags.patience(), &flags.node, |view| view).await.map(Report::Doctor)
 }
 
-/// Has these nodes look at their machines, or all where none is named.
-pub(super) async fn look(store: &EtcdStore, patience: Duration, named: &[NodeName]) -> Result<Doctor, Error> {
+/// Has these nodes look at their machines, or all where none is named. The records are judged as `shown` makes them.
+pub(super) async fn look(
+    store: &EtcdStore,
+    patience: Duration,
+    named: &[NodeName],
+    shown: impl FnOnce(View) -> View,
+) -> Result<Doctor, Error> {
     let members = store.members(patience.min(ETCD_PATIENCE)).await;
     let began = Instant::now();
     let picture = access::picture(store).await;
@@ -39,6 +44,7 @@ pub(super) async fn look(store: &EtcdStore, patience: Duration, named: &[NodeNam
         // A read that fails is told with etcd.
         return Ok(Doctor::without_cluster(etcd));
     };
+    let picture = Picture { view: shown(picture.view), ..picture };
     let nodes = asked(named, &picture)?;
     let asks = nodes.into_iter().map(|node| (node, Ask::Checkup {})).collect();
     let answers = access::client(patience)?.ask(store, asks).await;
@@ -59,7 +65,7 @@ fn asked(named: &[NodeName], picture: &Picture) -> Result<Vec<NodeName>, Error> 
 
 fn found(answers: Answers<Reply>) -> Answers<Found> {
     let read = |reply| match reply {
-        Reply::Checkup { found } => Ok(found.harmless()),
+        Reply::Checkup { found } => Ok(found),
         _ => Err(other_answer()),
     };
     answers.into_iter().map(|(node, answer)| (node, answer.and_then(read))).collect()

@@ -5,7 +5,7 @@ use crate::report::addresses::{AddressRow, Addresses, BlockRow};
 use crate::report::pools::PoolUse;
 
 pub(super) fn addresses(found: &Addresses) -> String {
-    let unknown = found.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
+    let unknown = super::table::unknown(&found.unknown);
     let rows = |rows: &Vec<AddressRow>| match rows.as_slice() {
         [] => "no address is in use\n".to_owned(),
         rows => list(rows),

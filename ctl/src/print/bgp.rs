@@ -5,7 +5,7 @@ use twill_cluster::inquiry::bgp::{
     Attributes, Candidate, Counts, LeftAlone, Neighbour, Outcome, Peer, Route, Telling, Used,
 };
 
-use super::table::{age, list, number, or_dash, parts, problems, table};
+use super::table::{age, list, number, or_dash, parts, problems, table, unknown};
 use crate::report::bgp::{AloneRow, Explained, PeerRow, Peers, Routes, title};
 
 pub(super) fn peers(found: &Peers) -> String {
@@ -27,7 +27,7 @@ pub(super) fn peers(found: &Peers) -> String {
         table(heading, found.peers.iter().map(peer).chain(found.left_alone.iter().map(left_alone))),
         summary,
         if good { "no problems\n".to_owned() } else { problems(&found.problems) },
-        found.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
+        unknown(&found.unknown),
     ])
 }
 

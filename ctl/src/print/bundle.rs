@@ -13,7 +13,7 @@ pub(super) fn bundle(bundle: &Bundle) -> String {
         number(bundle.members.len(), "file"),
         size(bundle.bytes)
     );
-    let unknown = bundle.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
+    let unknown = super::table::unknown(&bundle.unknown);
     let advice = "Passwords, keys and users are left out. Names of nodes and pods, addresses and labels are in it: look through it \
                   before you hand it on.\n";
     parts([heading, unknown, advice.to_owned()])

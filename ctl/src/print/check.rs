@@ -9,7 +9,7 @@ pub(super) fn check(check: &Check) -> String {
         .mending
         .iter()
         .flat_map(|mending| mending.fixed.iter().map(line("FIXED")).chain(mending.left.iter().map(line("NOT FIXED"))));
-    let unknown = check.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
+    let unknown = super::table::unknown(&check.unknown);
     let summary = format!(
         "revision {}: {} of {} answered, with {} in use; {} in etcd\n",
         check.revision,

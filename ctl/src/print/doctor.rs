@@ -2,7 +2,7 @@
 
 use twill_cluster::inquiry::checkup::{Finding, State};
 
-use super::table::{notes, number, parts, problems, table};
+use super::table::{notes, number, parts, problems, table, unknown};
 use crate::report::doctor::{Doctor, Place, Row};
 
 pub(super) fn doctor(found: &Doctor) -> String {
@@ -16,7 +16,7 @@ pub(super) fn doctor(found: &Doctor) -> String {
         summary,
         if good { "no problems\n".to_owned() } else { problems(&found.problems) },
         notes(&found.notes),
-        found.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
+        unknown(&found.unknown),
     ])
 }
 

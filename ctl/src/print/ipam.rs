@@ -4,7 +4,7 @@ use super::table::{age, list, notes, number, or_dash, parts, pools, problems, ta
 use crate::report::ipam::{Cluster, Ipam, Local, LocalBlock, Owned, Pod};
 
 pub(super) fn ipam(ipam: &Ipam) -> String {
-    let unknown = ipam.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect();
+    let unknown = super::table::unknown(&ipam.unknown);
     let cluster = ipam.cluster.iter().flat_map(cluster);
     let local = ipam.local.iter().flat_map(local);
     parts(cluster.chain(local).chain([problems(&ipam.problems), notes(&ipam.notes), unknown]))

@@ -63,7 +63,7 @@ pub(super) fn drained(drained: &Drained) -> String {
     });
     let has = has.unwrap_or_default();
     let done = format!("node {node} is being drained: no new pod gets an address there{has}\n");
-    parts([done, unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()])
+    parts([done, super::table::unknown(unknown)])
 }
 
 pub(super) fn deleted(deleted: &Deleted) -> String {

@@ -2,7 +2,7 @@
 
 pub(super) mod depth;
 
-use super::table::{list, notes, or_dash, parts, pools, problems, table};
+use super::table::{list, notes, or_dash, parts, pools, problems, table, unknown};
 use crate::report::status::{Local, Node, Status};
 
 pub(super) fn status(status: &Status) -> String {
@@ -71,7 +71,7 @@ fn of_daemons(nodes: &[Node]) -> String {
             format!("{} of {}", state.peers.nodes.saturating_sub(state.peers.unreached), state.peers.nodes),
             depth::free(state, false),
             depth::free(state, true),
-            state.repairs.by_kind.values().sum::<u64>().to_string(),
+            state.repairs.by_kind.values().copied().fold(0, u64::saturating_add).to_string(),
             depth::latency(state.etcd.median_micros),
             depth::followed(state),
         ]
@@ -98,8 +98,4 @@ pub(super) fn local(local: &Local) -> String {
         ),
         table(["BLOCK", "POOL", "STATE", "USED", "FREE"], rows),
     ])
-}
-
-pub(super) fn unknown(unknown: &[String]) -> String {
-    unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()
 }

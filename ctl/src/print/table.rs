@@ -23,6 +23,11 @@ pub(super) fn parts(parts: impl IntoIterator<Item = String>) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// What could not be told, a line each.
+pub(super) fn unknown(unknown: &[String]) -> String {
+    unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()
+}
+
 /// "-" for what is not there.
 pub(super) fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| text.to_string())

@@ -2,14 +2,16 @@
 
 use twill_cluster::inquiry::trace::{Object, State, Step};
 
-use super::table::{notes, parts, problems};
+use super::table::{notes, parts, problems, unknown};
 use crate::report::trace::{Leg, Path, Trace};
+
+/// The column of devices is no wider: names are shorter, and what records promise is whatever somebody wrote there.
+const WIDEST: usize = 15;
 
 /// The whole report.
 pub(super) fn trace(trace: &Trace) -> String {
-    let unknown: String = trace.unknown.iter().map(|what| format!("UNKNOWN {what}\n")).collect();
     let of_paths = trace.paths.iter().map(path);
-    parts(of_paths.chain([problems(&trace.problems), notes(&trace.notes), unknown]))
+    parts(of_paths.chain([problems(&trace.problems), notes(&trace.notes), unknown(&trace.unknown)]))
 }
 
 fn path(path: &Path) -> String {
@@ -17,7 +19,7 @@ fn path(path: &Path) -> String {
     let heading = format!("From {} to {}{size}:\n", path.from, path.to);
     let device = |step: &Step| step.device.as_ref().map_or(1, |device| device.chars().count());
     let steps = || path.legs.iter().chain(&path.back_legs).flat_map(|leg| &leg.steps);
-    let width = steps().map(device).max().unwrap_or(1);
+    let width = steps().map(device).max().unwrap_or(1).min(WIDEST);
     let mut number = 0;
     let mut blocks = |legs: &[Leg]| -> Vec<String> { legs.iter().map(|leg| block(leg, width, &mut number)).collect() };
     let there = blocks(&path.legs);

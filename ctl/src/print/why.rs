@@ -1,8 +1,8 @@
 //! What `twillctl why` prints.
 
 use super::addresses::{blocks, list};
-use super::status::{depth, unknown};
-use super::table::{age, list as all, notes, or_dash, parts, problems, table};
+use super::status::depth;
+use super::table::{age, list as all, notes, or_dash, parts, problems, table, unknown};
 use crate::report::why::ip::WhyIp;
 use crate::report::why::node::WhyNode;
 use crate::report::why::pod::{Attached, Failed, WhyPod};

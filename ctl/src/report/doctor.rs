@@ -10,6 +10,7 @@ use twill_cluster::inquiry::client::{Answers, Silence};
 use twill_conf::NodeName;
 
 use super::problems::{Problem, shortened};
+use super::silences::{Silences, remedy};
 use crate::access::Picture;
 
 /// All that was found.
@@ -64,16 +65,18 @@ impl Doctor {
     pub(crate) fn new(evidence: &Evidence<'_>) -> Self {
         let Evidence { etcd, picture, answers } = evidence;
         let mut rows: Vec<Row> = etcd.iter().cloned().chain(cluster::judge(&picture.view)).map(of_cluster).collect();
-        let mut silent = Vec::new();
         for (node, answer) in answers {
             match answer {
                 Ok(found) => rows.extend(of_node(node, found)),
                 Err(Silence::Dead) => rows.push(dead(node)),
-                Err(why) => silent.push(format!("node {node}: {why}")),
+                Err(_) => {}
             }
         }
         let answered = answers.values().filter(|answer| answer.is_ok()).count();
-        Self::of(rows, silent, answers.len(), answered)
+        let silences = Silences::of(answers, "look at its machine when it is asked to", |nodes, _| nodes.to_owned());
+        let mut doctor = Self::of(rows, silences.unknown, answers.len(), answered);
+        doctor.notes.extend(silences.notes);
+        doctor
     }
 
     /// Of an etcd that does not tell which nodes there are.
@@ -140,7 +143,7 @@ fn dead(node: &NodeName) -> Row {
         state: State::Problem,
         subject: String::new(),
         what: Silence::Dead.to_string() + "; its pods keep what they have",
-        fix: format!("look at twilld on {node}: is it running, and does it reach etcd?"),
+        fix: remedy(node.as_str(), &Silence::Dead),
     };
     Row { place: Place::Node, node: Some(node.clone()), finding }
 }

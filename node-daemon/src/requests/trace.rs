@@ -4,9 +4,12 @@
 //! read once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::time::timeout;
 use twill_cluster::inquiry::Reply;
 use twill_cluster::inquiry::trace::{LARGEST, Question};
 use twill_fabric::trace::{self, Known};
@@ -22,12 +25,19 @@ use twill_linux::{Error, IfName, Netlink, nft};
 use crate::picture::Pictures;
 use crate::reconcile::Wanted;
 
+/// How long an answer may take. A look at the tables takes a fraction of a second; a run of nft that hangs is ended after 10 s.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How long an earlier trace is waited for.
+const TURN: Duration = Duration::from_secs(2);
+
 /// Knows what is wanted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tracer {
     pub(super) pictures: Pictures,
     pub(super) wanted: watch::Receiver<Option<Wanted>>,
     pub(super) reckoning: Arc<Mutex<Reckoning>>,
+    /// One explains at a time: of a question that was given up nft may still run.
+    pub(super) turn: Arc<AsyncMutex<()>>,
 }
 
 impl Tracer {
@@ -45,16 +55,23 @@ impl Tracer {
             return failed("it has not made out yet what shall stand: its log says what it waits for".to_owned());
         };
         let reckoning = Arc::clone(&self.reckoning);
+        let Ok(turn) = timeout(TURN, Arc::clone(&self.turn).lock_owned()).await else {
+            return failed("an earlier trace has not ended".to_owned());
+        };
         let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let mut kernel = Live::open(&wanted, &question).map_err(|error| error.to_string())?;
-            // The reconciler waits for it: what takes a run of nft is known by now.
+            // The reconciler waits for it: what takes a run of nft, or has all routes, is known by now.
             let reckoning = reckoning.lock().expect("nobody panics while asking it");
             let Wanted { local, desired } = &wanted;
             let known = Known { view: &picture.reach, local, desired, reckoning: &reckoning };
             trace::explain(&known, &mut kernel, &question)
                 .ok_or_else(|| "the cluster has no configuration that it knows".to_owned())
         });
-        match asked.await.expect("explaining does not panic") {
+        let Ok(explained) = timeout(PATIENCE, asked).await else {
+            return failed(format!("the kernel's tables were not read within {} s: nft may hang", PATIENCE.as_secs()));
+        };
+        match explained.expect("explaining does not panic") {
             Ok(answer) => Reply::Trace { answer: Box::new(answer) },
             Err(cause) => failed(cause),
         }
@@ -70,18 +87,32 @@ struct Live {
     netlink: Netlink,
     /// The main table, by whether it is of IPv6.
     routes: BTreeMap<bool, Vec<SeenRoute>>,
-    firewall: Option<bool>,
+    firewall: bool,
     barriers: Vec<Barrier>,
     ports: Vec<Port>,
 }
 
 impl Live {
-    /// With what nft has to tell for the question.
+    /// With what nft has to tell for the question, and all routes.
     fn open(wanted: &Wanted, question: &Question) -> Result<Self, Error> {
         let barriers = wanted.desired.passage.as_ref().map(forward::look).transpose()?.unwrap_or_default();
         let published = question.packet.port.is_some().then(ports::standing).transpose()?.flatten();
         let ports = published.map(|published| published.ports).unwrap_or_default();
-        Ok(Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall: None, barriers, ports })
+        let firewall = nft::is_there(firewall::TABLE)?;
+        let mut live = Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall, barriers, ports };
+        for ipv6 in [false, true] {
+            live.read_routes(ipv6)?;
+        }
+        Ok(live)
+    }
+
+    fn read_routes(&mut self, ipv6: bool) -> Result<&Vec<SeenRoute>, Error> {
+        match self.routes.entry(ipv6) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(free) => {
+                Ok(free.insert(route::dump(&mut self.netlink, Filter { ipv6, ..Filter::default() })?))
+            }
+        }
     }
 }
 
@@ -107,19 +138,11 @@ impl trace::Kernel for Live {
     }
 
     fn routes(&mut self, ipv6: bool) -> Result<Vec<SeenRoute>, Error> {
-        if let Some(known) = self.routes.get(&ipv6) {
-            return Ok(known.clone());
-        }
-        let found = route::dump(&mut self.netlink, Filter { ipv6, ..Filter::default() })?;
-        self.routes.insert(ipv6, found.clone());
-        Ok(found)
+        self.read_routes(ipv6).cloned()
     }
 
     fn has_firewall(&mut self) -> Result<bool, Error> {
-        match self.firewall {
-            Some(known) => Ok(known),
-            None => Ok(*self.firewall.insert(nft::is_there(firewall::TABLE)?)),
-        }
+        Ok(self.firewall)
     }
 
     fn barriers(&mut self, _: &Passage) -> Result<Vec<Barrier>, Error> {

@@ -191,7 +191,7 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
         let words = [
             "node n2, as is expected of it: no answer within 1 s",
             "it is to come in from n1",
-            "UNKNOWN what node n2 does: ",
+            "COULD NOT TELL: what node n2 does: ",
             "It cannot be told whether the packet arrives",
         ];
         comes_to_tell(one, &arguments, 2, &words)?;

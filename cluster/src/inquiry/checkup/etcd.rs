@@ -17,8 +17,8 @@ pub fn judge(members: &[Member], read: &Result<Duration, String>) -> Vec<Finding
     let mut found: Vec<Finding> = members.iter().flat_map(member).collect();
     let answers = || members.iter().filter_map(|member| member.status.as_ref().ok());
     if let Err(why) = read {
-        // Where no member answers, each has said why.
-        if answers().next().is_some() {
+        // Where none can be reached, each has said why. One that refuses to say how it is may still be read, or not.
+        if !members.iter().all(|member| matches!(member.status, Err(Silence::Away(_)))) {
             let what = format!("what Twill keeps there cannot be read: {why}");
             let fix =
                 "look at the role of this user in etcd (docs/etcd.md), and whether a majority of the members runs";
@@ -174,5 +174,10 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(found[0].0 == State::Problem && found[0].1.ends_with("cannot be read: permission denied"), "{found:?}");
         assert_eq!(told(&[dead("a"), dead("b")], refused()).len(), 2, "each member has said why");
+        let denied = || Member { url: "b".to_owned(), status: Err(Silence::Denied("permission denied".to_owned())) };
+        let found = told(&[dead("a"), denied()], refused());
+        let problems =
+            found.iter().filter(|one| one.0 == State::Problem && one.1.contains("cannot be read: permission"));
+        assert_eq!(problems.count(), 1, "a member answers, and this is all that is told: {found:?}");
     }
 }

@@ -30,7 +30,7 @@ impl Client {
     pub async fn states<S: Store>(&mut self, store: &S, nodes: impl IntoIterator<Item = NodeName>) -> Answers<State> {
         let asks = nodes.into_iter().map(|node| (node, Ask::State {})).collect();
         self.each(store, asks, |reply| match reply {
-            Reply::State(state) => Some(state.within_bounds()),
+            Reply::State(state) => Some(*state),
             _ => None,
         })
         .await

@@ -1,5 +1,6 @@
 //! The file that a bundle is: members of bounded length, without what is known to be secret.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -7,12 +8,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::report::bundle::Member;
+use crate::report::bundle::{Member, excerpt};
 
 /// A longer member is left out, in bytes.
 const LONGEST: usize = 16 << 20;
 /// All members together are no longer, in bytes.
 const LONGEST_OF_ALL: usize = 128 << 20;
+/// What stands in the place of a secret.
+const LEFT_OUT: &str = "[left out]";
 /// A shorter secret is not looked for: it would be found in everything.
 const SHORTEST: usize = 6;
 
@@ -23,14 +26,34 @@ pub(super) struct Archive {
     /// What could not be got, and why.
     unknown: Vec<String>,
     length: usize,
-    secrets: Vec<String>,
+    /// Each with what stands in its place.
+    secrets: BTreeMap<String, String>,
 }
 
 impl Archive {
     /// An archive in which none of these words stands, whatever is added: in case that an error repeats one.
     pub(super) fn without(secrets: impl IntoIterator<Item = String>) -> Self {
-        let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST);
-        Self { secrets: secrets.collect(), ..Self::default() }
+        let mut archive = Self::default();
+        secrets.into_iter().for_each(|secret| archive.hide(&secret, LEFT_OUT));
+        archive
+    }
+
+    /// From now on something else stands in the place of this text.
+    pub(super) fn hide(&mut self, secret: &str, instead: &str) {
+        if secret.len() >= SHORTEST {
+            self.secrets.insert(secret.to_owned(), instead.to_owned());
+        }
+    }
+
+    /// From now on machines are disguised as they are in the excerpts of records. What is no machine ID (machine-id(5), or 8 to 64
+    /// letters and digits of a file that was named) is what anybody wrote into a record: it is not looked for.
+    pub(super) fn hide_machines<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
+        for id in ids {
+            let is_one = (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            if is_one {
+                self.hide(id, &excerpt::disguised(id));
+            }
+        }
     }
 
     /// Adds a member as JSON, or why there is none.
@@ -88,10 +111,11 @@ impl Archive {
 
     fn scrubbed(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for secret in &self.secrets {
+        for (secret, instead) in &self.secrets {
             let quoted = serde_json::to_string(secret).unwrap_or_default();
-            for word in [secret.as_str(), quoted.trim_matches('"')] {
-                text = text.replace(word, "[left out]");
+            let quoted = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+            for word in [secret.as_str(), quoted].into_iter().filter(|word| text.contains(word)).collect::<Vec<_>>() {
+                text = text.replace(word, instead);
             }
         }
         text
@@ -124,6 +148,16 @@ mod tests {
         archive.add("b.json", "b", Err::<(), _>("no hunter\"22"));
         assert_eq!(unpacked(&archive), [("b/a.json".to_owned(), "[\n  \"it was [left out]\",\n  \"a\"\n]".to_owned())]);
         assert_eq!(archive.contents().1, ["b: no [left out]"]);
+    }
+
+    #[test]
+    fn machines_are_disguised_wherever_they_are_named() {
+        let mut archive = Archive::default();
+        let id = "0123456789abcdef0123456789abcdef".to_owned();
+        archive.hide_machines([&id, &"\"a\": {}, ".to_owned(), &"short".to_owned()]);
+        archive.add("a.json", "a", Ok::<_, String>([format!("machine {id}"), "short".to_owned()]));
+        let wanted = format!("[\n  \"machine {}\",\n  \"short\"\n]", excerpt::disguised(&id));
+        assert_eq!(unpacked(&archive), [("b/a.json".to_owned(), wanted)]);
     }
 
     #[test]

@@ -125,7 +125,7 @@ node n2, as is expected of it: no answer within 1 s
 
 It cannot be told whether the packet arrives
 
-UNKNOWN what node n2 does: no answer within 1 s; what is told is what its records promise
+COULD NOT TELL: what node n2 does: no answer within 1 s; what is told is what its records promise
 ";
     assert_eq!(trace(&told), format!("{SENT}{rest}"));
 }

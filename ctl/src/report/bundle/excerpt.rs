@@ -172,6 +172,9 @@ impl DaemonExcerpt {
     }
 }
 
+/// What is said instead of what a parser says.
+pub(crate) const QUIET: &str = "it is not what it should be (left out here)";
+
 /// The same view, in which it is not repeated what stands in records that cannot be read: a parser quotes what it stumbles over.
 pub(crate) fn without_quotes(view: View) -> View {
     let mut view = view;
@@ -181,10 +184,11 @@ pub(crate) fn without_quotes(view: View) -> View {
 
 /// The same for causes by keys.
 pub(crate) fn quiet(faults: &mut BTreeMap<String, String>) {
-    faults.values_mut().for_each(|cause| "it is not what it should be (left out here)".clone_into(cause));
+    faults.values_mut().for_each(|cause| QUIET.clone_into(cause));
 }
 
-fn disguised(machine_id: &str) -> String {
+/// Of a machine's identity: it tells machines apart, and does not tell which they are.
+pub(crate) fn disguised(machine_id: &str) -> String {
     let digest = twill_conf::digest::digest(&["bundle", machine_id]);
     digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use twill_checkup::identity::shortened_id;
 use twill_cluster::inquiry::checkup::{Finding, State};
 use twill_cluster::view::View;
 use twill_cluster::{NodeRecord, Versioned};
 use twill_conf::NodeName;
+use twill_conf::cluster::vxlan_overhead;
 
 use crate::report::problems::{self, shortened};
-
-/// What a tunnel puts around a packet, in bytes: IPv4, UDP, VXLAN and an Ethernet header; over IPv6 20 more.
-const OVERHEAD: u32 = 50;
-const OVERHEAD_IPV6: u32 = 70;
 
 /// Judges the records.
 pub(super) fn judge(view: &View) -> Vec<Finding> {
@@ -81,9 +79,10 @@ fn identities(view: &View) -> Vec<Finding> {
     let found: Vec<Finding> = same
         .map(|(id, nodes)| {
             let what = format!(
-                "{} have the machine ID {id}: machines that were copied from one another; Twill tells a node that comes back from \
+                "{} have one machine ID ({}): machines that were copied from one another; Twill tells a node that comes back from \
                  another of its name by it",
-                shortened(&nodes)
+                shortened(&nodes),
+                shortened_id(id)
             );
             let fix = "on all but one: stop twilld, 'rm /etc/machine-id && systemd-machine-id-setup', delete the node \
                        ('twillctl node delete'), and start twilld";
@@ -117,14 +116,14 @@ fn mtus(view: &View) -> Vec<Finding> {
         let Some(path) = record.value.path else { continue };
         let overhead = match (path.tunnels, record.value.underlay.ipv4.is_some()) {
             (false, _) => 0,
-            (true, true) => OVERHEAD,
-            (true, false) => OVERHEAD_IPV6,
+            (true, ipv4) => vxlan_overhead(!ipv4),
         };
-        if path.pods > 0 && path.pods + overhead > least && path.mtu > least {
+        // Records are whatever somebody wrote there.
+        let outer = path.pods.saturating_add(overhead);
+        if path.pods > 0 && outer > least && path.mtu > least {
             let what = format!(
-                "its pods send up to {} bytes, {} with the tunnel, and the underlay of {} carries {least}: such packets are lost there",
+                "its pods send up to {} bytes, {outer} with the tunnel, and the underlay of {} carries {least}: such packets are lost there",
                 path.pods,
-                path.pods + overhead,
                 shortened(narrowest)
             );
             let fix = format!(

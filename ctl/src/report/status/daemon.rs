@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use twill_checkup::identity::shortened_id;
 use twill_cluster::View;
-use twill_cluster::inquiry::client::{Answers, Silence};
+use twill_cluster::inquiry::client::Answers;
 use twill_cluster::inquiry::state::State;
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
 use crate::report::problems::{Problem, shortened};
+use crate::report::silences::Silences;
 
 /// What their states come to.
 #[derive(Debug, Default)]
@@ -31,35 +33,16 @@ pub(super) fn judge(view: &View, answers: &Answers<State>) -> Judged {
         }
     }
     judged.problems = alike.into_iter().map(|(told, names)| of_nodes(&names, told.what, told.fix)).collect();
-    silences(answers, &mut judged);
+    let about = |nodes: &str, several| format!("how {nodes} {}", if several { "are" } else { "is" });
+    let silences = Silences::of(answers, "say how it is", about);
+    judged.notes.extend(silences.notes);
+    judged.unknown.extend(silences.unknown);
     judged
 }
 
 fn of_nodes(names: &[String], what: String, fix: String) -> Problem {
     let subject = if names.len() == 1 { "node" } else { "nodes" };
     Problem::new(format!("{subject} {}", shortened(names)), what, fix)
-}
-
-/// Those that did not answer, by the reason. One that is dead is a problem already, and one of an older version is not to blame.
-fn silences(answers: &Answers<State>, judged: &mut Judged) {
-    let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut old = Vec::new();
-    for (name, answer) in answers {
-        match answer {
-            Ok(_) | Err(Silence::Dead) => {}
-            Err(Silence::Unsupported { .. }) => old.push(name.to_string()),
-            Err(why) => by_reason.entry(why.to_string()).or_default().push(name.to_string()),
-        }
-    }
-    if !old.is_empty() {
-        let what = "twilld there is of a version that does not say how it is";
-        judged.notes.push(of_nodes(&old, what.to_owned(), "update it".to_owned()));
-    }
-    let told = |(why, names): (String, Vec<String>)| {
-        let subject = if names.len() == 1 { "node" } else { "nodes" };
-        format!("how {subject} {} {}: {why}", shortened(&names), if names.len() == 1 { "is" } else { "are" })
-    };
-    judged.unknown.extend(by_reason.into_iter().map(told));
 }
 
 /// A node that does not follow the newest configuration.
@@ -149,7 +132,10 @@ pub(in crate::report) fn of(view: &View, name: &NodeName, state: &State) -> Vec<
 /// Two machines go by one name.
 pub(in crate::report) fn second_machine(hostname: &str, machine_id: &str) -> Told {
     Told {
-        what: format!("a second machine ({hostname}, machine ID {machine_id}) goes by its name, and can serve no pod"),
+        what: format!(
+            "a second machine ({hostname}, machine ID {}) goes by its name, and can serve no pod",
+            shortened_id(machine_id)
+        ),
         fix:
             "give that machine a name of its own with --node-name; or, if it replaces this node, delete this one first"
                 .to_owned(),

@@ -119,7 +119,7 @@ pub(crate) fn spent(before: &[Usage], after: &[Usage]) -> u64 {
     for (before, after) in before.iter().zip(after) {
         if before.machine == after.machine && !machines.contains(&before.machine.as_str()) {
             machines.push(&before.machine);
-            sum += after.busy_millis.saturating_sub(before.busy_millis);
+            sum = u64::saturating_add(sum, after.busy_millis.saturating_sub(before.busy_millis));
         }
     }
     sum

@@ -233,7 +233,7 @@ may it be deleted: yes, it was drained and has no pods: 'twillctl node delete n2
 
 PROBLEM node n2: its daemon has not been heard of for a minute; its pods keep what they have
     fix: look at twilld on n2: is it running, and does it reach etcd?
-PROBLEM node n2: a second machine (copy, machine ID m9) goes by its name, and can serve no pod
+PROBLEM node n2: a second machine (copy, machine ID m…) goes by its name, and can serve no pod
     fix: give that machine a name of its own with --node-name; or, if it replaces this node, delete this one first
 PROBLEM node n2: the way to it is not good from n1, n3 (no_route, silent)
     fix: 'twillctl status --node n1' has what to look at
