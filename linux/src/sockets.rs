@@ -3,10 +3,24 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// TCP_TIME_WAIT and TCP_LISTEN (include/net/tcp_states.h): nobody loses anything with these.
-const IDLE: [&str; 2] = ["06", "0A"];
+/// TCP_TIME_WAIT (include/net/tcp_states.h).
+const TIME_WAIT: &str = "06";
+/// TCP_LISTEN.
+const LISTEN: &str = "0A";
+
+/// Whether a TCP socket listens at that address itself, which one that listens at all addresses does not.
+pub fn is_listened(at: SocketAddr) -> io::Result<bool> {
+    let file = if at.is_ipv6() { "tcp6" } else { "tcp" };
+    let table = BufReader::new(File::open(format!("/proc/thread-self/net/{file}"))?);
+    for line in table.lines().skip(1) {
+        if own_socket(&line?).is_some_and(|(own, state)| state == LISTEN && own == at) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 /// Whether any TCP connection has one of these addresses for its own.
 pub fn any_from(addresses: &[IpAddr]) -> io::Result<bool> {
@@ -51,21 +65,25 @@ fn inode_on(line: &str, port: u16) -> Option<u64> {
     is_it.then(|| words.get(9)?.parse().ok()).flatten()
 }
 
-/// The own address of a connection, unless it is over, or only waited for.
+/// The own address of a connection, unless it is over, or only waited for: nobody loses anything with these.
 fn own_end(line: &str) -> Option<IpAddr> {
+    let (own, state) = own_socket(line)?;
+    (state != TIME_WAIT && state != LISTEN).then(|| own.ip())
+}
+
+/// Own address and port, and the state.
+fn own_socket(line: &str) -> Option<(SocketAddr, &str)> {
     let mut words = line.split_whitespace().skip(1);
     let (own, _other, state) = (words.next()?, words.next()?, words.next()?);
-    if IDLE.contains(&state) {
-        return None;
-    }
-    let (address, _port) = own.split_once(':')?;
+    let (address, port) = own.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
     // Words of 32 bits, each printed as the host reads it.
     let words: Vec<u32> =
         (0..address.len() / 8).filter_map(|i| address.get(8 * i..8 * i + 8)).map(word).collect::<Option<_>>()?;
     let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
     let v6 = <[u8; 16]>::try_from(bytes.as_slice()).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical());
-    v4.or(v6).ok()
+    Some((SocketAddr::new(v4.or(v6).ok()?, port), state))
 }
 
 fn word(digits: &str) -> Option<u32> {
@@ -87,6 +105,23 @@ mod tests {
         assert_eq!(link.to_string_lossy(), format!("socket:[{}]", inodes[0]));
         drop(socket);
         assert!(udp_on(port).unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_listens_is_found_by_address_and_port() {
+        for own in ["127.0.0.78", "::1"] {
+            let ip: IpAddr = own.parse().unwrap();
+            let Ok(listener) = TcpListener::bind((ip, 0)) else { continue };
+            let at = listener.local_addr().unwrap();
+            assert!(is_listened(at).unwrap(), "{own}");
+            let stream = TcpStream::connect(at).unwrap();
+            assert!(!is_listened(stream.local_addr().unwrap()).unwrap(), "connected, and does not listen");
+            if own != "::1" {
+                assert!(!is_listened(SocketAddr::new([127, 0, 0, 79].into(), at.port())).unwrap());
+            }
+            drop(listener);
+            assert!(!is_listened(at).unwrap(), "{own}");
+        }
     }
 
     #[test]

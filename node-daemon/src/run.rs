@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,10 +29,16 @@ use crate::requests::{CniDirectories, Helpers, Machine, Requests, Sources};
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::supervisor::Supervised;
-use crate::trials::Means;
+use crate::trials::{self, Means};
 use crate::troubles::Troubles;
 use crate::watch::Watch;
 use crate::{alive, doorbell, identity, lock, mirror, monitor, supervisor, sweep};
+
+/// How long the daemon's end waits for trials before it does anything else that takes time: most have ended by then.
+const TRIALS_END: Duration = Duration::from_secs(2);
+/// How long it waits for the others when all else is done. All of it must be over before the supervisor's patience is
+/// (TimeoutStopSec of twilld.service).
+const TRIALS_LAST: Duration = Duration::from_secs(8);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -199,11 +206,13 @@ async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(
         readiness: Arc::clone(&readiness),
     };
     let machine = Machine::new(conf.clone(), cni, seen.clone(), underlay.clone(), troubles.clone());
+    let standing_trials = trials::Standing::default();
     let means = Means {
         plugin: conf.plugin.clone(),
         run_dir: conf.run_dir.clone(),
         pictures: seen.clone(),
         underlays: underlay.clone(),
+        standing: standing_trials.clone(),
     };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
@@ -247,6 +256,8 @@ async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(
     supervisor::stopping();
     stopping.send_replace(true);
     bell.ring(Causes { stop: true, ..Causes::default() });
+    // They began to end with the select; what they gave back, the mirror still tells.
+    standing_trials.wait(TRIALS_END);
     mirror::finish(&mut mirror, &etcd, &store).await;
     if reconciling.join().is_err() {
         tracing::error!("the reconciler had failed");
@@ -261,6 +272,9 @@ async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(
         && let Err(error) = saved::write(&saved_path(&conf), &conf.prefix, &picture.to_save())
     {
         tracing::warn!("the view cannot be saved for a start without etcd: {error}");
+    }
+    if !standing_trials.wait(TRIALS_LAST) {
+        tracing::warn!("pods of a trial are not taken down in time: the next start frees their addresses");
     }
     tracing::info!("twilld ends; the data path stays as it is");
     ended

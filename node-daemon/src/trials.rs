@@ -13,6 +13,7 @@ mod iperf;
 mod keeper;
 mod plugin;
 mod probing;
+mod standing;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use twill_cluster::record::Told;
 
 use crate::picture::{Pictures, Underlays};
 use keeper::{Keeper, Trial};
+pub use standing::Standing;
 
 /// At the most so many trials at a time on a node.
 const MOST: usize = 3;
@@ -43,12 +45,21 @@ pub struct Means {
     pub pictures: Pictures,
     /// By which devices packets leave.
     pub underlays: Underlays,
+    /// Which trials stand.
+    pub standing: Standing,
+}
+
+#[cfg(test)]
+impl Means {
+    fn for_tests(plugin: PathBuf, pictures: Pictures, underlays: Underlays) -> Self {
+        Self { plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default() }
+    }
 }
 
 /// Answers, with the letters that they are to.
 pub type Answers = UnboundedSender<(Letter, Answer)>;
 
-/// The trials of this node. They end with this value.
+/// The trials of this node. They begin to end with this value; [`Means::standing`] tells when they have ended.
 #[derive(Debug)]
 pub struct Trials {
     means: Arc<Means>,
@@ -119,10 +130,10 @@ impl Trials {
     fn work(&self, trial: Arc<Trial>, letter: Letter, task: Task) -> Result<(), Answer> {
         let busy = || refused("the trial is busy, or has just ended", "run the command again");
         let working = trial.begin(MOST_TASKS).ok_or_else(busy)?;
-        let answers = self.answers.clone();
+        let (answers, means) = (self.answers.clone(), Arc::clone(&self.means));
         let spawned = std::thread::Builder::new().name("trial".to_owned()).spawn(move || {
             let tell = |answer| answers.send((letter.clone(), answer)).unwrap_or_default();
-            perform(&working, task, tell);
+            perform(&working, task, &means, tell);
         });
         spawned.map(drop).map_err(|cause| refused(format!("no thread can be started: {cause}"), "try again"))
     }
@@ -136,21 +147,25 @@ impl Trials {
 impl Drop for Trials {
     fn drop(&mut self) {
         self.keepers.values().for_each(Keeper::end);
-        std::mem::take(&mut self.keepers).into_values().for_each(Keeper::join);
     }
 }
 
 /// Does it, and tells the answer as soon as there is one: a server goes on after it.
-fn perform(trial: &Trial, task: Task, tell: impl Fn(Answer) + Sync) {
+fn perform(trial: &Trial, task: Task, means: &Means, tell: impl Fn(Answer) + Sync) {
     let goes_on = || trial.goes_on();
     let serving = |port| tell(Answer::Serving { port });
     let done = match task {
         Task::Probe { from, shots, rounds } => trial.inside(from, || probing::probe(&shots, rounds, goes_on)),
         // What goes wrong after the answer, the other end tells.
-        Task::Serve { at, address, service } => {
+        Task::Serve { at, address, peer, service } => {
+            if !trial.has(at, address) {
+                let what = format!("{address} is not its pod's, and it serves at no others");
+                return tell(refused(what, "run the command again"));
+            }
+            let may = |from| peer.map_or_else(|| check::is_of_the_cluster(means, from), |peer| peer == from);
             let served = trial.inside(at, || match service {
                 Service::Iperf => iperf::serve(address, goes_on, serving),
-                Service::Answers => answers::serve(address, goes_on, serving),
+                Service::Answers => answers::serve(address, may, goes_on, serving),
             });
             return served.flatten().unwrap_or_else(&tell);
         }

@@ -23,6 +23,9 @@ pub const MOST_STREAMS: u8 = 64;
 pub const LONGEST_RUN: u16 = 60;
 /// A trial stands for so long at the most after the last request of it, in seconds.
 pub const LONGEST_STAND: u16 = 300;
+/// So long at the most is waited for the pods of all nodes, in seconds: those that stand already do so meanwhile, and for a while and a
+/// measurement after it.
+pub const LONGEST_OPENING: u16 = LONGEST_STAND - LONGEST_RUN - 40;
 /// The least and the greatest size of a packet that probes, in bytes, with its headers: all that the answer must bear, and the longest
 /// packet there is.
 pub const SIZES: std::ops::RangeInclusive<u32> = 96..=65_535;
@@ -63,8 +66,11 @@ pub enum Task {
     Serve {
         /// Where.
         at: Place,
-        /// At which address.
+        /// At which address, which is one of that place.
         address: IpAddr,
+        /// To whom alone, where that is known; else to addresses of the cluster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<IpAddr>,
         /// As what.
         service: Service,
     },

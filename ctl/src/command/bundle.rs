@@ -43,9 +43,8 @@ pub(super) async fn bundle(flags: &BundleFlags, place: &Place) -> Result<Report,
     let name = format!("twill-bundle-{}", stamp(now));
     let file = flags.file.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
     let make = |cause| Error::File { what: "make", path: file.clone(), cause };
-    if file.exists() {
-        return Err(make(std::io::ErrorKind::AlreadyExists.into()));
-    }
+    // What is gathered for long shall not be lost for that.
+    archive::can_be_made(&file).map_err(make)?;
     let mut archive = Archive::without(secrets(place));
     of_this_machine(&mut archive, place);
     if let Err(cause) = of_the_cluster(&mut archive, place, flags.patience.time()).await {

@@ -2,10 +2,10 @@
 //! operator interrupts. What cannot be taken down, since etcd is away or this program is killed, the nodes take down by themselves.
 
 mod bench;
+mod file;
 mod test;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,13 +17,15 @@ use twill_conf::NodeName;
 
 use crate::access::{self, Alive, Picture};
 use crate::error::Error;
-use crate::report::trial::Failure;
+use crate::report::trial::{Failure, strange};
 
 pub(super) use bench::bench;
 pub(super) use test::test;
 
 /// How long an answer may be on its way beside what the work takes.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// How long pods stand after a request beside what is waited for then, in seconds.
+const STAND: u16 = 30;
 /// How long is waited until a node has taken its pods down.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -46,19 +48,23 @@ impl<'a> Session<'a> {
         Ok(Self { store, name: client.word.clone(), client, opened: Vec::new() })
     }
 
-    /// Stands up pods on the nodes, which stand for `stand` after each task.
+    /// Stands up pods on the nodes, for which it waits `patience` seconds. Between two tasks may be `between` more.
     async fn open(
         &mut self,
         nodes: &[NodeName],
         pods: u8,
-        stand: u16,
-        patience: Duration,
+        patience: u16,
+        between: u16,
     ) -> BTreeMap<NodeName, Result<Opened, Failure>> {
         self.opened.extend(nodes.iter().cloned());
-        let tasks = nodes.iter().map(|node| (node.clone(), Task::Open { pods, stand })).collect();
-        let told = self.ask(tasks, patience).await;
+        let task = Task::Open { pods, stand: stand(patience, between) };
+        let tasks = nodes.iter().map(|node| (node.clone(), task.clone())).collect();
+        let told = self.ask(tasks, Duration::from_secs(patience.into())).await;
         let opened = |answer| match answer {
-            Answer::Opened(opened) => Ok(*opened),
+            Answer::Opened(opened) => match strange(&opened, pods) {
+                None => Ok(*opened),
+                Some(what) => Err(Failure::strange(what)),
+            },
             _ => Err(Failure::silent(&other_answer())),
         };
         let told: BTreeMap<_, _> = told.into_iter().map(|(node, answer)| (node, answer.and_then(opened))).collect();
@@ -81,12 +87,23 @@ impl<'a> Session<'a> {
         told.remove(node).unwrap_or_else(|| Err(Failure::silent(&Silence::Timeout(work))))
     }
 
-    /// Takes all pods down. On which nodes that is not known to be done.
-    async fn close(mut self) -> Vec<NodeName> {
+    /// Takes all pods down. On which nodes that is not known to be done, and why.
+    async fn close(mut self) -> Vec<(NodeName, Failure)> {
         let tasks = std::mem::take(&mut self.opened).into_iter().map(|node| (node, Task::Close {})).collect();
         let told = self.ask(tasks, CLOSING).await;
-        told.into_iter().filter(|(_, answer)| !matches!(answer, Ok(Answer::Closed))).map(|(node, _)| node).collect()
+        let failure = |answer| match answer {
+            Ok(Answer::Closed) => None,
+            Ok(_) => Some(Failure::silent(&other_answer())),
+            Err(failure) => Some(failure),
+        };
+        told.into_iter().filter_map(|(node, answer)| Some((node, failure(answer)?))).collect()
     }
+}
+
+/// How long pods stand without a request: those of the first node until the last has answered, or was waited for, and some more.
+fn stand(patience: u16, between: u16) -> u16 {
+    let on_its_way = u16::try_from(ON_ITS_WAY.as_secs()).unwrap_or(u16::MAX);
+    [patience, on_its_way, between].into_iter().fold(STAND, u16::saturating_add)
 }
 
 fn told(answers: Answers<Reply>) -> Told {
@@ -103,7 +120,7 @@ fn told(answers: Answers<Reply>) -> Told {
 async fn with_pods<T>(
     store: &EtcdStore,
     work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, Error>,
-) -> Result<(T, Vec<NodeName>), Error> {
+) -> Result<(T, Vec<(NodeName, Failure)>), Error> {
     let handler = |kind| signal(kind).map_err(|cause| Error::Signals { cause });
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let mut session = Session::new(store)?;
@@ -119,17 +136,14 @@ async fn with_pods<T>(
     Ok((done?, left))
 }
 
-/// The nodes that are named, or the first `most` of those that are alive; and how many of these are left out.
+/// The nodes that are named, in their order, or the first `most` of those that are alive; and how many of these are left out.
 fn choose(picture: &Picture, alive: &Alive, named: &[NodeName], most: usize) -> Result<(Vec<NodeName>, usize), Error> {
     let known = &picture.view.nodes;
     if let Some(nobody) = named.iter().find(|name| !known.contains_key(*name)) {
         return Err(super::ipam::no_node(nobody));
     }
     if !named.is_empty() {
-        let mut names = named.to_vec();
-        names.sort_unstable();
-        names.dedup();
-        return Ok((names, 0));
+        return Ok((once(named), 0));
     }
     let mut living: Vec<NodeName> = known.keys().filter(|name| alive.contains_key(*name)).cloned().collect();
     living.sort_unstable();
@@ -138,8 +152,35 @@ fn choose(picture: &Picture, alive: &Alive, named: &[NodeName], most: usize) -> 
     Ok((living, left_out))
 }
 
-/// Writes a file that the operator has asked for.
-fn write(file: &Path, text: &str) -> Result<(), Error> {
-    let failed = |cause| Error::File { what: "write", path: file.to_owned(), cause };
-    std::fs::write(file, text).map_err(failed)
+/// Each once, in their order.
+fn once(names: &[NodeName]) -> Vec<NodeName> {
+    let mut known: Vec<NodeName> = Vec::new();
+    for name in names {
+        if !known.contains(name) {
+            known.push(name.clone());
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_cluster::inquiry::trial::{LONGEST_OPENING, LONGEST_RUN, LONGEST_STAND};
+
+    use super::*;
+
+    #[test]
+    fn pods_outlast_the_wait_for_those_of_a_silent_node() {
+        for patience in [1, 30, LONGEST_OPENING] {
+            let waited = Duration::from_secs(patience.into()) + ON_ITS_WAY;
+            assert!(Duration::from_secs(stand(patience, 0).into()) >= waited + Duration::from_secs(20), "{patience}");
+        }
+        assert!(stand(LONGEST_OPENING, LONGEST_RUN) <= LONGEST_STAND, "a node would refuse it");
+    }
+
+    #[test]
+    fn named_nodes_keep_their_order() {
+        let names = ["n2", "n1", "n2"].map(|name| name.parse::<NodeName>().unwrap());
+        assert_eq!(once(&names), names[..2]);
+    }
 }

@@ -23,9 +23,10 @@ pub(super) fn tested(tested: &Tested) -> String {
         notes(&tested.notes),
         tested.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
     ]);
-    let passed = tested.ways.iter().filter(|way| way.verdict <= Verdict::Lossy).count();
+    let cases: Vec<&Tried> = tested.ways.iter().filter(|way| way.kind.is_case()).collect();
+    let passed = cases.iter().filter(|way| way.verdict == Verdict::Passed).count();
     let all_is_good = tested.problems.is_empty() && tested.unknown.is_empty();
-    let counted = format!("{passed} of {} ways carry small and full-size packets", tested.ways.len());
+    let counted = format!("{passed} of {} ways carry small and full-size packets", cases.len());
     shown.push(if all_is_good { format!("{counted}; no problems\n") } else { format!("{counted}\n") });
     parts(shown)
 }

@@ -6,7 +6,10 @@ pub(crate) mod junit;
 pub(crate) mod plan;
 pub(crate) mod test;
 
+use std::net::IpAddr;
+
 use twill_cluster::inquiry::client::Silence;
+use twill_cluster::inquiry::trial::{Opened, SIZES};
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
@@ -44,6 +47,14 @@ impl Failure {
         }
     }
 
+    /// It tells what cannot be; whether it has done something is not known.
+    pub(crate) fn strange(what: String) -> Self {
+        Self::Silent(Told {
+            what,
+            fix: "look at twilld there, and update it to the version of this twillctl".to_owned(),
+        })
+    }
+
     /// Whether nothing can stand on the node by what it was asked for.
     pub(crate) fn is_certain(&self) -> bool {
         !matches!(self, Self::Silent(_))
@@ -61,12 +72,90 @@ impl Failure {
     }
 }
 
-/// What is said where pods are left.
-fn left(nodes: &[NodeName]) -> Vec<String> {
-    let line = |node: &NodeName| {
-        format!(
-            "whether the pods on {node} are gone: it takes them down by itself when it has heard nothing for a while"
-        )
+/// What a node tells of its pods that cannot be: ways that are made of it would be blamed on others.
+pub(crate) fn strange(opened: &Opened, pods: u8) -> Option<String> {
+    if opened.pods.len() != usize::from(pods) {
+        return Some(format!("it tells of {} pods, and was asked for {pods}", opened.pods.len()));
+    }
+    let addresses = || opened.pods.iter().flat_map(|pod| &pod.addresses);
+    if let Some(address) = addresses().chain(&opened.gateways).find(|address| !is_of_one(**address)) {
+        return Some(format!("it tells of the address {address}, which is none of a pod or a gateway"));
+    }
+    if opened.pods.iter().any(|pod| pod.addresses.is_empty()) {
+        return Some("it tells of a pod that has no address".to_owned());
+    }
+    let strange = opened.pods.iter().find(|pod| !SIZES.contains(&pod.mtu))?;
+    Some(format!("it tells of a pod with an MTU of {} bytes; {} to {} can be", strange.mtu, SIZES.start(), SIZES.end()))
+}
+
+/// Whether packets to it are for one host, of which it says which.
+fn is_of_one(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     };
-    nodes.iter().map(line).collect()
+    !(is_link_local || address.is_unspecified() || address.is_loopback() || address.is_multicast())
+}
+
+/// Failures as problems, where nodes say why, and else as what could not be told.
+fn divided(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<String>) {
+    let (mut problems, mut unknown) = (Vec::new(), Vec::new());
+    for (node, failure) in failures {
+        match failure {
+            Failure::Refused(_) => problems.push(failure.problem(node)),
+            Failure::Silent(told) | Failure::Unasked(told) => {
+                unknown.push(format!("node {node}: {}; {}", told.what, told.fix));
+            }
+        }
+    }
+    (problems, unknown)
+}
+
+/// The same where pods are left.
+fn left(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<String>) {
+    let (mut problems, mut unknown) = (Vec::new(), Vec::new());
+    for (node, failure) in failures {
+        match failure {
+            Failure::Refused(_) => problems.push(failure.problem(node)),
+            _ => unknown.push(format!(
+                "whether the pods on {node} are gone: it takes them down by itself when it has heard nothing for a while"
+            )),
+        }
+    }
+    (problems, unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_cluster::inquiry::trial::Pod;
+
+    use super::*;
+
+    fn opened(mtu: u32, addresses: &[&str]) -> Opened {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Opened {
+            pods: vec![Pod { addresses, mtu }],
+            gateways: vec!["192.0.2.1".parse().unwrap()],
+            kernel: String::new(),
+            version: String::new(),
+            processors: 1,
+            devices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_node_tells_of_its_pods_must_be_possible() {
+        assert_eq!(strange(&opened(1450, &["10.42.0.7", "fd42::7"]), 1), None);
+        let told = |opened: &Opened, pods| strange(opened, pods).unwrap();
+        assert!(told(&opened(1450, &["10.42.0.7"]), 2).contains("of 1 pods, and was asked for 2"));
+        assert!(told(&opened(1450, &[]), 1).contains("no address"));
+        for mtu in [0, 95, 65_536] {
+            assert!(told(&opened(mtu, &["10.42.0.7"]), 1).contains(&format!("an MTU of {mtu} bytes")));
+        }
+        for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "fe80::1", "::", "ff02::1"] {
+            assert!(told(&opened(1450, &[address]), 1).contains(address));
+            let gateways = vec![address.parse().unwrap()];
+            assert!(told(&Opened { gateways, ..opened(1450, &["10.42.0.7"]) }, 1).contains(address));
+        }
+    }
 }

@@ -4,12 +4,16 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use twill_cluster::inquiry::trial::{Answer, Answered};
+use twill_cluster::inquiry::trial::{Answer, Answered, LONGEST_RUN};
 
 use super::refused;
 
 /// How long a client is waited for, and a message.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// A conversation has ended then, whatever still comes.
+const LONGEST: Duration = Duration::from_secs(LONGEST_RUN as u64).saturating_add(PATIENCE);
+/// After so long without a byte is looked whether all of it is still wanted.
+const SLICE: Duration = Duration::from_millis(100);
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(3);
 /// How often is looked whether all of it is still wanted.
@@ -17,8 +21,13 @@ const TURN: Duration = Duration::from_millis(20);
 /// So many times are kept; of more every second one, and so on.
 const MOST: usize = 1 << 20;
 
-/// Sends back what one client sends, after it has told the port.
-pub(super) fn serve(address: IpAddr, goes_on: impl Fn() -> bool, tell: impl FnOnce(u16)) -> Result<(), Answer> {
+/// Sends back what one client sends, after it has told the port; one of those that `may` come.
+pub(super) fn serve(
+    address: IpAddr,
+    may: impl Fn(IpAddr) -> bool,
+    goes_on: impl Fn() -> bool,
+    tell: impl FnOnce(u16),
+) -> Result<(), Answer> {
     let failed =
         |cause: io::Error| refused(format!("nobody can listen at {address} there: {cause}"), "run the command again");
     let listener = TcpListener::bind((address, 0)).map_err(failed)?;
@@ -28,26 +37,82 @@ pub(super) fn serve(address: IpAddr, goes_on: impl Fn() -> bool, tell: impl FnOn
     while goes_on() && Instant::now() < deadline {
         match listener.accept() {
             // What breaks, the other end tells.
-            Ok((stream, _)) => return echo(&stream, &goes_on).or(Ok(())),
+            Ok((stream, from)) if may(from.ip().to_canonical()) => return echo(stream, LONGEST, &goes_on).or(Ok(())),
+            // Another one has no answer, and the connection ends.
+            Ok(_) => {}
             Err(_) => std::thread::sleep(TURN),
         }
     }
     Ok(())
 }
 
-fn echo(mut stream: &TcpStream, goes_on: impl Fn() -> bool) -> io::Result<()> {
+fn echo(stream: TcpStream, longest: Duration, goes_on: impl Fn() -> bool) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = Line::new(stream, longest, goes_on)?;
     let mut buffer = [0; 2048];
-    while goes_on() {
-        match stream.read(&mut buffer)? {
-            0 => break,
-            length => stream.write_all(&buffer[..length])?,
+    loop {
+        match line.receive(&mut buffer)? {
+            0 => return Ok(()),
+            length => line.send(&buffer[..length])?,
         }
     }
-    Ok(())
+}
+
+/// A connection on which nothing is waited for that is not wanted any more, or after its time.
+struct Line<G> {
+    stream: TcpStream,
+    end: Instant,
+    goes_on: G,
+}
+
+impl<G: Fn() -> bool> Line<G> {
+    fn new(stream: TcpStream, longest: Duration, goes_on: G) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SLICE))?;
+        stream.set_write_timeout(Some(SLICE))?;
+        Ok(Self { stream, end: Instant::now() + longest, goes_on })
+    }
+
+    /// What has come; nothing where the other end has closed.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.in_time(|stream| stream.read(buffer))
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.in_time(|stream| stream.write(bytes))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                sent => bytes = &bytes[sent..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the buffer is full.
+    fn receive_all(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut come = 0;
+        while come < buffer.len() {
+            match self.receive(&mut buffer[come..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => come += more,
+            }
+        }
+        Ok(())
+    }
+
+    /// At the most for [`PATIENCE`]. Whoever sends byte after byte has no more time for all of it.
+    fn in_time(&mut self, mut work: impl FnMut(&mut TcpStream) -> io::Result<usize>) -> io::Result<usize> {
+        let end = self.end.min(Instant::now() + PATIENCE);
+        loop {
+            if !(self.goes_on)() || Instant::now() >= end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match work(&mut self.stream) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                done => return done,
+            }
+        }
+    }
 }
 
 /// Asks for so many seconds.
@@ -62,10 +127,8 @@ pub(super) fn ask(to: SocketAddr, bytes: u16, seconds: u16, goes_on: impl Fn() -
 }
 
 fn conversation(to: SocketAddr, bytes: u16, length: Duration, goes_on: impl Fn() -> bool) -> io::Result<Times> {
-    let mut stream = TcpStream::connect_timeout(&to, CONNECTING)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&to, CONNECTING)?;
+    let mut line = Line::new(stream, length + PATIENCE, &goes_on)?;
     let (question, mut answer) = (vec![7; bytes.into()], vec![0; bytes.into()]);
     let mut times = Times::default();
     let end = Instant::now() + length;
@@ -74,8 +137,8 @@ fn conversation(to: SocketAddr, bytes: u16, length: Duration, goes_on: impl Fn()
         if begun >= end {
             break;
         }
-        stream.write_all(&question)?;
-        stream.read_exact(&mut answer)?;
+        line.send(&question)?;
+        line.receive_all(&mut answer)?;
         times.add(begun.elapsed());
     }
     Ok(times)
@@ -150,11 +213,57 @@ mod tests {
     fn questions_are_answered_until_the_time_is_over() {
         let (port, told) = std::sync::mpsc::channel();
         let local: IpAddr = [127, 0, 0, 1].into();
-        let serving = std::thread::spawn(move || serve(local, || true, |at| port.send(at).unwrap()));
+        let serving =
+            std::thread::spawn(move || serve(local, |from| from == local, || true, |at| port.send(at).unwrap()));
         let to = SocketAddr::new(local, told.recv().unwrap());
         let Ok(Answer::Answered(report)) = ask(to, 64, 1, || true) else { panic!("there is an answer") };
         assert!(report.count > 100 && report.median_nanos <= report.late_nanos, "{report:?}");
         assert_eq!(serving.join().unwrap(), Ok(()));
         assert!(matches!(ask(to, 64, 1, || true), Err(Answer::Refused(_))), "nobody listens any more");
+    }
+
+    /// Both ends of a connection.
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn who_drips_bytes_has_no_more_time_than_who_sends_none() {
+        let (mut near, far) = connected();
+        let longest = Duration::from_millis(300);
+        let begun = Instant::now();
+        let serving = std::thread::spawn(move || echo(far, longest, || true));
+        while !serving.is_finished() && begun.elapsed() < PATIENCE {
+            near.write_all(&[7]).unwrap_or_default();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(serving.join().unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= longest);
+    }
+
+    #[test]
+    fn nobody_waits_for_an_answer_that_is_not_wanted_any_more() {
+        let (near, _far) = connected();
+        let (begun, turns) = (Instant::now(), std::cell::Cell::new(0));
+        let goes_on = || turns.replace(turns.get() + 1) < 2;
+        let mut line = Line::new(near, LONGEST, goes_on).unwrap();
+        assert_eq!(line.receive(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < PATIENCE / 2);
+    }
+
+    #[test]
+    fn who_may_not_come_has_no_answer() {
+        let (port, told) = std::sync::mpsc::channel();
+        let local: IpAddr = [127, 0, 0, 1].into();
+        let serving = std::thread::spawn(move || {
+            let begun = Instant::now();
+            let goes_on = || begun.elapsed() < Duration::from_secs(2);
+            serve(local, |from| from != local, goes_on, |at| port.send(at).unwrap())
+        });
+        let to = SocketAddr::new(local, told.recv().unwrap());
+        assert!(matches!(ask(to, 64, 1, || true), Err(Answer::Refused(_))));
+        assert_eq!(serving.join().unwrap(), Ok(()));
     }
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use twill_cluster::View;
 use twill_cluster::inquiry::trial::{
-    Answer, LONGEST_RUN, LONGEST_STAND, Load, MOST_PODS, MOST_ROUNDS, MOST_SHOTS, MOST_STREAMS, SIZES, Task, is_name,
+    Answer, LONGEST_RUN, LONGEST_STAND, Load, MOST_PODS, MOST_ROUNDS, MOST_SHOTS, MOST_STREAMS, Place, SIZES, Task,
+    is_name,
 };
 
 use super::{Means, refused};
@@ -39,14 +40,26 @@ pub(super) fn task(name: &str, task: &Task, means: &Means) -> Result<(), Answer>
                     "traffic flows for at most {LONGEST_RUN} s by at most {MOST_STREAMS} connections"
                 ));
             }
-            let picture = means.pictures.borrow();
-            match picture.as_ref().is_some_and(|picture| is_of(&picture.reach, *to)) {
+            match is_of_the_cluster(means, *to) {
                 true => Ok(()),
                 false => beyond(format!("{to} is no address of the cluster, and traffic goes to no others")),
             }
         }
+        Task::Serve { at: Place::Node, address, .. } => {
+            let underlay = means.underlays.borrow();
+            let mut sides = underlay.iter().flat_map(|underlay| underlay.sides());
+            match sides.any(|side| side.cidr.ip() == *address) {
+                true => Ok(()),
+                false => beyond(format!("{address} is not what other nodes reach it by, and it serves at no others")),
+            }
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether an address is a node's, or one of a pool.
+pub(super) fn is_of_the_cluster(means: &Means, address: IpAddr) -> bool {
+    means.pictures.borrow().as_ref().is_some_and(|picture| is_of(&picture.reach, address))
 }
 
 fn is_bounded(load: Load) -> bool {
@@ -57,7 +70,6 @@ fn is_bounded(load: Load) -> bool {
     }
 }
 
-/// Whether it is a node's, or one of a pool.
 fn is_of(view: &View, address: IpAddr) -> bool {
     let mut pools = view.config.iter().flat_map(|config| &config.value.pools);
     let mut nodes = view.nodes.values();
@@ -68,15 +80,17 @@ fn is_of(view: &View, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use tokio::sync::watch;
-    use twill_cluster::inquiry::trial::{By, Place, Shot};
+    use twill_cluster::inquiry::trial::{By, Service, Shot};
     use twill_cluster::view::{Entry, Snapshot};
+    use twill_fabric::{Side, Underlay};
+    use twill_linux::IfName;
 
     use super::*;
 
     fn is_refused(asked: Task) -> bool {
         let (_pictures, seen) = watch::channel(None);
         let (_underlays, underlays) = watch::channel(None);
-        let means = Means { plugin: "/x".into(), run_dir: "/x".into(), pictures: seen, underlays };
+        let means = Means::for_tests("/x".into(), seen, underlays);
         task("a", &asked, &means).is_err()
     }
 
@@ -93,6 +107,30 @@ mod tests {
         );
         let small = Task::Probe { from: Place::Node, shots: vec![Shot { size: 95, ..shot }], rounds: 1 };
         assert!(is_refused(small));
+    }
+
+    #[test]
+    fn a_node_serves_where_others_reach_it_alone() {
+        let side = Side {
+            device: IfName::new("eth0").unwrap(),
+            index: 2,
+            cidr: "192.0.2.7/24".parse().unwrap(),
+            mtu: 1500,
+            rp_filter: false,
+            accept_ra: false,
+        };
+        let (_pictures, pictures) = watch::channel(None);
+        let (_underlays, underlays) = watch::channel(Some(Underlay { ipv4: Some(side), ipv6: None }));
+        let means = Means::for_tests("/x".into(), pictures, underlays);
+        let serve = |address: &str| {
+            let address = address.parse().unwrap();
+            let asked = Task::Serve { at: Place::Node, address, peer: None, service: Service::Iperf };
+            task("a", &asked, &means)
+        };
+        assert_eq!(serve("192.0.2.7"), Ok(()));
+        for other in ["0.0.0.0", "::", "127.0.0.1", "192.0.2.8", "10.42.0.1"] {
+            assert!(serve(other).is_err(), "{other}");
+        }
     }
 
     #[test]

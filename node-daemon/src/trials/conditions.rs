@@ -1,18 +1,14 @@
 //! What a measurement depends on here: the kernel, and the devices that packets pass. And by whom packets leave the cluster.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use twill_cluster::inquiry::trial::{Device, Opened, Pod};
-use twill_linux::{IfName, NetNs, device};
+use twill_fabric::vxlan;
+use twill_linux::{IfName, NetNs, Netlink, device, table};
 
 use super::Means;
 use super::plugin::IFNAME;
-
-/// The device of the VXLAN back end.
-const TUNNEL: &str = "vxlan.twill";
-/// RTF_GATEWAY (include/uapi/linux/route.h).
-const RTF_GATEWAY: u32 = 0x2;
 
 /// Looks, at the first pod's interface too.
 pub(super) fn look(pods: Vec<Pod>, pod: Option<&NetNs>, means: &Means) -> Opened {
@@ -25,7 +21,7 @@ pub(super) fn look(pods: Vec<Pod>, pod: Option<&NetNs>, means: &Means) -> Opened
         }
     }
     devices.extend(underlays.iter().filter_map(|name| device("underlay", name.as_str())));
-    devices.extend(device("tunnel", TUNNEL));
+    devices.extend(vxlan::devices().into_iter().filter_map(|name| device("tunnel", name.as_str())));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     Opened {
@@ -47,29 +43,27 @@ fn device(role: &str, name: &str) -> Option<Device> {
 
 /// The node's default gateways, one of each family at the most.
 fn gateways() -> Vec<IpAddr> {
-    let read = |table: &str| fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
-    let ipv4 = read("route").lines().find_map(gateway_of_ipv4).map(IpAddr::V4);
-    let ipv6 = read("ipv6_route").lines().find_map(gateway_of_ipv6).map(IpAddr::V6);
-    ipv4.into_iter().chain(ipv6).collect()
+    let found = Netlink::open().map_err(|error| error.to_string()).and_then(|mut netlink| {
+        let mut of = |ipv6| table::default_route(&mut netlink, ipv6).map_err(|error| error.to_string());
+        Ok([of(false)?, of(true)?])
+    });
+    match found {
+        Ok(routes) => routes.into_iter().flatten().map(|(_, gateway)| gateway).filter(can_be_named).collect(),
+        Err(error) => {
+            // Then packets to the outside are not tried, which whoever asks is told.
+            tracing::warn!("the default routes cannot be read: {error}");
+            Vec::new()
+        }
+    }
 }
 
-/// The gateway of a line of /proc/net/route, if it is that of a default route: addresses stand there as the machine has them.
-fn gateway_of_ipv4(line: &str) -> Option<Ipv4Addr> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [_, destination, gateway, flags, _, _, _, mask, ..] = fields.as_slice() else { return None };
-    let is_default = u32::from_str_radix(destination, 16) == Ok(0) && u32::from_str_radix(mask, 16) == Ok(0);
-    let leads = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & RTF_GATEWAY != 0);
-    let gateway = u32::from_str_radix(gateway, 16).ok()?;
-    (is_default && leads).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
-}
-
-/// The same of /proc/net/ipv6_route. A link-local address says nothing without its link.
-fn gateway_of_ipv6(line: &str) -> Option<Ipv6Addr> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [destination, length, _, _, gateway, ..] = fields.as_slice() else { return None };
-    let gateway = Ipv6Addr::from(u128::from_str_radix(gateway, 16).ok()?);
-    let is_default = u128::from_str_radix(destination, 16) == Ok(0) && *length == "00";
-    (is_default && !gateway.is_unspecified() && !gateway.is_unicast_link_local()).then_some(gateway)
+/// A route need not have a gateway, and a link-local address says nothing without its link.
+fn can_be_named(gateway: &IpAddr) -> bool {
+    let is_link_local = match gateway {
+        IpAddr::V4(gateway) => gateway.is_link_local(),
+        IpAddr::V6(gateway) => gateway.is_unicast_link_local(),
+    };
+    !gateway.is_unspecified() && !is_link_local
 }
 
 #[cfg(test)]
@@ -77,26 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_endian = "little")]
-    fn the_gateway_of_a_default_route_is_read() {
-        let line = "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0";
-        assert_eq!(gateway_of_ipv4(line), Some(Ipv4Addr::new(10, 0, 0, 1)));
-        for other in [
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT",
-            "eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0",
-            "eth0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0",
-            "",
-        ] {
-            assert_eq!(gateway_of_ipv4(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn one_of_ipv6_is_read_where_it_can_be_said_without_its_link() {
-        let zeros = "0".repeat(32);
-        let line = |gateway: &str| format!("{zeros} 00 {zeros} 00 {gateway} 00000400 1 0 00000003 eth0");
-        assert_eq!(gateway_of_ipv6(&line("fd090000000000000000000000000001")), Some("fd09::1".parse().unwrap()));
-        assert_eq!(gateway_of_ipv6(&line("fe800000000000000000000000000001")), None);
-        assert_eq!(gateway_of_ipv6(&line(&zeros)), None);
+    fn a_gateway_is_named_that_can_be_said_without_its_link() {
+        let is = |gateway: &str| can_be_named(&gateway.parse().unwrap());
+        assert!(is("10.0.0.1") && is("fd09::1"));
+        assert!(!is("0.0.0.0") && !is("169.254.1.1") && !is("::") && !is("fe80::1"));
     }
 }

@@ -1,6 +1,5 @@
 //! iperf3, as either end, from where the calling thread is.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use twill_cluster::inquiry::trial::{Answer, Carried, LONGEST_RUN, Load};
 use twill_linux::program::dies_with_its_starter;
+use twill_linux::sockets::is_listened;
 
 use super::refused;
 
@@ -27,9 +27,14 @@ pub(super) fn serve(address: IpAddr, goes_on: impl Fn() -> bool, tell: impl FnOn
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = start(&mut command)?;
     let deadline = Instant::now() + LISTENING;
-    while !listens(port) {
+    loop {
         let ended = wait(&mut child, TURN, &goes_on);
-        if !matches!(ended, Ok(None)) || Instant::now() > deadline || !goes_on() {
+        // That it lives is seen first: another program may listen there.
+        let lives = matches!(ended, Ok(None)) && goes_on();
+        if lives && is_listened(SocketAddr::new(address, port)).unwrap_or(false) {
+            break;
+        }
+        if !lives || Instant::now() > deadline {
             end(&mut child);
             return Err(refused(format!("iperf3 does not listen at {address} port {port}"), "run the command again"));
         }
@@ -58,13 +63,16 @@ pub(super) fn run(to: SocketAddr, load: Load, seconds: u16, goes_on: impl Fn() -
     let longest = Duration::from_secs(seconds.into()) + CONNECTING;
     // What it writes may be more than fits into a pipe.
     let (ended, text) = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
+        let reading = std::thread::Builder::new().name("iperf3".to_owned()).spawn_scoped(scope, || {
             let mut text = String::new();
             stdout.read_to_string(&mut text).map(|_| text).unwrap_or_default()
         });
-        let ended = wait(&mut child, longest, &goes_on);
+        let ended = reading.as_ref().map_or(Ok(None), |_| wait(&mut child, longest, &goes_on));
         end(&mut child);
-        (ended, reading.join().unwrap_or_default())
+        match reading {
+            Ok(reading) => (ended, reading.join().unwrap_or_default()),
+            Err(cause) => (Err(cause), String::new()),
+        }
     });
     let failed = |what: &str| {
         refused(format!("iperf3 has measured nothing to {to}: {what}"), "look whether 'twillctl test' finds something")
@@ -100,8 +108,8 @@ pub(super) fn wait(child: &mut Child, longest: Duration, goes_on: impl Fn() -> b
     }
 }
 
-/// Kills it, where it still runs.
-fn end(child: &mut Child) {
+/// Kills it, where it still runs, and takes notice of its end.
+pub(super) fn end(child: &mut Child) {
     // It has ended already, or does so now; neither can fail in a way that anybody could do something about.
     child.kill().and_then(|()| child.wait().map(drop)).unwrap_or_default();
 }
@@ -110,22 +118,6 @@ fn end(child: &mut Child) {
 fn free_port(address: IpAddr) -> Result<u16, Answer> {
     let port = TcpListener::bind((address, 0)).and_then(|listener| listener.local_addr()).map(|at| at.port());
     port.map_err(|cause| refused(format!("nobody can listen at {address} there: {cause}"), "run the command again"))
-}
-
-/// Whether somebody listens at a port, in the namespace of this thread.
-fn listens(port: u16) -> bool {
-    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
-    tables.iter().any(|table| fs::read_to_string(table).is_ok_and(|text| has_listener(&text, port)))
-}
-
-/// Whether a table of TCP's sockets has one that listens there (proc_net_tcp in the kernel's documentation).
-fn has_listener(table: &str, port: u16) -> bool {
-    let ending = format!(":{port:04X}");
-    table.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1));
-        local.ends_with(&ending) && state == Some("0A")
-    })
 }
 
 /// What a client with `--json` tells of what arrived. The error says what is missing, or what iperf3 complains of.
@@ -168,16 +160,6 @@ mod tests {
         assert!(read("{}").unwrap_err().contains("sum_received.seconds"));
         assert!(read("iperf3: not JSON").is_err());
         assert!(read(r#"{ "end": { "sum_received": { "seconds": -1, "bytes": 1 } } }"#).is_err());
-    }
-
-    #[test]
-    fn a_socket_that_listens_is_found_in_the_kernels_table() {
-        let table = "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:1451 00000000:0000 0A 00000000:00000000\n   \
-                     1: 0100007F:1452 0100007F:1451 01 00000000:00000000\n";
-        assert!(has_listener(table, 0x1451) && !has_listener(table, 0x1452) && !has_listener(table, 0x51));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(listens(port));
     }
 
     #[test]

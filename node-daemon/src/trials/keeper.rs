@@ -1,5 +1,6 @@
 //! The life of a trial on this node: its pods stand up, it waits, its pods are taken down.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -10,13 +11,17 @@ use twill_cluster::inquiry::trial::{self, Answer, NAME, Opened, PORT, Place};
 use twill_linux::echo::Responder;
 use twill_linux::{IfName, NetNs, device};
 
-use super::plugin::{Call, IFNAME};
+use super::plugin::{self, Call, IFNAME};
+use super::standing::One;
 use super::{Answers, Means, conditions, no_such_place, refused};
 
 /// No trial stands for longer, however often it is asked.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 /// How long tasks may take to notice that the trial is over.
 const LEAVING: Duration = Duration::from_secs(5);
+
+/// What helps where a pod cannot be detached: its namespace is gone with this daemon's descriptor, and so is its interface.
+const LEFT: &str = "its address is freed by the sweep within minutes; 'twillctl ipam attempts' on the node shows why";
 
 /// What the tasks of a trial share with its keeper.
 #[derive(Debug)]
@@ -27,7 +32,8 @@ pub(super) struct Trial {
 
 #[derive(Debug)]
 struct State {
-    namespaces: Vec<NetNs>,
+    /// The pods, with their addresses.
+    pods: Vec<(NetNs, Vec<IpAddr>)>,
     /// It ends then, unless something is asked of it.
     until: Instant,
     /// How long it stands after what was asked last.
@@ -36,8 +42,10 @@ struct State {
     tasks: usize,
     /// No more is to be done.
     over: bool,
-    /// Nothing of it is left.
+    /// Nothing more is done about it.
     gone: bool,
+    /// What could not be taken down.
+    left: Option<String>,
     /// Who wants to know that.
     closers: Vec<Letter>,
 }
@@ -66,12 +74,13 @@ impl Trial {
     fn new(stand: u16) -> Self {
         let stand = Duration::from_secs(stand.into());
         let state = State {
-            namespaces: Vec::new(),
+            pods: Vec::new(),
             until: Instant::now() + stand,
             stand,
             tasks: 0,
             over: false,
             gone: false,
+            left: None,
             closers: Vec::new(),
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
@@ -95,17 +104,24 @@ impl Trial {
     /// Does something there, on this thread or on one inside the pod.
     pub(super) fn inside<T: Send>(&self, place: Place, work: impl FnOnce() -> T + Send) -> Result<T, Answer> {
         let Place::Pod(number) = place else { return Ok(work()) };
-        let namespace = self.lock().namespaces.get(usize::from(number)).cloned();
+        let namespace = self.lock().pods.get(usize::from(number)).map(|(namespace, _)| namespace.clone());
         let namespace = namespace.ok_or_else(|| no_such_place(place))?;
         namespace
             .run(work)
             .map_err(|error| refused(format!("its pod cannot be entered: {error}"), "run the command again"))
     }
 
-    /// Until it is over, by word or by time.
+    /// Whether a pod has this address; which ones a node has is not known here.
+    pub(super) fn has(&self, place: Place, address: IpAddr) -> bool {
+        let Place::Pod(number) = place else { return true };
+        self.lock().pods.get(usize::from(number)).is_some_and(|(_, addresses)| addresses.contains(&address))
+    }
+
+    /// Until it is over, by word or by time, which begins now: to stand the pods up may have taken long.
     fn wait(&self) {
         let end = Instant::now() + LONGEST;
         let mut state = self.lock();
+        state.until = Instant::now() + state.stand;
         while !state.over {
             let now = Instant::now();
             let until = if state.tasks > 0 { end } else { state.until.min(end) };
@@ -138,7 +154,6 @@ impl Trial {
 #[derive(Debug)]
 pub(super) struct Keeper {
     trial: Arc<Trial>,
-    thread: JoinHandle<()>,
 }
 
 impl Keeper {
@@ -158,26 +173,24 @@ impl Keeper {
             ));
         }
         let trial = Arc::new(Trial::new(stand));
-        let (kept, name) = (Arc::clone(&trial), name.to_owned());
+        let (kept, name, one) = (Arc::clone(&trial), name.to_owned(), means.standing.one());
         let spawned = std::thread::Builder::new().name("trial-keeper".to_owned()).spawn(move || {
-            let mut room = Room { trial: kept, means, name, pods: Vec::new(), responders: Vec::new() };
-            // Nobody is left to hear it when the daemon ends.
-            let tell = |letter, answer| answers.send((letter, answer)).unwrap_or_default();
+            let mut room =
+                Room { trial: kept, means, name, pods: Vec::new(), responders: Vec::new(), answers, _one: one };
             match room.open(pods) {
                 Ok(opened) => {
-                    tell(letter, Answer::Opened(Box::new(opened)));
+                    room.tell(letter, Answer::Opened(Box::new(opened)));
                     room.trial.wait();
                     room.clear();
                 }
                 Err(refusal) => {
-                    room.clear();
-                    tell(letter, refusal);
+                    let left = room.clear();
+                    room.tell(letter, with_what_is_left(refusal, left));
                 }
             }
-            room.closers().into_iter().for_each(|letter| tell(letter, Answer::Closed));
         });
-        let thread = spawned.map_err(|cause| refused(format!("no thread can be started: {cause}"), "try again"))?;
-        Ok(Self { trial, thread })
+        spawned.map_err(|cause| refused(format!("no thread can be started: {cause}"), "try again"))?;
+        Ok(Self { trial })
     }
 
     /// What its tasks share.
@@ -185,16 +198,16 @@ impl Keeper {
         Arc::clone(&self.trial)
     }
 
-    /// Whether nothing of it is left.
+    /// Whether its keeper has done with it.
     pub(super) fn is_over(&self) -> bool {
         self.trial.lock().gone
     }
 
-    /// Ends it; the letter is answered once nothing is left. The error is the answer where nothing is.
+    /// Ends it; the letter is answered once nothing is left, or nothing more can be done. The error is the answer where nothing is.
     pub(super) fn close(&self, letter: Letter) -> Result<(), Answer> {
         let mut state = self.trial.lock();
         if state.gone {
-            return Err(Answer::Closed);
+            return Err(state.closed());
         }
         state.closers.push(letter);
         drop(state);
@@ -206,13 +219,6 @@ impl Keeper {
     pub(super) fn end(&self) {
         self.trial.end();
     }
-
-    /// Waits until it has ended.
-    pub(super) fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the keeper of a trial had failed: the sweep frees what is left of its pods");
-        }
-    }
 }
 
 /// What a keeper keeps.
@@ -223,6 +229,9 @@ struct Room {
     /// The IDs of the containers, with what CNI_NETNS was.
     pods: Vec<(String, NetNs)>,
     responders: Vec<JoinHandle<()>>,
+    answers: Answers,
+    /// It counts until all of this is dropped.
+    _one: One,
 }
 
 impl Room {
@@ -244,52 +253,95 @@ impl Room {
             let responder =
                 responder.map_err(|cause| failed(format!("its pod cannot listen at {address}: {cause}")))?;
             let trial = Arc::clone(&self.trial);
-            self.responders.push(std::thread::spawn(move || responder.answer(|| trial.goes_on())));
+            let answering = std::thread::Builder::new().name("responder".to_owned());
+            let answering = answering.spawn(move || responder.answer(|| trial.goes_on()));
+            self.responders.push(answering.map_err(|cause| failed(format!("no thread can be started: {cause}")))?);
         }
         let device = IfName::new(IFNAME).expect("four letters are a name");
         let settings =
             namespace.run(|| device::settings(device)).map_err(std::io::Error::other).and_then(|looked| looked);
         let mtu = settings.map_err(|cause| failed(format!("its pod shows no MTU: {cause}")))?.mtu;
-        self.trial.lock().namespaces.push(namespace);
+        self.trial.lock().pods.push((namespace, addresses.clone()));
         Ok(trial::Pod { addresses, mtu })
     }
 
     fn call<'a>(&'a self, container: &'a str, namespace: &'a NetNs) -> Call<'a> {
-        Call { means: &self.means, container, netns: namespace.path() }
+        Call { means: &self.means, container, netns: namespace.path(), patience: plugin::PATIENCE }
     }
 
-    /// Takes the pods down, whatever came of them.
-    fn clear(&mut self) {
+    /// Takes the pods down, whatever came of them; what of them is left.
+    fn clear(&mut self) -> Option<String> {
         self.trial.end();
-        for (container, namespace) in &self.pods {
+        let pods = std::mem::take(&mut self.pods);
+        let mut left = Vec::new();
+        for (container, namespace) in &pods {
             if let Err(cause) = self.call(container, namespace).del() {
                 tracing::warn!("the pod {container} of a trial is left to the sweep: {cause}");
+                left.push(format!("its pod {container} is not detached: {cause}"));
             }
         }
-        self.pods.clear();
-        self.trial.lock().namespaces.clear();
+        let mut state = self.trial.lock();
+        state.pods.clear();
+        state.left = (!left.is_empty()).then(|| left.join("; "));
+        let left = state.left.clone();
+        drop(state);
         for responder in self.responders.drain(..) {
-            // It cannot panic, and nothing hangs on it.
+            // Nothing hangs on it.
             responder.join().unwrap_or_default();
         }
+        left
     }
 
-    /// Who wants to know that nothing is left.
-    fn closers(&self) -> Vec<Letter> {
+    fn tell(&self, letter: Letter, answer: Answer) {
+        // Nobody is left to hear it when the daemon ends.
+        self.answers.send((letter, answer)).unwrap_or_default();
+    }
+}
+
+impl Drop for Room {
+    /// Also when the thread fails: the trial is not one for ever that goes on, and who waits for its end hears of it.
+    fn drop(&mut self) {
         let mut state = self.trial.lock();
+        state.over = true;
         state.gone = true;
-        std::mem::take(&mut state.closers)
+        if !self.pods.is_empty() {
+            state.left.get_or_insert_with(|| "whoever looked after its pods has failed".to_owned());
+        }
+        let closers = std::mem::take(&mut state.closers);
+        let answer = state.closed();
+        drop(state);
+        closers.into_iter().for_each(|letter| self.tell(letter, answer.clone()));
+    }
+}
+
+impl State {
+    /// The answer to who wants it closed, when it is gone.
+    fn closed(&self) -> Answer {
+        self.left.as_ref().map_or(Answer::Closed, |left| refused(left, LEFT))
+    }
+}
+
+/// A refusal, and what is left although it says that nothing was done.
+fn with_what_is_left(refusal: Answer, left: Option<String>) -> Answer {
+    match (refusal, left) {
+        (Answer::Refused(told), Some(left)) => refused(format!("{}; moreover {left}", told.what), told.fix),
+        (refusal, _) => refusal,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::sync::watch;
+
     use super::*;
 
     fn short() -> Arc<Trial> {
         let trial = Trial::new(1);
         trial.lock().stand = Duration::from_millis(50);
-        trial.lock().until = Instant::now() + Duration::from_millis(50);
         Arc::new(trial)
     }
 
@@ -331,5 +383,77 @@ mod tests {
         trial.wait();
         assert_eq!(trial.lock().tasks, 0);
         task.join().unwrap();
+    }
+
+    #[test]
+    fn its_time_begins_when_its_pods_stand() {
+        let trial = short();
+        trial.lock().until = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let begun = Instant::now();
+        trial.wait();
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+    }
+
+    fn letter() -> Letter {
+        Letter { id: "a".into(), revision: 1, value: Vec::new() }
+    }
+
+    /// A keeper's room, whose plugin does what this line of a shell does; and what is answered.
+    fn room(directory: &Path, line: &str) -> (Room, UnboundedReceiver<(Letter, Answer)>) {
+        let plugin = directory.join("plugin");
+        std::fs::write(&plugin, format!("#!/bin/sh\n{line}\n")).unwrap();
+        std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let means = Means::for_tests(plugin, watch::channel(None).1, watch::channel(None).1);
+        let (answers, answered) = unbounded_channel();
+        let (name, _one) = ("t".to_owned(), means.standing.one());
+        let means = Arc::new(means);
+        let room = Room { trial: short(), means, name, pods: Vec::new(), responders: Vec::new(), answers, _one };
+        (room, answered)
+    }
+
+    #[test]
+    fn who_waits_for_the_end_hears_what_could_not_be_taken_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let said = r#"echo '{ "code": 11, "msg": "the store is locked" }'; exit 1"#;
+        let (mut room, mut answered) = room(directory.path(), said);
+        room.pods.push(("twill-trial-t-0".to_owned(), NetNs::create().unwrap()));
+        let trial = Arc::clone(&room.trial);
+        Keeper { trial: Arc::clone(&trial) }.close(letter()).unwrap();
+        let left = room.clear();
+        let refusal = with_what_is_left(refused("no block", "wait"), left);
+        let words = "its pod twill-trial-t-0 is not detached: the store is locked";
+        assert_eq!(refusal, refused(format!("no block; moreover {words}"), "wait"));
+        let standing = room.means.standing.clone();
+        drop(room);
+        assert!(standing.wait(Duration::ZERO));
+        assert_eq!(answered.try_recv().unwrap(), (letter(), refused(words, LEFT)));
+        assert_eq!(Keeper { trial }.close(letter()), Err(refused(words, LEFT)), "who comes later hears it too");
+    }
+
+    #[test]
+    fn a_keeper_that_fails_leaves_no_trial_that_seems_to_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut room, mut answered) = room(directory.path(), "exit 0");
+        room.pods.push(("twill-trial-t-0".to_owned(), NetNs::current().unwrap()));
+        let trial = Arc::clone(&room.trial);
+        let keeper = Keeper { trial: Arc::clone(&trial) };
+        keeper.close(letter()).unwrap();
+        trial.lock().over = false;
+        let failed = std::thread::spawn(move || {
+            let _room = room;
+            panic!("as a keeper may");
+        });
+        assert!(failed.join().is_err() && keeper.is_over() && !trial.goes_on());
+        let told = answered.try_recv().unwrap().1;
+        assert!(matches!(&told, Answer::Refused(told) if told.what.contains("has failed")), "{told:?}");
+    }
+
+    #[test]
+    fn a_pod_serves_at_its_own_address() {
+        let trial = short();
+        let own: IpAddr = [10, 42, 0, 7].into();
+        trial.lock().pods.push((NetNs::current().unwrap(), vec![own]));
+        assert!(trial.has(Place::Pod(0), own) && !trial.has(Place::Pod(1), own));
+        assert!(!trial.has(Place::Pod(0), [0, 0, 0, 0].into()));
     }
 }

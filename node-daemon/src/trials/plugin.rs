@@ -9,13 +9,14 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 use twill_cluster::inquiry::trial::{Answer, NAME};
+use twill_linux::program::dies_with_its_starter;
 
 use super::{Means, iperf, refused};
 
 /// The interface of a trial's pods.
 pub(super) const IFNAME: &str = "eth0";
 /// How long a call may take: an ADD may wait for a block.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A call about one pod.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,8 @@ pub(super) struct Call<'a> {
     pub(super) container: &'a str,
     /// CNI_NETNS.
     pub(super) netns: &'a Path,
+    /// It is ended when it takes longer.
+    pub(super) patience: Duration,
 }
 
 impl Call<'_> {
@@ -43,7 +46,7 @@ impl Call<'_> {
 
     /// The result, or what is wrong.
     fn run(&self, verb: &str) -> Result<Value, String> {
-        let Self { means, container, netns } = *self;
+        let Self { means, container, netns, patience } = *self;
         let input = json!({ "cniVersion": "1.0.0", "name": NAME, "type": "twill", "runDir": means.run_dir });
         let mut command = Command::new(&means.plugin);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -51,13 +54,16 @@ impl Call<'_> {
         command.env("CNI_IFNAME", IFNAME).env("CNI_PATH", means.plugin.parent().unwrap_or(Path::new("/")));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let plugin = means.plugin.display();
-        let mut child = command.spawn().map_err(|cause| format!("{plugin} cannot be run: {cause}"))?;
+        let mut child =
+            dies_with_its_starter(&mut command).spawn().map_err(|cause| format!("{plugin} cannot be run: {cause}"))?;
         // Some bytes fit into a pipe; whether they were read the result shows.
         let mut stdin = child.stdin.take().expect("it was piped");
         stdin.write_all(input.to_string().as_bytes()).unwrap_or_default();
         drop(stdin);
-        let ended = iperf::wait(&mut child, PATIENCE, || true).map_err(|cause| format!("{plugin}: {cause}"))?;
-        let ended = ended.ok_or_else(|| format!("it has not ended within {} s", PATIENCE.as_secs()))?;
+        let ended = iperf::wait(&mut child, patience, || true);
+        iperf::end(&mut child);
+        let ended = ended.map_err(|cause| format!("{plugin}: {cause}"))?;
+        let ended = ended.ok_or_else(|| format!("it has not ended within {} s", patience.as_secs()))?;
         let mut output = String::new();
         child.stdout.take().expect("it was piped").read_to_string(&mut output).map_err(|cause| cause.to_string())?;
         let result = serde_json::from_str(&output).unwrap_or(Value::Null);
@@ -84,7 +90,26 @@ fn addresses_of(result: &Value) -> Result<Vec<IpAddr>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tokio::sync::watch;
+
     use super::*;
+
+    #[test]
+    fn a_plugin_that_takes_too_long_is_ended_and_reaped() {
+        let directory = tempfile::tempdir().unwrap();
+        let (plugin, word) = (directory.path().join("plugin"), directory.path().join("pid"));
+        std::fs::write(&plugin, format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", word.display())).unwrap();
+        std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (_pictures, pictures) = watch::channel(None);
+        let (_underlays, underlays) = watch::channel(None);
+        let means = Means::for_tests(plugin, pictures, underlays);
+        let call = Call { means: &means, container: "c", netns: Path::new("/x"), patience: Duration::from_secs(1) };
+        assert_eq!(call.del(), Err("it has not ended within 1 s".to_owned()));
+        let pid = std::fs::read_to_string(word).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "neither it nor what is left of it");
+    }
 
     #[test]
     fn a_result_has_addresses_and_an_error_its_words() {

@@ -36,7 +36,7 @@ fn one_whose_operator_is_gone_ends_by_itself() {
         let log = lab.directory().join("twillctl.log");
         // Nothing comes back, so that the probes take their time.
         dropping(lab.node(2), FIRST, "udp dport 4789 drop", || {
-            let mut running = lab.node(1).start_twillctl(&["test"], &log)?;
+            let mut running = lab.node(1).start_twillctl(&["test", "--timeout", "5"], &log)?;
             pods_stand(lab, 2)?;
             running.end(Signal::SIGKILL).map(drop)
         })?;

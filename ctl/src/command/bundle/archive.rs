@@ -87,8 +87,7 @@ impl Archive {
 
     /// Writes it to a file that is not there yet, below one directory; that of nobody but its owner.
     pub(super) fn write(&self, file: &Path, directory: &str, now: u64) -> io::Result<u64> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        let made = make(file)?;
         let written = self.pack(&made, directory, now).and_then(|()| made.metadata());
         if written.is_err() {
             // Half a bundle is of no use; that it stays there is the lesser evil.
@@ -120,6 +119,17 @@ impl Archive {
         }
         text
     }
+}
+
+/// Makes a file that is not there yet; that of nobody but its owner.
+fn make(file: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
+/// Whether a file can be made there, which leaves none.
+pub(super) fn can_be_made(file: &Path) -> io::Result<()> {
+    make(file).and_then(|_| std::fs::remove_file(file))
 }
 
 #[cfg(test)]
@@ -158,6 +168,17 @@ mod tests {
         archive.add("a.json", "a", Ok::<_, String>([format!("machine {id}"), "short".to_owned()]));
         let wanted = format!("[\n  \"machine {}\",\n  \"short\"\n]", excerpt::disguised(&id));
         assert_eq!(unpacked(&archive), [("b/a.json".to_owned(), wanted)]);
+    }
+
+    #[test]
+    fn whether_a_file_can_be_made_is_known_before_and_none_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
+        can_be_made(&file).unwrap();
+        assert!(!file.exists());
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(can_be_made(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(can_be_made(&directory.path().join("none/a")).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use twill_cluster::inquiry::client::other_answer;
@@ -9,7 +10,8 @@ use twill_cluster::inquiry::trial::{Answer, Load, Opened, Place as Where, Servic
 use twill_conf::NodeName;
 use twill_fabric::family::Family;
 
-use super::{ON_ITS_WAY, Session, choose, with_pods, write};
+use super::file::Target;
+use super::{ON_ITS_WAY, Session, choose, with_pods};
 use crate::access::{self, Picture};
 use crate::arguments::trial::{BenchFlags, Version};
 use crate::error::Error;
@@ -20,8 +22,6 @@ use crate::report::trial::bench::{Benched, Conditions, Path, Rounds, SMALL, spen
 
 /// How long iperf3 may take beside its traffic.
 const AROUND: Duration = Duration::from_secs(15);
-/// How long pods stand after the last request beside a measurement, in seconds.
-const STAND: u16 = 30;
 
 pub(in crate::command) async fn bench(flags: &BenchFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
@@ -34,17 +34,18 @@ pub(in crate::command) async fn bench(flags: &BenchFlags, place: &Place) -> Resu
         };
         return Err(Error::NotFound(cause.to_owned()));
     };
+    let target = |file: &Option<PathBuf>| file.as_deref().map(Target::open).transpose();
+    let (plot, html) = (target(&flags.plot)?, target(&flags.html)?);
     let plan = Plan { flags, picture: &picture, from, to };
     let (measured, left) = with_pods(&store, async |session| plan.measure(session).await).await?;
-    let benched = measured.report(&plan, &left);
+    let mut benched = measured.report(&plan, &left);
     if !benched.figures.is_empty() {
-        let drawn = |text: Result<String, String>| text.map_err(Error::Drawing);
-        if let Some(file) = &flags.plot {
-            write(file, &drawn(benched.svg())?)?;
-        }
-        if let Some(file) = &flags.html {
-            write(file, &drawn(benched.html())?)?;
-        }
+        let drawn = |text: Result<String, String>| text.map_err(|cause| Error::Drawing(cause).to_string());
+        let written = |target: Option<Target>, text: &dyn Fn() -> Result<String, String>| {
+            target.map_or(Ok(()), |target| target.write(&drawn(text())?)).err()
+        };
+        let lacks = [written(plot, &|| benched.svg()), written(html, &|| benched.html())];
+        benched.unknown.extend(lacks.into_iter().flatten());
     }
     Ok(Report::Benched(Box::new(benched)))
 }
@@ -62,6 +63,8 @@ struct Way {
     path: Path,
     place: Where,
     to: IpAddr,
+    /// By which address the near end sends, where it is not its kernel's choice.
+    peer: Option<IpAddr>,
 }
 
 #[derive(Default)]
@@ -77,19 +80,20 @@ impl Plan<'_> {
     async fn measure(&self, session: &mut Session<'_>) -> Result<Measured, Error> {
         let mut measured = Measured::default();
         let nodes = [self.from.clone(), self.to.clone()];
-        let stand = STAND + self.flags.seconds;
         let mut opened: Vec<Opened> = Vec::new();
-        for (node, told) in session.open(&nodes, 1, stand, Duration::from_secs(self.flags.timeout)).await {
-            match told {
-                Ok(pods) => {
+        let mut told = session.open(&nodes, 1, self.flags.timeout, self.flags.seconds).await;
+        for node in nodes {
+            match told.remove(&node) {
+                Some(Ok(pods)) => {
                     measured.conditions.push(Conditions::new(&node, &pods));
                     opened.push(pods);
                 }
-                Err(failure) => measured.failures.push((node, failure)),
+                Some(Err(failure)) => measured.failures.push((node, failure)),
+                None => measured.failures.push((node, Failure::silent(&other_answer()))),
             }
         }
-        let [_, far] = opened.as_slice() else { return Ok(measured) };
-        let (family, ways) = self.ways(far)?;
+        let [near, far] = opened.as_slice() else { return Ok(measured) };
+        let (family, ways) = self.ways(near, far)?;
         measured.family = Some(family);
         if let Err(failed) = self.rounds(session, ways, &mut measured).await {
             measured.failures.push(failed);
@@ -98,21 +102,24 @@ impl Plan<'_> {
     }
 
     /// Both paths.
-    fn ways(&self, far: &Opened) -> Result<(Family, [Way; 2]), Error> {
+    fn ways(&self, near: &Opened, far: &Opened) -> Result<(Family, [Way; 2]), Error> {
         let wanted: Vec<Family> = match self.flags.family.map(Version::is_ipv6) {
             None => Family::ALL.into(),
             Some(ipv6) => Family::ALL.into_iter().filter(|family| (*family == Family::V6) == ipv6).collect(),
         };
-        let addresses = || far.pods.iter().flat_map(|pod| &pod.addresses);
-        let of = |family: &Family| addresses().copied().find(|address| Family::of(*address) == *family);
-        let pod = wanted.iter().find_map(|family| Some((*family, of(family)?)));
-        let (family, pod) = pod.ok_or_else(|| Error::NotFound("the pods have no address of that family".to_owned()))?;
+        let of = |opened: &Opened, family: &Family| {
+            let addresses = opened.pods.iter().flat_map(|pod| &pod.addresses);
+            addresses.copied().find(|address| Family::of(*address) == *family)
+        };
+        let pod = wanted.iter().find_map(|family| Some((*family, of(near, family)?, of(far, family)?)));
+        let (family, peer, pod) =
+            pod.ok_or_else(|| Error::NotFound("the pods have no address of that family".to_owned()))?;
         let ends = |node: &NodeName| self.picture.view.nodes.get(node).map(|record| record.value.underlay.clone());
         let node =
             ends(&self.from).zip(ends(&self.to)).and_then(|(near, far)| Family::common(&near, &far)?.underlay(&far));
         let none = || Error::NotFound(format!("{} and {} have no addresses of one family", self.from, self.to));
-        let pods = Way { path: Path::Pods, place: Where::Pod(0), to: pod };
-        let nodes = Way { path: Path::Nodes, place: Where::Node, to: node.ok_or_else(none)? };
+        let pods = Way { path: Path::Pods, place: Where::Pod(0), to: pod, peer: Some(peer) };
+        let nodes = Way { path: Path::Nodes, place: Where::Node, to: node.ok_or_else(none)?, peer: None };
         Ok((family, [pods, nodes]))
     }
 
@@ -150,7 +157,7 @@ impl Plan<'_> {
         measured: &mut Measured,
     ) -> Result<(), (NodeName, Failure)> {
         let service = if matches!(load, Load::Questions { .. }) { Service::Answers } else { Service::Iperf };
-        let serve = Task::Serve { at: way.place, address: way.to, service };
+        let serve = Task::Serve { at: way.place, address: way.to, peer: way.peer, service };
         let port = match session.ask_one(&self.to, serve, ON_ITS_WAY).await {
             Ok(Answer::Serving { port }) => port,
             other => return Err((self.to.clone(), failure(other))),
@@ -187,7 +194,7 @@ fn failure(answer: Result<Answer, Failure>) -> Failure {
 }
 
 impl Measured {
-    fn report(self, plan: &Plan<'_>, left: &[NodeName]) -> Benched {
+    fn report(self, plan: &Plan<'_>, left: &[(NodeName, Failure)]) -> Benched {
         let config = plan.picture.view.config.as_ref();
         let benched = Benched {
             backend: config.map_or("none", |config| config.value.backend.kind.name()),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use twill_cluster::inquiry::client::other_answer;
+use twill_cluster::inquiry::client::{Silence, other_answer};
 use twill_cluster::inquiry::trial::{Answer, Heard, Opened, Task};
 use twill_conf::NodeName;
 use twill_fabric::family::Family;
 
-use super::{Session, choose, with_pods, write};
+use super::file::Target;
+use super::{Session, choose, with_pods};
 use crate::access::{self, Picture};
 use crate::arguments::trial::{TestFlags, Version};
 use crate::error::Error;
@@ -17,17 +18,13 @@ use crate::report::Report;
 use crate::report::trial::Failure;
 use crate::report::trial::blame;
 use crate::report::trial::junit::junit;
-use crate::report::trial::plan::{Ground, Result as Came, Volley, Way, results, volleys};
+use crate::report::trial::plan::{Ground, ROUNDS, Result as Came, Volley, Way, results, volleys};
 use crate::report::trial::test::{Evidence, Tested};
 
 /// So many nodes are chosen where none are named: the packets grow with the square of it.
 const USUAL: usize = 8;
-/// How often each way is tried.
-const ROUNDS: u8 = 3;
 /// How long the probes of a request take where nothing comes back, and some more.
 const PROBING: Duration = Duration::from_secs(5);
-/// How long pods stand after the last request, in seconds.
-const STAND: u16 = 30;
 
 pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
@@ -38,10 +35,12 @@ pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result
         let cause = "there is no node that is alive: 'twillctl status' shows them";
         return Err(Error::NotFound(cause.to_owned()));
     }
+    let target = flags.junit.as_deref().map(Target::open).transpose()?;
     let (evidence, left) = with_pods(&store, async |session| gather(session, &picture, &nodes, flags).await).await?;
-    let tested = Tested::new(&Evidence { left, left_out, ..evidence });
-    if let Some(file) = &flags.junit {
-        write(file, &junit(&tested))?;
+    let mut tested = Tested::new(&Evidence { left, left_out, ..evidence });
+    if let Some(target) = target {
+        let text = junit(&tested);
+        tested.unknown.extend(target.write(&text).err());
     }
     Ok(Report::Tested(tested))
 }
@@ -54,7 +53,7 @@ async fn gather(
 ) -> Result<Evidence, Error> {
     let mut failures = Vec::new();
     let mut opened: BTreeMap<NodeName, Opened> = BTreeMap::new();
-    for (node, told) in session.open(nodes, 2, STAND, Duration::from_secs(flags.timeout)).await {
+    for (node, told) in session.open(nodes, 2, flags.timeout, 0).await {
         match told {
             Ok(pods) => drop(opened.insert(node, pods)),
             Err(failure) => failures.push((node, failure)),
@@ -110,9 +109,12 @@ async fn fire(
         let mut told = session.ask(round.iter().map(task).collect(), PROBING).await;
         for volley in &round {
             match told.remove(&volley.node).map(|answer| answer.and_then(heard)) {
-                Some(Ok(heard)) => came.extend(results(volley, &heard)),
+                Some(Ok(heard)) => match results(volley, &heard) {
+                    Some(results) => came.extend(results),
+                    None => failures.push((volley.node.clone(), Failure::silent(&other_answer()))),
+                },
                 Some(Err(failure)) => failures.push((volley.node.clone(), failure)),
-                None => {}
+                None => failures.push((volley.node.clone(), Failure::silent(&Silence::Timeout(PROBING)))),
             }
         }
     }

@@ -6,7 +6,7 @@ use twill_chart::plot::svg;
 use twill_cluster::inquiry::trial::{Answer, Device, Load, Opened, Usage};
 use twill_conf::NodeName;
 
-use super::{Failure, left};
+use super::{Failure, divided, left};
 use crate::report::problems::Problem;
 
 /// The bytes of a small packet, and of a question: what RPCs are made of.
@@ -127,21 +127,16 @@ pub(crate) fn spent(before: &[Usage], after: &[Usage]) -> u64 {
 
 impl Benched {
     /// Adds why it could not go on, and where pods may be left.
-    pub(crate) fn with(mut self, failures: &[(NodeName, Failure)], nodes_left: &[NodeName]) -> Self {
-        for (node, failure) in failures {
-            match failure {
-                Failure::Refused(_) => self.problems.push(failure.problem(node)),
-                Failure::Silent(told) | Failure::Unasked(told) => {
-                    self.unknown.push(format!("node {node}: {}; {}", told.what, told.fix));
-                }
-            }
+    pub(crate) fn with(mut self, failures: &[(NodeName, Failure)], nodes_left: &[(NodeName, Failure)]) -> Self {
+        for (problems, unknown) in [divided(failures), left(nodes_left)] {
+            self.problems.extend(problems);
+            self.unknown.extend(unknown);
         }
         if self.one_machine {
             let what = "both are one machine: its processors do the work of both ends";
             let fix = "figures are for comparing with each other; those of real nodes are others";
             self.notes.push(Problem::new("nodes", what, fix));
         }
-        self.unknown.extend(left(nodes_left));
         self
     }
 

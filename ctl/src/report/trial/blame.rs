@@ -11,7 +11,7 @@ use twill_fabric::path::verdict::{Heard, Through, Verdict as Cause, tell};
 use twill_fabric::path::{Inner, Target};
 
 use super::plan::Kind;
-use super::test::{Tried, Verdict};
+use super::test::{Packets, Tried, Verdict};
 use crate::report::problems::Problem;
 
 /// Of more pairs with the same fault only so many are told one by one.
@@ -301,9 +301,9 @@ impl<'a> Judge<'a> {
         let Some(first) = lossy.first() else { return };
         let more = if lossy.len() > 1 { format!(", and so do {} more ways", lossy.len() - 1) } else { String::new() };
         let what = format!(
-            "{} of {} small packets {} of {} are lost{more}",
-            first.small.sent - first.small.answered,
-            first.small.sent,
+            "{} of {} packets {} of {} are lost{more}",
+            missing(&first.small) + missing(&first.full),
+            first.small.sent + first.full.sent,
             first.kind.words(),
             first.title(),
         );
@@ -313,6 +313,10 @@ impl<'a> Judge<'a> {
             "run the test again; if packets go on being lost, look at the network between",
         ));
     }
+}
+
+fn missing(packets: &Packets) -> usize {
+    packets.sent.saturating_sub(packets.answered)
 }
 
 struct Told {

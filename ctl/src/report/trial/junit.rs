@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 
 use twill_chart::page::escaped;
 
-use super::plan::Kind;
 use super::test::{Packets, Tested, Tried, Verdict};
 
 /// The document.
 pub(crate) fn junit(tested: &Tested) -> String {
-    let cases: Vec<&Tried> = tested.ways.iter().filter(|way| is_case(way.kind)).collect();
+    let cases: Vec<&Tried> = tested.ways.iter().filter(|way| way.kind.is_case()).collect();
     let failed = cases.iter().filter(|way| is_failure(way.verdict)).count();
     let errors = tested.unknown.len();
     let others = tested.problems.len();
@@ -49,11 +48,6 @@ pub(crate) fn junit(tested: &Tested) -> String {
     }
     add(format_args!("</testsuite>\n</testsuites>\n"));
     text
-}
-
-/// What is only compared with is no case.
-fn is_case(kind: Kind) -> bool {
-    !matches!(kind, Kind::NodeToNode | Kind::NodeToOutside)
 }
 
 fn is_failure(verdict: Verdict) -> bool {

@@ -11,6 +11,8 @@ use twill_fabric::family::Family;
 
 /// The size of a small packet, in bytes.
 pub(crate) const SMALL: u32 = 100;
+/// How often each way is tried.
+pub(crate) const ROUNDS: u8 = 3;
 
 /// What a way leads from and to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,6 +43,11 @@ impl Kind {
             Self::NodeToNode => "node to node",
             Self::NodeToOutside => "node to outside",
         }
+    }
+
+    /// Whether it is tried for its own sake, not for others to be compared with.
+    pub(crate) fn is_case(self) -> bool {
+        !matches!(self, Self::NodeToNode | Self::NodeToOutside)
     }
 
     fn place(self) -> Place {
@@ -183,8 +190,12 @@ pub(crate) fn volleys(ways: &[Way]) -> Vec<Vec<Volley>> {
     rounds
 }
 
-/// What came back of a volley, as the results of its ways.
-pub(crate) fn results(volley: &Volley, heard: &[Heard]) -> Vec<(usize, Result)> {
+/// What came back of a volley, as the results of its ways; `None` where it cannot be the answer to it.
+pub(crate) fn results(volley: &Volley, heard: &[Heard]) -> Option<Vec<(usize, Result)>> {
+    let may_be = |heard: &Heard| heard.sent <= ROUNDS && heard.micros.len() <= usize::from(heard.sent);
+    if heard.len() != volley.shots.len() || !heard.iter().all(may_be) {
+        return None;
+    }
     let pairs = heard.chunks_exact(2).map(|pair| Result { small: pair[0].clone(), full: pair[1].clone() });
-    volley.ways.iter().copied().zip(pairs).collect()
+    Some(volley.ways.iter().copied().zip(pairs).collect())
 }

@@ -7,8 +7,8 @@ use twill_cluster::inquiry::trial::Heard;
 use twill_conf::NodeName;
 
 use super::blame::{self, Found};
-use super::plan::{Kind, Result, Way};
-use super::{Failure, left};
+use super::plan::{Kind, ROUNDS, Result, Way};
+use super::{Failure, divided, left};
 use crate::report::problems::Problem;
 
 /// All that was found.
@@ -65,7 +65,7 @@ pub(crate) struct Packets {
 pub(crate) enum Verdict {
     /// All is as it should be.
     Passed,
-    /// Some of the small packets are lost.
+    /// Some of the packets are lost.
     Lossy,
     /// Packets come by another address than the sender's.
     WrongSource,
@@ -85,25 +85,22 @@ pub(crate) struct Evidence {
     pub(crate) failures: Vec<(NodeName, Failure)>,
     /// The ways, with what came back; nothing where the node did not tell.
     pub(crate) ways: Vec<(Way, Option<Result>)>,
-    /// Nodes where pods may be left.
-    pub(crate) left: Vec<NodeName>,
+    /// Nodes where pods are or may be left, and why.
+    pub(crate) left: Vec<(NodeName, Failure)>,
     /// The operator has named the address outside.
     pub(crate) asked_outside: bool,
 }
 
 impl Tested {
     pub(crate) fn new(evidence: &Evidence) -> Self {
-        let tried = |(way, result): &(Way, Option<Result>)| Some(Tried::new(way, result.as_ref()?));
+        let whole = |result: &&Result| result.is_whole();
+        let tried = |(way, result): &(Way, Option<Result>)| Some(Tried::new(way, result.as_ref().filter(whole)?));
         let ways: Vec<Tried> = evidence.ways.iter().filter_map(tried).collect();
         let Found { mut problems, mut notes } = blame::blame(&ways, &evidence.ground, evidence.asked_outside);
-        let mut unknown = left(&evidence.left);
-        for (node, failure) in &evidence.failures {
-            match failure {
-                Failure::Refused(_) => problems.push(failure.problem(node)),
-                Failure::Silent(told) | Failure::Unasked(told) => {
-                    unknown.push(format!("node {node}: {}; {}", told.what, told.fix));
-                }
-            }
+        let mut unknown = untried(evidence);
+        for (more, silent) in [left(&evidence.left), divided(&evidence.failures)] {
+            problems.extend(more);
+            unknown.extend(silent);
         }
         if evidence.left_out > 0 {
             let what = format!("{} more nodes are alive and were not tested", evidence.left_out);
@@ -116,6 +113,32 @@ impl Tested {
         }
         let backend = evidence.ground.backend;
         Self { backend, nodes: evidence.nodes.clone(), left_out: evidence.left_out, ways, problems, notes, unknown }
+    }
+}
+
+/// What says nothing of the network, since it was not tried.
+fn untried(evidence: &Evidence) -> Vec<String> {
+    if evidence.ways.is_empty() && !evidence.nodes.is_empty() {
+        let what = "whether packets come through: the pods have no address of the family that is wanted, so none was sent; leave \
+                    --family away, or give the cluster a pool of that family";
+        return vec![what.to_owned()];
+    }
+    let cut_short = evidence.ways.iter().filter(|(_, result)| result.as_ref().is_some_and(|result| !result.is_whole()));
+    let mut nodes: Vec<&NodeName> = cut_short.map(|(way, _)| &way.from).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let line = |node: &NodeName| {
+        format!(
+            "node {node}: its part of the test ended before all packets were sent; look at twilld there, and try again"
+        )
+    };
+    nodes.into_iter().map(line).collect()
+}
+
+impl Result {
+    /// Whether all packets were sent, so that those that did not come back are missing.
+    fn is_whole(&self) -> bool {
+        [&self.small, &self.full].into_iter().all(|heard| heard.sent == ROUNDS)
     }
 }
 
@@ -166,7 +189,7 @@ fn verdict(way: &Way, result: &Result) -> Verdict {
     // Whom a node's packets come from is the kernel's choice; whom a pod's come from is not.
     match (way.kind, small.saw.or(full.saw)) {
         (Kind::PodToPod, Some(saw)) if way.source != Some(saw) => Verdict::WrongSource,
-        _ if small.micros.len() < small.sent.into() => Verdict::Lossy,
+        _ if [small, full].into_iter().any(|heard| heard.micros.len() < heard.sent.into()) => Verdict::Lossy,
         _ => Verdict::Passed,
     }
 }

@@ -1,5 +1,6 @@
 //! What is reckoned from what nodes tell, and how it is printed.
 
+use twill_cluster::inquiry::client::Silence;
 use twill_cluster::inquiry::trial::{Answered, Carried};
 use twill_cluster::record::Told;
 
@@ -129,7 +130,7 @@ fn the_page_has_the_plot_the_table_and_the_conditions() {
 fn a_node_that_lacks_something_is_a_problem_and_one_machine_is_worth_a_note() {
     let told = Told { what: "there is no iperf3".into(), fix: "install it".into() };
     let report = Benched { one_machine: true, figures: Vec::new(), ..benched() };
-    let report = report.with(&[(node("n2"), Failure::refused(told))], &[node("n1")]);
+    let report = report.with(&[(node("n2"), Failure::refused(told))], &[(node("n1"), Failure::silent(&Silence::Dead))]);
     assert_eq!((report.problems[0].subject.as_str(), report.problems[0].fix.as_str()), ("node n2", "install it"));
     assert!(report.notes[0].what.contains("one machine") && report.unknown[0].contains("pods on n1"), "{report:?}");
     assert_eq!(Report::Benched(Box::new(report)).verdict(), Verdict::Problems);

@@ -10,7 +10,7 @@ use twill_conf::cluster::Vxlan;
 use twill_fabric::family::Family;
 
 use super::super::junit::junit;
-use super::super::plan::{Ground, volleys};
+use super::super::plan::{Ground, results, volleys};
 use super::*;
 use crate::arguments::Output;
 use crate::print;
@@ -141,7 +141,7 @@ pod to outside, IPv4  192.0.2.254
 n1                    0.20 ms
 n2                    0.20 ms
 
-26 of 26 ways carry small and full-size packets; no problems
+22 of 22 ways carry small and full-size packets; no problems
 ";
     assert_eq!(print::render(&report, Output::Text), wanted);
 }
@@ -163,7 +163,7 @@ PROBLEM pods on n1 and n2: n2 (192.0.2.2) answers, but not through the tunnel: e
     fix: let UDP port 4789 pass in every firewall between n1 and n2, and on both; then compare vni and port of vxlan.twill on both, \
 look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"
 
-14 of 18 ways carry small and full-size packets
+10 of 14 ways carry small and full-size packets
 ";
     assert!(shown.ends_with(problem), "{shown}");
 }
@@ -266,7 +266,72 @@ fn an_outside_that_answers_the_node_and_not_its_pods_is_a_problem() {
 fn packets_that_are_lost_are_worth_a_note() {
     let report = tested(2, true, |way| if leads(way, 1, 2) { Verdict::Lossy } else { Verdict::Passed });
     assert!(report.problems.is_empty(), "{report:?}");
-    assert!(report.notes[0].what.starts_with("1 of 3 small packets pod to pod of n1 to n2 are lost"), "{report:?}");
+    assert!(report.notes[0].what.starts_with("1 of 6 packets pod to pod of n1 to n2 are lost"), "{report:?}");
+    assert!(print::render(&Report::Tested(report), Output::Text).contains("11 of 14 ways carry"));
+}
+
+/// A report of two nodes' ways, of which each came to `came`.
+fn tested_with(ways: Vec<Way>, came: &Result) -> Tested {
+    Tested::new(&Evidence {
+        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new() },
+        nodes: vec![node(1), node(2)],
+        left_out: 0,
+        failures: Vec::new(),
+        ways: ways.into_iter().map(|way| (way, Some(came.clone()))).collect(),
+        left: Vec::new(),
+        asked_outside: false,
+    })
+}
+
+#[test]
+fn full_size_packets_that_are_lost_count_as_small_ones_do() {
+    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], saw: None };
+    let report = tested_with(ways(2, &[Family::V4]), &Result { small: heard(3), full: heard(1) });
+    assert!(report.ways.iter().all(|way| way.verdict == Verdict::Lossy), "{report:?}");
+    assert!(report.notes[0].what.starts_with("2 of 6 packets pod to pod"), "{report:?}");
+}
+
+#[test]
+fn where_nothing_was_tried_nothing_can_be_told() {
+    let report = Report::Tested(tested_with(Vec::new(), &Result::default()));
+    assert_eq!(report.verdict(), Exit::Unknown);
+    assert!(print::render(&report, Output::Text).contains("COULD NOT TELL: whether packets come through"));
+    for sent in [0, ROUNDS - 1] {
+        let heard = Heard { sent, ..Heard::default() };
+        let report = tested_with(ways(2, &[Family::V4]), &Result { small: heard.clone(), full: heard });
+        assert!(report.ways.is_empty() && report.unknown[1].starts_with("node n2: its part"), "{report:?}");
+        assert_eq!(Report::Tested(report).verdict(), Exit::Unknown);
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_its_question_has_no_results() {
+    let ways = ways(2, &[Family::V4]);
+    let volley = &volleys(&ways)[0][0];
+    let heard = |sent, answers: usize| Heard { sent, micros: vec![1; answers], saw: None };
+    let all = |one: Heard| vec![one; volley.shots.len()];
+    assert_eq!(results(volley, &all(heard(3, 2))).unwrap().len(), volley.ways.len());
+    let one_less = all(heard(3, 2))[1..].to_vec();
+    for strange in [Vec::new(), one_less, all(heard(3, 4)), all(heard(ROUNDS + 1, 0))] {
+        assert_eq!(results(volley, &strange), None, "{strange:?}");
+    }
+}
+
+#[test]
+fn pods_that_a_node_could_not_take_down_are_a_problem_with_its_words() {
+    let told = Told { what: "its pod is not detached".into(), fix: "wait".into() };
+    let report = Evidence {
+        left: vec![(node(1), Failure::refused(told)), (node(2), Failure::silent(&Silence::Dead))],
+        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new() },
+        nodes: Vec::new(),
+        left_out: 0,
+        failures: Vec::new(),
+        ways: Vec::new(),
+        asked_outside: false,
+    };
+    let report = Tested::new(&report);
+    assert_eq!(problems(&report), ["node n1: its pod is not detached"]);
+    assert!(report.unknown[0].starts_with("whether the pods on n2 are gone"), "{report:?}");
 }
 
 #[test]
