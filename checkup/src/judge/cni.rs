@@ -13,6 +13,8 @@ const CHECK: Check = Check::Cni;
 const INSTALL: &str = "run 'twilld install' (docs/installing.md)";
 /// What `twilld install` calls its list.
 const LIST: &str = "05-twill.conflist";
+/// A name that comes before most.
+const FIRST: &str = "00-twill.conflist";
 
 pub(super) fn cni(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     if let Some(plugin) = findings.seen(CHECK, &seen.plugin) {
@@ -109,9 +111,12 @@ fn first_is_foreign(scope: &Scope, file: &Path, twills: Option<usize>, findings:
     let wins = scope.stage == Stage::Serving || twills.is_some() || *name < *LIST;
     if wins {
         let what = "it is another network's, and the first by name, which a runtime takes: its pods are not Twill's";
-        let fix = format!(
-            "move it away, or let Twill's list come before it by name ('twilld install --conflist-name 00-twill.conflist'; {LIST} by default)"
-        );
+        let fix = match *name > *FIRST {
+            true => format!(
+                "move it away, or let Twill's list come before it by name ('twilld install --conflist-name {FIRST}'; {LIST} by default)"
+            ),
+            false => "move it away, or give it a name that comes after that of Twill's list".to_owned(),
+        };
         findings.problem(CHECK, subject, what, fix);
     } else {
         let what = format!(

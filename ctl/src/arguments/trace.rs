@@ -65,7 +65,7 @@ const ENDS: &str = "a pod as in shop/till-0, the ID of a container, a node's nam
 
 fn end(text: &str) -> Result<End, String> {
     if let Ok(ip) = text.parse() {
-        return Ok(End::Address(ip));
+        return address(ip).map(End::Address);
     }
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -78,11 +78,23 @@ fn end(text: &str) -> Result<End, String> {
     }
 }
 
+/// An address that one machine or pod may have.
+fn address(ip: IpAddr) -> Result<IpAddr, String> {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    let kind = match ip {
+        _ if ip.is_loopback() => "a loopback address, which leads nowhere",
+        _ if ip.is_multicast() => "a multicast address, which Twill carries nowhere",
+        _ if ip.is_unspecified() || is_broadcast => "an address that nobody has",
+        _ => return Ok(ip),
+    };
+    Err(format!("{kind}; {ENDS} is right"))
+}
+
 fn destination(text: &str) -> Result<Destination, String> {
     let whole = |text: &str| text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text).to_owned();
     // An IPv6 address has colons of its own.
     if let Ok(ip) = whole(text).parse() {
-        return Ok(Destination { end: End::Address(ip), port: None });
+        return Ok(Destination { end: End::Address(address(ip)?), port: None });
     }
     let suffix = |protocol: &Transport| Some((text.strip_suffix(&format!("/{}", protocol.as_str()))?, *protocol));
     let named = Transport::ALL.iter().find_map(suffix).filter(|(before, _)| before.contains(':'));
@@ -123,6 +135,10 @@ mod tests {
         ];
         for (text, wanted) in cases {
             assert_eq!(read(text), wanted, "{text}");
+        }
+        for text in ["127.0.0.1", "::1", "224.0.0.1:80", "[ff02::1]:80", "255.255.255.255", "0.0.0.0"] {
+            let error = destination(text).unwrap_err();
+            assert!(error.contains("address") && error.ends_with("is right"), "{text}: {error}");
         }
         for text in ["", "/", "a/b/c", "n2:0", "n2:65536", "n2:", "10.42.0.7:http", ":80", "shop/", "[fd42::7"] {
             assert!(destination(text).is_err(), "{text}");

@@ -20,7 +20,8 @@ pub(super) fn status(status: &Status) -> String {
         nodes,
         pools(&status.pools),
         match status.problems.len() {
-            0 => "no problems\n".to_owned(),
+            0 if status.unknown.is_empty() => "no problems\n".to_owned(),
+            0 => "no problems, as far as could be told\n".to_owned(),
             _ => problems(&status.problems),
         },
         notes(&status.notes),

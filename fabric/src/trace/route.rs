@@ -103,10 +103,23 @@ impl<'a, K: Kernel> Walk<'a, K> {
         if is_doubted && flow.input.is_some() {
             let source = flow.source.map(|source| source.to_string()).unwrap_or_default();
             let step = Step::of(format!("the kernel looks whether {source} may come in here"));
-            let cause =
-                format!("it does not believe the source {source} on that interface, and drops the packet ({errno})");
-            let fix = "rp_filter must be loose (2) or off there, and no address of this machine, nor an impossible one, be the \
-                       source: 'sysctl net.ipv4.conf', 'ip route get'";
+            let (cause, fix) = match errno {
+                Errno::EXDEV => (
+                    format!(
+                        "it does not believe the source {source} on that interface, and drops the packet ({errno})"
+                    ),
+                    "rp_filter must be loose (2) or off there: 'sysctl net.ipv4.conf'",
+                ),
+                // `fib_validate_source` of a kernel that says EINVAL of reverse path filtering, too.
+                _ => (
+                    format!(
+                        "it drops the packet ({errno}): it does not believe the source {source} on that interface, or a policy rule \
+                         leads to a black hole"
+                    ),
+                    "rp_filter must be loose (2) or off there, no address of this machine be the source, and no rule lead elsewhere: \
+                     'sysctl net.ipv4.conf', 'ip rule', 'ip route get'",
+                ),
+            };
             return self.lost(step.broken(cause, fix));
         }
         let step = Step::of(format!("{destination} is routed nowhere"));

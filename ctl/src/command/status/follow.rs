@@ -12,8 +12,10 @@ use crate::print;
 use crate::report::status::Status;
 use crate::report::{Report, Verdict};
 
-/// Between two looks at least, of those who wait and of those who watch.
-const WAITING: Duration = Duration::from_millis(500);
+/// Between two looks at least, of those who wait: first, and at last. Each look is a request to every node, which etcd writes down.
+const WAITING: Duration = Duration::from_millis(250);
+const WAITING_LONG: Duration = Duration::from_secs(4);
+/// Of those who watch.
 const WATCHING: Duration = Duration::from_secs(2);
 /// So many times as long as a look took is rested: a cluster of thousands of nodes has better things to do.
 const SHARE: u32 = 3;
@@ -23,12 +25,14 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 /// Until nothing is wrong, or the time is over: then what is wrong still. Nothing that etcd says ends the waiting.
 pub(super) async fn wait(looker: &mut Looker, patience: Duration) -> Result<Status, Error> {
     let deadline = Instant::now() + patience;
+    let mut least = WAITING;
     loop {
         let begin = Instant::now();
         let looked = looker.look().await;
         let is_final = matches!(&looked, Err(error) if !matches!(error, Error::Etcd(_)));
         let is_good = matches!(&looked, Ok(status) if is_good(status));
-        let pause = WAITING.max(begin.elapsed() * SHARE);
+        let pause = least.max(begin.elapsed() * SHARE);
+        least = (least * 3 / 2).min(WAITING_LONG);
         if is_good || is_final || Instant::now() >= deadline {
             return looked;
         }

@@ -70,10 +70,21 @@ fn peers(state: &State) -> String {
 }
 
 fn probe(state: &State) -> String {
-    let faulty = state.peers.faulty.iter().map(|(node, found)| format!("{node} {found}"));
+    let faulty = state.peers.faulty.iter().map(|(node, found)| format!("{node} {}", in_words(found)));
     match state.peers.faulty_nodes {
         0 => "nothing is known to be wrong".to_owned(),
         count => format!("{count} not good: {}", faulty.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What the path probe finds of a way; a word of a newer daemon stands as it is.
+fn in_words(found: &str) -> &str {
+    match found {
+        "silent" => "does not answer",
+        "not_through" => "answers, but not through the tunnel",
+        "small_only" => "gets small packets only",
+        "checksums" => "gets packets with wrong checksums",
+        other => other,
     }
 }
 

@@ -137,7 +137,7 @@ impl Deletion {
                 "it is alive; it is drained and has no pods: stop twilld there, and it may be deleted a minute later"
                     .to_owned(),
             ),
-            Err(Refusal::Alive(_)) => (false, "it is alive, and not drained".to_owned()),
+            Err(Refusal::Alive(_)) => (false, "it is alive, and not drained of all its pods".to_owned()),
             Err(refusal) => (false, refusal.to_string()),
         };
         Some(Self { allowed, why })

@@ -246,7 +246,10 @@ fn a_node_that_is_alive_is_not_deleted_and_one_that_is_not_there_is_unknown() {
     let well: State =
         serde_json::from_value(json!({ "version": "0.1.0", "config": { "known": 1, "applied": 1 } })).unwrap();
     let why = why_node("n1", Ok(well), None, Answers::new()).unwrap();
-    assert_eq!((why.deletion.allowed, why.deletion.why.as_str()), (false, "it is alive, and not drained"));
+    assert_eq!(
+        (why.deletion.allowed, why.deletion.why.as_str()),
+        (false, "it is alive, and not drained of all its pods")
+    );
     let report = Report::WhyNode(Box::new(why));
     assert_eq!(report.verdict(), Verdict::Good);
     let json: serde_json::Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
