@@ -157,8 +157,8 @@ fn port(Tunnel { port, .. }: Tunnel, holders: &Holders, tunnels: &[SeenTunnel], 
         names => names.join(", "),
     };
     let what = format!("{who} has it: the tunnel cannot be set up beside that");
-    let fix = "end that program ('ss -ulnp', run there as root, names it), or give it another port; or set another port in [backend] of the cluster's \
-         configuration";
+    let fix = "end that program ('ss -ulnp', as root there, names it), or give it another port; or set another port \
+               in [backend] of the cluster's configuration";
     findings.problem(Check::Tunnel, format!("UDP port {port}"), what, fix);
 }
 
