@@ -95,7 +95,7 @@ fn a_bundle_has_the_records_and_reports_and_nothing_secret() {
         &format!("etcd = ['https://192.0.2.1:2379']\netcd_ca = '/{PLANTED}/ca'\netcd_user = '{PLANTED}'\netcd_password_file = '/{PLANTED}/p'\nnode_name = 'n1'\n"),
     );
     let told = bundle(&etcd, &file, &[("TWILLD_CONFIG", &daemon)]).ends_with(2);
-    assert!(told.stdout.starts_with(&format!("{} has 17 files (", file.display())), "{told:?}");
+    assert!(told.stdout.starts_with(&format!("{} has 18 files (", file.display())), "{told:?}");
     assert!(told.stdout.contains("COULD NOT TELL: what node n1 has in use: no answer within 1 s\n"), "{told:?}");
     assert!(
         told.stdout.contains("COULD NOT TELL: what the speaker of node n1 knows: no answer within 1 s\n"),
@@ -132,7 +132,7 @@ fn a_bundle_has_the_records_and_reports_and_nothing_secret() {
     let twilld = json_of(&members, "local/twilld.json");
     assert_eq!((&twilld["node_name"], &twilld["etcd_user"]), (&json!("n1"), &json!(true)));
     let contents = json_of(&members, "contents.json");
-    assert_eq!(contents["unknown"].as_array().unwrap().len(), 2);
+    assert_eq!(contents["unknown"].as_array().unwrap().len(), 4);
     assert_eq!(contents["members"].as_array().unwrap().len(), members.len() - 1);
 
     let again = bundle(&etcd, &file, &[]).ends_with(2);

@@ -109,7 +109,8 @@ fn who_is_silent_could_not_be_told_and_who_is_dead_is_a_problem() {
     assert_eq!((doctor.nodes, doctor.answered), (2, 0));
     let older =
         of(vec![("n1", Err(Silence::Unsupported { version: "0.0.9".into(), cause: "unknown variant".into() }))]);
-    assert_eq!((older.unknown.len(), older.problems.len()), (0, 0), "as status has it: {older:?}");
+    assert!(older.unknown.is_empty(), "as status has it: {older:?}");
+    assert!(older.problems.iter().all(|problem| !problem.subject.contains("n1")), "{older:?}");
     assert!(older.notes[0].line().ends_with("; update twilld on n1"), "{:?}", older.notes);
 }
 
