@@ -219,7 +219,8 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
             "UNKNOWN what node n2 does: ",
             "It cannot be told whether the packet arrives",
         ];
-        comes_to_tell(one, &arguments, 2, &words)?;
+        let text = comes_to_tell(one, &arguments, 2, &words)?;
+        is_golden("trace", "stopped-daemon", &text);
         let (status, told) = traced(one, &arguments)?;
         let path = &told["paths"][0];
         assert_eq!(
