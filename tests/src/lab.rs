@@ -349,7 +349,7 @@ impl Lab {
         if let Some(security) = self.etcd().security() {
             security.tell(&mut command, "TWILL_ETCD");
         }
-        self.etcd().namespace().execute(command).map(drop)
+        self.etcd().namespace().execute_confined(&command).map(drop)
     }
 
     /// Waits until every node has a block of each family of the pools, and every other node a route to it.

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::confinement::confined;
 use crate::process::{self, Process};
 use crate::{LabError, Result};
 
@@ -120,7 +121,13 @@ impl Namespace {
         process::expect_success(&command, &self.name, output)
     }
 
-    /// The same for words.
+    /// The same from a [place](crate::confinement) there from which no other namespace can be entered.
+    pub fn execute_confined(&self, command: &Command) -> Result<String> {
+        let output = self.output(&mut confined(command))?;
+        process::expect_success(command, &self.name, output)
+    }
+
+    /// [`Self::execute`] for words.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         self.execute(process::command(words))
     }

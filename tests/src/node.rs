@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::cni::Network;
+use crate::confinement::confined;
 use crate::deadline::{self, PATIENCE};
 use crate::namespace::Namespace;
 use crate::pod::Pod;
@@ -346,19 +347,20 @@ impl Node {
         self.namespace().execute(command)
     }
 
-    /// Runs `twillctl` against its run directory and the cluster's etcd.
+    /// Runs `twillctl` against its run directory and the cluster's etcd, in a [place](crate::confinement) from which no other
+    /// namespace can be entered.
     pub fn twillctl(&self, arguments: &[&str]) -> Result<String> {
-        self.namespace().execute(self.twillctl_command(arguments))
+        self.namespace().execute_confined(&self.twillctl_command(arguments))
     }
 
     /// The same, whatever its exit status.
     pub fn twillctl_told(&self, arguments: &[&str]) -> Result<Told> {
-        let output = self.namespace().output(&mut self.twillctl_command(arguments))?;
+        let output = self.namespace().output(&mut confined(&self.twillctl_command(arguments)))?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(Told { status: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 
-    /// Runs a script of a document, as someone would whose environment names etcd and the run directory.
+    /// Runs a script of a document, as someone would whose environment names etcd and the run directory; where `twillctl` runs.
     pub fn run_script(&self, script: &str, variables: &[(&str, &str)]) -> Result<String> {
         let mut command = crate::process::command(&["sh", "-euc", script]);
         let path = std::env::var("PATH").unwrap_or_default();
@@ -367,12 +369,12 @@ impl Node {
         if let Some(etcd) = &self.seat.site.etcd {
             command.env("TWILL_ETCD", etcd);
         }
-        self.namespace().execute(command)
+        self.namespace().execute_confined(&command)
     }
 
     /// Starts `twillctl` there, which goes on beside the test; `log` takes what it says.
     pub fn start_twillctl(&self, arguments: &[&str], log: &Path) -> Result<Process> {
-        self.namespace().start_process("twillctl", self.twillctl_command(arguments), log)
+        self.namespace().start_process("twillctl", confined(&self.twillctl_command(arguments)), log)
     }
 
     fn twillctl_command(&self, arguments: &[&str]) -> Command {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use twill_tests::{Lab, Underlay, with_lab};
 
-use super::stage::{comes_to_be_good, comes_to_tell, look, problem, start};
+use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, problem, start};
 
 #[test]
 fn a_dead_etcd_is_told_by_its_endpoint_and_a_dead_member_of_three_leaves_the_rest_to_be_looked_at() {
@@ -22,6 +22,7 @@ fn a_dead_etcd_is_told_by_its_endpoint_and_a_dead_member_of_three_leaves_the_res
         let by_node = said["checks"].as_array().into_iter().flatten();
         let by_node: Vec<&Value> = by_node.filter(|row| row["node"] == "n1" && row["check"] == "etcd").collect();
         assert!(by_node.iter().any(|row| row["state"] == "problem" && row["subject"] == url.as_str()), "{said:#}");
+        comes_to_be_golden(node, "dead-etcd-member", &[url])?;
         lab.etcd().kill()?;
         let (status, said) = look(node, &["--timeout", "3"])?;
         assert_eq!(status, Some(1), "{said:#}");
@@ -29,6 +30,7 @@ fn a_dead_etcd_is_told_by_its_endpoint_and_a_dead_member_of_three_leaves_the_res
         let silent = silent.filter(|one| one["what"].as_str().is_some_and(|what| what.contains("does not answer")));
         assert_eq!(silent.count(), 3, "{said:#}");
         assert!(said["unknown"][0].as_str().is_some_and(|text| text.contains("--preflight")), "{said:#}");
+        comes_to_be_golden(node, "dead-etcd", &["does not answer"])?;
         lab.etcd().start()?;
         comes_to_be_good(node).map(drop)
     });
@@ -42,7 +44,22 @@ fn machines_that_were_copied_are_told_by_the_identity_that_they_share() {
         start(one)?;
         start(two)?;
         let words = format!("n1, n2 have one machine ID ({}…)", &one.machine_id()[..8]);
-        comes_to_tell(one, "cluster", &words, "systemd-machine-id-setup").map(drop)
+        comes_to_tell(one, "cluster", &words, "systemd-machine-id-setup")?;
+        comes_to_be_golden(one, "copied-machine", &["n1, n2 have one machine ID"])
+    });
+}
+
+#[test]
+fn a_daemon_that_has_not_been_heard_of_for_a_minute_is_told_by_its_node() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        start(one)?;
+        start(two)?;
+        lab.converged()?;
+        two.kill_daemon()?;
+        // As when its lease has ended.
+        assert!(lab.etcd().delete("alive/n2")?);
+        comes_to_be_golden(one, "stopped-daemon", &["node n2", "has not been heard of"])
     });
 }
 

@@ -7,10 +7,11 @@ use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
 
-use super::stage::{bin, comes_to_be_good, comes_to_tell, look, start};
+use super::stage::{bin, comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start};
 
-/// What is done to the second node, what is told of whom, and how it is undone.
+/// What is done to the second node, what is told of whom, and how it is undone; its golden file.
 struct Fault {
+    golden: &'static str,
     done: fn(&Node) -> Result<()>,
     undone: fn(&Node) -> Result<()>,
     subject: &'static str,
@@ -39,6 +40,7 @@ fn foreign(node: &Node) -> std::path::PathBuf {
 
 const FAULTS: [Fault; 6] = [
     Fault {
+        golden: "dropped-vxlan",
         done: |node| drop_here(node, "udp dport 4789"),
         undone: mend_here,
         subject: "node n1",
@@ -46,6 +48,7 @@ const FAULTS: [Fault; 6] = [
         fix: "UDP port 4789",
     },
     Fault {
+        golden: "small-packets-only",
         done: |node| drop_here(node, "udp dport 4789 meta length > 1400"),
         undone: mend_here,
         subject: "node n1",
@@ -53,6 +56,7 @@ const FAULTS: [Fault; 6] = [
         fix: "1500 bytes",
     },
     Fault {
+        golden: "wrong-mtu",
         done: |node| node.run(&["ip", "link", "set", "eth0", "mtu", "1400"]).map(drop),
         undone: |node| node.run(&["ip", "link", "set", "eth0", "mtu", "1500"]).map(drop),
         subject: "node n2",
@@ -60,6 +64,7 @@ const FAULTS: [Fault; 6] = [
         fix: "restart those pods",
     },
     Fault {
+        golden: "forward-drop",
         done: |node| {
             nft(node, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
         },
@@ -69,6 +74,7 @@ const FAULTS: [Fault; 6] = [
         fix: "open_forward = true",
     },
     Fault {
+        golden: "foreign-conflist",
         done: |node| {
             let text = r#"{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"bridge"}]}"#;
             fs::write(foreign(node), text).map_err(LabError::io("writing a network"))
@@ -79,6 +85,7 @@ const FAULTS: [Fault; 6] = [
         fix: "move it away",
     },
     Fault {
+        golden: "missing-plugin",
         done: |node| fs::remove_file(bin(node).join("twill")).map_err(LabError::io("removing the plugin")),
         undone: |node| super::stage::flags(node).map(drop),
         subject: "node n2",
@@ -128,6 +135,7 @@ fn a_healthy_cluster_is_good_and_each_fault_is_told_with_cause_and_fix_until_it_
         for fault in &FAULTS {
             (fault.done)(two)?;
             comes_to_tell(one, fault.subject, fault.what, fault.fix)?;
+            comes_to_be_golden(one, fault.golden, &[fault.subject, fault.what])?;
             (fault.undone)(two)?;
             comes_to_be_good(one)?;
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::{is_golden, problems_of};
 use twill_tests::{LabError, Node, Result};
 
 /// Where this node's runtime looks for plugins.
@@ -61,6 +62,17 @@ pub fn comes_to_tell(node: &Node, subject: &str, what: &str, fix: &str) -> Resul
         });
         Ok(if is_it && status == Some(1) { Ok(said) } else { Err(said["problems"].clone()) })
     })
+}
+
+/// Until it tells problems with these words, which are then as the golden file of this name has them.
+pub fn comes_to_be_golden(node: &Node, name: &str, words: &[&str]) -> Result<()> {
+    let text = deadline::until_some(&format!("doctor tells of {words:?}"), PATIENCE, || {
+        let told = node.twillctl_told(&["doctor", "--timeout", "3"])?;
+        let found = problems_of(&told.stdout, words);
+        Ok(if found.is_empty() { Err(told) } else { Ok(found) })
+    })?;
+    is_golden("doctor", name, &text);
+    Ok(())
 }
 
 /// Until it finds nothing wrong, and exits with 0.

@@ -1,13 +1,12 @@
 //! A node that lags behind the configuration, and those who wait and watch.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::is_golden;
 use twill_tests::{Lab, with_lab};
 
-use super::golden::is_golden;
 use super::status::comes_to_tell;
 
 #[test]
@@ -32,25 +31,17 @@ fn a_node_that_cannot_follow_the_configuration_is_named_with_what_stands_in_the_
         let waited = two.twillctl_told(&["status", "--wait", "2s"])?;
         assert_eq!((waited.status, waited.stdout.contains(problem)), (Some(1), true), "{waited:?}");
         let took = begin.elapsed();
-        assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(10), "{took:?}");
+        // It ends by itself, long before a test's patience does, and not at once.
+        assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(2) + PATIENCE * 2, "{took:?}");
 
         let log = lab.directory().join("wait.log");
-        let mut waiting = two.namespace().start_process("twillctl", status(lab, &["--wait", "1m"]), &log)?;
+        let mut waiting = two.start_twillctl(&["status", "--wait", "1m"], &log)?;
         assert!(waiting.ended()?.is_none());
         one.run(&["ip", "link", "del", "other"])?;
         let ended = waiting.wait(PATIENCE * 2)?;
         assert!(ended.success() && waiting.log().contains("no problems\n"), "{ended:?}\n{}", waiting.log());
         Ok(())
     });
-}
-
-/// `twillctl status` with these words.
-fn status(lab: &Lab, words: &[&str]) -> Command {
-    let two = lab.node(2);
-    let mut command = Command::new(lab.binaries().ctl());
-    command.arg("status").args(words).arg("--run-dir").arg(two.run_dir());
-    command.args(["--etcd", &lab.etcd().endpoints()]);
-    command
 }
 
 #[test]
@@ -60,8 +51,7 @@ fn who_watches_sees_each_change_once_until_he_ends_it() {
         let well = two.twillctl_told(&["status", "--wait", "1m"])?;
         assert_eq!(well.status, Some(0), "{well:?}");
         let log = lab.directory().join("watch.log");
-        let command = status(lab, &["--watch", "--timeout", "1"]);
-        let mut watching = two.namespace().start_process("twillctl", command, &log)?;
+        let mut watching = two.start_twillctl(&["status", "--watch", "--timeout", "1"], &log)?;
         let reports = |text: &str| text.matches("\nNODE  ALIVE").count();
         deadline::until("the first report", PATIENCE, || Ok(watching.log().ends_with("no problems\n")))?;
         let first = watching.log();
@@ -79,7 +69,7 @@ fn who_watches_sees_each_change_once_until_he_ends_it() {
         assert!(!watching.log().contains('\u{1b}'), "{}", watching.log());
         let ended = watching.end(Signal::SIGINT)?;
         assert_eq!(ended.code(), Some(0), "as it was seen last: {ended:?}");
-        is_golden("watched", &first);
+        is_golden("operator", "watched", &first);
         Ok(())
     });
 }

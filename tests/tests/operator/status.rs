@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::{has_fixes, is_golden, problems_of};
 use twill_tests::node::Told;
 use twill_tests::{Lab, LabError, Node, PoolSpec, Result, with_lab};
-
-use super::golden::is_golden;
 
 /// Until a command ends so and prints these words; what it printed.
 pub fn comes_to_tell(node: &Node, arguments: &[&str], status: i32, words: &str) -> Result<String> {
@@ -20,14 +19,6 @@ fn json(told: &Told) -> Result<Value> {
     serde_json::from_str(&told.stdout).map_err(|_| LabError::wrong(format!("{told:?}")))
 }
 
-/// Each problem has something to do about it.
-fn has_fixes(text: &str) {
-    for (place, line) in text.lines().enumerate().filter(|(_, line)| line.starts_with("PROBLEM ")) {
-        let next = text.lines().nth(place + 1).unwrap_or_default();
-        assert!(next.starts_with("    fix: ") && next.len() > 20, "{line}\n{next}");
-    }
-}
-
 #[test]
 fn a_cluster_that_is_well_says_so_and_how_each_node_is() {
     with_lab(Lab::builder().nodes(2), |lab| {
@@ -35,11 +26,11 @@ fn a_cluster_that_is_well_says_so_and_how_each_node_is() {
         one.create_pod("a")?.add_as("shop", "till-0")?;
         let told = one.twillctl_told(&["status", "--wait", "30s"])?;
         assert_eq!(told.status, Some(0), "{told:?}");
-        is_golden("healthy", &told.stdout);
+        is_golden("operator", "healthy", &told.stdout);
         // A pod's addresses are counted at once, and its repairs are none.
         let depth = lab.node(2).twillctl_told(&["status", "--node", "n1"])?;
         assert_eq!(depth.status, Some(0), "{depth:?}");
-        is_golden("healthy-node", &depth.stdout);
+        is_golden("operator", "healthy-node", &depth.stdout);
 
         let both = json(&one.twillctl_told(&["status", "--node", "n1", "--node", "n2", "-o", "json"])?)?;
         let daemons: Vec<&Value> = both["nodes"].as_array().into_iter().flatten().map(|node| &node["daemon"]).collect();
@@ -73,8 +64,7 @@ fn a_daemon_that_is_stopped_could_not_be_asked_and_is_a_problem_a_minute_later()
         // As when its lease has ended.
         assert!(lab.etcd().delete("alive/n2")?);
         let dead = comes_to_tell(one, &["status", "--timeout", "1"], 1, "PROBLEM node n2")?;
-        has_fixes(&dead);
-        is_golden("stopped-daemon", &dead);
+        is_golden("operator", "stopped-daemon", &dead);
         Ok(())
     });
 }
@@ -89,7 +79,7 @@ fn without_etcd_a_node_says_what_it_knows_by_itself_and_that_the_rest_is_not_kno
         assert_eq!(told.status, Some(2), "{told:?}");
         assert!(told.stdout.starts_with("COULD NOT TELL: etcd at "), "{told:?}");
         let (_, local) = told.stdout.split_once("\n\n").unwrap_or_default();
-        is_golden("without-etcd", local);
+        is_golden("operator", "without-etcd", local);
         let waited = one.twillctl_told(&["status", "--wait", "1s"])?;
         assert_eq!(waited.status, Some(2), "{waited:?}");
         lab.etcd().start()?;
@@ -110,11 +100,10 @@ fn an_exhausted_pool_is_told_of_the_pool_and_of_the_node_that_needs_it() {
         }
         assert!(one.create_pod("d")?.add_as("shop", "d").is_err(), "there is no address left");
         let told = comes_to_tell(one, &["status"], 1, "node n1: no new pod can be served there")?;
-        has_fixes(&told);
-        is_golden("exhausted", problems(&told));
+        is_golden("operator", "exhausted", problems(&told));
         let why = one.twillctl_told(&["why", "pod", "shop/d"])?;
         assert_eq!(why.status, Some(1), "{why:?}");
-        is_golden("exhausted-pod", &why.stdout);
+        is_golden("operator", "exhausted-pod", &why.stdout);
         Ok(())
     });
 }
@@ -135,6 +124,7 @@ fn a_second_machine_of_one_name_is_told_and_answers_nothing() {
         has_fixes(&told);
         let second = format!("machine ID {}…) goes by its name, and can serve no pod\n", &two.machine_id()[..8]);
         assert!(told.contains("PROBLEM node n1: a second machine (") && told.contains(&second), "{told}");
+        is_golden("operator", "duplicate-node", &problems_of(&told, &["a second machine"]));
         for _ in 0..5 {
             let state = json(&one.twillctl_told(&["status", "--node", "n1", "-o", "json"])?)?;
             assert_eq!(state["nodes"][0]["daemon"]["machine_id"], json!(one.machine_id()), "the other one answered");

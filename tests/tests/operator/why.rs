@@ -3,10 +3,10 @@
 use twill_testkit::commands_of;
 use twill_tests::cni::Verb;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::is_golden;
 use twill_tests::node::Told;
 use twill_tests::{Lab, Node, Result, with_lab};
 
-use super::golden::is_golden;
 use super::status::comes_to_tell;
 
 /// What is said, which must end so.
@@ -33,7 +33,7 @@ fn a_pod_its_addresses_and_its_node_say_what_they_are() {
         })?;
         let well = two.twillctl_told(&["status", "--wait", "1m"])?;
         assert_eq!(well.status, Some(0), "{well:?}");
-        is_golden("why-node", &why(two, &["node", "n1"], 0)?);
+        is_golden("operator", "why-node", &why(two, &["node", "n1"], 0)?);
         let variables = [("NODE", "n1"), ("ADDRESS", ip.as_str())];
         let shown = two.run_script(&commands_of("status.md", "why"), &variables)?;
         assert!(shown.contains(&words) && shown.contains("may it be deleted: NO, it is alive"), "{shown}");
@@ -45,7 +45,7 @@ fn a_pod_its_addresses_and_its_node_say_what_they_are() {
         let outside = why(two, &["ip", "198.51.100.7"], 1)?;
         assert!(outside.contains("it is outside of all pools\n    fix: "), "{outside}");
         why(two, &["node", "n9"], 1)?;
-        is_golden("why-nobody", &why(two, &["pod", "shop/ghost"], 1)?);
+        is_golden("operator", "why-nobody", &why(two, &["pod", "shop/ghost"], 1)?);
 
         pod.del()?;
         let cooling = format!("{ip} was given back on n1 a short while ago, and is given to nobody yet\n");
@@ -62,7 +62,7 @@ fn a_pod_that_cannot_be_attached_says_why_and_what_to_do() {
         let pod = one.create_pod("a")?;
         assert!(pod.add_as("shop", "till-0").is_err(), "its node is being drained");
         let drained = why(two, &["pod", "shop/till-0"], 1)?;
-        is_golden("why-drained", &drained);
+        is_golden("operator", "why-drained", &drained);
         one.twillctl(&["node", "drain", "n1", "--undo"])?;
         pod.add_as("shop", "till-0")?;
         let attached = why(two, &["pod", "shop/till-0", "--node", "n1"], 0)?;

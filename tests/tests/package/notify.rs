@@ -72,26 +72,27 @@ fn systemd_hears_that_the_daemon_runs_what_the_node_lacks_and_that_its_tasks_liv
         let (supervisor, path) = Supervisor::listen(node)?;
         lab.etcd().stop()?;
         let variables = [format!("NOTIFY_SOCKET={path}"), format!("WATCHDOG_USEC={WATCHDOG_USEC}")];
+        let began = Instant::now();
         node.start_daemon_by(&["env", &variables[0], &variables[1]], &[])?;
-        let heard = supervisor.until("READY=1")?;
+        let mut heard = supervisor.until("READY=1")?;
         let ready = heard.last().map(String::as_str).unwrap_or_default();
         assert!(ready.contains("STATUS=no pod can be served: "), "without etcd it is up, and says what lacks: {ready}");
-        supervisor.until("WATCHDOG=1")?;
+        heard.extend(supervisor.until("WATCHDOG=1")?);
         lab.etcd().start()?;
-        let heard = supervisor.until("STATUS=pods are served")?;
-        assert!(heard.iter().all(|message| !message.contains("READY=1")), "once is enough: {heard:?}");
+        let served = supervisor.until("STATUS=pods are served")?;
+        assert!(served.iter().all(|message| !message.contains("READY=1")), "once is enough: {served:?}");
+        heard.extend(served);
 
-        let began = Instant::now();
+        let five = Instant::now();
         for _ in 0..5 {
-            supervisor.until("WATCHDOG=1")?;
+            heard.extend(supervisor.until("WATCHDOG=1")?);
         }
-        let five = Duration::from_micros(WATCHDOG_USEC / 2 * 5);
-        assert!(
-            began.elapsed() >= five / 2 && began.elapsed() < five * 4,
-            "at half of the time: {:?}",
-            began.elapsed()
-        );
-        hang(node, || supervisor.until_silent(Duration::from_micros(WATCHDOG_USEC * 4)))?;
+        assert!(five.elapsed() < PATIENCE, "not at the default, which would take longer: {:?}", five.elapsed());
+        // A machine that is busy delays signs, and makes none.
+        let signs = heard.iter().filter(|message| message.contains("WATCHDOG=1")).count();
+        let halves = began.elapsed().as_micros() / u128::from(WATCHDOG_USEC / 2);
+        assert!(signs as u128 <= halves + 1, "at half of the time, and not oftener: {signs} signs in {halves} halves");
+        hang(node, || supervisor.until_silent(Duration::from_micros(WATCHDOG_USEC * 10)))?;
         supervisor.until("WATCHDOG=1")?;
         assert!(node.daemon_log().contains("is given no sign of life: the event loop has not turned"), "it says why");
         node.stop_daemon()?;

@@ -2,13 +2,15 @@
 
 use serde_json::json;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::is_golden;
 use twill_tests::lab::VXLAN;
 use twill_tests::{Lab, Node, Pod, Result, with_lab};
 
 use super::stage::{answers, comes_to_tell, traced};
 
-/// A fault of n1 or n2: how it is made and unmade, and what is told.
+/// A fault of n1 or n2: how it is made and unmade, and what is told; its golden file.
 struct Fault {
+    golden: String,
     at: usize,
     make: String,
     unmake: String,
@@ -27,11 +29,12 @@ fn each_is_told(lab: &Lab, from: &Pod, to: &Pod, ipv6: bool, faults: &[Fault]) -
     let arguments = [source_text.as_str(), target_text.as_str()];
     let observer = lab.node(2);
     comes_to_tell(observer, &arguments, 0, &["the reply arrives"])?;
-    for Fault { at, make, unmake, told, fix } in faults {
+    for Fault { golden, at, make, unmake, told, fix } in faults {
         let node = lab.node(*at);
         sh(node, make)?;
         let words = [format!("PROBLEM node n{at}"), told.clone(), format!("    fix: {fix}"), "(BROKEN)".to_owned()];
-        comes_to_tell(observer, &arguments, 1, &words.each_ref().map(String::as_str))?;
+        let text = comes_to_tell(observer, &arguments, 1, &words.each_ref().map(String::as_str))?;
+        is_golden("trace", golden, &text);
         assert!(!answers(from, target, 84), "{make}");
         sh(node, unmake)?;
         comes_to_tell(observer, &arguments, 0, &["the reply arrives"])?;
@@ -48,7 +51,9 @@ fn routes_and_rules_of_somebody_else_that_win_are_named() {
         for ipv6 in [false, true] {
             let to = b.address(ipv6)?;
             let ip = if ipv6 { "ip -6" } else { "ip -4" };
-            let fault = |make: &str, told: &str, fix| Fault {
+            let family = if ipv6 { "ipv6" } else { "ipv4" };
+            let fault = |name: &str, make: &str, told: &str, fix| Fault {
+                golden: format!("{name}-{family}"),
                 at: 1,
                 make: format!("{ip} {}", make.replace("DO", "add")),
                 unmake: format!("{ip} {}", make.replace("DO", "del")),
@@ -59,14 +64,25 @@ fn routes_and_rules_of_somebody_else_that_win_are_named() {
             let blackhole = format!("route DO blackhole {to} proto static metric 5");
             let rule = "rule DO from all iif tw+ lookup 100 priority 100";
             let mut faults = vec![
-                fault(&by_device, &format!("a route of somebody else wins: {to}/"), "'ip route show "),
-                fault(&blackhole, "a route of somebody else wins, and refuses it: refusing ", "'ip route show "),
+                fault(
+                    "route-of-others",
+                    &by_device,
+                    &format!("a route of somebody else wins: {to}/"),
+                    "'ip route show ",
+                ),
+                fault(
+                    "route-that-refuses",
+                    &blackhole,
+                    "a route of somebody else wins, and refuses it: refusing ",
+                    "'ip route show ",
+                ),
             ];
             let host = a.host_interface()?;
             let rule = rule.replace("tw+", &host);
             let table = format!("{ip} route add default dev eth0 table 100");
             let drop_table = format!("{ip} route del default dev eth0 table 100");
             faults.push(Fault {
+                golden: format!("rule-of-others-{family}"),
                 at: 1,
                 make: format!("{table}; {ip} {}", rule.replace("DO", "add")),
                 unmake: format!("{ip} {}; {drop_table}", rule.replace("DO", "del")),
@@ -86,6 +102,7 @@ fn a_chain_that_drops_what_is_forwarded_is_named_on_the_node_where_it_is() {
         for ipv6 in [false, true] {
             let (iptables, family) = if ipv6 { ("ip6tables-nft", "ip6") } else { ("iptables-nft", "ip") };
             let fault = |at| Fault {
+                golden: format!("forward-drop-{family}-n{at}"),
                 at,
                 make: format!("{iptables} -P FORWARD DROP"),
                 unmake: format!("{iptables} -P FORWARD ACCEPT"),
@@ -110,11 +127,13 @@ fn what_does_not_fit_is_told_with_the_node_that_drops_it() {
         two.run(&["ip", "link", "set", "eth0", "mtu", "1400"])?;
         let told = "the packet has 1500 bytes here, and the MTU of eth0 is 1400";
         let text = comes_to_tell(one, &arguments, 1, &["PROBLEM node n2", told, "an interface drops without a word"])?;
+        is_golden("trace", "wrong-mtu", &text);
         assert!(text.contains("    fix: give eth0 the MTU of the other nodes' interfaces"), "{text}");
         assert!(!answers(&a, to, 1450), "{text}");
         comes_to_tell(one, &[&from, &to.to_string(), "--size", "1200"], 0, &["the packet arrives"])?;
         assert!(answers(&a, to, 1200));
         let large = comes_to_tell(one, &[&from, &to.to_string(), "--size", "1451"], 1, &["PROBLEM node n1"])?;
+        is_golden("trace", "too-large", &large);
         assert!(large.contains("answers with ICMP \"fragmentation needed\""), "{large}");
         Ok(())
     });
@@ -136,15 +155,20 @@ fn what_is_missing_is_told_for_as_long_as_nobody_repairs_it() {
         let block = block.expect("the pod's address is of a block").cidr.to_string();
         let neighbour = block.split('/').next().unwrap_or_default();
         let damages = [
-            (format!("ip route del {block}"), "route expected: "),
-            (format!("ip neigh del {neighbour} dev {VXLAN}"), "is missing, and nobody answers for it on vxlan.twill"),
+            ("missing-route", format!("ip route del {block}"), "route expected: "),
             (
+                "missing-neighbour",
+                format!("ip neigh del {neighbour} dev {VXLAN}"),
+                "is missing, and nobody answers for it on vxlan.twill",
+            ),
+            (
+                "missing-entry",
                 format!("set -- $(bridge fdb show dev {VXLAN} | head -1); bridge fdb del $1 dev {VXLAN}"),
                 "the device does not know",
             ),
-            (format!("ip link set {VXLAN} down"), "vxlan.twill is down"),
+            ("device-down", format!("ip link set {VXLAN} down"), "vxlan.twill is down"),
         ];
-        for (damage, told) in &damages {
+        for (name, damage, told) in &damages {
             // The timer may repair it at once: then it is damaged again.
             let text = deadline::until_some(&format!("{damage} is told"), PATIENCE, || {
                 sh(one, &format!("{damage} || true"))?;
@@ -154,6 +178,7 @@ fn what_is_missing_is_told_for_as_long_as_nobody_repairs_it() {
             let is_told =
                 text.contains(told) && text.contains("PROBLEM node n1") && text.contains("    fix: twilld puts ");
             assert!(is_told, "{damage}: {text}");
+            is_golden("trace", name, &text);
             comes_to_tell(two, &arguments, 0, &["the reply arrives"])?;
         }
         Ok(())
@@ -194,7 +219,8 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
             "COULD NOT TELL: what node n2 does: ",
             "It cannot be told whether the packet arrives",
         ];
-        comes_to_tell(one, &arguments, 2, &words)?;
+        let text = comes_to_tell(one, &arguments, 2, &words)?;
+        is_golden("trace", "stopped-daemon", &text);
         let (status, told) = traced(one, &arguments)?;
         let path = &told["paths"][0];
         assert_eq!(

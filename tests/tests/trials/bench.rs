@@ -1,14 +1,13 @@
 //! `twillctl bench` measures what it should, and writes it down.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::json;
 use twill_testkit::commands_of;
 use twill_tests::bench::backends::{Backend, Plan, compare};
 use twill_tests::{Lab, LabError, with_lab};
 
-use super::stage::{nothing_is_left, standing};
+use super::stage::{GONE, nothing_is_left, standing};
 
 #[test]
 fn all_figures_are_measured_and_drawn_and_nothing_is_left() {
@@ -36,7 +35,7 @@ fn all_figures_are_measured_and_drawn_and_nothing_is_left() {
         assert!(drawn.starts_with("<svg ") && drawn.contains("pod to pod") && drawn.contains("vxlan"), "{drawn}");
         let html = read(&page)?;
         assert!(html.contains("<td>TCP, one stream, Gbit/s</td>") && html.contains("<svg "), "{html}");
-        nothing_is_left(lab, &before, Duration::from_secs(2))?;
+        nothing_is_left(lab, &before, GONE)?;
 
         let directory = lab.directory().to_string_lossy().into_owned();
         let variables = [("NODES", "n1,n2"), ("DIRECTORY", directory.as_str())];
@@ -45,7 +44,7 @@ fn all_figures_are_measured_and_drawn_and_nothing_is_left() {
             shown.contains("request and response, p99, µs") && lab.directory().join("bench.html").exists(),
             "{shown}"
         );
-        nothing_is_left(lab, &before, Duration::from_secs(2))
+        nothing_is_left(lab, &before, GONE)
     });
 }
 

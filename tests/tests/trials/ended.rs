@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, with_lab};
 
-use super::stage::{FIRST, dropping, nothing_is_left, pods_stand, standing, trial_rows};
+use super::stage::{FIRST, GONE, dropping, nothing_is_left, pods_stand, standing, trial_rows};
 
 /// Long enough that nobody waits for its end.
 const LONG: [&str; 5] = ["bench", "--repeat", "20", "--seconds", "20"];
@@ -25,7 +25,7 @@ fn one_that_is_interrupted_takes_its_pods_down_and_says_so() {
             "{}",
             running.log()
         );
-        nothing_is_left(lab, &before, Duration::from_secs(2))
+        nothing_is_left(lab, &before, GONE)
     });
 }
 

@@ -1,12 +1,11 @@
 //! Faults of the network and of nodes: each is one problem with its cause and what to do.
 
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use serde_json::Value;
 use twill_tests::{Lab, LabError, PoolSpec, Underlay, with_lab};
 
-use super::stage::{FIRST, dropping, json, nothing_is_left, says, standing};
+use super::stage::{FIRST, GONE, dropping, json, nothing_is_left, says, standing};
 
 /// The problems, as lines.
 fn problems(found: &Value) -> Vec<String> {
@@ -42,7 +41,7 @@ fn a_tunnel_that_is_dropped_and_one_that_carries_small_packets_only_are_told_apa
             ways.find(is).map(|way| way["verdict"].clone()).unwrap_or_default()
         };
         assert_eq!((verdict("n1", "n2"), verdict("n2", "n1")), ("small-only".into(), "passed".into()));
-        nothing_is_left(lab, &before, Duration::from_secs(2))
+        nothing_is_left(lab, &before, GONE)
     });
 }
 
@@ -125,6 +124,6 @@ fn a_node_without_iperf3_is_told_by_bench_and_its_pods_go() {
         let before = standing(lab)?;
         let found = json(lab.node(1), &["bench", "--repeat", "1", "--seconds", "1"], 1)?;
         is_one(&found, &["node n2: there is no iperf3; install it"]);
-        nothing_is_left(lab, &before, Duration::from_secs(2))
+        nothing_is_left(lab, &before, GONE)
     });
 }

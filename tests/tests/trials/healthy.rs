@@ -1,13 +1,12 @@
 //! A cluster in which all is well.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::json;
 use twill_testkit::commands_of;
 use twill_tests::{Lab, LabError, with_lab};
 
-use super::stage::{json, nothing_is_left, says, standing};
+use super::stage::{GONE, json, nothing_is_left, says, standing};
 
 /// A text with all times made alike, and the columns with them.
 fn without_times(text: &str) -> String {
@@ -72,7 +71,7 @@ fn all_ways_of_both_families_are_good_and_nothing_is_left() {
         };
         let wanted = HEALTHY.replace("OUTSIDE4", &outside(false)?).replace("OUTSIDE6", &outside(true)?);
         assert_eq!(shown, wanted, "{shown}");
-        nothing_is_left(lab, &before, Duration::from_secs(2))?;
+        nothing_is_left(lab, &before, GONE)?;
 
         let file = lab.directory().join("junit.xml");
         let found = json(node, &["test", "--family", "4", "--junit", &file.to_string_lossy()], 0)?;
@@ -93,7 +92,7 @@ fn all_ways_of_both_families_are_good_and_nothing_is_left() {
         // One node has its own pods to try.
         let one = json(node, &["test", "--nodes", "n2", "--size", "1000"], 0)?;
         assert_eq!((&one["nodes"], &one["ways"][0]["full"]["bytes"]), (&json!(["n2"]), &json!(1000)));
-        nothing_is_left(lab, &before, Duration::from_secs(2))?;
+        nothing_is_left(lab, &before, GONE)?;
         pod.check()?;
 
         let nobody = says(node, &["test", "--nodes", "n9"], 1)?;
@@ -103,7 +102,7 @@ fn all_ways_of_both_families_are_good_and_nothing_is_left() {
         let variables = [("NODES", "n1,n2"), ("ADDRESS", outside.as_str()), ("FILE", &*file.to_string_lossy())];
         node.run_script(&commands_of("testing-a-cluster.md", "test"), &variables)?;
         assert!(file.exists());
-        nothing_is_left(lab, &before, Duration::from_secs(2))
+        nothing_is_left(lab, &before, GONE)
     });
 }
 
@@ -114,7 +113,7 @@ fn plain_routes_and_those_of_bgp_are_good_too() {
             let before = standing(lab)?;
             let found = json(lab.node(1), &["test"], 0)?;
             assert_eq!(found["ways"][0]["full"]["bytes"], json!(1500), "{found}");
-            nothing_is_left(lab, &before, Duration::from_secs(2))
+            nothing_is_left(lab, &before, GONE)
         });
     }
 }

@@ -5,3 +5,4 @@ mod ended;
 mod faults;
 mod healthy;
 mod stage;
+mod told;

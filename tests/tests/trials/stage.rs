@@ -8,6 +8,10 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::node::Told;
 use twill_tests::{Lab, LabError, Node, Result};
 
+/// How long what is taken down may take to be gone while the machine is busy: less than the 30 s that pods stand by themselves
+/// after what was asked of them last.
+pub const GONE: Duration = PATIENCE;
+
 /// Rows of pods of trials, of a node.
 pub fn trial_rows(node: &Node) -> Result<usize> {
     Ok(node.query_store("SELECT container FROM attachment WHERE container LIKE 'twill-trial-%'")?.lines().count())

@@ -1,0 +1,170 @@
+//! Output as it is fixed by a file, with a word in the place of what differs from run to run: addresses, times, revisions,
+//! identities. Runs of spaces become two, since columns are as wide as what is in them.
+//!
+//! The file is `tests/<suite>/golden/<name>.txt`; `TWILL_GOLDEN=overwrite` in the environment of a suite writes its files. Each
+//! problem in a text must have what to do about it on its next line.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+
+use crate::cleanup::ROOT;
+
+/// Where a problem begins.
+const PROBLEM: &str = "PROBLEM ";
+/// What its next line begins with.
+const FIX: &str = "    fix: ";
+/// A fix with fewer letters says nothing.
+const SHORTEST_FIX: usize = 12;
+
+/// Fails where a text, filtered, is not as the file of this suite and name has it, or where a problem has no fix.
+#[track_caller]
+pub fn is_golden(suite: &str, name: &str, text: &str) {
+    has_fixes(text);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{suite}/golden/{name}.txt"));
+    let filtered = filter(text);
+    if std::env::var_os("TWILL_GOLDEN").is_some_and(|how| how == "overwrite") {
+        std::fs::write(&file, &filtered).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
+    }
+    let wanted = std::fs::read_to_string(&file).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
+    assert_eq!(filtered, wanted, "left: as it is, right: {}; as it was printed:\n{text}", file.display());
+}
+
+/// Fails where a problem has nothing to do about it.
+#[track_caller]
+pub fn has_fixes(text: &str) {
+    for (line, next) in with_next(text).filter(|(line, _)| line.starts_with(PROBLEM)) {
+        let fix = next.strip_prefix(FIX).unwrap_or_default();
+        assert!(fix.len() >= SHORTEST_FIX, "a problem without a fix:\n{line}\n{next}");
+    }
+}
+
+/// The problems of a text that have all of these words, each with its fix: what else is found at the time is left out.
+pub fn problems_of(text: &str, words: &[&str]) -> String {
+    let has_all = |line: &str| words.iter().all(|word| line.contains(word));
+    let told = with_next(text).filter(|(line, _)| line.starts_with(PROBLEM) && has_all(line));
+    told.map(|(line, next)| format!("{line}\n{next}\n")).collect()
+}
+
+/// Each line, and the one after it.
+fn with_next(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().zip(text.lines().skip(1).chain([""]))
+}
+
+fn filter(text: &str) -> String {
+    let mut filtered = String::new();
+    let mut revisions_in_column = false;
+    for line in text.lines() {
+        revisions_in_column = match line {
+            _ if line.ends_with("CONFIGURATION") => true,
+            "" => false,
+            _ => revisions_in_column,
+        };
+        let indent = line.len() - line.trim_start().len();
+        filtered += &line[..indent];
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut rest = line[indent..].trim_end();
+        for (place, word) in words.iter().enumerate() {
+            rest = rest.trim_start();
+            rest = &rest[word.len()..];
+            let before = place.checked_sub(1).map_or("", |place| words[place]);
+            let is_last = place + 1 == words.len();
+            filtered += &match revisions_in_column && is_last && is_number(word) {
+                true => "<revision>".to_owned(),
+                false => placeholder(before, word, words.get(place + 1).copied().unwrap_or_default()),
+            };
+            filtered += match rest.len() - rest.trim_start().len() {
+                0 => "",
+                1 => " ",
+                _ => "  ",
+            };
+        }
+        filtered.push('\n');
+    }
+    filtered
+}
+
+/// A word without what is around it, and that in its place.
+fn placeholder(before: &str, word: &str, after: &str) -> String {
+    let opening = word.len() - word.trim_start_matches(['(', '\'']).len();
+    let core = word[opening..].trim_end_matches([',', ';', ':', '.', ')', '\'']);
+    let closing = &word[opening + core.len()..];
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_age = |text: &str| text.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(is_number);
+    let is_mac = |text: &str| text.len() == 17 && text.split(':').count() == 6 && text.split(':').all(is_hex);
+    let kind = if core.parse::<IpAddr>().is_ok() {
+        "<address>"
+    } else if let Some(below) = core.strip_prefix(ROOT).and_then(|path| path.strip_prefix('/')) {
+        let (_, in_lab) = below.split_once('/').unwrap_or_default();
+        return format!("{}<lab>/{in_lab}{closing}", &word[..opening]);
+    } else if before == "machine" && opening == 1 {
+        "<host>"
+    } else if core.contains('/') && core.parse::<IpNetwork>().is_ok() {
+        "<prefix>"
+    } else if is_mac(core) {
+        "<mac>"
+    } else if core.len() == 32 && is_hex(core) {
+        "<machine>"
+    } else if is_age(core) {
+        "<age>"
+    } else if core.starts_with("http://") || core.starts_with("https://") {
+        "<url>"
+    } else if core.starts_with("tw") && core.len() == 15 {
+        "<interface>"
+    } else if matches!(after.trim_end_matches([',', ')']), "ms") && core.parse::<f64>().is_ok() {
+        "<time>"
+    } else if is_number(core) && after == "s" {
+        "<age>"
+    } else if is_number(core) && before == "lost" {
+        "<count>"
+    } else if is_number(core) && matches!(before, "revision" | "configuration") {
+        "<revision>"
+    } else if core == env!("CARGO_PKG_VERSION") {
+        "<version>"
+    } else {
+        return word.to_owned();
+    };
+    format!("{}{kind}{closing}", &word[..opening])
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_run_to_run_has_a_word_in_its_place() {
+        let text = "revision 7, configuration 3, back end vxlan\n\nn1    192.0.2.1 fd00::1  02:00:5e:10:00:01\n    fix: 'ip route show 192.0.2.1' in 1.2 ms (10.42.0.0/26), 3s ago\n";
+        let wanted = "revision <revision>, configuration <revision>, back end vxlan\n\nn1  <address> <address>  <mac>\n    fix: 'ip route show <address>' in <time> ms (<prefix>), <age> ago\n";
+        assert_eq!(filter(text), wanted);
+        assert_eq!(
+            filter("NODE  CONFIGURATION\nn1    0  5\n\nn2  6\n"),
+            "NODE  CONFIGURATION\nn1  0  <revision>\n\nn2  6\n"
+        );
+    }
+
+    #[test]
+    fn places_of_a_lab_and_names_of_machines_have_words_too() {
+        assert_eq!(filter("(/run/twill-lab/tw1/n2/bin/twill): no"), "(<lab>/n2/bin/twill): no\n");
+        assert_eq!(filter("a machine (box, machine ID 7)"), "a machine (<host>, machine ID 7)\n");
+        assert_eq!(filter("/run/twill-labs/tw1 of a machine"), "/run/twill-labs/tw1 of a machine\n");
+    }
+
+    #[test]
+    fn problems_are_found_with_their_fixes_by_their_words() {
+        let text = "table\n\nPROBLEM node n1: it is old\n    fix: make it younger\nPROBLEM node n2: it is cold\n    fix: warm it slowly\n";
+        assert_eq!(problems_of(text, &["n2", "cold"]), "PROBLEM node n2: it is cold\n    fix: warm it slowly\n");
+        assert_eq!(problems_of(text, &["n1", "cold"]), "");
+        has_fixes(text);
+    }
+
+    #[test]
+    #[should_panic(expected = "a problem without a fix")]
+    fn a_problem_without_a_fix_is_a_failure() {
+        has_fixes("PROBLEM node n1: it is old\nPROBLEM node n2: it is cold\n    fix: warm it slowly\n");
+    }
+}

@@ -1,0 +1,38 @@
+//! What is told of faults, word by word.
+
+use twill_tests::golden::{is_golden, problems_of};
+use twill_tests::{Lab, PoolSpec, Underlay, with_lab};
+
+use super::stage::{FIRST, dropping, says};
+
+#[test]
+fn what_is_told_of_faults_of_the_network_is_as_the_golden_files_have_it() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]), |lab| {
+        let forward = "type filter hook forward priority 5; policy drop";
+        let faults = [
+            ("dropped-vxlan", FIRST, "udp dport 4789 drop"),
+            ("wrong-mtu", FIRST, "udp dport 4789 meta length > 1400 drop"),
+            ("forward-drop", forward, "ct state invalid drop"),
+        ];
+        for (name, hook, rule) in faults {
+            let told = dropping(lab.node(2), hook, rule, || says(lab.node(1), &["test"], 1))?;
+            is_golden("trials", name, &problems_of(&told.stdout, &[]));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_told_of_an_exhausted_pool_is_as_the_golden_file_has_it() {
+    // A block of four addresses for each node, one of them the tunnel's; the pods of a trial are two.
+    let pool = PoolSpec::new("v4", "10.42.0.0/29", Some(30));
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([pool]), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        for pod in ["a", "b"] {
+            two.attach(pod)?;
+        }
+        let told = says(one, &["test"], 1)?;
+        is_golden("trials", "exhausted-pool", &problems_of(&told.stdout, &[]));
+        Ok(())
+    });
+}
