@@ -89,9 +89,13 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     let large: Vec<&Interface> = links.pods.iter().filter(large).collect();
     if let (Some(first), Some(fits)) = (large.first(), fits) {
         let what = format!(
-            "{} of pods have a greater MTU than {fits}, which {name} with its {mtu} leaves now ({} has {}): what they send at full \
+            "{} a greater MTU than {fits}, which {name} with its {mtu} leaves now ({} has {}): what they send at full \
              size is refused, and lost where no ICMP comes back",
-            if large.len() == 1 { "an interface".to_owned() } else { format!("{} interfaces", large.len()) },
+            if large.len() == 1 {
+                "an interface of pods has".to_owned()
+            } else {
+                format!("{} interfaces of pods have", large.len())
+            },
             first.name,
             first.mtu
         );
