@@ -237,4 +237,4 @@ pub fn other_answer() -> Silence {
 }
 
 #[cfg(test)]
-mod hostile;
+mod tests;
