@@ -91,6 +91,11 @@ fn placeholder(before: &str, word: &str, after: &str) -> String {
     let core = word[opening..].trim_end_matches([',', ';', ':', '.', ')', '\'']);
     let closing = &word[opening + core.len()..];
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Whole, or shortened by `checkup::identity`.
+    let is_machine = |text: &str| match text.strip_suffix('…') {
+        Some(digits) => digits.len() == 8 && is_hex(digits),
+        None => text.len() == 32 && is_hex(text),
+    };
     let is_age = |text: &str| text.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(is_number);
     let is_mac = |text: &str| text.len() == 17 && text.split(':').count() == 6 && text.split(':').all(is_hex);
     let kind = if core.parse::<IpAddr>().is_ok() {
@@ -104,7 +109,7 @@ fn placeholder(before: &str, word: &str, after: &str) -> String {
         "<prefix>"
     } else if is_mac(core) {
         "<mac>"
-    } else if core.len() == 32 && is_hex(core) {
+    } else if is_machine(core) {
         "<machine>"
     } else if is_age(core) {
         "<age>"
@@ -151,6 +156,7 @@ mod tests {
     fn places_of_a_lab_and_names_of_machines_have_words_too() {
         assert_eq!(filter("(/run/twill-lab/tw1/n2/bin/twill): no"), "(<lab>/n2/bin/twill): no\n");
         assert_eq!(filter("a machine (box, machine ID 7)"), "a machine (<host>, machine ID 7)\n");
+        assert_eq!(filter("(01234567…), 01234567"), "(<machine>), 01234567\n");
         assert_eq!(filter("/run/twill-labs/tw1 of a machine"), "/run/twill-labs/tw1 of a machine\n");
     }
 

@@ -57,7 +57,7 @@ fn a_daemon_that_is_stopped_could_not_be_asked_and_is_a_problem_a_minute_later()
     with_lab(Lab::builder().nodes(2), |lab| {
         let one = lab.node(1);
         lab.node(2).kill_daemon()?;
-        let silent = comes_to_tell(one, &["status", "--timeout", "1"], 2, "no problems\n")?;
+        let silent = comes_to_tell(one, &["status", "--timeout", "1"], 2, "no problems, as far as could be told\n")?;
         assert!(silent.contains("\nCOULD NOT TELL: how node n2 is: no answer within 1 s; try again"), "{silent}");
         let row = silent.lines().filter(|line| line.starts_with("n2 ")).nth(1);
         assert!(row.is_some_and(|row| row.split_whitespace().skip(1).all(|cell| cell == "?")), "{silent}");
