@@ -29,6 +29,10 @@ fn every_sample_is_accepted_and_none_is_forgotten() {
     let mut seen = 0;
     for entry in std::fs::read_dir(samples()).expect("the folder is there") {
         let path = entry.expect("readable").path();
+        if ["kubernetes", "systemd"].iter().any(|name| path.ends_with(name)) {
+            // The package's tests have these.
+            continue;
+        }
         let text = std::fs::read_to_string(&path).expect("readable");
         match path.file_name().and_then(|name| name.to_str()).expect("UTF-8") {
             "cluster.toml" => {

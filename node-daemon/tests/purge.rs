@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use twill_linux::NetNs;
@@ -65,7 +66,26 @@ impl Scene {
         let scene = Self { _namespaces: namespaces, node, machine: Machine::new() };
         scene.batch(FOREIGN);
         scene.run("nft add table inet others");
+        scene.settle();
         Some(scene)
+    }
+
+    /// Waits until the kernel has made what it makes by itself: the routes of addresses, and those of links.
+    fn settle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let is_settled = || {
+            let local = self.run("ip -N -6 route show table 255");
+            local.contains("2001:db8::1 dev under")
+                && ["under", "wire"].iter().all(|end| {
+                    let mut own = local.lines().filter(|line| line.contains(&format!("dev {end} ")));
+                    own.any(|line| line.contains("fe80::") && !line.contains("fe80:: "))
+                })
+                && self.run("ip -6 address show tentative").is_empty()
+        };
+        while !is_settled() {
+            assert!(Instant::now() < deadline, "{}", self.seen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn run(&self, command: &str) -> String {

@@ -28,7 +28,7 @@ impl Version {
 #[derive(Debug, Args)]
 pub(crate) struct TestFlags {
     /// Between these nodes [default: the first 8 that are alive]
-    #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',', conflicts_with = "all")]
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',', conflicts_with = "all")]
     pub(crate) nodes: Vec<NodeName>,
     /// Between all nodes that are alive
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! What goes wrong with routers, and what they should not say.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -129,18 +129,9 @@ fn what_a_router_should_not_say_is_not_taken_whatever_the_filter_lets_in() {
         // It is taken where a rule names it; the node's own default route, of a lower metric, goes on being the kernel's.
         let named = keys.replace("[[bgp.peer.import]]\n", "[[bgp.peer.import]]\nprefixes = [\"0.0.0.0/0\"]\n");
         lab.apply_config(&config.replace(keys, &named))?;
-        leads_by_default(lab, hop)?;
+        leads_by(node, net("0.0.0.0/0"), &[hop.into()])?;
         assert_eq!((raw.end(), sessions_ended(node)), (None, 0));
         probe.until_answered(100)?;
         probe.stop()?.expect_no_loss()
     });
-}
-
-/// Waits until the first node has a default route of the cluster's by this router.
-fn leads_by_default(lab: &Lab, by: Ipv4Addr) -> Result<()> {
-    deadline::until_some("the default route is taken", PATIENCE, || {
-        let routes = lab.node(1).routes(false, twill_tests::lab::PROTOCOL_CLUSTER)?;
-        let is_it = |route: &serde_json::Value| route["dst"] == "default" && route["gateway"] == by.to_string();
-        Ok(if routes.iter().any(is_it) { Ok(()) } else { Err(routes) })
-    })
 }

@@ -88,10 +88,10 @@ pub fn blocks_of(lab: &Lab, name: &str) -> Result<Vec<IpNetwork>> {
 /// The gateways by which a node's kernel leads to a prefix by a route of the cluster's, in order.
 pub fn gateways(node: &Node, prefix: IpNetwork) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let wanted = if prefix.prefix() == if prefix.is_ipv4() { 32 } else { 128 } {
-        prefix.ip().to_string()
-    } else {
-        prefix.to_string()
+    let wanted = match prefix.prefix() {
+        0 => "default".to_owned(),
+        length if length == if prefix.is_ipv4() { 32 } else { 128 } => prefix.ip().to_string(),
+        _ => prefix.to_string(),
     };
     for route in node.routes(prefix.is_ipv6(), PROTOCOL_CLUSTER)? {
         if route["dst"] != wanted.as_str() || !route["type"].is_null() {

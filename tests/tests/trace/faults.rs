@@ -212,7 +212,8 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
         let (from, to) = (a.address(false)?.to_string(), b.address(false)?.to_string());
         comes_to_tell(one, &[&from, &to], 0, &["the reply arrives"])?;
         // What is expected of it is said by its mirror.
-        let is_mirrored = || Ok(one.twillctl(&["ipam", "show", "--ip", &to, "-o", "json"])?.contains("\"host_interface\": \"tw"));
+        let is_mirrored =
+            || Ok(one.twillctl(&["ipam", "show", "--ip", &to, "-o", "json"])?.contains("\"host_interface\": \"tw"));
         deadline::until("n2 has told of its pod", PATIENCE, is_mirrored)?;
         two.kill_daemon()?;
         let arguments = [from.as_str(), &to, "--timeout", "1"];
