@@ -1,6 +1,6 @@
 //! Text that others wrote, made fit to be shown: on one line, of bounded length, and without what a terminal obeys rather than shows.
 //!
-//! What a node answers is whatever somebody wrote below its key. [`flatten`] is run over all of an answer before it is taken apart, so
+//! What a node answers is whatever somebody wrote below its key. `flatten` is run over all of an answer before it is taken apart, so
 //! that no kind of answer and no field of one is forgotten; types that are bounded more narrowly cut with [`line`].
 
 use serde_json::Value;
