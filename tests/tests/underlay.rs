@@ -298,7 +298,11 @@ fn a_changed_address_of_an_ipv6_underlay_is_published_and_used_by_all() {
 #[test]
 fn of_several_addresses_the_known_one_is_kept_and_a_keepalived_one_is_never_taken() {
     with_pair(Lab::builder(), &[], |pair| {
-        let before = pair.record()?;
+        // Of pods' MTU the record tells when they are there.
+        let before = deadline::until_some("the record tells of the pods", PATIENCE, || {
+            let record = pair.record()?;
+            Ok(if record["path"]["pods"] == 0 { Err(record) } else { Ok(record) })
+        })?;
         let others = ["10.9.9.9/24", "192.168.77.3/24", "192.168.77.4/32", "fd00:77::3/64", "fd00:77::4/128"];
         let lines = |verb: &str| others.map(|address| format!("addr {verb} {address} dev eth0\n")).concat();
         pair.losing_nothing(|| {
