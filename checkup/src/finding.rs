@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use twill_cluster::inquiry::checkup as wire;
+
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
@@ -92,6 +94,20 @@ pub struct Finding {
     pub what: String,
     /// What to do; empty where it is good.
     pub fix: String,
+}
+
+/// As an answer carries it, whose reader may be of another version.
+impl From<Finding> for wire::Finding {
+    fn from(finding: Finding) -> Self {
+        let Finding { check, state, subject, what, fix } = finding;
+        let state = match state {
+            State::Ok => wire::State::Ok,
+            State::Note => wire::State::Note,
+            State::Problem => wire::State::Problem,
+            State::Unknown => wire::State::Unknown,
+        };
+        Self { check: check.name().to_owned(), state, subject, what, fix }
+    }
 }
 
 impl Finding {

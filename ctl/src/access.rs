@@ -103,3 +103,16 @@ impl Picture {
         Self::new(&Snapshot { revision: 20, entries })
     }
 }
+
+/// The record of a node by its number, with these fields besides, or in the place of those.
+#[cfg(test)]
+pub(crate) fn node_record(number: u8, more: serde_json::Value) -> serde_json::Value {
+    let mut record = serde_json::json!({
+        "machine_id": format!("m{number}"), "nonce": "x", "version": "0.1.0",
+        "underlay": { "ipv4": format!("192.0.2.{number}/24") }, "vxlan": { "mac": format!("02:00:00:00:00:0{number}") },
+    });
+    for (field, value) in more.as_object().unwrap() {
+        record[field] = value.clone();
+    }
+    record
+}

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("attach", &["ipam", "linux", "conf", KIT]),
     ("bgp", &[]),
     ("chart", &[]),
-    ("checkup", &["linux", "conf", KIT]),
+    ("checkup", &["cluster", "linux", "conf", KIT]),
     ("cluster", &["ipam", "conf", KIT]),
     ("cni-plugin", &["attach", "ipam", "linux", "conf", KIT]),
     ("conf", &[]),

@@ -90,7 +90,7 @@ pub(super) fn preflight(flags: &DoctorFlags, place: &PlaceFlags) -> Result<Repor
     let mut scope = scope.map_err(Error::Usage)?;
     scope.cni_bin_dir = flags.cni_bin_dir.clone().unwrap_or(scope.cni_bin_dir);
     scope.cni_conf_dir = flags.cni_conf_dir.clone().unwrap_or(scope.cni_conf_dir);
-    findings.extend(twill_checkup::check(&scope).into_iter().map(on_the_wire));
+    findings.extend(twill_checkup::check(&scope).into_iter().map(Finding::from));
     Ok(Report::Doctor(Doctor::of_machine(findings)))
 }
 
@@ -103,15 +103,4 @@ fn unread(error: &twill_conf::Error) -> Finding {
     };
     let text = |text: &str| text.to_owned();
     Finding { check: text("configuration"), state, subject: text(NODE_FILE), what: error.to_string(), fix: text(fix) }
-}
-
-fn on_the_wire(finding: twill_checkup::Finding) -> Finding {
-    let twill_checkup::Finding { check, state, subject, what, fix } = finding;
-    let state = match state {
-        twill_checkup::State::Ok => State::Ok,
-        twill_checkup::State::Note => State::Note,
-        twill_checkup::State::Problem => State::Problem,
-        twill_checkup::State::Unknown => State::Unknown,
-    };
-    Finding { check: check.name().to_owned(), state, subject, what, fix }
 }

@@ -81,7 +81,7 @@ impl Machine {
             return Reply::Failed { cause };
         };
         let local = local.expect("looking does not panic");
-        Reply::Checkup { found: Found::bounded(local.into_iter().map(on_the_wire).chain(self.noted()).chain(etcd)) }
+        Reply::Checkup { found: Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd)) }
     }
 
     fn scope(&self) -> Scope {
@@ -154,15 +154,4 @@ impl Machine {
         };
         etcd::judge(&members, &read)
     }
-}
-
-fn on_the_wire(finding: twill_checkup::Finding) -> Finding {
-    let twill_checkup::Finding { check, state, subject, what, fix } = finding;
-    let state = match state {
-        twill_checkup::State::Ok => State::Ok,
-        twill_checkup::State::Note => State::Note,
-        twill_checkup::State::Problem => State::Problem,
-        twill_checkup::State::Unknown => State::Unknown,
-    };
-    Finding { check: check.name().to_owned(), state, subject, what, fix }
 }

@@ -6,21 +6,12 @@ use serde_json::json;
 use twill_cluster::view::{Entry, Snapshot};
 
 use super::*;
+use crate::access::node_record as record;
 use crate::arguments::Output;
 use crate::print;
 use crate::report::{Report, Verdict};
 
 fn sources() -> Sources {
-    let record = |number: u8, more: serde_json::Value| {
-        let mut record = json!({
-            "machine_id": format!("m{number}"), "nonce": "x", "version": "0.1.0",
-            "underlay": { "ipv4": format!("192.0.2.{number}/24") }, "vxlan": { "mac": format!("02:00:00:00:00:0{number}") },
-        });
-        for (field, value) in more.as_object().unwrap() {
-            record[field] = value.clone();
-        }
-        record
-    };
     let addresses = json!({
         "10.42.0.0": { "state": "tunnel" }, "10.42.0.1": { "state": "attached", "since": 1 },
         "10.42.0.2": { "state": "cooling", "since": 1, "until": 200 },

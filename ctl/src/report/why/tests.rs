@@ -13,6 +13,7 @@ use twill_conf::NodeName;
 use super::ip::WhyIp;
 use super::node::{Evidence, WhyNode};
 use super::pod::WhyPod;
+use crate::access::node_record as record;
 use crate::arguments::Output;
 use crate::print;
 use crate::report::addresses::Sources;
@@ -24,16 +25,6 @@ fn name(name: &str) -> NodeName {
 
 /// n1 with a pod, alive; n2, which is not, and is drained with nothing left; n3 with a block of a pool that is gone.
 fn census() -> Census {
-    let record = |number: u8, more: serde_json::Value| {
-        let mut record = json!({
-            "machine_id": format!("m{number}"), "nonce": "x", "version": "0.1.0",
-            "underlay": { "ipv4": format!("192.0.2.{number}/24") }, "vxlan": { "mac": format!("02:00:00:00:00:0{number}") },
-        });
-        for (field, value) in more.as_object().unwrap() {
-            record[field] = value.clone();
-        }
-        record
-    };
     let attached = json!({
         "state": "attached", "since": 940, "pod": "shop/till-0", "container": "c1", "network": "net", "ifname": "eth0",
         "interface": "tw0000000000001",
