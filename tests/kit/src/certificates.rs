@@ -93,7 +93,8 @@ fn params(names: &[&str], valid: Duration) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names and addresses");
     params.distinguished_name = DistinguishedName::new();
-    params.not_before = (SystemTime::now() - 2 * DAY).into();
+    // Most of their time is over, by a clear margin, so that whoever warns of an end in time warns of theirs.
+    params.not_before = (SystemTime::now() - 5 * DAY).into();
     params.not_after = (SystemTime::now() + valid).into();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params
