@@ -5,12 +5,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use twill_conf::NodeName;
 use twill_conf::cluster::Vxlan;
-use twill_conf::node::{MACHINE_ID_FILE, NodeLayer, RUN_DIR, STATE_DIR, TlsFiles};
-
-/// Where runtimes look for plugins, unless told otherwise.
-pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
-/// Where runtimes look for networks, unless told otherwise.
-pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+use twill_conf::node::{CniDirectories, MACHINE_ID_FILE, NodeLayer, RUN_DIR, STATE_DIR, TlsFiles};
 
 /// Whether a daemon serves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +29,8 @@ pub struct Scope {
     pub state_dir: PathBuf,
     /// The file with the machine's identity.
     pub machine_id_file: PathBuf,
-    /// Where runtimes look for plugins.
-    pub cni_bin_dir: PathBuf,
-    /// Where runtimes look for networks.
-    pub cni_conf_dir: PathBuf,
+    /// Where runtimes look.
+    pub cni: CniDirectories,
     /// What is shown to etcd, where it has TLS.
     pub tls: Option<TlsFiles>,
     /// Of which version the plugin is to be.
@@ -86,8 +79,7 @@ impl Scope {
             run_dir: path(&layer.run_dir, RUN_DIR),
             state_dir: path(&layer.state_dir, STATE_DIR),
             machine_id_file: path(&layer.machine_id_file, MACHINE_ID_FILE),
-            cni_bin_dir: CNI_BIN_DIR.into(),
-            cni_conf_dir: CNI_CONF_DIR.into(),
+            cni: layer.cni(),
             tls: layer.etcd_conf()?.and_then(|etcd| etcd.tls),
             version,
             underlay: Vec::new(),

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::NodeName;
+use crate::network::list::PLUGIN;
 
 pub use etcd::{EtcdConf, IdentityFiles, Login, TlsFiles};
 pub use layer::{NodeLayer, Setting};
@@ -35,8 +36,26 @@ pub const ETCD_PREFIX: &str = "/twill/v1/";
 pub const NODE_FILE: &str = "/etc/twill/twilld.toml";
 /// Where the machine's identity is kept, unless told otherwise (machine-id(5)).
 pub const MACHINE_ID_FILE: &str = "/etc/machine-id";
-/// Where `twilld install` puts the plugin, unless told otherwise.
-pub const PLUGIN_FILE: &str = "/opt/cni/bin/twill";
+/// Where runtimes look for plugins, unless told otherwise.
+pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
+/// Where runtimes look for networks, unless told otherwise.
+pub const CNI_CONF_DIR: &str = "/etc/cni/net.d";
+
+/// Where a runtime of the machine looks, each absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CniDirectories {
+    /// For plugins; `/opt/cni/bin` by default.
+    pub bin: PathBuf,
+    /// For networks; `/etc/cni/net.d` by default.
+    pub conf: PathBuf,
+}
+
+impl CniDirectories {
+    /// Twill's plugin, where it is installed.
+    pub fn plugin(&self) -> PathBuf {
+        self.bin.join(PLUGIN)
+    }
+}
 
 /// One daemon's settings, complete and validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +74,8 @@ pub struct NodeConf {
     pub state_dir: PathBuf,
     /// The file with the machine's identity, `/etc/machine-id` by default, absolute.
     pub machine_id_file: PathBuf,
-    /// The plugin that the pods of trials (`twillctl test` and `bench`) are attached by, `/opt/cni/bin/twill` by default, absolute.
-    pub plugin: PathBuf,
+    /// Where a runtime of this machine looks.
+    pub cni: CniDirectories,
     /// The directive of the log's filter, `info` by default. Not empty; what it means is for the log's filter to say.
     pub log: String,
     /// Where metrics and health are served by HTTP; nowhere by default.

@@ -38,7 +38,8 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!(conf.underlay.both, Some("eth7".parse().unwrap()));
     assert_eq!(conf.state_dir, Path::new("/var/lib/twill"));
     assert_eq!(conf.machine_id_file, Path::new("/etc/machine-id"));
-    assert_eq!(conf.plugin, Path::new("/opt/cni/bin/twill"));
+    assert_eq!(conf.cni.plugin(), Path::new("/opt/cni/bin/twill"));
+    assert_eq!(conf.cni.conf, Path::new("/etc/cni/net.d"));
     assert_eq!(conf.log, "info");
 }
 
@@ -53,7 +54,9 @@ fn every_setting_has_a_key_a_flag_and_a_variable_that_set_it() {
             Setting::Metrics => "[::]:9477",
             Setting::Etcd => "http://x:1",
             Setting::Prefix => "/x/",
-            Setting::RunDir | Setting::StateDir | Setting::MachineIdFile | Setting::Plugin => "/x",
+            Setting::RunDir | Setting::StateDir | Setting::MachineIdFile | Setting::CniBinDir | Setting::CniConfDir => {
+                "/x"
+            }
             Setting::Labels => "a=b",
         };
         let mut by_flag = NodeLayer::default();

@@ -146,6 +146,10 @@ fn same_file(file: &File, path: &Path) -> std::io::Result<bool> {
 mod tests {
     use super::*;
 
+    /// For a lock to be free that was dropped: a process that another test forks has a copy of its descriptor until it becomes its
+    /// program.
+    const A_FORK: Duration = Duration::from_secs(10);
+
     #[test]
     fn a_lock_excludes_others_of_the_same_key_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
@@ -154,7 +158,7 @@ mod tests {
         assert!(Liveness::try_acquire(dir.path(), KeyHash(8)).unwrap().is_some());
         assert!(matches!(Liveness::acquire(dir.path(), KeyHash(7), Duration::from_millis(5)), Err(Error::Busy)));
         drop(held);
-        assert!(Liveness::acquire(dir.path(), KeyHash(7), Duration::ZERO).is_ok());
+        assert!(Liveness::acquire(dir.path(), KeyHash(7), A_FORK).is_ok());
     }
 
     #[test]
@@ -167,16 +171,11 @@ mod tests {
             }
             let mut program = std::process::Command::new("sleep").arg("60").spawn().unwrap();
             drop(held);
-            // A process that another test forks has a copy of the descriptor until it becomes its program.
-            let mut looks = (0..if lent { 1 } else { 1000 }).map(|look| {
-                std::thread::sleep(Duration::from_millis(u64::from(look > 0)));
-                Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().is_some()
-            });
-            let free = looks.any(|free| free);
+            let free = Liveness::acquire(dir.path(), KeyHash(7), if lent { Duration::ZERO } else { A_FORK }).is_ok();
             program.kill().unwrap();
             program.wait().unwrap();
             assert_eq!(free, !lent);
-            assert!(Liveness::try_acquire(dir.path(), KeyHash(7)).unwrap().is_some());
+            assert!(Liveness::acquire(dir.path(), KeyHash(7), A_FORK).is_ok());
         }
     }
 
@@ -194,9 +193,15 @@ mod tests {
         let keys = [0, 1, 77, (1 << 52) - 1].map(KeyHash);
         let held = keys.map(|key| Liveness::try_acquire(dir.path(), key).unwrap().unwrap());
         drop(Liveness::try_acquire(dir.path(), KeyHash(5)).unwrap());
-        assert_eq!(Liveness::held(dir.path()).unwrap(), BTreeSet::from(keys));
+        let until_held = |expected: &BTreeSet<KeyHash>| {
+            let mut wait = Wait::new(A_FORK);
+            while Liveness::held(dir.path()).unwrap() != *expected {
+                assert!(wait.again(), "{:?} are told, {expected:?} are held", Liveness::held(dir.path()));
+            }
+        };
+        until_held(&BTreeSet::from(keys));
         drop(held);
-        assert!(Liveness::held(dir.path()).unwrap().is_empty());
+        until_held(&BTreeSet::new());
     }
 
     #[test]

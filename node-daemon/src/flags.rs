@@ -4,14 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use twill_checkup::scope::{CNI_BIN_DIR, CNI_CONF_DIR};
 use twill_conf::Error;
 use twill_conf::node::{NodeLayer, Setting};
 use twill_ipam::sweep::GRACE;
 
 use crate::install::{InstallFlags, UninstallFlags};
 use crate::probe::TURN;
-use crate::requests::CniDirectories;
 
 /// The daemon of a Twill node: claims blocks of addresses, keeps routes, tunnels and firewall as they shall be.
 ///
@@ -85,9 +83,12 @@ pub struct Flags {
     /// Where what outlives a boot is kept [default: /var/lib/twill]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
-    /// The installed plugin, by which the pods of `twillctl test` and `bench` are attached [default: /opt/cni/bin/twill]
-    #[arg(long, value_name = "FILE")]
-    plugin: Option<String>,
+    /// Where runtimes look for plugins: by Twill's the pods of 'twillctl test' are attached [default: /opt/cni/bin]
+    #[arg(long, value_name = "DIR")]
+    cni_bin_dir: Option<String>,
+    /// Where runtimes look for networks; 'twillctl doctor' looks which of them wins [default: /etc/cni/net.d]
+    #[arg(long, value_name = "DIR")]
+    cni_conf_dir: Option<String>,
     /// The node configuration, a TOML file [default: /etc/twill/twilld.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "TWILLD_CONFIG")]
     pub config: Option<PathBuf>,
@@ -98,12 +99,6 @@ pub struct Flags {
     /// [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<String>,
-    /// Where runtimes look for plugins; for 'twillctl doctor', which looks whether Twill's is there
-    #[arg(long, value_name = "DIR", default_value = CNI_BIN_DIR)]
-    cni_bin_dir: PathBuf,
-    /// Where runtimes look for networks; for 'twillctl doctor', which looks which of them wins
-    #[arg(long, value_name = "DIR", default_value = CNI_CONF_DIR)]
-    cni_conf_dir: PathBuf,
     /// The grace period of the sweep, for tests that cannot wait for it
     #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u64).range(10..))]
     sweep_grace_ms: Option<u64>,
@@ -136,11 +131,6 @@ impl Flags {
         }
     }
 
-    /// Where a runtime of this machine looks.
-    pub fn cni(&self) -> CniDirectories {
-        CniDirectories { bin: self.cni_bin_dir.clone(), conf: self.cni_conf_dir.clone() }
-    }
-
     /// What was said on the command line; all else is left to the layers below.
     pub fn layer(&self) -> Result<NodeLayer, Error> {
         let said = [
@@ -157,7 +147,8 @@ impl Flags {
             (Setting::UnderlayIpv6, &self.underlay_ipv6),
             (Setting::RunDir, &self.run_dir),
             (Setting::StateDir, &self.state_dir),
-            (Setting::Plugin, &self.plugin),
+            (Setting::CniBinDir, &self.cni_bin_dir),
+            (Setting::CniConfDir, &self.cni_conf_dir),
             (Setting::Log, &self.log),
             (Setting::Metrics, &self.metrics),
         ];

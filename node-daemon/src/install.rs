@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use twill_conf::network::list::{Author, NetworkList, PLUGIN, network};
-use twill_conf::node::{NodeLayer, RUN_DIR, Setting};
+use twill_conf::node::{CniDirectories, NodeLayer, RUN_DIR, Setting};
 
 pub use error::InstallError;
 use file::Done;
@@ -35,7 +35,8 @@ const READABLE: u32 = 0o644;
 
 /// Installs plugin and list. Everything that can be refused is looked at before anything is changed.
 pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
-    let run_dir = run_dir(&flags.knowledge)?;
+    let node = node_layer(&flags.knowledge)?;
+    let (run_dir, cni) = (run_dir(&node), node.cni());
     let source = flags.plugin.clone().map_or_else(beside_us, Ok)?;
     let program = file::read_program(&source)?;
     let wanted =
@@ -44,9 +45,9 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
         true => source.into(),
         false => InstallError::Flag { flag: "--subnets", source },
     })?;
-    let list = flags.place.list();
+    let list = flags.place.list(&cni);
     let mut stays = edited(&list, flags, &wanted)?;
-    let plugin = flags.place.cni_bin_dir.join(PLUGIN);
+    let plugin = cni.plugin();
     if !flags.place.force && file::is_foreign(&plugin)? {
         return Err(InstallError::ForeignPlugin(plugin));
     }
@@ -75,10 +76,10 @@ pub fn install(flags: &InstallFlags) -> Result<(), InstallError> {
             flags.place.conflist_name
         ));
     }
-    if !flags.place.cni_bin_dir.join(LOOPBACK).exists() {
+    if !cni.bin.join(LOOPBACK).exists() {
         warn(&format!(
             "{} has no plugin {LOOPBACK}, which containerd calls for every pod of a kubelet: install CNI's reference plugins",
-            flags.place.cni_bin_dir.display()
+            cni.bin.display()
         ));
     }
     if flags.stay { wait::until_stopped() } else { Ok(()) }
@@ -114,16 +115,23 @@ fn refuse_while_pods_need_it(list: &Path, wanted: &NetworkList) -> Result<(), In
     Err(InstallError::Renamed { list: list.to_owned(), before: changed.0, after: changed.1, pods: Box::new(pods) })
 }
 
-/// The run directory, as the daemon of the same file and environment finds it.
-fn run_dir(knowledge: &Knowledge) -> Result<PathBuf, InstallError> {
-    Ok(node_layer(knowledge)?.run_dir.unwrap_or_else(|| RUN_DIR.into()))
+/// The run directory, as that daemon finds it.
+fn run_dir(node: &NodeLayer) -> PathBuf {
+    node.run_dir.clone().unwrap_or_else(|| RUN_DIR.into())
 }
 
 /// What the daemon of the same file and environment was told.
 fn node_layer(knowledge: &Knowledge) -> Result<NodeLayer, InstallError> {
     let mut said = NodeLayer::default();
-    if let Some(text) = &knowledge.run_dir {
-        said.set(Setting::RunDir, &Setting::RunDir.flag(), text)?;
+    let flags = [
+        (Setting::RunDir, &knowledge.run_dir),
+        (Setting::CniBinDir, &knowledge.cni_bin_dir),
+        (Setting::CniConfDir, &knowledge.cni_conf_dir),
+    ];
+    for (setting, text) in flags {
+        if let Some(text) = text {
+            said.set(setting, &setting.flag(), text)?;
+        }
     }
     let file = NodeLayer::from_file(knowledge.config.as_deref())?;
     Ok(file.overlay(NodeLayer::from_environment(std::env::vars())?).overlay(said))
@@ -136,8 +144,8 @@ fn beside_us() -> Result<PathBuf, InstallError> {
 }
 
 impl Place {
-    fn list(&self) -> PathBuf {
-        self.cni_conf_dir.join(self.conflist_name.as_str())
+    fn list(&self, cni: &CniDirectories) -> PathBuf {
+        cni.conf.join(self.conflist_name.as_str())
     }
 }
 

@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 fn daemon(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let conf = settings::resolve(flags)?;
     start_log(&conf.log)?;
-    Ok(run::run(conf, flags.cni(), flags.for_tests())?)
+    Ok(run::run(conf, flags.for_tests())?)
 }
 
 fn start_log(filter: &str) -> Result<(), twill_conf::Error> {

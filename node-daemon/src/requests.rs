@@ -33,7 +33,7 @@ use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::trials::{Means, Trials};
 use looks::{Look, Looker, Looks};
-pub use machine::{CniDirectories, Machine};
+pub use machine::Machine;
 
 pub use state::Sources;
 

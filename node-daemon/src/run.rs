@@ -25,7 +25,7 @@ use crate::metrics::{Measured, Metrics};
 use crate::picture::Picture;
 use crate::probe::Probe;
 use crate::reconcile::{self, Findings, Me, Reconciler};
-use crate::requests::{CniDirectories, Helpers, Machine, Requests, Sources};
+use crate::requests::{Helpers, Machine, Requests, Sources};
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::supervisor::Supervised;
@@ -86,19 +86,19 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> Fatal {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub fn run(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(), Fatal> {
+pub fn run(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let _lock = lock::take(&conf.run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(io_error("starting the runtime"))?;
-    let stopped = runtime.block_on(serve(conf, cni, tests));
+    let stopped = runtime.block_on(serve(conf, tests));
     runtime.shutdown_background();
     stopped
 }
 
-async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(), Fatal> {
+async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine_id = identity::machine_id(&conf.machine_id_file)?;
     let store = NodeStore::open(&conf.run_dir)?;
     let begin = std::time::Instant::now();
@@ -205,10 +205,10 @@ async fn serve(conf: NodeConf, cni: CniDirectories, tests: ForTests) -> Result<(
         complaints,
         readiness: Arc::clone(&readiness),
     };
-    let machine = Machine::new(conf.clone(), cni, seen.clone(), underlay.clone(), troubles.clone());
+    let machine = Machine::new(conf.clone(), seen.clone(), underlay.clone(), troubles.clone());
     let standing_trials = trials::Standing::default();
     let means = Means {
-        plugin: conf.plugin.clone(),
+        plugin: conf.cni.plugin(),
         run_dir: conf.run_dir.clone(),
         pictures: seen.clone(),
         underlays: underlay.clone(),

@@ -409,6 +409,31 @@ fn the_run_directory_is_the_daemons() {
 }
 
 #[test]
+fn the_runtimes_directories_are_the_daemons_unless_flags_say_otherwise() {
+    let machine = Machine::new();
+    let file = machine.path("twilld.toml");
+    let [run, bin, conf] = ["run", "their-bin", "their-net.d"].map(|part| machine.path(part));
+    fs::write(&file, format!("run_dir = {run:?}\ncni_bin_dir = {bin:?}\ncni_conf_dir = {conf:?}\n")).unwrap();
+    let twilld = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twilld"));
+        command.args(words).env("TWILLD_CONFIG", &file).env_remove("TWILLD_RUN_DIR");
+        command.env_remove("TWILLD_CNI_BIN_DIR").env_remove("TWILLD_CNI_CONF_DIR");
+        succeeded(command.output().unwrap());
+    };
+    let new = machine.path("new-twill");
+    let install = ["install", "--no-wait", "--plugin", &new.to_string_lossy()];
+    let files = [bin.join("twill"), conf.join("05-twill.conflist")];
+    twilld(&install);
+    assert!(files.iter().all(|file| file.exists()), "{files:?}");
+    let elsewhere = machine.path("elsewhere");
+    twilld(&[&install[..], &["--cni-conf-dir", &elsewhere.to_string_lossy()]].concat());
+    assert!(elsewhere.join("05-twill.conflist").exists());
+    fs::remove_dir_all(elsewhere).unwrap();
+    twilld(&["uninstall"]);
+    assert!(!files.iter().any(|file| file.exists()), "{files:?}");
+}
+
+#[test]
 fn without_a_command_it_is_the_daemon_as_before() {
     let machine = Machine::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_twilld"));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,7 +85,7 @@ impl Node {
     pub(crate) fn install(site: Arc<Site>, name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Result<Self> {
         let directory = cleanup::directory(&site.prefix).join(name);
         let network = Network::new(cleanup::network(&site.prefix), &directory.join("run"), &site.subnets);
-        for part in ["run", "state", "net.d"] {
+        for part in ["run", "state", "net.d", "bin"] {
             let part = directory.join(part);
             fs::create_dir_all(&part).map_err(LabError::io(format!("making {}", part.display())))?;
         }
@@ -94,8 +95,9 @@ impl Node {
         let node = Self { seat, addresses, daemon: Mutex::new(None) };
         node.set_machine_id(&machine_id(&node.seat.site.prefix, name))?;
         let file = node.directory().join("machine-id");
-        let plugin = node.seat.site.binaries.plugin();
-        let mut toml = format!("machine_id_file = {file:?}\nplugin = {plugin:?}\n");
+        node.install_plugin()?;
+        let mut toml = format!("machine_id_file = {file:?}\n");
+        toml += &format!("cni_bin_dir = {:?}\ncni_conf_dir = {:?}\n", node.bin(), node.net_d());
         if node.seat.site.security.is_some() {
             let file = |name: &str| node.directory().join(name);
             let (cert, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
@@ -135,6 +137,17 @@ impl Node {
     /// The network configurations: NETCONFPATH.
     pub fn net_d(&self) -> PathBuf {
         self.seat.net_d()
+    }
+
+    /// Where its runtime looks for plugins.
+    pub fn bin(&self) -> PathBuf {
+        self.directory().join("bin")
+    }
+
+    /// Twill's plugin is there, by a link to the lab's.
+    pub fn install_plugin(&self) -> Result<()> {
+        let place = self.bin().join("twill");
+        symlink(self.binaries().plugin(), &place).map_err(LabError::io(format!("linking {}", place.display())))
     }
 
     /// Its CNI network.

@@ -26,7 +26,7 @@ pub fn programs() -> Result<std::result::Result<PathBuf, String>> {
 
 /// Where a node has its programs.
 pub fn installed(node: &Node, program: &str) -> PathBuf {
-    node.directory().join("bin").join(program)
+    node.bin().join(program)
 }
 
 /// Installs one program of a node from a directory, as `twilld install` does: beside its place, and then by a rename.

@@ -25,19 +25,17 @@ pub(super) fn cni(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     }
     let words = match scope.stage {
         Stage::Serving => {
-            format!("{PLUGIN} {} in {}, and its network is the first", scope.version, scope.cni_bin_dir.display())
+            format!("{PLUGIN} {} in {}, and its network is the first", scope.version, scope.cni.bin.display())
         }
-        Stage::Before => format!(
-            "{} and {} have nothing that stands in the way",
-            scope.cni_bin_dir.display(),
-            scope.cni_conf_dir.display()
-        ),
+        Stage::Before => {
+            format!("{} and {} have nothing that stands in the way", scope.cni.bin.display(), scope.cni.conf.display())
+        }
     };
     findings.else_ok(CHECK, words);
 }
 
 fn plugin(scope: &Scope, plugin: &Plugin, findings: &mut Findings) {
-    let subject = scope.cni_bin_dir.join(PLUGIN).display().to_string();
+    let subject = scope.cni.plugin().display().to_string();
     let serving = scope.stage == Stage::Serving;
     match plugin {
         Plugin::Missing if serving => {
@@ -46,7 +44,7 @@ fn plugin(scope: &Scope, plugin: &Plugin, findings: &mut Findings) {
                 CHECK,
                 subject,
                 what,
-                format!("{INSTALL}; where runtimes look elsewhere, with --cni-bin-dir"),
+                format!("{INSTALL}; where runtimes look elsewhere, cni_bin_dir in twilld's file names it"),
             );
         }
         Plugin::Missing => {}
@@ -79,13 +77,13 @@ fn networks(scope: &Scope, networks: &[Network], findings: &mut Findings) {
     match (networks.first(), twills) {
         (Some(Network { file, author: Author::Other, .. }), _) => first_is_foreign(scope, file, twills, findings),
         (_, None) if serving => {
-            let subject = scope.cni_conf_dir.display().to_string();
+            let subject = scope.cni.conf.display().to_string();
             let what = "no network of Twill's is there: a runtime attaches no pod by it";
             findings.problem(
                 CHECK,
                 subject,
                 what,
-                format!("{INSTALL}; where runtimes look elsewhere, with --cni-conf-dir"),
+                format!("{INSTALL}; where runtimes look elsewhere, cni_conf_dir in twilld's file names it"),
             );
         }
         _ => {}

@@ -1,7 +1,7 @@
 //! Judgements by tables: a machine where all is good, and for each fault what is said of it.
 
 use twill_conf::network::list::Author;
-use twill_conf::node::TlsFiles;
+use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::forward::{Barrier, Place};
 use twill_linux::nft::Version;
 use twill_linux::table::link::SeenTunnel;
@@ -26,8 +26,7 @@ fn scope(stage: Stage) -> Scope {
         run_dir: "/run/twill".into(),
         state_dir: "/var/lib/twill".into(),
         machine_id_file: "/etc/machine-id".into(),
-        cni_bin_dir: "/opt/cni/bin".into(),
-        cni_conf_dir: "/etc/cni/net.d".into(),
+        cni: NodeLayer::default().cni(),
         tls: Some(tls),
         version: "0.1.0",
         underlay: vec!["eth0".to_owned()],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::{ETCD_PREFIX, MACHINE_ID_FILE, PLUGIN_FILE, RUN_DIR, STATE_DIR};
+use super::{CNI_BIN_DIR, CNI_CONF_DIR, ETCD_PREFIX, MACHINE_ID_FILE, RUN_DIR, STATE_DIR};
 use crate::kind::{AbsolutePath, Interface, KeyPrefix, Listening, LogFilter, NodeName, RunDir, Url, User};
 
 /// What an operator tells one daemon: `/etc/twill/twilld.toml`, or the file given with `--config`.
@@ -53,9 +53,14 @@ pub struct Node {
     /// The identity of this machine, by which a node of the same name on another machine is told from this one.
     #[schemars(extend("x-default" = format!("`{MACHINE_ID_FILE:?}`")), extend("examples" = ["/etc/machine-id"]))]
     pub machine_id_file: Option<AbsolutePath>,
-    /// The plugin, as it is installed: the pods that `twillctl test` and `twillctl bench` stand up for a short while are attached by it.
-    #[schemars(extend("x-default" = format!("`{PLUGIN_FILE:?}`")), extend("examples" = ["/opt/cni/bin/twill"]))]
-    pub plugin: Option<AbsolutePath>,
+    /// Where container runtimes look for plugins: `twilld install` puts Twill's there, `twillctl doctor` looks whether it is there, and
+    /// `twillctl test` and `twillctl bench` attach their pods by it.
+    #[schemars(extend("x-default" = format!("`{CNI_BIN_DIR:?}`")), extend("examples" = ["/usr/lib/cni"]))]
+    pub cni_bin_dir: Option<AbsolutePath>,
+    /// Where container runtimes look for networks: `twilld install` puts Twill's there, and `twillctl doctor` looks which of them is
+    /// the first.
+    #[schemars(extend("x-default" = format!("`{CNI_CONF_DIR:?}`")), extend("examples" = ["/etc/cni/net.d"]))]
+    pub cni_conf_dir: Option<AbsolutePath>,
     /// What is logged.
     #[schemars(extend("x-default" = "`\"info\"`"), extend("examples" = ["info,twilld=debug"]))]
     pub log: Option<LogFilter>,

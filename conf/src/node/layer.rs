@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{
-    ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, PLUGIN_FILE, RUN_DIR, STATE_DIR, UnderlayChoice, UnderlayConf,
-    rules,
+    CNI_BIN_DIR, CNI_CONF_DIR, CniDirectories, ETCD_PREFIX, MACHINE_ID_FILE, NODE_FILE, NodeConf, RUN_DIR, STATE_DIR,
+    UnderlayChoice, UnderlayConf, rules,
 };
 use crate::section::{Dialect, Section, parse_toml, unknown_key};
 use crate::{Error, NodeName};
@@ -42,8 +42,10 @@ pub struct NodeLayer {
     pub state_dir: Option<PathBuf>,
     /// The file with the machine's identity.
     pub machine_id_file: Option<PathBuf>,
-    /// The installed plugin.
-    pub plugin: Option<PathBuf>,
+    /// Where runtimes look for plugins.
+    pub cni_bin_dir: Option<PathBuf>,
+    /// Where runtimes look for networks.
+    pub cni_conf_dir: Option<PathBuf>,
     /// The log's filter.
     pub log: Option<String>,
     /// Where metrics and health are served.
@@ -83,8 +85,10 @@ pub enum Setting {
     StateDir,
     /// `machine_id_file`
     MachineIdFile,
-    /// `plugin`
-    Plugin,
+    /// `cni_bin_dir`
+    CniBinDir,
+    /// `cni_conf_dir`
+    CniConfDir,
     /// `log`
     Log,
     /// `metrics`
@@ -95,7 +99,7 @@ pub enum Setting {
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NodeName,
         Self::Etcd,
         Self::EtcdCa,
@@ -110,7 +114,8 @@ impl Setting {
         Self::RunDir,
         Self::StateDir,
         Self::MachineIdFile,
-        Self::Plugin,
+        Self::CniBinDir,
+        Self::CniConfDir,
         Self::Log,
         Self::Metrics,
         Self::Labels,
@@ -133,7 +138,8 @@ impl Setting {
             Self::RunDir => "run_dir",
             Self::StateDir => "state_dir",
             Self::MachineIdFile => "machine_id_file",
-            Self::Plugin => "plugin",
+            Self::CniBinDir => "cni_bin_dir",
+            Self::CniConfDir => "cni_conf_dir",
             Self::Log => "log",
             Self::Metrics => "metrics",
             Self::Labels => "labels",
@@ -179,7 +185,8 @@ impl NodeLayer {
             Setting::RunDir => self.run_dir = Some(rules::run_dir(shown_as, text)?),
             Setting::StateDir => self.state_dir = Some(rules::path(shown_as, text)?),
             Setting::MachineIdFile => self.machine_id_file = Some(rules::path(shown_as, text)?),
-            Setting::Plugin => self.plugin = Some(rules::path(shown_as, text)?),
+            Setting::CniBinDir => self.cni_bin_dir = Some(rules::path(shown_as, text)?),
+            Setting::CniConfDir => self.cni_conf_dir = Some(rules::path(shown_as, text)?),
             Setting::Log => self.log = Some(rules::log(shown_as, text)?),
             Setting::Metrics => self.metrics = Some(rules::listening(shown_as, text)?),
             Setting::Labels => self.labels = Some(rules::labels(shown_as, text)?),
@@ -264,16 +271,23 @@ impl NodeLayer {
             run_dir: upper.run_dir.or(self.run_dir),
             state_dir: upper.state_dir.or(self.state_dir),
             machine_id_file: upper.machine_id_file.or(self.machine_id_file),
-            plugin: upper.plugin.or(self.plugin),
+            cni_bin_dir: upper.cni_bin_dir.or(self.cni_bin_dir),
+            cni_conf_dir: upper.cni_conf_dir.or(self.cni_conf_dir),
             log: upper.log.or(self.log),
             metrics: upper.metrics.or(self.metrics),
             labels: upper.labels.or(self.labels),
         }
     }
 
+    /// Where a runtime of this machine looks, by this layer or by default.
+    pub fn cni(&self) -> CniDirectories {
+        let or = |said: &Option<PathBuf>, default: &str| said.clone().unwrap_or_else(|| default.into());
+        CniDirectories { bin: or(&self.cni_bin_dir, CNI_BIN_DIR), conf: or(&self.cni_conf_dir, CNI_CONF_DIR) }
+    }
+
     /// Fills what is absent with the defaults. `hostname` stands in for the node's name, in lower case, as kubelet has it.
     pub fn resolve(self, hostname: &str) -> Result<NodeConf, Error> {
-        let etcd = self.etcd_conf()?;
+        let (etcd, cni) = (self.etcd_conf()?, self.cni());
         let node_name = match self.node_name {
             Some(name) => name,
             None => hostname.to_ascii_lowercase().parse().map_err(|cause: crate::id::InvalidName| {
@@ -290,7 +304,7 @@ impl NodeLayer {
             run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR.into()),
             state_dir: self.state_dir.unwrap_or_else(|| STATE_DIR.into()),
             machine_id_file: self.machine_id_file.unwrap_or_else(|| MACHINE_ID_FILE.into()),
-            plugin: self.plugin.unwrap_or_else(|| PLUGIN_FILE.into()),
+            cni,
             log: self.log.unwrap_or_else(|| "info".into()),
             metrics: self.metrics,
             labels: self.labels.unwrap_or_default(),

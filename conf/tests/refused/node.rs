@@ -15,7 +15,7 @@ const FILES: &[(&str, &str)] = &[
     ("node_name = 7", "node_name: the integer 7 is not valid: a string"),
     (
         "nodeName = 'a'",
-        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, underlay_ipv4, underlay_ipv6, run_dir, state_dir, machine_id_file, plugin, log, metrics, labels"#,
+        r#"nodeName: unknown key; did you mean "node_name"? Known here are node_name, etcd, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file, prefix, underlay, underlay_ipv4, underlay_ipv6, run_dir, state_dir, machine_id_file, cni_bin_dir, cni_conf_dir, log, metrics, labels"#,
     ),
     (
         "etcd = 'http://10.0.0.1:2379'",
@@ -87,7 +87,7 @@ const FILES: &[(&str, &str)] = &[
     ("run_dir = 'run/twill'", r#"run_dir: "run/twill" is not valid: an absolute path, beginning with '/'"#),
     ("state_dir = ''", r#"state_dir: "" is not valid: an absolute path, beginning with '/'"#),
     ("machine_id_file = './id'", r#"machine_id_file: "./id" is not valid: an absolute path, beginning with '/'"#),
-    ("plugin = 'twill'", r#"plugin: "twill" is not valid: an absolute path, beginning with '/'"#),
+    ("cni_bin_dir = 'bin'", r#"cni_bin_dir: "bin" is not valid: an absolute path, beginning with '/'"#),
     (
         "log = ' '",
         r#"log: " " is not valid: error, warn, info, debug, trace, or directives such as "info,twilld=debug""#,
@@ -184,7 +184,7 @@ fn a_variable_is_refused_under_its_own_name() {
         (("TWILLD_LABELS", "zone"), r#"TWILLD_LABELS: "zone" is not valid: labels as in "zone=a,rack=7""#),
         (
             ("TWILLD_RUNDIR", "/x"),
-            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_UNDERLAY_IPV4, TWILLD_UNDERLAY_IPV6, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_PLUGIN, TWILLD_LOG, TWILLD_METRICS, TWILLD_LABELS, TWILLD_CONFIG"#,
+            r#"TWILLD_RUNDIR: unknown key; did you mean "TWILLD_RUN_DIR"? Known here are TWILLD_NODE_NAME, TWILLD_ETCD, TWILLD_ETCD_CA, TWILLD_ETCD_CERT, TWILLD_ETCD_KEY, TWILLD_ETCD_USER, TWILLD_ETCD_PASSWORD_FILE, TWILLD_PREFIX, TWILLD_UNDERLAY, TWILLD_UNDERLAY_IPV4, TWILLD_UNDERLAY_IPV6, TWILLD_RUN_DIR, TWILLD_STATE_DIR, TWILLD_MACHINE_ID_FILE, TWILLD_CNI_BIN_DIR, TWILLD_CNI_CONF_DIR, TWILLD_LOG, TWILLD_METRICS, TWILLD_LABELS, TWILLD_CONFIG"#,
         ),
     ];
     compare(rows.map(|((name, value), wanted)| {

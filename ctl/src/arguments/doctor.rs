@@ -1,10 +1,10 @@
 //! `twillctl doctor`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use twill_conf::NodeName;
+use twill_conf::node::Setting;
 
 /// What is to be looked at.
 #[derive(Debug, Args)]
@@ -15,18 +15,23 @@ pub(crate) struct DoctorFlags {
     /// Look at this machine alone, on which nothing of Twill need be there: neither daemon nor etcd is asked
     #[arg(long, conflicts_with_all = ["node", "timeout"])]
     pub(crate) preflight: bool,
-    /// With --preflight: where runtimes look for plugins [default: /opt/cni/bin]
+    /// With --preflight: where runtimes look for plugins [default: as the daemon's file says, /opt/cni/bin]
     #[arg(long, value_name = "DIR", requires = "preflight")]
-    pub(crate) cni_bin_dir: Option<PathBuf>,
-    /// With --preflight: where runtimes look for networks [default: /etc/cni/net.d]
+    cni_bin_dir: Option<String>,
+    /// With --preflight: where runtimes look for networks [default: as the daemon's file says, /etc/cni/net.d]
     #[arg(long, value_name = "DIR", requires = "preflight")]
-    pub(crate) cni_conf_dir: Option<PathBuf>,
+    cni_conf_dir: Option<String>,
     /// How long to wait for the answer of a node, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
 }
 
 impl DoctorFlags {
+    /// What else of the node's configuration is said by a flag.
+    pub(crate) fn settings(&self) -> [(Setting, &Option<String>); 2] {
+        [(Setting::CniBinDir, &self.cni_bin_dir), (Setting::CniConfDir, &self.cni_conf_dir)]
+    }
+
     /// How long the answer of a node is waited for.
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)

@@ -73,23 +73,23 @@ fn found(answers: Answers<Reply>) -> Answers<Found> {
 
 /// Looks at this machine. `flags` win over the daemon's file, which need not be there.
 pub(super) fn preflight(flags: &DoctorFlags, place: &PlaceFlags) -> Result<Report, Error> {
-    let (mut layer, mut findings) = match NodeLayer::from_file(None) {
-        Ok(layer) => (layer, Vec::new()),
+    let (file, mut findings) = match NodeLayer::from_file(None) {
+        Ok(file) => (file, Vec::new()),
         Err(error) => (NodeLayer::default(), vec![unread(&error)]),
     };
-    for (setting, flag) in place.settings() {
-        if let (Some(text), Setting::RunDir) = (flag, setting) {
-            layer.set(setting, &setting.flag(), text).map_err(Error::Usage)?;
+    let mut said = NodeLayer::default();
+    let of_place = place.settings().into_iter().filter(|(setting, _)| *setting == Setting::RunDir);
+    for (setting, flag) in of_place.chain(flags.settings()) {
+        if let Some(text) = flag {
+            said.set(setting, &setting.flag(), text).map_err(Error::Usage)?;
         }
     }
     let version = env!("CARGO_PKG_VERSION");
-    let scope = Scope::before(&layer, version).or_else(|error| {
+    let scope = Scope::before(&file.overlay(said.clone()), version).or_else(|error| {
         findings.push(unread(&error));
-        Scope::before(&NodeLayer { run_dir: layer.run_dir.clone(), ..NodeLayer::default() }, version)
+        Scope::before(&said, version)
     });
-    let mut scope = scope.map_err(Error::Usage)?;
-    scope.cni_bin_dir = flags.cni_bin_dir.clone().unwrap_or(scope.cni_bin_dir);
-    scope.cni_conf_dir = flags.cni_conf_dir.clone().unwrap_or(scope.cni_conf_dir);
+    let scope = scope.map_err(Error::Usage)?;
     findings.extend(twill_checkup::check(&scope).into_iter().map(Finding::from));
     Ok(Report::Doctor(Doctor::of_machine(findings)))
 }

@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use twill_chart::figures::HEADING;
 use twill_conf::NodeName;
 
-use super::table::{list, notes, number, parts, problems, table};
+use super::table::{list, notes, number, parts, problems, table, unknown};
 use crate::report::trial::bench::Benched;
 use crate::report::trial::plan::Kind;
 use crate::report::trial::test::{Tested, Tried, Verdict};
@@ -18,11 +18,7 @@ pub(super) fn tested(tested: &Tested) -> String {
             shown.push(matrix(kind, family, &ways));
         }
     }
-    shown.extend([
-        problems(&tested.problems),
-        notes(&tested.notes),
-        tested.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
-    ]);
+    shown.extend([problems(&tested.problems), notes(&tested.notes), unknown(&tested.unknown)]);
     let cases: Vec<&Tried> = tested.ways.iter().filter(|way| way.kind.is_case()).collect();
     let passed = cases.iter().filter(|way| way.verdict == Verdict::Passed).count();
     let all_is_good = tested.problems.is_empty() && tested.unknown.is_empty();
@@ -82,6 +78,6 @@ pub(super) fn benched(benched: &Benched) -> String {
         table(HEADING, benched.rows()),
         problems(&benched.problems),
         notes(&benched.notes),
-        benched.unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect(),
+        unknown(&benched.unknown),
     ])
 }

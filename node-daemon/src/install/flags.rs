@@ -52,16 +52,10 @@ pub struct UninstallFlags {
     pub knowledge: Knowledge,
 }
 
-/// The directories of a container runtime.
+/// What is put there, or taken from there.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Where runtimes look for plugins
-    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
-    pub cni_bin_dir: PathBuf,
-    /// Where runtimes look for networks
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
-    pub cni_conf_dir: PathBuf,
-    /// The name of the network's list there; the first by name wins
+    /// The name of the network's list; the first by name wins
     #[arg(long, value_name = "NAME", default_value = "05-twill.conflist")]
     pub conflist_name: ListName,
     /// Also where list or plugin are somebody else's, the list was edited, or pods are attached that need them
@@ -72,6 +66,12 @@ pub struct Place {
 /// What the node configuration says that concerns the plugin.
 #[derive(Debug, Args)]
 pub struct Knowledge {
+    /// Where runtimes look for plugins [default: as the daemon's, /opt/cni/bin]
+    #[arg(long, value_name = "DIR")]
+    pub cni_bin_dir: Option<String>,
+    /// Where runtimes look for networks [default: as the daemon's, /etc/cni/net.d]
+    #[arg(long, value_name = "DIR")]
+    pub cni_conf_dir: Option<String>,
     /// Where plugin, daemon and twillctl meet [default: as the daemon's, /run/twill; to uninstall, as in the list]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<String>,

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twill_conf::node::STATE_DIR;
+use twill_conf::node::{NodeLayer, STATE_DIR};
 use twill_fabric::{firewall, vxlan};
 use twill_ipam::KeyHash;
 use twill_ipam::alias::Alias;
@@ -20,8 +20,7 @@ use twill_linux::state::{KernelState, Ownership, PROTOCOL_POD};
 use twill_linux::table::{self, Device, SeenLink, link, route};
 use twill_linux::{Error, Netlink, ports};
 
-use super::flags::Knowledge;
-use super::{InstallError, node_layer, warn};
+use super::{InstallError, warn};
 use crate::doorbell;
 use crate::lock;
 
@@ -32,9 +31,9 @@ const STORE_FILES: &str = "node.";
 /// What is ours in the state directory.
 const STATE_FILES: [&str; 2] = ["view.json", "view.json.new"];
 
-/// The state directory, as the daemon of the same file and environment finds it.
-pub fn state_dir(knowledge: &Knowledge) -> Result<PathBuf, InstallError> {
-    Ok(node_layer(knowledge)?.state_dir.unwrap_or_else(|| STATE_DIR.into()))
+/// The state directory, as the daemon finds it.
+pub fn state_dir(node: &NodeLayer) -> PathBuf {
+    node.state_dir.clone().unwrap_or_else(|| STATE_DIR.into())
 }
 
 /// Removes all of it. The caller holds the run directory's lock, so that no daemon puts it back.

@@ -4,24 +4,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use twill_conf::network::list::{self, Author, PLUGIN};
-use twill_conf::node::RUN_DIR;
+use twill_conf::network::list::{self, Author};
+use twill_conf::node::{NodeLayer, RUN_DIR};
 use twill_linux::forward;
 
 use super::file::{self, Done};
 use super::flags::UninstallFlags;
 use super::pods::attached;
-use super::{InstallError, READABLE, net_d, purge, run_dir, say, warn};
+use super::{InstallError, READABLE, net_d, node_layer, purge, run_dir, say, warn};
 use crate::lock;
 
 /// Takes both back, and with `--purge` all else. Where pods are attached everything stays.
 pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
+    let node = node_layer(&flags.knowledge)?;
     if !flags.purge {
-        return take_back(flags, |_| Ok(())).map(drop);
+        return take_back(flags, &node, |_| Ok(())).map(drop);
     }
-    let state_dir = purge::state_dir(&flags.knowledge)?;
     let mut held = None;
-    let needed_by = take_back(flags, |run_dir| {
+    let needed_by = take_back(flags, &node, |run_dir| {
         held = Some((lock::take(run_dir)?, run_dir.to_owned()));
         Ok(())
     })?;
@@ -29,16 +29,18 @@ pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
         return Err(InstallError::Needed(user));
     }
     let (_lock, run_dir) = held.expect("the run directory is known before anything is taken back");
-    purge::purge(&run_dir, &state_dir)
+    purge::purge(&run_dir, &purge::state_dir(&node))
 }
 
 /// Takes back list and plugin, and yields the other list because of which the plugin stays, if there is one; `begin` is told the run
 /// directory before, and may refuse.
 fn take_back(
     flags: &UninstallFlags,
+    node: &NodeLayer,
     begin: impl FnOnce(&Path) -> Result<(), InstallError>,
 ) -> Result<Option<PathBuf>, InstallError> {
-    let (list, plugin) = (flags.place.list(), flags.place.cni_bin_dir.join(PLUGIN));
+    let cni = node.cni();
+    let (list, plugin) = (flags.place.list(&cni), cni.plugin());
     let ours = match net_d::author(&list)? {
         Some(Author::Other) => {
             warn(&format!("{} is not Twill's: it stays", list.display()));
@@ -51,7 +53,7 @@ fn take_back(
         }
         None => None,
     };
-    let run_dir = run_dir_of(flags, ours.as_ref().map(|(text, _)| text.as_slice()))?;
+    let run_dir = run_dir_of(flags, node, ours.as_ref().map(|(text, _)| text.as_slice()));
     begin(&run_dir)?;
     refuse_while_pods_need_it(flags, &run_dir)?;
     match &ours {
@@ -102,10 +104,10 @@ fn close_chains_of_others() {
 }
 
 /// The run directory whose store knows the pods: as it was said, or as the list says that the plugin was told.
-fn run_dir_of(flags: &UninstallFlags, text: Option<&[u8]>) -> Result<PathBuf, InstallError> {
+fn run_dir_of(flags: &UninstallFlags, node: &NodeLayer, text: Option<&[u8]>) -> PathBuf {
     match text {
-        Some(text) if flags.knowledge.run_dir.is_none() => Ok(list::network(text).1.unwrap_or_else(|| RUN_DIR.into())),
-        _ => run_dir(&flags.knowledge),
+        Some(text) if flags.knowledge.run_dir.is_none() => list::network(text).1.unwrap_or_else(|| RUN_DIR.into()),
+        _ => run_dir(node),
     }
 }
 

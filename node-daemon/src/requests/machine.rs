@@ -3,7 +3,6 @@
 //!
 //! The look blocks, so it has a thread of its own, one at a time and with a deadline. It changes nothing of what the daemon makes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,20 +28,10 @@ const ETCD_PATIENCE: Duration = Duration::from_secs(3);
 const FINDERS: [(&str, &str, &str); 2] =
     [("probe", "path", "packets reach every node that was asked so far"), ("bgp", "bgp", "no session is missing")];
 
-/// Where a runtime of this machine looks.
-#[derive(Debug, Clone)]
-pub struct CniDirectories {
-    /// For plugins.
-    pub bin: PathBuf,
-    /// For networks.
-    pub conf: PathBuf,
-}
-
 /// What is known of the machine, and of what is wanted of it.
 #[derive(Debug, Clone)]
 pub struct Machine {
     conf: NodeConf,
-    cni: CniDirectories,
     pictures: Pictures,
     underlays: watch::Receiver<Option<Underlay>>,
     troubles: Troubles,
@@ -53,12 +42,11 @@ impl Machine {
     /// Of this node.
     pub fn new(
         conf: NodeConf,
-        cni: CniDirectories,
         pictures: Pictures,
         underlays: watch::Receiver<Option<Underlay>>,
         troubles: Troubles,
     ) -> Self {
-        Self { conf, cni, pictures, underlays, troubles, turn: Arc::default() }
+        Self { conf, pictures, underlays, troubles, turn: Arc::default() }
     }
 
     /// Looks.
@@ -97,8 +85,7 @@ impl Machine {
             run_dir: conf.run_dir.clone(),
             state_dir: conf.state_dir.clone(),
             machine_id_file: conf.machine_id_file.clone(),
-            cni_bin_dir: self.cni.bin.clone(),
-            cni_conf_dir: self.cni.conf.clone(),
+            cni: conf.cni.clone(),
             tls: conf.etcd.tls.clone(),
             version: env!("CARGO_PKG_VERSION"),
             underlay: devices,

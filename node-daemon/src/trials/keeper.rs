@@ -169,7 +169,7 @@ impl Keeper {
         if !means.plugin.exists() {
             return Err(refused(
                 format!("the plugin is not at {}", means.plugin.display()),
-                "install it ('twilld install'), or name it to twilld: plugin in its file, --plugin, or TWILLD_PLUGIN",
+                "install it ('twilld install'); where runtimes look elsewhere, with cni_bin_dir in twilld's file",
             ));
         }
         let trial = Arc::new(Trial::new(stand));

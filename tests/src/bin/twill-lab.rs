@@ -27,7 +27,7 @@ enum Verb {
         #[arg(long, default_value = "lab")]
         name: String,
         /// How many nodes.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=250))]
         nodes: u8,
         /// How many pods on each node. They are called after it: n1-a, n1-b and so on.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=26))]
@@ -180,7 +180,8 @@ fn enter(name: &str, place: &str, command: &[String]) -> Result<()> {
     let mut run = Command::new("ip");
     // `ip netns exec` shows the namespace's own /sys too, which a person looks into.
     run.args(["netns", "exec", namespace.name()]).args(words);
-    run.env("PATH", format!("{}:{path}", binaries.directory().display()));
+    let tools = binaries.cnitool().parent().unwrap_or(binaries.directory());
+    run.env("PATH", format!("{}:{}:{path}", binaries.directory().display(), tools.display()));
     run.env("CNI_PATH", binaries.directory()).env("NETCONFPATH", directory.join("net.d"));
     run.env("TWILL_RUN_DIR", directory.join("run")).env("ETCDCTL_API", "3");
     if let Ok(endpoints) = std::fs::read_to_string(cleanup::directory(name).join("endpoints")) {

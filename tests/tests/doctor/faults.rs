@@ -7,7 +7,7 @@ use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
 
-use super::stage::{bin, comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start};
+use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start};
 
 /// What is done to the second node, what is told of whom, and how it is undone; its golden file.
 struct Fault {
@@ -86,8 +86,8 @@ const FAULTS: [Fault; 6] = [
     },
     Fault {
         golden: "missing-plugin",
-        done: |node| fs::remove_file(bin(node).join("twill")).map_err(LabError::io("removing the plugin")),
-        undone: |node| super::stage::flags(node).map(drop),
+        done: |node| fs::remove_file(node.bin().join("twill")).map_err(LabError::io("removing the plugin")),
+        undone: |node| node.install_plugin(),
         subject: "node n2",
         what: "the plugin is not there",
         fix: "twilld install",

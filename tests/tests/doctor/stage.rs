@@ -1,42 +1,21 @@
-//! What the tests have in common: nodes with directories of a runtime of their own, and what `twillctl doctor` says.
-
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+//! What the tests have in common: daemons that look soon, and what `twillctl doctor` says.
 
 use serde_json::Value;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::golden::{is_golden, problems_of};
 use twill_tests::{LabError, Node, Result};
 
-/// Where this node's runtime looks for plugins.
-pub fn bin(node: &Node) -> PathBuf {
-    node.directory().join("bin")
-}
-
-/// The flags of the daemon: its runtime's directories, and a probe that hurries.
-pub fn flags(node: &Node) -> Result<Vec<String>> {
-    let directory = bin(node);
-    fs::create_dir_all(&directory).map_err(LabError::io("making a directory of plugins"))?;
-    let plugin = directory.join("twill");
-    if !plugin.exists() {
-        symlink(node.binaries().plugin(), &plugin).map_err(LabError::io("linking the plugin"))?;
-    }
-    let word = |path: PathBuf| path.to_string_lossy().into_owned();
-    let words = ["--probe-turn-ms", "100", "--cni-bin-dir", &word(directory), "--cni-conf-dir", &word(node.net_d())];
-    Ok(words.map(str::to_owned).into())
-}
+/// A probe that hurries.
+const FLAGS: [&str; 2] = ["--probe-turn-ms", "100"];
 
 /// Starts the node's daemon.
 pub fn start(node: &Node) -> Result<()> {
-    let flags = flags(node)?;
-    node.start_daemon_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+    node.start_daemon_with(&FLAGS)
 }
 
 /// Starts it in a mount namespace that a script has changed.
 pub fn start_behind(node: &Node, script: &str) -> Result<()> {
-    let flags = flags(node)?;
-    node.start_daemon_behind(script, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+    node.start_daemon_behind(script, &FLAGS)
 }
 
 /// What it says, with its exit status.

@@ -10,8 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, PodSpec, Servi
 use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
-use twill_conf::network::list::PLUGIN;
-use twill_conf::node::{MACHINE_ID_FILE, NODE_FILE, NodeLayer, PLUGIN_FILE, RUN_DIR, STATE_DIR};
+use twill_conf::node::{CNI_BIN_DIR, CNI_CONF_DIR, MACHINE_ID_FILE, NODE_FILE, NodeLayer, RUN_DIR, STATE_DIR};
 use twill_tests::binaries::Binaries;
 use twill_tests::needs::{unmet, workspace};
 use twill_tests::{LabError, Result};
@@ -135,13 +134,11 @@ fn the_containers_have_of_the_node_what_the_programs_use_by_default() -> Result<
     let (_, pod) = daemon_set()?;
     let (daemon, install) = (container(&pod, "twilld")?, container(&pod, "install")?);
     let of_daemon = host_paths(&pod, daemon);
-    let (bin_dir, conf_dir) = ("/opt/cni/bin", "/etc/cni/net.d");
-    for path in [RUN_DIR, STATE_DIR, MACHINE_ID_FILE, "/run/netns", bin_dir, conf_dir] {
+    for path in [RUN_DIR, STATE_DIR, MACHINE_ID_FILE, "/run/netns", CNI_BIN_DIR, CNI_CONF_DIR] {
         assert_eq!(of_daemon.get(path).map(String::as_str), Some(path), "{of_daemon:?}");
     }
     // What trials attach their pods by, and what the doctor looks at.
-    assert_eq!(Path::new(PLUGIN_FILE), Path::new(bin_dir).join(PLUGIN));
-    for path in [bin_dir, conf_dir] {
+    for path in [CNI_BIN_DIR, CNI_CONF_DIR] {
         let mount = daemon.volume_mounts.iter().flatten().find(|mount| mount.mount_path == path);
         assert_eq!(mount.and_then(|mount| mount.read_only), Some(true), "{path}");
     }
@@ -152,7 +149,7 @@ fn the_containers_have_of_the_node_what_the_programs_use_by_default() -> Result<
     let of_install = host_paths(&pod, install);
     assert_eq!(of_install.get(RUN_DIR).map(String::as_str), Some(RUN_DIR));
     let help = help(&["install".to_owned()])?;
-    for path in [bin_dir, conf_dir] {
+    for path in [CNI_BIN_DIR, CNI_CONF_DIR] {
         assert!(help.contains(&format!("[default: {path}]")), "{help}");
         assert_eq!(of_install.get(path).map(String::as_str), Some(path), "{of_install:?}");
     }

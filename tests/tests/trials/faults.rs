@@ -89,7 +89,7 @@ fn a_node_without_the_plugin_is_told_and_the_others_are_tested() {
     with_lab(Lab::builder().nodes(2).asleep(), |lab| {
         let (one, two) = (lab.node(1), lab.node(2));
         one.start_daemon()?;
-        two.start_daemon_with(&["--plugin", "/nowhere/twill"])?;
+        two.start_daemon_with(&["--cni-bin-dir", "/nowhere"])?;
         lab.converged()?;
         let found = json(one, &["test"], 1)?;
         is_one(

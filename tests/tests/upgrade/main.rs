@@ -56,7 +56,7 @@ fn with_old_nodes(scenario: impl FnOnce(&mut Lab, &Path) -> Result<()>) {
 
 /// Keys of the node's file that the older daemon does not know, and refuses: an operator writes them when the node is of this version
 /// for good.
-const NEW_KEYS: [&str; 1] = ["plugin = "];
+const NEW_KEYS: [&str; 2] = ["cni_bin_dir = ", "cni_conf_dir = "];
 
 /// Takes them out of the file that the lab has written.
 fn without_new_keys(node: &Node) -> Result<()> {

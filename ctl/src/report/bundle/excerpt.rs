@@ -75,7 +75,8 @@ pub(crate) struct DaemonExcerpt {
     state_dir: Option<PathBuf>,
     log: Option<String>,
     metrics: Option<SocketAddr>,
-    plugin: Option<PathBuf>,
+    cni_bin_dir: Option<PathBuf>,
+    cni_conf_dir: Option<PathBuf>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -149,7 +150,8 @@ impl DaemonExcerpt {
             machine_id_file: _,
             log,
             metrics,
-            plugin,
+            cni_bin_dir,
+            cni_conf_dir,
             labels,
         } = layer;
         Self {
@@ -166,7 +168,8 @@ impl DaemonExcerpt {
             state_dir,
             log,
             metrics,
-            plugin,
+            cni_bin_dir,
+            cni_conf_dir,
             labels,
         }
     }
