@@ -38,11 +38,8 @@ pub struct Settings {
 /// Looks. An offload that a device does not know is not off.
 pub fn settings(device: IfName) -> io::Result<Settings> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    let mut name = [0; libc::IFNAMSIZ];
-    for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
-        *to = from.cast_signed();
-    }
-    let mut request = libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 } };
+    let none = libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 };
+    let mut request = libc::ifreq { ifr_name: device.to_ifr_name(), ifr_ifru: none };
     // SAFETY: the kernel reads the name and writes the MTU of one `struct ifreq`, and `request` is one and outlives the call.
     let mtu = unsafe {
         siocgifmtu(socket.as_raw_fd(), &raw mut request)?;

@@ -29,6 +29,16 @@ impl IfName {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("made from a &str")
     }
+
+    /// As `struct ifreq` has it (netdevice(7)): filled up with zeroes.
+    pub(crate) fn to_ifr_name(self) -> [libc::c_char; libc::IFNAMSIZ] {
+        let mut name = [0; libc::IFNAMSIZ];
+        for (to, from) in name.iter_mut().zip(self.as_str().bytes()) {
+            // Signed on x86-64, and not on 64-bit ARM.
+            *to = libc::c_char::from_ne_bytes([from]);
+        }
+        name
+    }
 }
 
 /// The kernel's white space is that of Latin-1 (lib/ctype.c): it has the vertical tab, and 0xa0 even inside of UTF-8.

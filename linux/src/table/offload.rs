@@ -55,13 +55,8 @@ fn bring(device: IfName, on: bool) -> Result<Option<Repair>, Error> {
 /// One request; what the kernel answered in its place.
 pub(crate) fn ethtool(socket: &OwnedFd, device: IfName, command: u32, data: u32) -> io::Result<u32> {
     let mut value = Value { command, data };
-    let mut name = [0; libc::IFNAMSIZ];
-    for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
-        // Signed on x86-64, and not on 64-bit ARM.
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
     let data = libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() };
-    let mut request = libc::ifreq { ifr_name: name, ifr_ifru: data };
+    let mut request = libc::ifreq { ifr_name: device.to_ifr_name(), ifr_ifru: data };
     #[expect(unsafe_code, reason = "ethtool has no other interface that does not need a generic netlink family")]
     // SAFETY: the kernel reads and writes one `struct ethtool_value` where ifr_data points, and `value` outlives the call.
     unsafe { siocethtool(socket.as_raw_fd(), &raw mut request) }?;
