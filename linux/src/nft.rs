@@ -9,22 +9,19 @@
 //! there are.
 //!
 //! The daemon [looks](Firewall::reconcile) on an nftables event and on its timer, and otherwise [goes on](Firewall::advance)
-//! from what it made; nft takes about 15 ms, and one that has not ended after 10 s is killed.
+//! from what it made; nft takes about 15 ms, and one that has not ended after 20 s is killed.
 
 mod members;
+mod process;
 mod transaction;
 mod version;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use imbl::OrdSet;
 use nftables::schema::NfListObject;
@@ -33,17 +30,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use self::members::{Members, Turnover};
+use self::process::{failed, run, start, succeeded};
 use crate::Error;
 use crate::monitor::Echoes;
 
 pub use self::version::{Version, version};
 
-/// How long nft may take. Repair waits for it, so one that hangs would end all repair.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What is done to a table, for errors.
 const APPLY: &str = "apply the ruleset";
-/// How often it is looked whether nft has ended.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// The text that `nft -j -f -` reads (libnftables-json(5)): one table of family inet and one name, made of it whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,134 +242,4 @@ pub(crate) fn strip(value: &mut Value) {
 
 pub(crate) fn fingerprint(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Runs nft, which must succeed.
-fn run(what: &'static str, args: &[&str], input: &str) -> Result<Output, Error> {
-    succeeded(what, start(what, args, input, |_| ())?)
-}
-
-fn succeeded(what: &'static str, output: Output) -> Result<Output, Error> {
-    if output.status.success() { Ok(output) } else { Err(failed(what, &output)) }
-}
-
-fn failed(what: &'static str, output: &Output) -> Error {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let detail = match complaint.trim() {
-        "" => output.status.to_string(),
-        complaint => complaint.to_owned(),
-    };
-    Error::Nft { what, detail }
-}
-
-/// `begun` is told the process before it has read anything.
-fn start(what: &'static str, args: &[&str], input: &str, begun: impl FnOnce(u32)) -> Result<Output, Error> {
-    let attempt = || -> io::Result<Output> {
-        let nft = Command::new(program())
-            .args(args)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        begun(nft.id());
-        converse(nft, input, PATIENCE)
-    };
-    attempt().map_err(|error| {
-        let detail = match error.kind() {
-            io::ErrorKind::NotFound => "it is not installed, or not in PATH (package nftables)".to_owned(),
-            _ => error.to_string(),
-        };
-        Error::Nft { what, detail }
-    })
-}
-
-/// Where nft is. A runtime may start the plugin with any PATH, or with none.
-fn program() -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"].map(PathBuf::from);
-    let places = env::split_paths(&path).filter(|place| place.is_absolute()).chain(usual);
-    places.map(|place| place.join("nft")).find(|file| file.is_file()).unwrap_or_else(|| "nft".into())
-}
-
-/// Gives a child its input and takes its output. One that has not ended when `patience` is over is killed.
-fn converse(mut child: Child, input: &str, patience: Duration) -> io::Result<Output> {
-    let deadline = Instant::now() + patience;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // The threads end with the child: it has the other ends of the pipes, and no children of its own.
-    thread::scope(|scope| {
-        let threads = (|| {
-            let write = move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-            let writer = thread::Builder::new().spawn_scoped(scope, write)?;
-            let stdout = thread::Builder::new().spawn_scoped(scope, || read(stdout))?;
-            Ok((writer, stdout, thread::Builder::new().spawn_scoped(scope, || read(stderr))?))
-        })();
-        let (writer, stdout, stderr) = match threads {
-            Ok(threads) => threads,
-            // Too many processes. Without all of its input, nft changes nothing; but it may have had it.
-            Err(error) => {
-                child.kill()?;
-                child.wait()?;
-                return Err(error);
-            }
-        };
-        let status = end_of(&mut child, deadline)?;
-        let what = "neither reading nor writing a pipe panics";
-        let output = Output { status, stdout: stdout.join().expect(what)?, stderr: stderr.join().expect(what)? };
-        match writer.join().expect(what) {
-            Err(error) if status.success() => Err(error),
-            // One that ends early says why on stderr.
-            _ => Ok(output),
-        }
-    })
-}
-
-fn read(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))?;
-    Ok(bytes)
-}
-
-fn end_of(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time, and was killed"));
-        }
-        thread::sleep(LOOK);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn spawn(program: &str, args: &[&str]) -> Child {
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    #[test]
-    fn a_child_that_hangs_is_killed_though_it_reads_nothing() {
-        let child = spawn("sleep", &["3600"]);
-        let process = format!("/proc/{}", child.id());
-        let more_than_a_pipe_holds = "x".repeat(1 << 20);
-        let error = converse(child, &more_than_a_pipe_holds, Duration::from_millis(50)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(!Path::new(&process).exists(), "nothing is left of it");
-    }
-
-    #[test]
-    fn more_than_a_pipe_holds_goes_in_and_comes_out() {
-        let text = "x".repeat(1 << 20);
-        let output = converse(spawn("cat", &[]), &text, PATIENCE).unwrap();
-        assert!(output.status.success() && output.stdout == text.as_bytes());
-    }
 }

@@ -25,7 +25,8 @@ use twill_linux::{Error, IfName, Netlink, nft};
 use crate::picture::Pictures;
 use crate::reconcile::Wanted;
 
-/// How long an answer may take. A look at the tables takes a fraction of a second; a run of nft that hangs is ended after 10 s.
+/// How long an answer may take. A look at the tables takes a fraction of a second; whoever asks does not wait for an nft that
+/// hangs.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How long an earlier trace is waited for.
 const TURN: Duration = Duration::from_secs(2);
