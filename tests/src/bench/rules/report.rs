@@ -95,13 +95,13 @@ mod tests {
 
     #[test]
     fn each_is_beside_the_references_that_it_can_be_compared_with() {
-        let text = report(&[&[6.0], &[6.0], &[7.5], &[6.25], &[8.0], &[8.0], &[8.0], &[10.0]]).markdown();
+        let text = report(&[&[6.0], &[6.0], &[7.5], &[6.25], &[6.0], &[8.0], &[8.0], &[8.0], &[10.0]]).markdown();
         let line = |name: &str| text.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
         assert!(line("none |").ends_with("| 6.00 (6.00–6.00) |  |  |"), "{text}");
         assert!(line("none, a second time").ends_with("| 1.000 |  |"), "{text}");
         assert!(line("none; ").ends_with("| 0.960 |  |"), "{text}");
         assert!(line("one rule").ends_with("| 0.800 |  |"), "{text}");
-        assert!(line("`prerouting`").ends_with("| 0.750 |  |"), "{text}");
+        assert!(line("`prerouting`: by").ends_with("| 0.750 |  |"), "{text}");
         assert!(line("Twill without a tunnel, masquerading |").ends_with("| 0.600 | 0.750 |"), "{text}");
     }
 }

@@ -19,10 +19,36 @@ pub enum Base {
     Nothing,
     /// One rule that masquerades.
     OneRule,
-    /// Twill's table on a node without a tunnel, less some of its chains.
-    Plain(&'static [&'static str]),
-    /// Twill's table on a node with a tunnel, less some of its chains.
-    Tunnel(&'static [&'static str]),
+    /// Twill's table on a node without a tunnel, less some of it.
+    Plain(&'static [Less]),
+    /// Twill's table on a node with a tunnel, less some of it.
+    Tunnel(&'static [Less]),
+}
+
+/// What a table lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Less {
+    /// The rules of this chain; the chain itself stands at its hook.
+    Rules(&'static str),
+    /// This chain.
+    Chain(&'static str),
+}
+
+impl Less {
+    /// A chain's rules go first: nft deletes no chain that has any.
+    fn script(self) -> String {
+        match self {
+            Self::Rules(chain) => format!("flush chain inet {TABLE} {chain}\n"),
+            Self::Chain(chain) => Self::Rules(chain).script() + &format!("delete chain inet {TABLE} {chain}\n"),
+        }
+    }
+
+    /// Either way the rules of the chain are gone.
+    fn chain(self) -> &'static str {
+        match self {
+            Self::Rules(chain) | Self::Chain(chain) => chain,
+        }
+    }
 }
 
 /// Rules on both nodes.
@@ -37,16 +63,17 @@ pub struct Variant {
 }
 
 /// All that are measured, the references first, in the order of reports.
-pub const VARIANTS: [Variant; 9] = [
+pub const VARIANTS: [Variant; 10] = [
     rules("none", Base::Nothing),
     rules("none, a second time", Base::Nothing),
     rules("one rule that masquerades, and so connection tracking", Base::OneRule),
     filtered("none; `rp_filter` at 1 on the host ends", Base::Nothing),
-    rules("`prerouting`: by whose addresses pods send", Base::Plain(&[POSTROUTING])),
-    rules("the same, with `forward` and the port of a tunnel", Base::Tunnel(&[POSTROUTING])),
+    rules("`prerouting` without a rule", Base::Plain(&[Less::Rules(PREROUTING), Less::Chain(POSTROUTING)])),
+    rules("`prerouting`: by whose addresses pods send", Base::Plain(&[Less::Chain(POSTROUTING)])),
+    rules("the same, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
     filtered(
         "Twill without a tunnel, masquerading, `rp_filter` at 1 in place of `prerouting`",
-        Base::Plain(&[PREROUTING]),
+        Base::Plain(&[Less::Chain(PREROUTING)]),
     ),
     rules("Twill without a tunnel, masquerading", Base::Plain(&[])),
     rules("Twill with a tunnel's rules, masquerading", Base::Tunnel(&[])),
@@ -81,27 +108,25 @@ impl Variant {
             Base::Tunnel(less) => (tables.tunnel.clone(), less),
         };
         let mut script = format!("flush ruleset\n{table}\n");
-        for chain in less {
-            script += &format!("flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n");
-        }
+        script.extend(less.iter().map(|less| less.script()));
         script
     }
 
     /// Whether a pod cannot send by the address of another.
     pub fn refuses_forged(&self) -> bool {
-        let chain = match self.base {
-            Base::Nothing | Base::OneRule => false,
-            Base::Plain(less) | Base::Tunnel(less) => !less.contains(&PREROUTING),
-        };
-        chain || self.reverse_path
+        self.reverse_path || self.has(PREROUTING)
     }
 
     /// Whether its nodes give pods' packets to the outside their own address, and so track connections.
     pub fn masquerades(&self) -> bool {
+        self.base == Base::OneRule || self.has(POSTROUTING)
+    }
+
+    /// Whether the rules of one of Twill's chains are there.
+    fn has(&self, chain: &str) -> bool {
         match self.base {
-            Base::Nothing => false,
-            Base::OneRule => true,
-            Base::Plain(less) | Base::Tunnel(less) => !less.contains(&POSTROUTING),
+            Base::Nothing | Base::OneRule => false,
+            Base::Plain(less) | Base::Tunnel(less) => less.iter().all(|less| less.chain() != chain),
         }
     }
 }
@@ -140,9 +165,11 @@ mod tests {
     fn a_variant_has_the_rules_of_its_base_less_some_chains() {
         let Tables { plain, tunnel, .. } = tables();
         assert_eq!(rules("", Base::Plain(&[])).script(&tables()), format!("flush ruleset\n{plain}\n"));
-        let script = rules("", Base::Tunnel(&[POSTROUTING])).script(&tables());
+        let script = rules("", Base::Tunnel(&[Less::Chain(POSTROUTING)])).script(&tables());
         let less = "flush chain inet twill postrouting\ndelete chain inet twill postrouting\n";
         assert_eq!(script, format!("flush ruleset\n{tunnel}\n{less}"));
+        let script = rules("", Base::Plain(&[Less::Rules(PREROUTING)])).script(&tables());
+        assert_eq!(script, format!("flush ruleset\n{plain}\nflush chain inet twill prerouting\n"));
         assert!(rules("", Base::OneRule).script(&tables()).contains("ip saddr 10.42.0.0/16"));
     }
 
@@ -151,9 +178,10 @@ mod tests {
         let does = |variant: Variant| (variant.refuses_forged(), variant.masquerades());
         assert_eq!(does(rules("", Base::Nothing)), (false, false));
         assert_eq!(does(rules("", Base::OneRule)), (false, true));
-        assert_eq!(does(rules("", Base::Tunnel(&[POSTROUTING]))), (true, false));
-        assert_eq!(does(rules("", Base::Plain(&[PREROUTING]))), (false, true));
-        assert_eq!(does(filtered("", Base::Plain(&[PREROUTING]))), (true, true));
+        assert_eq!(does(rules("", Base::Tunnel(&[Less::Chain(POSTROUTING)]))), (true, false));
+        assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)]))), (false, true));
+        assert_eq!(does(rules("", Base::Plain(&[Less::Rules(PREROUTING)]))), (false, true));
+        assert_eq!(does(filtered("", Base::Plain(&[Less::Chain(PREROUTING)]))), (true, true));
     }
 
     #[test]
