@@ -11,6 +11,7 @@ pub mod heap;
 pub mod ipam;
 pub mod measure;
 pub mod pairs;
+pub mod rules;
 pub mod scale;
 pub mod store;
 pub mod usage;

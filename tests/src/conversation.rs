@@ -7,11 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
-
 use crate::namespace::Namespace;
-use crate::{LabError, Result};
+use crate::{LabError, Result, process};
 
 /// An answer that takes longer is none: TCP itself goes on for minutes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,10 +33,7 @@ impl Default for Manner {
 impl Manner {
     /// Takes the calling thread to where it is to work.
     fn settle(self) -> std::io::Result<()> {
-        let Some(processor) = self.processor else { return Ok(()) };
-        let mut only = CpuSet::new();
-        only.set(processor)?;
-        Ok(sched_setaffinity(Pid::from_raw(0), &only)?)
+        self.processor.map_or(Ok(()), process::pin)
     }
 }
 

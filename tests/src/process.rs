@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -49,6 +50,13 @@ pub fn run_on_host(mut command: Command) -> Result<String> {
 pub fn words(command: &Command) -> String {
     let all = std::iter::once(command.get_program()).chain(command.get_args());
     all.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// Keeps the calling thread, and what it starts from now on, on one processor.
+pub fn pin(processor: usize) -> io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(processor)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &only)?)
 }
 
 /// A program that runs until it is stopped.

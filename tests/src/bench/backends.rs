@@ -70,7 +70,7 @@ fn mtu_of_the_wire(node: &Node) -> Result<String> {
 }
 
 /// A tunnel goes when nobody has sent by it for ten seconds.
-const SWITCHING: Duration = Duration::from_secs(40);
+pub const SWITCHING: Duration = Duration::from_secs(40);
 
 /// How long each is measured.
 #[derive(Debug, Clone, Copy)]

@@ -86,7 +86,7 @@ const BACKENDS: [Backend; 4] = [
 ];
 
 /// How long the machine is looked at before anything begins.
-const LOOK: Duration = Duration::from_secs(2);
+pub const LOOK: Duration = Duration::from_secs(2);
 
 /// A back end's lab, with both paths.
 struct Stage {
@@ -166,16 +166,14 @@ impl Sessions {
 
 /// The paths of a round. Who comes first may have it better or worse than the others, so it is somebody else each time; and
 /// of two neighbours, which are compared, each is as often before the other.
-fn order(round: usize, paths: usize) -> Vec<usize> {
+pub fn order(round: usize, paths: usize) -> Vec<usize> {
     let turned = (round / 2..round / 2 + paths).map(|place| place % paths);
     if round.is_multiple_of(2) { turned.collect() } else { turned.rev().collect() }
 }
 
 /// Builds the labs, measures, and removes them.
 pub fn measure(plan: Plan) -> Result<Report> {
-    let before = Machine::now()?;
-    std::thread::sleep(LOOK);
-    let others = (Machine::now()? - before).part();
+    let others = Machine::busy_for(LOOK)?;
     let stages =
         BACKENDS.into_iter().map(|backend| Stage::build(backend, plan.masquerade)).collect::<Result<Vec<_>>>()?;
     let devices = stages.iter().map(|stage| Ok((stage.backend.name, stage.devices()?))).collect::<Result<Vec<_>>>()?;

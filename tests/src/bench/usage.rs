@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::ops::Sub;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{LabError, Result};
 
@@ -71,11 +71,8 @@ impl Cpu {
         for thread in threads {
             let thread = thread.map_err(LabError::io(format!("listing {path}")))?.file_name();
             let text = read(pid, &format!("task/{}/schedstat", thread.to_string_lossy()))?;
-            // Nanoseconds on a processor, those waiting for one, and how often it got one (Documentation/scheduler/sched-stats.rst).
-            let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
-            sum += ran
-                .map(Duration::from_nanos)
-                .ok_or_else(|| LabError::wrong(format!("{path} tells no time: {text}")))?;
+            let times = Scheduled::parse(&text);
+            sum += times.ok_or_else(|| LabError::wrong(format!("{path} tells no time: {text}")))?.ran;
         }
         Ok(sum)
     }
@@ -94,6 +91,51 @@ impl Sub for Cpu {
     }
 }
 
+/// What the scheduler gave a thread, to the nanosecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Scheduled {
+    ran: Duration,
+    waited: Duration,
+}
+
+impl Scheduled {
+    /// Nanoseconds on a processor, those waiting for one, and how often it got one (Documentation/scheduler/sched-stats.rst).
+    fn parse(schedstat: &str) -> Option<Self> {
+        let mut fields = schedstat.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
+        Some(Self { ran: fields.next()??, waited: fields.next()?? })
+    }
+}
+
+/// The time in which the calling thread has a processor. Unlike the kernel's account of the thread, it has what interrupts did meanwhile on
+/// every kernel: packets travel in them, and some kernels keep a separate account of them (CONFIG_IRQ_TIME_ACCOUNTING).
+#[derive(Debug)]
+pub struct Stopwatch {
+    begin: Instant,
+    waited: Duration,
+}
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> Result<Self> {
+        Ok(Self { waited: waited()?, begin: Instant::now() })
+    }
+
+    /// The time since then, without that in which others had the processor that the thread wanted. A thread that sleeps
+    /// meanwhile counts that.
+    pub fn stop(self) -> Result<Duration> {
+        let all = self.begin.elapsed();
+        Ok(all.saturating_sub(waited()?.saturating_sub(self.waited)))
+    }
+}
+
+/// How long the calling thread has waited for a processor since it began.
+fn waited() -> Result<Duration> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).map_err(LabError::io(format!("reading {path}")))?;
+    let times = Scheduled::parse(&text);
+    times.map(|times| times.waited).ok_or_else(|| LabError::wrong(format!("{path} tells no time: {text}")))
+}
+
 /// Processor time of the whole machine since it was started, of all its processors together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -109,6 +151,13 @@ impl Machine {
         let path = "/proc/stat";
         let text = fs::read_to_string(path).map_err(LabError::io(format!("reading {path}")))?;
         Self::parse(&text).ok_or_else(|| LabError::wrong(format!("{path} cannot be read: {text}")))
+    }
+
+    /// Which part of the machine is busy while the caller sleeps for so long, from 0 to 1.
+    pub fn busy_for(time: Duration) -> Result<f64> {
+        let before = Self::now()?;
+        std::thread::sleep(time);
+        Ok((Self::now()? - before).part())
     }
 
     fn parse(stat: &str) -> Option<Self> {
@@ -172,6 +221,28 @@ mod tests {
         let before = Cpu::of_threads(own).unwrap();
         deadline::until("it has run", PATIENCE, || Ok(Cpu::of_threads(own)? > before)).unwrap();
         assert!(Cpu::of_threads(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn of_a_thread_both_times_are_read() {
+        let times = Scheduled { ran: Duration::from_nanos(12), waited: Duration::from_nanos(345) };
+        assert_eq!(Scheduled::parse("12 345 6\n"), Some(times));
+        assert_eq!(Scheduled::parse("12\n"), None);
+    }
+
+    #[test]
+    fn a_stopwatch_tells_no_more_than_has_passed_and_no_less_than_the_thread_ran() {
+        let clock = || Duration::from(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap());
+        // Who loses the processor just while a time is read gets one that is wrong by that: not every time.
+        deadline::until("the times agree within a millisecond", PATIENCE, || {
+            let (begin, ran) = (Instant::now(), clock());
+            let watch = Stopwatch::start()?;
+            while begin.elapsed() < Duration::from_millis(20) {}
+            let (ran, told) = (clock() - ran, watch.stop()?);
+            assert!(told <= begin.elapsed(), "{told:?}");
+            Ok(told + Duration::from_millis(1) >= ran)
+        })
+        .unwrap();
     }
 
     #[test]

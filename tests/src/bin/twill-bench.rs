@@ -12,6 +12,7 @@ use twill_tests::bench::data;
 use twill_tests::bench::heap::Counting;
 use twill_tests::bench::ipam::{assignments, cluster, view};
 use twill_tests::bench::pairs::{self, CALLERS};
+use twill_tests::bench::rules;
 use twill_tests::bench::scale;
 use twill_tests::{Lab, LabError, PoolSpec, Result, needs, process};
 
@@ -81,6 +82,15 @@ enum What {
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
     },
+    /// What rules cost a small packet: Twill's own, in parts and as a whole, against none and against one that masquerades.
+    Rules {
+        /// How many alternating turns, of which the best quarter counts.
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(4..))]
+        turns: u16,
+        /// How many packets each turn sends.
+        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
+        packets: u32,
+    },
     /// BGP: a mesh and reflectors of many speakers in one process, and a large table of one peer, beside BIRD and GoBGP.
     Bgp {
         /// How many alternating rounds.
@@ -134,6 +144,10 @@ fn main() -> ExitCode {
         }
         What::Data { rounds, seconds, masquerade, plot } => {
             bench_data(data::Plan { rounds: rounds.into(), seconds, masquerade }, plot.as_deref())
+        }
+        What::Rules { turns, packets } => {
+            rules::measure(rules::Plan { turns: turns.into(), packets: packets as usize })
+                .map(|report| report.markdown())
         }
         What::Bgp { rounds, speakers, routes } => {
             bgp::measure(bgp::Plan { rounds: rounds.into(), speakers: speakers.into(), routes: routes as usize })

@@ -24,6 +24,21 @@ const GATEWAY: &str = "169.254.1.1";
 const MAC_OF_HOST_END: &str = "02:00:00:00:00:01";
 const MAC_OF_POD: &str = "02:00:00:00:00:02";
 
+/// What the blocks of the nodes lie in.
+const POOL: &str = "10.43.0.0/16";
+
+/// The least that masquerades for the pods of a range: one rule of nftables.
+pub fn masquerading(range: &str) -> String {
+    format!(
+        "table ip hand {{
+            chain postrouting {{
+                type nat hook postrouting priority srcnat
+                ip saddr {range} ip daddr != {range} masquerade
+            }}
+        }}"
+    )
+}
+
 /// How the path is built.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -126,13 +141,7 @@ impl Node {
     }
 
     fn masquerade(&self) -> Result<()> {
-        let ruleset = "table ip hand {
-            chain postrouting {
-                type nat hook postrouting priority srcnat
-                ip saddr 10.43.0.0/16 ip daddr != 10.43.0.0/16 masquerade
-            }
-        }";
-        self.namespace.run(&["nft", ruleset]).map(drop)
+        self.namespace.run(&["nft", &masquerading(POOL)]).map(drop)
     }
 
     fn route_to(&self, other: &Self) -> Result<()> {

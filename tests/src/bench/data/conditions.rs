@@ -34,13 +34,33 @@ pub struct Device {
     by_hand: Settings,
 }
 
+/// The machine of a run.
+#[derive(Debug, Clone)]
+pub struct Host {
+    kernel: String,
+    processors: usize,
+    others: f64,
+}
+
+impl Host {
+    /// Asks the kernel. `others` is the part of the machine that was busy before the run, from 0 to 1.
+    pub fn look(others: f64) -> Result<Self> {
+        let processors = std::thread::available_parallelism().map_err(LabError::io("counting processors"))?;
+        Ok(Self { kernel: read("/proc/sys/kernel/osrelease")?, processors: processors.get(), others })
+    }
+
+    /// In words, for the beginning of a sentence.
+    pub fn words(&self) -> String {
+        let Self { kernel, processors, others } = self;
+        format!("Linux {kernel}, {processors} processors, of which {:.0} % were busy before the run", others * 100.0)
+    }
+}
+
 /// The conditions of a run.
 #[derive(Debug, Clone)]
 pub struct Conditions {
-    kernel: String,
-    processors: usize,
+    host: Host,
     congestion: String,
-    others: f64,
     devices: Vec<(&'static str, Vec<Device>)>,
 }
 
@@ -80,23 +100,17 @@ impl Conditions {
     /// Asks the kernel. `others` is the part of the machine that was busy before the run, from 0 to 1; `devices` those on the
     /// way of each back end.
     pub fn look(others: f64, devices: Vec<(&'static str, Vec<Device>)>) -> Result<Self> {
-        let processors = std::thread::available_parallelism().map_err(LabError::io("counting processors"))?;
-        Ok(Self {
-            kernel: read("/proc/sys/kernel/osrelease")?,
-            processors: processors.get(),
-            congestion: read("/proc/sys/net/ipv4/tcp_congestion_control")?,
-            others,
-            devices,
-        })
+        let congestion = read("/proc/sys/net/ipv4/tcp_congestion_control")?;
+        Ok(Self { host: Host::look(others)?, congestion, devices })
     }
 
     /// A sentence about the machine and a table of the devices.
     pub fn markdown(&self) -> String {
-        let Self { kernel, processors, congestion, others, devices } = self;
+        let Self { host, congestion, devices } = self;
         let mut text = format!(
-            "Linux {kernel}, {processors} processors, of which {:.0} % were busy before the run; TCP with {congestion}. Of {}, \
+            "{}; TCP with {congestion}. Of {}, \
              these are off on the first node:\n\n| device | MTU; off, with Twill | by hand |\n|---|---|---|\n",
-            others * 100.0,
+            host.words(),
             OFFLOADS.join(", ")
         );
         for (backend, devices) in devices {
@@ -135,10 +149,8 @@ mod tests {
         let settings = |mtu| Settings { mtu, on: switched_on(FEATURES) };
         let device = |what, by_hand| Device { what, twill: settings(1450), by_hand: settings(by_hand) };
         let conditions = Conditions {
-            kernel: "6.1".into(),
-            processors: 2,
+            host: Host { kernel: "6.1".into(), processors: 2, others: 0.125 },
             congestion: "cubic".into(),
-            others: 0.125,
             devices: vec![("vxlan", vec![device("pod", 1450), device("tunnel", 1500)])],
         };
         let text = conditions.markdown();

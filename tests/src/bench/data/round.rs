@@ -15,7 +15,7 @@ use crate::iperf::{Iperf, Report};
 use crate::{LabError, Result};
 
 /// The bytes of a small packet, and of a question: what RPCs are made of.
-const SMALL: usize = 64;
+pub const SMALL: usize = 64;
 
 /// The processors of iperf3's client and server. Which ones the scheduler takes makes more difference than any path.
 const AFFINITY: &str = "0,1";
