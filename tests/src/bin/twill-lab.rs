@@ -80,6 +80,9 @@ enum Verb {
     },
     /// Lists the labs and their namespaces.
     Status,
+    /// Builds the programs under test, which every lab does first.
+    #[command(hide = true)]
+    Programs,
     /// Makes a small lab, prints its prefix, and removes it when standard input ends. Tests kill it before.
     #[command(hide = true)]
     Hold,
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
             bench(&backends, Plan { repeat, seconds, streams }, underlay, (&plot, html.as_ref()))
         }
         Verb::Status => status(),
+        Verb::Programs => Binaries::ready().map(|binaries| println!("{}", binaries.directory().display())),
         Verb::Hold => hold(),
         Verb::Guard { prefix } => Guard::stand(&prefix),
     };
