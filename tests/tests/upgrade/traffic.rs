@@ -20,6 +20,12 @@ const REST: Duration = Duration::from_millis(40);
 /// So much goes on between two looks: answers of each pair that talks, and pairs of ADD and DEL of each node.
 const A_WHILE: (u64, usize) = (200, 5);
 
+/// What an ADD says that had no luck with the kernel in its time: on a machine so busy that it takes a second for each lock of the
+/// network, whichever version it is of. A runtime calls it again.
+const TOO_LATE: &str = "an ADD may take 10 seconds";
+/// How often it is called then.
+const TRIES: usize = 3;
+
 /// Where pods are to be, and the plugins that attach them: those that their nodes have installed at the moment.
 pub(crate) struct Grounds {
     load: Load,
@@ -37,9 +43,18 @@ impl Grounds {
     }
 
     fn add<'a>(&'a self, node: &'a Node, namespace: &'a Namespace) -> Result<Attached<'a>> {
-        self.load
-            .add(node, namespace)?
-            .map_err(|answer| LabError::wrong(format!("an ADD on {} failed: {}", node.name(), answer.output)))
+        let mut tries = 1;
+        loop {
+            let answer = match self.load.add(node, namespace)? {
+                Ok(attached) => return Ok(attached),
+                Err(answer) => answer.output,
+            };
+            if tries == TRIES || !answer.to_string().contains(TOO_LATE) {
+                return Err(LabError::wrong(format!("an ADD on {} failed: {answer}", node.name())));
+            }
+            println!("{}, and once more: {answer}", node.name());
+            tries += 1;
+        }
     }
 }
 
