@@ -19,6 +19,7 @@ use twill_fabric::Underlay;
 use twill_fabric::mtu::Mtus;
 
 use crate::picture::Pictures;
+use crate::trials;
 use crate::troubles::Troubles;
 
 /// How long a look may take. Where nothing hangs it takes a fraction of a second.
@@ -26,8 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// How long a member of etcd may take to answer.
 const ETCD_PATIENCE: Duration = Duration::from_secs(3);
 /// The finders of the board whose findings are handed on, and what their checks are called.
-const FINDERS: [(&str, &str, &str); 2] =
-    [("probe", "path", "packets reach every node that was asked so far"), ("bgp", "bgp", "no session is missing")];
+const FINDERS: [(&str, &str, &str); 3] = [
+    ("probe", "path", "packets reach every node that was asked so far"),
+    ("bgp", "bgp", "no session is missing"),
+    (trials::FINDER, "trials", "no pod of a trial is left"),
+];
 
 /// Where a runtime of this machine looks.
 #[derive(Debug, Clone)]
