@@ -77,6 +77,9 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     let least = IPV6_MIN_MTU + if scope.cluster.tunnel.is_some() { OVERHEAD } else { 0 };
     if scope.cluster.ipv6 && *mtu < least {
         let what = format!("its MTU is {mtu}: full-size packets of IPv6 pods travel in fragments below {least}");
+/// What is to be done about what cannot be compared without a configuration.
+const LATER: &str =
+    "look again when twilld runs here and the cluster has a configuration: 'twillctl doctor' compares it then";
         findings.problem(
             CHECK,
             format!("interface {name}"),
@@ -108,7 +111,10 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
         CHECK,
         match fits {
             Some(fits) => format!("{name} has {mtu}, pods get {fits}"),
-            None => format!("{name} has {mtu}"),
+            None => format!(
+                "{name}{}has {mtu}; what pods get by it, and what the other nodes have, was not compared: the configuration is not known here",
+                if scope.underlay.is_empty() { ", with the default route, " } else { " " }
+            ),
         },
     );
 }
@@ -116,7 +122,10 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
 pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Tunnel;
     let Some(wanted) = scope.cluster.tunnel else {
-        return findings.ok(CHECK, "the back end has none");
+        return match scope.cluster.known {
+            true => findings.ok(CHECK, "the back end has none"),
+            false => findings.note(CHECK, "", "it was not looked for: the back end is not known here", LATER),
+        };
     };
     let tunnels = findings.seen(CHECK, &seen.links).map_or(&[][..], |links| links.tunnels.as_slice());
     let is_ours = |tunnel: &&SeenTunnel| OUR_TUNNELS.contains(&tunnel.name.as_str());
@@ -132,7 +141,8 @@ pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings
         findings.problem(CHECK, "vxlan.twill", what, "look at the log of twilld for what the kernel refuses");
     }
     let Tunnel { vni, port } = wanted;
-    findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}: nobody else has them"));
+    let assumed = if scope.cluster.known { "" } else { ", as they are by default" };
+    findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}{assumed}: nobody else has them"));
 }
 
 /// A VXLAN device of somebody else's.
@@ -173,7 +183,14 @@ fn said_problem(findings: &Findings, check: Check) -> bool {
 pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Overlap;
     if scope.cluster.pools.is_empty() {
-        return findings.ok(CHECK, "the pools are not known here, so nothing was compared");
+        return match scope.cluster.known {
+            true => findings.ok(CHECK, "there are no pools"),
+            false => {
+                let what =
+                    "the machine's addresses and routes were not compared with the pools: these are not known here";
+                findings.note(CHECK, "", what, LATER)
+            }
+        };
     }
     let Some(links) = findings.seen(CHECK, &seen.links) else { return };
     let fix = "take another range for the pool, or for that network: a pool belongs to pods alone";

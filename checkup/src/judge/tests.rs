@@ -1,7 +1,7 @@
 //! Judgements by tables: a machine where all is good, and for each fault what is said of it.
 
 use twill_conf::network::list::Author;
-use twill_conf::node::TlsFiles;
+use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::forward::{Barrier, Place};
 use twill_linux::nft::Version;
 use twill_linux::table::link::SeenTunnel;
@@ -33,6 +33,7 @@ fn scope(stage: Stage) -> Scope {
         underlay: vec!["eth0".to_owned()],
         cluster: Cluster {
             tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
+            known: true,
             pools: vec![("v4".to_owned(), "10.42.0.0/16".parse().unwrap())],
             ipv4: true,
             ipv6: true,
@@ -40,6 +41,7 @@ fn scope(stage: Stage) -> Scope {
             fits: Some(1430),
         },
     }
+        etcd: true,
 }
 
 fn interface(name: &str, mtu: u32) -> Interface {
@@ -153,7 +155,7 @@ type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
 const PROBLEM: State = State::Problem;
 const NOTE: State = State::Note;
 
-const SERVING: [Fault; 41] = [
+const SERVING: [Fault; 40] = [
     (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
     (
         |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
@@ -268,7 +270,6 @@ const SERVING: [Fault; 41] = [
         "into the pool v4 (10.42.0.0/16) by wg0",
         "remove it",
     ),
-    (|o| o.now = 5, Check::Clock, PROBLEM, "days slow", "chrony"),
     (
         |o| o.certificates = vec![certificate(-100, -3)],
         Check::Certificates,
@@ -384,6 +385,42 @@ fn where_nft_is_missing_the_kernel_is_not_blamed_for_its_rules() {
         if matches!(feature, Feature::Nftables | Feature::Fib | Feature::Nat) {
             *outcome = Err("not installed".to_owned());
         }
+#[test]
+fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
+    let scope = Scope::before(&NodeLayer::default(), "0.1.0").unwrap();
+    let mut seen = good();
+    (seen.plugin, seen.networks, seen.state_dir) = (Ok(Plugin::Missing), Ok(Vec::new()), Ok(Directory::Missing));
+    let found = judge(&scope, &seen);
+    let said = |check: Check, state: State, words: &str| {
+        let found: Vec<_> = found.iter().filter(|one| one.check == check).collect();
+        let [one] = found.as_slice() else { panic!("{check}: {found:?}") };
+        assert!(one.state == state && one.what.contains(words), "{one:?}");
+        assert!(state == State::Ok || !one.fix.is_empty(), "{one:?}");
+    };
+    said(Check::Overlap, NOTE, "were not compared with the pools");
+    said(Check::Certificates, NOTE, "none was looked at");
+    said(
+        Check::Mtu,
+        State::Ok,
+        "eth0, with the default route, has 1500; what pods get by it, and what the other nodes have, was not compared",
+    );
+    said(Check::Tunnel, State::Ok, "VNI 7777 on UDP port 4789, as they are by default:");
+    said(Check::Directories, State::Ok, "was not looked at");
+    // A daemon in a cluster that has no configuration.
+    let scope = Scope { cluster: Cluster::default(), ..self::scope(Stage::Serving) };
+    let found = judge(&scope, &good());
+    let notes: Vec<_> = found.iter().filter(|one| one.state == NOTE).map(|one| one.check).collect();
+    assert_eq!(notes, [Check::Tunnel, Check::Overlap], "{}", printed(&found));
+}
+
+#[test]
+fn by_a_clock_that_is_wrong_no_certificate_is_called_good() {
+    let found = faults(Stage::Serving, &Observations { now: 5, ..good() });
+    let said: Vec<_> = found.iter().map(|one| (one.check, one.state)).collect();
+    assert_eq!(said, [(Check::Clock, PROBLEM), (Check::Certificates, NOTE)]);
+    assert!(found[0].what.contains("days slow") && found[0].fix.contains("chrony"), "{found:?}");
+}
+
     }
     let found = faults(Stage::Serving, &seen);
     assert_eq!(found.iter().map(|one| one.check).collect::<Vec<_>>(), [Check::Nft], "{}", printed(&found));

@@ -106,6 +106,7 @@ impl Machine {
             tls: conf.etcd.tls.clone(),
             version: env!("CARGO_PKG_VERSION"),
             underlay: devices,
+            etcd: true,
             cluster: picture.map_or_else(Cluster::default, |picture| self.cluster(&picture.reach, underlay.as_ref())),
         }
     }
@@ -114,6 +115,7 @@ impl Machine {
         let Some(conf) = view.config.as_ref().map(|config| &config.value) else { return Cluster::default() };
         let fits = underlay.map(|underlay| Mtus::default().follow(view, &self.conf.node_name, underlay).pods);
         Cluster {
+            known: true,
             tunnel: conf.backend.kind.vxlan().map(|vxlan| Tunnel { vni: vxlan.vni, port: vxlan.port }),
             pools: conf.pools.iter().map(|pool| (pool.name.to_string(), pool.cidr)).collect(),
             ipv4: conf.pools.iter().any(|pool| pool.cidr.is_ipv4()),
