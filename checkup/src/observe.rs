@@ -82,7 +82,7 @@ pub struct Observations {
 
 /// Looks. For a thread that may block for some seconds.
 pub fn observe(scope: &Scope) -> Observations {
-    let links = network::look(&scope.underlay);
+    let links = network::look(&scope.underlay, &scope.cluster.pools);
     let concerned = links.iter().flat_map(Links::concerned).map(|interface| interface.name.clone()).collect();
     let text = |error: &dyn std::fmt::Display| error.to_string();
     Observations {

@@ -7,7 +7,7 @@ use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
 use crate::finding::Check;
-use crate::observe::network::OUR_TUNNELS;
+use crate::observe::network::{OUR_TUNNELS, is_inside};
 use crate::observe::{Holders, Interface, Observations};
 use crate::scope::{Scope, Stage, Tunnel};
 
@@ -215,9 +215,4 @@ pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Finding
 
 fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
     is_inside(one, other) || is_inside(other, one)
-}
-
-/// Whether all of `one` lies in `other`.
-fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
-    one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
 }
