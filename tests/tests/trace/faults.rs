@@ -221,6 +221,22 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
             "node n2, as is expected of it: no answer within 1 s",
             "it is to come in from n1",
             "COULD NOT TELL: what node n2 does: ",
+#[test]
+fn without_etcd_it_is_told_that_nobody_can_be_asked() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        let (a, b) = (one.attach("a")?, two.attach("b")?);
+        let (from, to) = (a.address(false)?.to_string(), b.address(false)?);
+        let arguments = [from.as_str(), &to.to_string()];
+        comes_to_tell(one, &arguments, 0, &["the reply arrives"])?;
+        lab.etcd().stop()?;
+        let text = comes_to_tell(one, &arguments, 2, &["etcd at "])?;
+        is_golden("trace", "dead-etcd", &text);
+        assert!(answers(&a, to, 84), "the data path needs no etcd");
+        Ok(())
+    });
+}
+
             "It cannot be told whether the packet arrives",
         ];
         let text = comes_to_tell(one, &arguments, 2, &words)?;
