@@ -114,7 +114,7 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
             format!(
                 "let UDP port {port} pass in every firewall between {me} and {node}, and on both; then compare vni and port \
                  of vxlan.twill on both, look at rp_filter of the interfaces between nodes, and try \
-                 checksum_offload = \"off\""
+                 checksum_offload = \"off\"; 'twillctl trace' from a pod of the one to one of the other shows where it ends"
             ),
         ),
         Verdict::SmallOnly => (

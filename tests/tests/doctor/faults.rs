@@ -5,9 +5,10 @@ use std::fs;
 use serde_json::json;
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
-use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
+use twill_tests::golden::{is_golden, problems_of};
+use twill_tests::{Lab, LabError, Node, PoolSpec, Result, Underlay, with_lab};
 
-use super::stage::{bin, comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start};
+use super::stage::{bin, comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start, start_deaf};
 
 /// What is done to the second node, what is told of whom, and how it is undone; its golden file.
 struct Fault {
@@ -153,6 +154,31 @@ fn who_is_not_there_is_named_and_who_is_silent_could_not_be_told() {
         let (one, two) = (lab.node(1), lab.node(2));
         let told = one.twillctl_told(&["doctor", "--node", "n7"])?;
         assert!(told.status == Some(1) && told.stderr.contains("there is no node n7"), "{told:?}");
+#[test]
+fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).asleep(), |lab| {
+        for node in lab.nodes() {
+            start_deaf(node)?;
+        }
+        lab.converged()?;
+        let (one, two) = (lab.node(1), lab.node(2));
+        let _pod = two.attach("p")?;
+        comes_to_be_good(one)?;
+        let block = lab.etcd().blocks()?.into_iter().find(|block| block.node == "n2");
+        let block = block.expect("it has a pod").cidr.to_string();
+        let words = ["node n1", "n2 ("];
+        let text = deadline::until_some("doctor tells of the way to n2", PATIENCE, || {
+            // The timer repairs it: then it is damaged again.
+            one.run(&["sh", "-c", &format!("ip route del {block} || true")])?;
+            let told = one.twillctl_told(&["doctor", "--timeout", "3"])?;
+            let found = problems_of(&told.stdout, &words);
+            Ok(if found.is_empty() { Err(told) } else { Ok(found) })
+        })?;
+        is_golden("doctor", "missing-route", &text);
+        comes_to_be_good(one).map(drop)
+    });
+}
+
         comes_to_be_good(one)?;
         two.kill_daemon()?;
         let (status, said) = look(one, &["--timeout", "2"])?;

@@ -33,6 +33,13 @@ pub fn start(node: &Node) -> Result<()> {
     node.start_daemon_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// Starts one that hears of no change in the kernel: it repairs by its timer alone.
+pub fn start_deaf(node: &Node) -> Result<()> {
+    let mut flags = flags(node)?;
+    flags.push("--deaf".to_owned());
+    node.start_daemon_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 /// Starts it in a mount namespace that a script has changed.
 pub fn start_behind(node: &Node, script: &str) -> Result<()> {
     let flags = flags(node)?;

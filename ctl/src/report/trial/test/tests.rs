@@ -161,7 +161,8 @@ fn what_fails_stands_in_the_matrix_with_its_cause_below() {
     let problem = "\
 PROBLEM pods on n1 and n2: n2 (192.0.2.2) answers, but not through the tunnel: encapsulated packets do not arrive
     fix: let UDP port 4789 pass in every firewall between n1 and n2, and on both; then compare vni and port of vxlan.twill on both, \
-look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"
+look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"; 'twillctl trace' from a pod of the \
+one to one of the other shows where it ends
 
 10 of 14 ways carry small and full-size packets
 ";
