@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use twill_conf::cluster::vxlan_overhead;
 use twill_linux::forward::Barrier;
+use twill_linux::ingress::Shut;
 use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
@@ -33,7 +34,26 @@ pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findin
         let what = format!("it drops what pods send and get: {how}");
         findings.problem(CHECK, place.to_string(), what, fix);
     }
+    shut(scope, seen, findings);
     findings.else_ok(CHECK, "no chain of others drops what pods send and get");
+}
+
+/// Chains that let no tunnel in. Whether there will be one is not known before there is a configuration.
+fn shut(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Firewall;
+    let (Some(shut), Some(Tunnel { port, .. })) = (findings.seen(CHECK, &seen.shut), scope.cluster.tunnel) else {
+        return;
+    };
+    for Shut { place, how } in shut {
+        let what = format!("it drops what other nodes send by the tunnel, to UDP port {port}: {how}");
+        let fix = format!(
+            "let it pass there: nft insert rule {place} udp dport {port} accept; and in the file that the rule comes from"
+        );
+        match scope.cluster.known {
+            true => findings.problem(CHECK, place.to_string(), what, fix),
+            false => findings.note(CHECK, place.to_string(), what, fix),
+        }
+    }
 }
 
 pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) {
@@ -57,6 +77,9 @@ pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) 
     );
 }
 
+/// What is to be done about what cannot be compared without a configuration.
+const LATER: &str =
+    "look again when twilld runs here and the cluster has a configuration: 'twillctl doctor' compares it then";
 /// What a tunnel puts around a packet, at most.
 const OVERHEAD: u32 = vxlan_overhead(true);
 /// What every link of IPv6 carries (RFC 8200, section 5).
@@ -77,9 +100,6 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     let least = IPV6_MIN_MTU + if scope.cluster.tunnel.is_some() { OVERHEAD } else { 0 };
     if scope.cluster.ipv6 && *mtu < least {
         let what = format!("its MTU is {mtu}: full-size packets of IPv6 pods travel in fragments below {least}");
-/// What is to be done about what cannot be compared without a configuration.
-const LATER: &str =
-    "look again when twilld runs here and the cluster has a configuration: 'twillctl doctor' compares it then";
         findings.problem(
             CHECK,
             format!("interface {name}"),

@@ -3,6 +3,7 @@
 use twill_conf::network::list::Author;
 use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::forward::{Barrier, Place};
+use twill_linux::ingress::{How, Shut};
 use twill_linux::nft::Version;
 use twill_linux::table::link::SeenTunnel;
 use twill_linux::trial::Feature;
@@ -32,16 +33,16 @@ fn scope(stage: Stage) -> Scope {
         version: "0.1.0",
         underlay: vec!["eth0".to_owned()],
         cluster: Cluster {
-            tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
             known: true,
+            tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
             pools: vec![("v4".to_owned(), "10.42.0.0/16".parse().unwrap())],
             ipv4: true,
             ipv6: true,
             open_forward: false,
             fits: Some(1430),
         },
-    }
         etcd: true,
+    }
 }
 
 fn interface(name: &str, mtu: u32) -> Interface {
@@ -67,6 +68,11 @@ fn barrier(entrance: bool) -> Barrier {
     Barrier { place, how: "its policy is drop", closed: vec!["iifname", "oifname"], entrance, refused: None }
 }
 
+fn shut() -> Shut {
+    let place = Place { family: "ip".to_owned(), table: "filter".to_owned(), chain: "INPUT".to_owned() };
+    Shut { place, how: How::Policy }
+}
+
 const RUN_DIR: Directory =
     Directory::There { mode: 0o700, tmpfs: true, read_only: false, writable: true, free: 1 << 30 };
 
@@ -86,6 +92,7 @@ fn good() -> Observations {
         },
         conntrack: Some(Table { count: 100, max: 1000 }),
         barriers: Ok(Vec::new()),
+        shut: Ok(Vec::new()),
         suspects: Vec::new(),
         links: Ok(Links {
             underlay: vec![interface("eth0", 1500)],
@@ -155,7 +162,7 @@ type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
 const PROBLEM: State = State::Problem;
 const NOTE: State = State::Note;
 
-const SERVING: [Fault; 40] = [
+const SERVING: [Fault; 41] = [
     (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
     (
         |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
@@ -215,6 +222,13 @@ const SERVING: [Fault; 40] = [
         PROBLEM,
         "its policy is drop",
         "insert rule ip filter FORWARD oifname \"tw*\" accept",
+    ),
+    (
+        |o| o.shut = Ok(vec![shut()]),
+        Check::Firewall,
+        PROBLEM,
+        "it drops what other nodes send by the tunnel, to UDP port 4789: its policy is drop",
+        "nft insert rule ip filter INPUT udp dport 4789 accept",
     ),
     (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
     (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
@@ -372,20 +386,6 @@ fn judged_networks(networks: Vec<Network>) -> Vec<State> {
 }
 
 #[test]
-fn a_certificate_that_is_made_anew_every_few_days_is_none_to_speak_of() {
-    let seen = Observations { certificates: vec![certificate(-1, 2)], ..good() };
-    assert_eq!(faults(Stage::Serving, &seen), []);
-}
-
-#[test]
-fn where_nft_is_missing_the_kernel_is_not_blamed_for_its_rules() {
-    let mut seen = good();
-    seen.nft = Err("not installed".to_owned());
-    for (feature, outcome) in seen.features.as_mut().unwrap() {
-        if matches!(feature, Feature::Nftables | Feature::Fib | Feature::Nat) {
-            *outcome = Err("not installed".to_owned());
-        }
-#[test]
 fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
     let scope = Scope::before(&NodeLayer::default(), "0.1.0").unwrap();
     let mut seen = good();
@@ -406,6 +406,10 @@ fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
     );
     said(Check::Tunnel, State::Ok, "VNI 7777 on UDP port 4789, as they are by default:");
     said(Check::Directories, State::Ok, "was not looked at");
+    // Of a tunnel that may never be.
+    let found = judge(&scope, &Observations { shut: Ok(vec![shut()]), ..seen });
+    let firewall = found.iter().find(|one| one.check == Check::Firewall).unwrap();
+    assert!(firewall.state == NOTE && firewall.what.contains("to UDP port 4789"), "{firewall:?}");
     // A daemon in a cluster that has no configuration.
     let scope = Scope { cluster: Cluster::default(), ..self::scope(Stage::Serving) };
     let found = judge(&scope, &good());
@@ -421,6 +425,20 @@ fn by_a_clock_that_is_wrong_no_certificate_is_called_good() {
     assert!(found[0].what.contains("days slow") && found[0].fix.contains("chrony"), "{found:?}");
 }
 
+#[test]
+fn a_certificate_that_is_made_anew_every_few_days_is_none_to_speak_of() {
+    let seen = Observations { certificates: vec![certificate(-1, 2)], ..good() };
+    assert_eq!(faults(Stage::Serving, &seen), []);
+}
+
+#[test]
+fn where_nft_is_missing_the_kernel_is_not_blamed_for_its_rules() {
+    let mut seen = good();
+    seen.nft = Err("not installed".to_owned());
+    for (feature, outcome) in seen.features.as_mut().unwrap() {
+        if matches!(feature, Feature::Nftables | Feature::Fib | Feature::Nat) {
+            *outcome = Err("not installed".to_owned());
+        }
     }
     let found = faults(Stage::Serving, &seen);
     assert_eq!(found.iter().map(|one| one.check).collect::<Vec<_>>(), [Check::Nft], "{}", printed(&found));

@@ -58,6 +58,15 @@ pub(crate) const OUR_TUNNELS: [&str; 2] = ["vxlan.twill", "vxlan6.twill"];
 const MOST_ROUTES: usize = 1000;
 
 impl Links {
+    /// Whether IPv4, or IPv6, or both, is spoken between nodes: the families of the underlay's addresses.
+    pub fn families(&self) -> Vec<bool> {
+        let is_there = |ipv6: &bool| {
+            let of_underlay = |own: &&Own| self.underlay.iter().any(|interface| interface.name == own.device);
+            self.own.iter().filter(of_underlay).any(|own| own.cidr.is_ipv6() == *ipv6)
+        };
+        [false, true].into_iter().filter(is_there).collect()
+    }
+
     /// The interfaces that forward for pods.
     pub fn concerned(&self) -> impl Iterator<Item = Interface> {
         let ours = self.tunnels.iter().filter(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()));
@@ -101,10 +110,6 @@ fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Err
         own: own.filter(|own| !is_ours(&own.device)).collect(),
         routes: Vec::new(),
     };
-    for ipv6 in [false, true] {
-        let filter = route::Filter { ipv6, ..route::Filter::default() };
-        found.routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
-    }
     // A machine may have all routes of the Internet: what leads into no pool is not even kept.
     let kept = |route: route::SeenRoute| {
         let destination = route.key.destination;
@@ -115,6 +120,10 @@ fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Err
         let device = route.target.index().and_then(name);
         (!device.as_deref().is_some_and(is_ours)).then_some(Route { destination, device })
     };
+    for ipv6 in [false, true] {
+        let filter = route::Filter { ipv6, ..route::Filter::default() };
+        found.routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
+    }
     Ok(found)
 }
 
@@ -131,14 +140,14 @@ fn is_name_of_host_end(name: &str) -> bool {
     digits.len() == 13 && digits.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }
 
-fn is_ours(name: &str) -> bool {
-    is_name_of_host_end(name) || OUR_TUNNELS.contains(&name)
-}
 /// Whether all of `one` lies in `other`.
 pub(crate) fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
     one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
 }
 
+fn is_ours(name: &str) -> bool {
+    is_name_of_host_end(name) || OUR_TUNNELS.contains(&name)
+}
 
 #[cfg(test)]
 mod tests {

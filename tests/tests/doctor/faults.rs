@@ -39,7 +39,7 @@ fn foreign(node: &Node) -> std::path::PathBuf {
     node.net_d().join("00-other.conflist")
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault {
         golden: "dropped-vxlan",
         done: |node| drop_here(node, "udp dport 4789"),
@@ -47,6 +47,16 @@ const FAULTS: [Fault; 6] = [
         subject: "node n1",
         what: "answers, but not through the tunnel",
         fix: "UDP port 4789",
+    },
+    Fault {
+        golden: "shut-tunnel",
+        done: |node| {
+            nft(node, "table inet guard { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }")
+        },
+        undone: |node| nft(node, "delete table inet guard"),
+        subject: "node n2",
+        what: "inet guard in: it drops what other nodes send by the tunnel, to UDP port 4789",
+        fix: "nft insert rule inet guard in udp dport 4789 accept",
     },
     Fault {
         golden: "small-packets-only",
@@ -145,16 +155,6 @@ fn a_healthy_cluster_is_good_and_each_fault_is_told_with_cause_and_fix_until_it_
 }
 
 #[test]
-fn who_is_not_there_is_named_and_who_is_silent_could_not_be_told() {
-    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
-        for node in lab.nodes() {
-            start(node)?;
-        }
-        lab.converged()?;
-        let (one, two) = (lab.node(1), lab.node(2));
-        let told = one.twillctl_told(&["doctor", "--node", "n7"])?;
-        assert!(told.status == Some(1) && told.stderr.contains("there is no node n7"), "{told:?}");
-#[test]
 fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
     with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).asleep(), |lab| {
         for node in lab.nodes() {
@@ -179,6 +179,16 @@ fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
     });
 }
 
+#[test]
+fn who_is_not_there_is_named_and_who_is_silent_could_not_be_told() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        for node in lab.nodes() {
+            start(node)?;
+        }
+        lab.converged()?;
+        let (one, two) = (lab.node(1), lab.node(2));
+        let told = one.twillctl_told(&["doctor", "--node", "n7"])?;
+        assert!(told.status == Some(1) && told.stderr.contains("there is no node n7"), "{told:?}");
         comes_to_be_good(one)?;
         two.kill_daemon()?;
         let (status, said) = look(one, &["--timeout", "2"])?;
