@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use twill_linux::forward::{self, Barrier, Passage};
+use twill_linux::ingress::{self, Arrival, Shut};
 use twill_linux::nft::{self, Version};
 use twill_linux::trial::{self, Feature};
 
@@ -54,6 +55,8 @@ pub struct Observations {
     pub conntrack: Option<Table>,
     /// The chains of others that drop what pods send and get.
     pub barriers: Seen<Vec<Barrier>>,
+    /// The chains of others that drop what other nodes send by the tunnel, in each family in which the underlay has an address.
+    pub shut: Seen<Vec<Shut>>,
     /// Programs that may undo what Twill makes, and whether they were told not to.
     pub suspects: Vec<(&'static Suspect, bool)>,
     /// Interfaces, addresses, routes.
@@ -82,7 +85,7 @@ pub struct Observations {
 
 /// Looks. For a thread that may block for some seconds.
 pub fn observe(scope: &Scope) -> Observations {
-    let links = network::look(&scope.underlay);
+    let links = network::look(&scope.underlay, &scope.cluster.pools);
     let concerned = links.iter().flat_map(Links::concerned).map(|interface| interface.name.clone()).collect();
     let text = |error: &dyn std::fmt::Display| error.to_string();
     Observations {
@@ -91,6 +94,7 @@ pub fn observe(scope: &Scope) -> Observations {
         nft: nft::version().map_err(|error| text(&error)),
         sysctls: sysctl::look(concerned),
         conntrack: sysctl::conntrack(),
+        shut: links.as_ref().map_or_else(|_| Ok(Vec::new()), |links| shut(scope, links)),
         barriers: forward::look(&passage(scope)).map_err(|error| text(&error)),
         suspects: suspects(&running(Path::new("/proc"))),
         holders: scope.cluster.tunnel.map(|tunnel| holders::look(tunnel.port)),
@@ -114,6 +118,24 @@ fn outcomes(trial: trial::Trial) -> Vec<(Feature, Seen<()>)> {
 fn passage(scope: &Scope) -> Passage {
     let (ipv4, ipv6) = (scope.cluster.ipv4, scope.cluster.ipv6);
     Passage { interfaces: HOST_ENDS, own: OUR_TABLE, ipv4, ipv6, open: false }
+}
+
+/// Nothing where there is no tunnel, and where it may come in by the other family.
+fn shut(scope: &Scope, links: &Links) -> Seen<Vec<Shut>> {
+    let Some(tunnel) = scope.cluster.tunnel else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for ipv6 in links.families() {
+        let shut = ingress::look(OUR_TABLE, Arrival { ipv6, port: tunnel.port }).map_err(|error| error.to_string())?;
+        if shut.is_empty() {
+            return Ok(shut);
+        }
+        for one in shut {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn suspects(running: &BTreeSet<String>) -> Vec<(&'static Suspect, bool)> {

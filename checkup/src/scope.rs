@@ -39,11 +39,15 @@ pub struct Scope {
     pub underlay: Vec<String>,
     /// What the cluster wants.
     pub cluster: Cluster,
+    /// Whether it is known how etcd is reached.
+    pub etcd: bool,
 }
 
 /// What the cluster's configuration says.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
+    /// Whether there is a configuration that the rest is taken from; else it is assumed.
+    pub known: bool,
     /// The tunnel, where there is one.
     pub tunnel: Option<Tunnel>,
     /// The pools, by name. None where they are not known.
@@ -73,6 +77,7 @@ impl Scope {
     pub fn before(layer: &NodeLayer, version: &'static str) -> Result<Self, twill_conf::Error> {
         let Vxlan { vni, port, .. } = Vxlan::default();
         let path = |said: &Option<PathBuf>, default: &str| said.clone().unwrap_or_else(|| default.into());
+        let etcd = layer.etcd_conf()?;
         Ok(Self {
             stage: Stage::Before,
             node_name: layer.node_name.clone(),
@@ -80,7 +85,8 @@ impl Scope {
             state_dir: path(&layer.state_dir, STATE_DIR),
             machine_id_file: path(&layer.machine_id_file, MACHINE_ID_FILE),
             cni: layer.cni(),
-            tls: layer.etcd_conf()?.and_then(|etcd| etcd.tls),
+            etcd: etcd.is_some(),
+            tls: etcd.and_then(|etcd| etcd.tls),
             version,
             underlay: Vec::new(),
             cluster: Cluster { tunnel: Some(Tunnel { vni, port }), ipv4: true, ipv6: true, ..Cluster::default() },

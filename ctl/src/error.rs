@@ -1,6 +1,6 @@
 //! Why a command gave no report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use twill_cluster::etcd::InvalidEndpoint;
 use twill_cluster::inquiry::client::Silence;
@@ -95,11 +95,13 @@ pub(crate) enum Error {
     #[error("nothing was changed: the file was saved without a configuration in it")]
     Emptied,
     /// What was edited is not applied, and not lost.
-    #[error(
-        "{cause}; what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, 'twillctl config apply {file}' applies it",
-        file = path.display()
-    )]
-    Kept { cause: Box<Error>, path: PathBuf },
+    #[error("{cause}; {}", kept(cause, wrong.as_deref(), path))]
+    Kept {
+        cause: Box<Error>,
+        /// What is wrong with the text itself, where the cause is another one.
+        wrong: Option<Box<Error>>,
+        path: PathBuf,
+    },
     /// Blocks were claimed in a range that is to go, each time that it was tried.
     #[error("blocks are being claimed faster than the configuration can be written: nothing was changed; try again")]
     Busy,
@@ -166,6 +168,26 @@ impl Error {
             | Self::Drawing(_)
             | Self::File { .. } => Verdict::Unknown,
         }
+    }
+}
+
+/// Where what was edited is kept, and what can be done with it: a text that is wrong is wrong there too.
+fn kept(cause: &Error, wrong: Option<&Error>, path: &Path) -> String {
+    let file = path.display();
+    let why = wrong.map(|wrong| format!(", since it is not right ({wrong})")).unwrap_or_default();
+    match wrong.unwrap_or(cause) {
+        Error::Configuration { .. } | Error::File { .. } => {
+            format!(
+                "what you wrote is kept in {file} and not applied{why}: correct it there, then 'twillctl config apply {file}'"
+            )
+        }
+        Error::Refused(_) | Error::Hazardous(_) => format!(
+            "what you wrote is kept in {file} and not applied{why}: as it is, 'twillctl config apply {file}' refuses it too; change it, \
+             and 'twillctl config diff {file}' says whether it would be applied"
+        ),
+        _ => format!(
+            "what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, 'twillctl config apply {file}' applies it"
+        ),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn render(report: &Report, output: Output) -> String {
             Report::Compared(outlook) => config::compared(outlook),
             Report::Rehearsed(outlook) => config::rehearsed(outlook),
             Report::Status(status) => status::status(status),
-            Report::LocalStatus(local) => status::local(local),
+            Report::LocalStatus(alone) => status::alone(alone),
             Report::Watched(_) => String::new(),
             Report::WhyPod(found) => why::pod(found),
             Report::WhyIp(found) => why::ip(found),

@@ -41,7 +41,7 @@ pub(crate) enum Report {
     Compared(config::Outlook),
     Rehearsed(config::Outlook),
     Status(status::Status),
-    LocalStatus(Box<status::Local>),
+    LocalStatus(Box<status::Alone>),
     /// All of it was shown already, and this is what it came to.
     #[serde(skip)]
     Watched(Verdict),

@@ -384,7 +384,15 @@ fn without_etcd_a_node_still_says_what_it_knows_by_itself() {
         "{told}"
     );
     let json = etcd.run(&["status", "-o", "json"]).ends_with(2).json();
-    assert_eq!((&json["node"], &json["attached"], &json["blocks"][0]["free"]), (&json!("n1"), &json!(2), &json!(62)));
+    let local = &json["local"];
+    assert_eq!(
+        (&local["node"], &local["attached"], &local["blocks"][0]["free"]),
+        (&json!("n1"), &json!(2), &json!(62))
+    );
+    for untold in ["revision", "config", "nodes", "pools"] {
+        assert_eq!(json.get(untold), Some(&json!(null)), "{untold}: {json}");
+    }
+    assert!(json["unknown"][0].as_str().is_some_and(|why| why.starts_with("etcd at ")), "{json}");
     let by_store = etcd.run(&["why", "ip", "10.42.0.63"]).ends_with(2).stdout;
     assert!(by_store.starts_with("10.42.0.63 is free: n1 may give it to a pod\n"), "{by_store}");
 }

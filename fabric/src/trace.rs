@@ -22,6 +22,7 @@ use twill_cluster::inquiry::trace::{Answer, End, Half, Packet, Question, State, 
 use twill_conf::NodeName;
 use twill_ipam::Block;
 use twill_linux::forward::{Barrier, Passage};
+use twill_linux::ingress::{Arrival, Shut};
 use twill_linux::ports::Port;
 use twill_linux::table::SeenLink;
 use twill_linux::table::fdb::SeenFdbEntry;
@@ -53,6 +54,8 @@ pub trait Kernel {
     fn has_firewall(&mut self) -> Result<bool, Error>;
     /// The chains of others that drop what is to be let through.
     fn barriers(&mut self, passage: &Passage) -> Result<Vec<Barrier>, Error>;
+    /// The chains of others that are sure to drop what arrives.
+    fn shut(&mut self, arrival: Arrival) -> Result<Vec<Shut>, Error>;
     /// The published ports.
     fn ports(&mut self) -> Result<Vec<Port>, Error>;
 }

@@ -79,11 +79,10 @@ pub fn answers(
     let mut open = questions.iter().map(|question| Asking::open(*question, word)).collect::<io::Result<Vec<_>>>()?;
     let mut buffer = vec![0; LONGEST];
     for sequence in 0..tries {
-        open.iter_mut().filter(|asking| asking.answer.is_none()).for_each(|asking| asking.send(sequence));
+        open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.send(sequence));
         let deadline = Instant::now() + patience;
-        while open.iter().any(|asking| asking.answer.is_none()) && wait(&open, deadline)? {
-            let waiting = open.iter_mut().filter(|asking| asking.answer.is_none());
-            waiting.for_each(|asking| asking.receive(&mut buffer));
+        while open.iter().any(Asking::is_waiting) && wait(&open, deadline)? {
+            open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.receive(&mut buffer));
         }
     }
     Ok(open.iter().map(|asking| asking.answer).collect())
@@ -93,7 +92,7 @@ pub fn answers(
 fn wait(open: &[Asking], deadline: Instant) -> io::Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    let waiting = open.iter().filter(|asking| asking.answer.is_none());
+    let waiting = open.iter().filter(|asking| asking.is_waiting());
     let mut heard: Vec<_> = waiting.map(|asking| PollFd::new(asking.socket.as_fd(), PollFlags::POLLIN)).collect();
     match poll(&mut heard, left) {
         Ok(count) => Ok(count > 0),
@@ -107,6 +106,8 @@ struct Asking {
     word: [u8; 8],
     /// Not UDP where it pings; the standard library's type serves any socket of datagrams.
     socket: UdpSocket,
+    /// Whether there was a way there. A socket of ICMP that is connected to nobody hears everybody's answers.
+    connected: bool,
     sent: Instant,
     answer: Option<Answer>,
 }
@@ -124,8 +125,13 @@ impl Asking {
         let socket = UdpSocket::from(socket(family, kind, flags, protocol)?);
         never_fragment(&socket, ipv6)?;
         // Without a way there nothing can be sent, which is no answer.
-        socket.connect(SocketAddr::new(question.to, port)).unwrap_or_default();
-        Ok(Self { question, word, socket, sent: Instant::now(), answer: None })
+        let connected = socket.connect(SocketAddr::new(question.to, port)).is_ok();
+        Ok(Self { question, word, socket, connected, sent: Instant::now(), answer: None })
+    }
+
+    /// Whether an answer may still come.
+    fn is_waiting(&self) -> bool {
+        self.connected && self.answer.is_none()
     }
 
     fn send(&mut self, sequence: u16) {
@@ -136,7 +142,7 @@ impl Asking {
             How::Word { size, .. } => responder::request(ipv6, size, self.word),
         };
         self.sent = Instant::now();
-        // One that does not fit its interface, or has no way, is not answered.
+        // One that does not fit its interface, or has no way any more, is not answered.
         self.socket.send(&message).unwrap_or_default();
     }
 
@@ -240,6 +246,34 @@ mod tests {
     use super::*;
 
     const WORD: [u8; 8] = *b"whatever";
+
+    #[test]
+    fn who_has_no_way_there_takes_nobody_elses_answer_for_its_own() {
+        let Some(namespaces) = twill_testkit::Namespaces::claim() else { return };
+        namespaces.add("node");
+        let name = namespaces.name("node");
+        for words in [
+            &["link", "set", "lo", "up"][..],
+            &["route", "add", "unreachable", "192.0.2.0/24"],
+            &["route", "add", "unreachable", "2001:db8::/64"],
+        ] {
+            let status = std::process::Command::new("ip").args(["-n", &name]).args(words).status().unwrap();
+            assert!(status.success(), "{words:?}");
+        }
+        let pairs = [("127.0.0.1", "192.0.2.9"), ("::1", "2001:db8::9")];
+        let questions: Vec<_> = pairs
+            .into_iter()
+            .flat_map(|(near, nowhere)| [near, nowhere])
+            .map(|to| Question { to: to.parse().unwrap(), how: How::Ping(100) })
+            .collect();
+        let node = crate::NetNs::open(&namespaces.path("node")).unwrap();
+        let heard = node.run(|| ask(&questions, WORD, 2, Duration::from_millis(200)).unwrap()).unwrap();
+        assert_eq!(heard, [true, false, true, false]);
+        let nowhere = [questions[1]];
+        let began = Instant::now();
+        assert_eq!(node.run(|| ask(&nowhere, WORD, 3, Duration::from_secs(60)).unwrap()).unwrap(), [false]);
+        assert!(began.elapsed() < Duration::from_secs(30), "nothing is waited for that was not sent");
+    }
 
     #[test]
     fn a_request_has_the_size_that_is_asked_for_and_a_right_checksum() {

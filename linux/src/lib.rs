@@ -14,6 +14,7 @@ pub mod device;
 pub mod echo;
 mod error;
 pub mod forward;
+pub mod ingress;
 pub mod monitor;
 pub mod name;
 mod netfilter;

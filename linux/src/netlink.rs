@@ -152,8 +152,19 @@ impl Netlink {
     /// An object that this build cannot decode is left out: it is none that we made, and one exotic route of someone
     /// else must not blind us to all others. Links are never left out (see `decode`).
     pub fn dump(&mut self, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        self.dump_of(request, usize::MAX, Some)
+    }
+
+    /// The same, of which only that is held which `keep` makes something of, and of that the first `most`. The rest is read and
+    /// forgotten as it comes: a machine may have all routes of the Internet.
+    pub fn dump_of<T>(
+        &mut self,
+        request: RouteNetlinkMessage,
+        most: usize,
+        keep: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         for _ in 0..DUMP_TRIES {
-            if let Some(found) = self.dump_once(&request)? {
+            if let Some(found) = self.dump_once(&request, most, &keep)? {
                 return Ok(found);
             }
         }
@@ -204,7 +215,12 @@ impl Netlink {
     }
 
     /// One try at a dump; `None` where it was interrupted, or an answer did not fit into the buffer, which grew by it.
-    fn dump_once(&mut self, request: &RouteNetlinkMessage) -> Result<Option<Vec<RouteNetlinkMessage>>, Error> {
+    fn dump_once<T>(
+        &mut self,
+        request: &RouteNetlinkMessage,
+        most: usize,
+        keep: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
         let sequence = self.send_single(request, NLM_F_DUMP)?;
         let mut found = Vec::new();
         let mut whole = true;
@@ -229,7 +245,8 @@ impl Netlink {
                             Some(_) => Err(verdict.into_error(frame::dump_name(request).to_owned())),
                         };
                     }
-                    _ => found.extend(decode(&frame)),
+                    _ if found.len() >= most => {}
+                    _ => found.extend(decode(&frame).and_then(&keep)),
                 }
             }
         }

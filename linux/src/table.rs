@@ -43,16 +43,13 @@ pub fn addresses(netlink: &mut Netlink) -> Result<Vec<SeenAddress>, Error> {
 /// unspecified address where the route leads straight out of the interface. Routes of ours do not count.
 pub fn default_route(netlink: &mut Netlink, ipv6: bool) -> Result<Option<(u32, IpAddr)>, Error> {
     let unspecified = if ipv6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
-    let routes = route::dump(netlink, route::Filter { ipv6, ..route::Filter::default() })?;
-    Ok(routes
-        .into_iter()
-        .filter(|route| route.key.destination.prefix() == 0)
-        .filter(|route| ![PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol))
-        .filter_map(|route| {
-            Some((route.key.metric, (route.target.index()?, route.target.gateway().unwrap_or(unspecified))))
-        })
-        .min_by_key(|(metric, _)| *metric)
-        .map(|(_, way)| way))
+    let ways = |route: route::SeenRoute| {
+        let is_others = ![PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol);
+        let way = (route.target.index()?, route.target.gateway().unwrap_or(unspecified));
+        (is_others && route.key.destination.prefix() == 0).then_some((route.key.metric, way))
+    };
+    let found = route::dump_of(netlink, route::Filter { ipv6, ..route::Filter::default() }, usize::MAX, ways)?;
+    Ok(found.into_iter().min_by_key(|(metric, _)| *metric).map(|(_, way)| way))
 }
 
 /// Looks at settings that belong to the namespace of the thread that looks, and puts them right: on a thread inside the socket's

@@ -3,6 +3,7 @@
 
 mod lab;
 
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +50,14 @@ fn of_three_hundred_requests_exactly_the_bad_one_is_refused() {
     }
     let standing = route::dump(&mut netlink, Filter { protocol: Some(200), ..Filter::default() }).unwrap();
     assert_eq!(standing.len(), 299);
+    // Where only some are kept, the rest of the answer is read all the same: the next one is whole.
+    let even = |route: route::SeenRoute| match route.key.destination.ip() {
+        IpAddr::V4(address) if address.octets()[3].is_multiple_of(2) => Some(address.octets()[3]),
+        _ => None,
+    };
+    let ours = Filter { protocol: Some(200), ..Filter::default() };
+    assert_eq!(route::dump_of(&mut netlink, ours, 3, even).unwrap(), [0, 2, 4]);
+    assert_eq!(route::dump(&mut netlink, ours).unwrap(), standing);
     assert!(netlink.batch::<Request>(&[]).unwrap().is_empty());
 }
 

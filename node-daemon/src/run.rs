@@ -207,12 +207,14 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     };
     let machine = Machine::new(conf.clone(), seen.clone(), underlay.clone(), troubles.clone());
     let standing_trials = trials::Standing::default();
+    let leftovers = trials::Leftovers::new(troubles.clone());
     let means = Means {
         plugin: conf.cni.plugin(),
         run_dir: conf.run_dir.clone(),
         pictures: seen.clone(),
         underlays: underlay.clone(),
         standing: standing_trials.clone(),
+        leftovers: leftovers.clone(),
     };
     let supplies =
         blocks::News { pictures: seen.clone(), underlays: underlay, standings: standing, rings: rings.clone(), drains };
@@ -249,7 +251,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         () = mirror::keep(&mut mirror, &etcd, &store, news, audits) => Err(Fatal::Ended("mirror")),
         () = requests.answer(&etcd) => Err(Fatal::Ended("request")),
         () = bearer.tell(&etcd, seen.clone()) => Err(Fatal::Ended("rival")),
-        () = sweep::keep(&store, tests.sweep_grace) => Err(Fatal::Ended("sweep")),
+        () = sweep::keep(&store, tests.sweep_grace, &leftovers) => Err(Fatal::Ended("sweep")),
         () = pulses.event_loop.keep() => Err(Fatal::Ended("pulse")),
         heard = doorbell::listen(socket, ring, &handles.plugin) => heard.map_err(io_error("hearing the doorbell")),
     };

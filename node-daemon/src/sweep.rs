@@ -9,19 +9,22 @@ use twill_attach::Linux;
 use twill_attach::course::sweep::{Suspicions, Swept, sweep};
 
 use crate::store::{NodeStore, run_dir};
+use crate::trials::Leftovers;
 
 /// Sweeps until the daemon ends, every half a grace period: a forgotten row is freed one and a half to two of them after
-/// its link went.
-pub async fn keep(store: &NodeStore, grace: Duration) {
+/// its link went. Then it is known which pods of trials are left.
+pub async fn keep(store: &NodeStore, grace: Duration, of_trials: &Leftovers) {
     let mut turn = interval(grace / 2);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut suspicions = Suspicions::new();
     loop {
         turn.tick().await;
-        let (mut store, before) = (store.clone(), suspicions.clone());
+        let (mut store, before, of_trials) = (store.clone(), suspicions.clone(), of_trials.clone());
         let swept = tokio::task::spawn_blocking(move || {
             let run_dir = store.with(|store| run_dir(store.path()));
-            sweep(&mut Linux::of_daemon(), &run_dir, &mut store, &before, grace)
+            let swept = sweep(&mut Linux::of_daemon(), &run_dir, &mut store, &before, grace);
+            of_trials.review(&store);
+            swept
         });
         match swept.await.expect("the sweep does not panic") {
             Ok(swept) => {

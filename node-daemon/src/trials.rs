@@ -11,6 +11,7 @@ mod check;
 mod conditions;
 mod iperf;
 mod keeper;
+mod leftovers;
 mod plugin;
 mod probing;
 mod standing;
@@ -27,6 +28,7 @@ use twill_cluster::record::Told;
 
 use crate::picture::{Pictures, Underlays};
 use keeper::{Keeper, Trial};
+pub use leftovers::{FINDER, Leftovers};
 pub use standing::Standing;
 
 /// At the most so many trials at a time on a node.
@@ -47,12 +49,15 @@ pub struct Means {
     pub underlays: Underlays,
     /// Which trials stand.
     pub standing: Standing,
+    /// Pods that could not be taken down.
+    pub leftovers: Leftovers,
 }
 
 #[cfg(test)]
 impl Means {
     fn for_tests(plugin: PathBuf, pictures: Pictures, underlays: Underlays) -> Self {
-        Self { plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default() }
+        let leftovers = Leftovers::new(crate::troubles::Troubles::default());
+        Self { plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default(), leftovers }
     }
 }
 

@@ -61,7 +61,13 @@ pub(super) fn directories(scope: &Scope, seen: &Observations, findings: &mut Fin
             findings.note(CHECK, subject, what, "let it lie on a tmpfs, below /run");
         }
     }
-    findings.else_ok(CHECK, format!("{} and {} can be used", scope.run_dir.display(), scope.state_dir.display()));
+    let (run, state) = (scope.run_dir.display(), scope.state_dir.display());
+    let missing = [&seen.run_dir, &seen.state_dir].into_iter().any(|seen| matches!(seen, Ok(Directory::Missing)));
+    let words = match missing {
+        false => format!("{run} and {state} can be used"),
+        true => format!("{run} and {state}: what is not there yet twilld makes; the room for that was not looked at"),
+    };
+    findings.else_ok(CHECK, words);
 }
 
 fn directory(stage: Stage, role: &str, path: &Path, seen: &Seen<Directory>, findings: &mut Findings) {

@@ -3,11 +3,12 @@
 use ipnetwork::IpNetwork;
 use twill_conf::cluster::vxlan_overhead;
 use twill_linux::forward::Barrier;
+use twill_linux::ingress::Shut;
 use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
 use crate::finding::Check;
-use crate::observe::network::OUR_TUNNELS;
+use crate::observe::network::{OUR_TUNNELS, is_inside};
 use crate::observe::{Holders, Interface, Observations};
 use crate::scope::{Scope, Stage, Tunnel};
 
@@ -33,7 +34,26 @@ pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findin
         let what = format!("it drops what pods send and get: {how}");
         findings.problem(CHECK, place.to_string(), what, fix);
     }
+    shut(scope, seen, findings);
     findings.else_ok(CHECK, "no chain of others drops what pods send and get");
+}
+
+/// Chains that let no tunnel in. Whether there will be one is not known before there is a configuration.
+fn shut(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+    const CHECK: Check = Check::Firewall;
+    let (Some(shut), Some(Tunnel { port, .. })) = (findings.seen(CHECK, &seen.shut), scope.cluster.tunnel) else {
+        return;
+    };
+    for Shut { place, how } in shut {
+        let what = format!("it drops what other nodes send by the tunnel, to UDP port {port}: {how}");
+        let fix = format!(
+            "let it pass there: nft insert rule {place} udp dport {port} accept; and in the file that the rule comes from"
+        );
+        match scope.cluster.known {
+            true => findings.problem(CHECK, place.to_string(), what, fix),
+            false => findings.note(CHECK, place.to_string(), what, fix),
+        }
+    }
 }
 
 pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) {
@@ -57,6 +77,9 @@ pub(super) fn managers(_: &Scope, seen: &Observations, findings: &mut Findings) 
     );
 }
 
+/// What is to be done about what cannot be compared without a configuration.
+const LATER: &str =
+    "look again when twilld runs here and the cluster has a configuration: 'twillctl doctor' compares it then";
 /// What a tunnel puts around a packet, at most.
 const OVERHEAD: u32 = vxlan_overhead(true);
 /// What every link of IPv6 carries (RFC 8200, section 5).
@@ -108,7 +131,10 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
         CHECK,
         match fits {
             Some(fits) => format!("{name} has {mtu}, pods get {fits}"),
-            None => format!("{name} has {mtu}"),
+            None => format!(
+                "{name}{}has {mtu}; what pods get by it, and what the other nodes have, was not compared: the configuration is not known here",
+                if scope.underlay.is_empty() { ", with the default route, " } else { " " }
+            ),
         },
     );
 }
@@ -116,7 +142,10 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
 pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Tunnel;
     let Some(wanted) = scope.cluster.tunnel else {
-        return findings.ok(CHECK, "the back end has none");
+        return match scope.cluster.known {
+            true => findings.ok(CHECK, "the back end has none"),
+            false => findings.note(CHECK, "", "it was not looked for: the back end is not known here", LATER),
+        };
     };
     let tunnels = findings.seen(CHECK, &seen.links).map_or(&[][..], |links| links.tunnels.as_slice());
     let is_ours = |tunnel: &&SeenTunnel| OUR_TUNNELS.contains(&tunnel.name.as_str());
@@ -132,7 +161,8 @@ pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings
         findings.problem(CHECK, "vxlan.twill", what, "look at the log of twilld for what the kernel refuses");
     }
     let Tunnel { vni, port } = wanted;
-    findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}: nobody else has them"));
+    let assumed = if scope.cluster.known { "" } else { ", as they are by default" };
+    findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}{assumed}: nobody else has them"));
 }
 
 /// A VXLAN device of somebody else's.
@@ -173,7 +203,14 @@ fn said_problem(findings: &Findings, check: Check) -> bool {
 pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Overlap;
     if scope.cluster.pools.is_empty() {
-        return findings.ok(CHECK, "the pools are not known here, so nothing was compared");
+        return match scope.cluster.known {
+            true => findings.ok(CHECK, "there are no pools"),
+            false => {
+                let what =
+                    "the machine's addresses and routes were not compared with the pools: these are not known here";
+                findings.note(CHECK, "", what, LATER)
+            }
+        };
     }
     let Some(links) = findings.seen(CHECK, &seen.links) else { return };
     let fix = "take another range for the pool, or for that network: a pool belongs to pods alone";
@@ -198,9 +235,4 @@ pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Finding
 
 fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
     is_inside(one, other) || is_inside(other, one)
-}
-
-/// Whether all of `one` lies in `other`.
-fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
-    one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
 }

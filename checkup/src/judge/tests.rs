@@ -3,6 +3,7 @@
 use twill_conf::network::list::Author;
 use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::forward::{Barrier, Place};
+use twill_linux::ingress::{How, Shut};
 use twill_linux::nft::Version;
 use twill_linux::table::link::SeenTunnel;
 use twill_linux::trial::Feature;
@@ -31,6 +32,7 @@ fn scope(stage: Stage) -> Scope {
         version: "0.1.0",
         underlay: vec!["eth0".to_owned()],
         cluster: Cluster {
+            known: true,
             tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
             pools: vec![("v4".to_owned(), "10.42.0.0/16".parse().unwrap())],
             ipv4: true,
@@ -38,6 +40,7 @@ fn scope(stage: Stage) -> Scope {
             open_forward: false,
             fits: Some(1430),
         },
+        etcd: true,
     }
 }
 
@@ -64,6 +67,11 @@ fn barrier(entrance: bool) -> Barrier {
     Barrier { place, how: "its policy is drop", closed: vec!["iifname", "oifname"], entrance, refused: None }
 }
 
+fn shut() -> Shut {
+    let place = Place { family: "ip".to_owned(), table: "filter".to_owned(), chain: "INPUT".to_owned() };
+    Shut { place, how: How::Policy }
+}
+
 const RUN_DIR: Directory =
     Directory::There { mode: 0o700, tmpfs: true, read_only: false, writable: true, free: 1 << 30 };
 
@@ -83,6 +91,7 @@ fn good() -> Observations {
         },
         conntrack: Some(Table { count: 100, max: 1000 }),
         barriers: Ok(Vec::new()),
+        shut: Ok(Vec::new()),
         suspects: Vec::new(),
         links: Ok(Links {
             underlay: vec![interface("eth0", 1500)],
@@ -213,6 +222,13 @@ const SERVING: [Fault; 41] = [
         "its policy is drop",
         "insert rule ip filter FORWARD oifname \"tw*\" accept",
     ),
+    (
+        |o| o.shut = Ok(vec![shut()]),
+        Check::Firewall,
+        PROBLEM,
+        "it drops what other nodes send by the tunnel, to UDP port 4789: its policy is drop",
+        "nft insert rule ip filter INPUT udp dport 4789 accept",
+    ),
     (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
     (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
     (|o| links(o).underlay.clear(), Check::Mtu, PROBLEM, "no interface to other nodes", "set underlay"),
@@ -267,7 +283,6 @@ const SERVING: [Fault; 41] = [
         "into the pool v4 (10.42.0.0/16) by wg0",
         "remove it",
     ),
-    (|o| o.now = 5, Check::Clock, PROBLEM, "days slow", "chrony"),
     (
         |o| o.certificates = vec![certificate(-100, -3)],
         Check::Certificates,
@@ -367,6 +382,46 @@ fn cannot_before(change: impl FnOnce(&mut Observations), read_only: bool) -> Vec
 fn judged_networks(networks: Vec<Network>) -> Vec<State> {
     let seen = Observations { networks: Ok(networks), ..good() };
     faults(Stage::Before, &seen).into_iter().map(|one| one.state).collect()
+}
+
+#[test]
+fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
+    let scope = Scope::before(&NodeLayer::default(), "0.1.0").unwrap();
+    let mut seen = good();
+    (seen.plugin, seen.networks, seen.state_dir) = (Ok(Plugin::Missing), Ok(Vec::new()), Ok(Directory::Missing));
+    let found = judge(&scope, &seen);
+    let said = |check: Check, state: State, words: &str| {
+        let found: Vec<_> = found.iter().filter(|one| one.check == check).collect();
+        let [one] = found.as_slice() else { panic!("{check}: {found:?}") };
+        assert!(one.state == state && one.what.contains(words), "{one:?}");
+        assert!(state == State::Ok || !one.fix.is_empty(), "{one:?}");
+    };
+    said(Check::Overlap, NOTE, "were not compared with the pools");
+    said(Check::Certificates, NOTE, "none was looked at");
+    said(
+        Check::Mtu,
+        State::Ok,
+        "eth0, with the default route, has 1500; what pods get by it, and what the other nodes have, was not compared",
+    );
+    said(Check::Tunnel, State::Ok, "VNI 7777 on UDP port 4789, as they are by default:");
+    said(Check::Directories, State::Ok, "was not looked at");
+    // Of a tunnel that may never be.
+    let found = judge(&scope, &Observations { shut: Ok(vec![shut()]), ..seen });
+    let firewall = found.iter().find(|one| one.check == Check::Firewall).unwrap();
+    assert!(firewall.state == NOTE && firewall.what.contains("to UDP port 4789"), "{firewall:?}");
+    // A daemon in a cluster that has no configuration.
+    let scope = Scope { cluster: Cluster::default(), ..self::scope(Stage::Serving) };
+    let found = judge(&scope, &good());
+    let notes: Vec<_> = found.iter().filter(|one| one.state == NOTE).map(|one| one.check).collect();
+    assert_eq!(notes, [Check::Tunnel, Check::Overlap], "{}", printed(&found));
+}
+
+#[test]
+fn by_a_clock_that_is_wrong_no_certificate_is_called_good() {
+    let found = faults(Stage::Serving, &Observations { now: 5, ..good() });
+    let said: Vec<_> = found.iter().map(|one| (one.check, one.state)).collect();
+    assert_eq!(said, [(Check::Clock, PROBLEM), (Check::Certificates, NOTE)]);
+    assert!(found[0].what.contains("days slow") && found[0].fix.contains("chrony"), "{found:?}");
 }
 
 #[test]

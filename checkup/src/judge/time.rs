@@ -1,5 +1,7 @@
 //! The time of day. Twill itself goes by none; certificates do.
 
+use twill_conf::node::NODE_FILE;
+
 use super::Findings;
 use crate::finding::Check;
 use crate::observe::{Certificate, Observations, Validity};
@@ -26,10 +28,17 @@ pub(super) fn clock(_: &Scope, seen: &Observations, findings: &mut Findings) {
 pub(super) fn certificates(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Certificates;
     if scope.tls.is_none() {
-        return findings.ok(CHECK, "etcd is used without TLS");
+        return match scope.etcd {
+            true => findings.ok(CHECK, "etcd is used without TLS"),
+            false => {
+                let fix = format!("name etcd, and with TLS its certificates, in {NODE_FILE}, and look again");
+                findings.note(CHECK, "", "none was looked at: how etcd is reached is not known here", fix)
+            }
+        };
     }
     if seen.now < WRITTEN {
-        return findings.ok(CHECK, "their dates tell nothing while the clock is wrong");
+        let what = "their dates were not compared with the clock, which is wrong";
+        return findings.note(CHECK, "", what, "set the clock, and look again");
     }
     let now = i64::try_from(seen.now).unwrap_or(i64::MAX);
     for Certificate { file, role, validity } in &seen.certificates {

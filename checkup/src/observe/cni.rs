@@ -60,7 +60,8 @@ pub(super) fn plugin(directory: &Path) -> Seen<Plugin> {
         }
         other => other.map_err(failed)?,
     };
-    if !metadata.is_file() || metadata.len() > LONGEST_PLUGIN || !list::is_plugin(&fs::read(&path).map_err(failed)?) {
+    let is_ours = || list::is_plugin_in(File::open(&path)?.take(LONGEST_PLUGIN));
+    if !metadata.is_file() || metadata.len() > LONGEST_PLUGIN || !is_ours().map_err(failed)? {
         return Ok(Plugin::Foreign);
     }
     if metadata.permissions().mode() & 0o111 == 0 {

@@ -48,16 +48,25 @@ pub struct Links {
     pub tunnels: Vec<SeenTunnel>,
     /// Global addresses on interfaces that are not Twill's.
     pub own: Vec<Own>,
-    /// Routes that are neither Twill's nor default routes.
+    /// Routes into the pools that are not Twill's.
     pub routes: Vec<Route>,
 }
 
 /// Of the daemon's devices: the tunnels of both families.
 pub(crate) const OUR_TUNNELS: [&str; 2] = ["vxlan.twill", "vxlan6.twill"];
-/// No more routes than this are looked at: a machine may have all of the Internet's.
-const MOST_ROUTES: usize = 100_000;
+/// No more routes of a family than this are kept: each leads into a pool, and is a problem.
+const MOST_ROUTES: usize = 1000;
 
 impl Links {
+    /// Whether IPv4, or IPv6, or both, is spoken between nodes: the families of the underlay's addresses.
+    pub fn families(&self) -> Vec<bool> {
+        let is_there = |ipv6: &bool| {
+            let of_underlay = |own: &&Own| self.underlay.iter().any(|interface| interface.name == own.device);
+            self.own.iter().filter(of_underlay).any(|own| own.cidr.is_ipv6() == *ipv6)
+        };
+        [false, true].into_iter().filter(is_there).collect()
+    }
+
     /// The interfaces that forward for pods.
     pub fn concerned(&self) -> impl Iterator<Item = Interface> {
         let ours = self.tunnels.iter().filter(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()));
@@ -71,11 +80,11 @@ impl Links {
 }
 
 /// `underlay`: the names of the interfaces between nodes; those of the default routes where none is named.
-pub(super) fn look(underlay: &[String]) -> Seen<Links> {
-    find(underlay).map_err(|error| error.to_string())
+pub(super) fn look(underlay: &[String], pools: &[(String, IpNetwork)]) -> Seen<Links> {
+    find(underlay, pools).map_err(|error| error.to_string())
 }
 
-fn find(underlay: &[String]) -> Result<Links, Error> {
+fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Error> {
     let mut netlink = Netlink::open()?;
     let links = table::links(&mut netlink)?;
     let mut names = underlay.to_vec();
@@ -101,14 +110,19 @@ fn find(underlay: &[String]) -> Result<Links, Error> {
         own: own.filter(|own| !is_ours(&own.device)).collect(),
         routes: Vec::new(),
     };
+    // A machine may have all routes of the Internet: what leads into no pool is not even kept.
+    let kept = |route: route::SeenRoute| {
+        let destination = route.key.destination;
+        let is_inside = pools.iter().any(|(_, pool)| is_inside(destination, *pool));
+        if !is_inside || [PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol) {
+            return None;
+        }
+        let device = route.target.index().and_then(name);
+        (!device.as_deref().is_some_and(is_ours)).then_some(Route { destination, device })
+    };
     for ipv6 in [false, true] {
-        let routes = route::dump(&mut netlink, route::Filter { ipv6, ..route::Filter::default() })?;
-        let others = routes.into_iter().take(MOST_ROUTES).filter(|route| {
-            route.key.destination.prefix() > 0 && ![PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol)
-        });
-        let others = others
-            .map(|route| Route { destination: route.key.destination, device: route.target.index().and_then(name) });
-        found.routes.extend(others.filter(|route| !route.device.as_deref().is_some_and(is_ours)));
+        let filter = route::Filter { ipv6, ..route::Filter::default() };
+        found.routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
     }
     Ok(found)
 }
@@ -126,6 +140,45 @@ fn is_name_of_host_end(name: &str) -> bool {
     digits.len() == 13 && digits.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }
 
+/// Whether all of `one` lies in `other`.
+pub(crate) fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
+    one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
+}
+
 fn is_ours(name: &str) -> bool {
     is_name_of_host_end(name) || OUR_TUNNELS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use twill_linux::NetNs;
+    use twill_testkit::Namespaces;
+
+    use super::*;
+
+    #[test]
+    fn of_many_routes_those_into_the_pools_are_kept_and_no_more_than_may_be() {
+        let Some(namespaces) = Namespaces::claim() else { return };
+        namespaces.add("node");
+        let directory = tempfile::tempdir().unwrap();
+        let batch = directory.path().join("routes");
+        let outside =
+            (0..300).map(|number| format!("route add unreachable 172.16.{}.{}\n", number / 256, number % 256));
+        let inside = (0..1200).map(|number| format!("route add unreachable 10.42.{}.{}\n", number / 256, number % 256));
+        std::fs::write(&batch, outside.chain(inside).collect::<String>()).unwrap();
+        let status = Command::new("ip").args(["-n", &namespaces.name("node"), "-batch"]).arg(&batch).status().unwrap();
+        assert!(status.success());
+        let inside = NetNs::open(&namespaces.path("node")).unwrap();
+        let look = |pool: &str| {
+            let pools = [("p".to_owned(), pool.parse().unwrap())];
+            inside.run(|| look(&[], &pools).unwrap().routes).unwrap()
+        };
+        let few = look("172.16.1.0/24");
+        assert_eq!(few.len(), 300 - 256, "{few:?}");
+        assert_eq!(few[0], Route { destination: "172.16.1.0/32".parse().unwrap(), device: None });
+        assert_eq!(look("10.42.0.0/16").len(), MOST_ROUTES);
+        assert_eq!(look("10.43.0.0/16"), []);
+    }
 }

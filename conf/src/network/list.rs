@@ -1,6 +1,7 @@
 //! The list of plugins that a node's runtime reads from its directory of configurations (`05-twill.conflist`): written
 //! by `twilld install`, and told from what others wrote.
 
+use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
@@ -62,9 +63,32 @@ pub const PLUGIN: &str = "twill";
 /// it from anybody else's program of that name.
 pub const INTRODUCTION: &str = "a CNI plugin; a container runtime calls it with CNI_COMMAND set. CNI versions: ";
 
+/// So much of a program is looked at at once, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// Whether these are the bytes of Twill's plugin.
 pub fn is_plugin(program: &[u8]) -> bool {
     program.windows(INTRODUCTION.len()).any(|bytes| bytes == INTRODUCTION.as_bytes())
+}
+
+/// Whether what is read to its end is Twill's plugin. However long it is, it takes the memory of a [`PIECE`].
+pub fn is_plugin_in(mut program: impl io::Read) -> io::Result<bool> {
+    let mut piece = vec![0; PIECE];
+    let mut filled = 0;
+    loop {
+        match program.read(&mut piece[filled..]) {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) => return Ok(false),
+            read => filled += read?,
+        }
+        if is_plugin(&piece[..filled]) {
+            return Ok(true);
+        }
+        // The words may begin in one piece and go on in the next.
+        let rest = filled.saturating_sub(INTRODUCTION.len() - 1);
+        piece.copy_within(rest..filled, 0);
+        filled -= rest;
+    }
 }
 
 /// What libcni makes of the list's only plugin.
@@ -164,6 +188,43 @@ mod tests {
         let mut value: Value = serde_json::from_str(&text).unwrap();
         value["disableCheck"] = true.into();
         assert_eq!(author(value.to_string().as_bytes()), Author::Edited { more: "the key \"disableCheck\"".into() });
+    }
+
+    /// Reads a few bytes at a time, of a program with the words at a place, or without any.
+    struct Dripping {
+        left: usize,
+        words: Option<usize>,
+        step: usize,
+        at: usize,
+    }
+
+    impl io::Read for Dripping {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            assert!(buffer.len() <= PIECE, "more than a piece is held");
+            let count = self.step.min(buffer.len()).min(self.left);
+            for byte in &mut buffer[..count] {
+                let word = self.words.and_then(|begin| INTRODUCTION.as_bytes().get(self.at.checked_sub(begin)?));
+                *byte = word.copied().unwrap_or(b'a');
+                self.at += 1;
+            }
+            self.left -= count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_known_piece_by_piece_wherever_its_words_stand() {
+        let length = 3 * PIECE;
+        let looked =
+            |words: Option<usize>, step: usize| is_plugin_in(Dripping { left: length, words, step, at: 0 }).unwrap();
+        let last = length - INTRODUCTION.len();
+        for step in [7_000, PIECE, usize::MAX] {
+            for begin in [0, 1, PIECE - INTRODUCTION.len(), PIECE - 40, PIECE - 1, PIECE, 2 * PIECE - 40, last] {
+                assert!(looked(Some(begin), step), "{begin} {step}");
+            }
+            assert!(!looked(None, step) && !looked(Some(last + 1), step));
+        }
+        assert!(!is_plugin_in(&b""[..]).unwrap() && is_plugin_in(INTRODUCTION.as_bytes()).unwrap());
     }
 
     #[test]

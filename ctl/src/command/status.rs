@@ -13,7 +13,7 @@ use crate::arguments::{Output, StatusFlags};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::status::{Local, Status};
+use crate::report::status::{Alone, Local, Status};
 use twill_ipam::BootTime;
 
 pub(super) async fn status(flags: &StatusFlags, output: Output, place: &Place) -> Result<Report, Error> {
@@ -27,7 +27,7 @@ pub(super) async fn status(flags: &StatusFlags, output: Output, place: &Place) -
     };
     match looked {
         Ok(status) => Ok(Report::Status(status)),
-        Err(error) => alone(place, error).map(|local| Report::LocalStatus(Box::new(local))),
+        Err(error) => alone(place, error).map(|alone| Report::LocalStatus(Box::new(alone))),
     }
 }
 
@@ -71,7 +71,7 @@ async fn look(store: &impl Store, client: &mut Client, nodes: &[NodeName]) -> Re
 }
 
 /// What this machine knows by itself where etcd cannot be asked, if it is a node; else why not.
-fn alone(place: &Place, error: Error) -> Result<Local, Error> {
+fn alone(place: &Place, error: Error) -> Result<Alone, Error> {
     if !matches!(error, Error::Etcd(_)) {
         return Err(error);
     }
@@ -81,7 +81,9 @@ fn alone(place: &Place, error: Error) -> Result<Local, Error> {
         Ok::<_, twill_ipam::Error>(inventory.zip(failures))
     };
     match read() {
-        Ok(Some((inventory, failures))) => Ok(Local::new(inventory, failures.len(), error.to_string())),
+        Ok(Some((inventory, failures))) => {
+            Ok(Alone::new(error.to_string(), Some(Local::new(inventory, failures.len()))))
+        }
         Ok(None) | Err(_) => Err(error),
     }
 }

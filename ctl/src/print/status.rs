@@ -3,7 +3,7 @@
 pub(super) mod depth;
 
 use super::table::{list, notes, or_dash, parts, pools, problems, table, unknown};
-use crate::report::status::{Local, Node, Status};
+use crate::report::status::{Alone, Local, Node, Status};
 
 pub(super) fn status(status: &Status) -> String {
     let config = match &status.config {
@@ -82,7 +82,8 @@ fn of_daemons(nodes: &[Node]) -> String {
 }
 
 /// What a node knows by itself.
-pub(super) fn local(local: &Local) -> String {
+pub(super) fn alone(alone: &Alone) -> String {
+    let Some(local) = &alone.local else { return unknown(&alone.unknown) };
     let Local { node, attached, blocks, failures, .. } = local;
     let of_node = node.as_ref().map_or_else(|| "this node".to_owned(), |name| format!("this node, {name},"));
     let draining = if local.draining { "it is being drained; " } else { "" };
@@ -91,7 +92,7 @@ pub(super) fn local(local: &Local) -> String {
         [block.block.clone(), or_dash(block.pool.as_ref()), block.state.to_owned(), block.used.to_string(), free]
     });
     parts([
-        unknown(&local.unknown),
+        unknown(&alone.unknown),
         format!(
             "what {of_node} knows by itself: {draining}{} attached, {} kept ('twillctl ipam attempts')\n",
             super::table::number(*attached, "pod interface"),

@@ -1,5 +1,6 @@
 //! What `twillctl status` says.
 
+mod alone;
 pub(in crate::report) mod daemon;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,13 @@ use serde::Serialize;
 use twill_cluster::inquiry::client::Answers;
 use twill_cluster::inquiry::state;
 use twill_cluster::{NodeRecord, Versioned};
-use twill_conf::{NodeName, PoolName};
-use twill_ipam::State;
-use twill_ipam::store::{BlockState, BlockUse, Inventory};
+use twill_conf::NodeName;
 
 use super::pools::PoolUse;
 use super::problems::{self, Problem};
 use crate::access::{Alive, Picture};
+
+pub(crate) use alone::{Alone, Local};
 
 /// The cluster at a glance.
 #[derive(Debug, Serialize)]
@@ -31,6 +32,8 @@ pub(crate) struct Status {
     pub(crate) notes: Vec<Problem>,
     /// What could not be looked at, and why.
     pub(crate) unknown: Vec<String>,
+    /// What this machine knows by itself: null, as it is told where etcd is away only ([`Alone`]).
+    local: (),
     /// Only some nodes are told of, and all that they say.
     #[serde(skip)]
     pub(crate) in_depth: bool,
@@ -132,6 +135,7 @@ impl Status {
             problems,
             notes: judged.notes,
             unknown: judged.unknown,
+            local: (),
             in_depth: true,
         }
     }
@@ -175,56 +179,6 @@ impl Node {
             version: version.clone(),
             labels: labels.clone(),
             daemon: None,
-        }
-    }
-}
-
-/// What this machine knows by itself, where etcd cannot be asked.
-#[derive(Debug, Serialize)]
-pub(crate) struct Local {
-    /// Why the rest is not known.
-    pub(crate) unknown: Vec<String>,
-    /// The node's name; absent where no daemon ran in this boot.
-    pub(crate) node: Option<String>,
-    pub(crate) draining: bool,
-    /// Interfaces of pods that are attached.
-    pub(crate) attached: usize,
-    /// Attempts that failed and are kept.
-    pub(crate) failures: usize,
-    pub(crate) blocks: Vec<LocalBlock>,
-}
-
-/// A block of this node.
-#[derive(Debug, Serialize)]
-pub(crate) struct LocalBlock {
-    pub(crate) block: String,
-    /// Absent for a stand-alone subnet.
-    pub(crate) pool: Option<PoolName>,
-    /// "open" or "closing".
-    pub(crate) state: &'static str,
-    pub(crate) used: u64,
-    /// What a pod could be given now.
-    pub(crate) free: u64,
-}
-
-impl Local {
-    pub(crate) fn new(inventory: Inventory, failures: usize, why: String) -> Self {
-        let attached = inventory.attachments.iter().filter(|row| row.state == State::Attached).count();
-        let draining = inventory.node.as_ref().is_some_and(|node| node.drain.is_some());
-        let block = |block: BlockUse| LocalBlock {
-            block: block.block.to_string(),
-            state: if block.state == BlockState::Open { "open" } else { "closing" },
-            used: block.assigned,
-            free: if block.state == BlockState::Open && !draining { block.free() } else { 0 },
-            pool: block.pool,
-        };
-        Self {
-            unknown: vec![why],
-            draining,
-            attached,
-            failures,
-            node: inventory.node.map(|node| node.name),
-            blocks: inventory.blocks.into_iter().map(block).collect(),
         }
     }
 }

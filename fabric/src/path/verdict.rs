@@ -79,8 +79,25 @@ impl Heard {
     }
 }
 
-/// In words, with what to do: `me` has asked the target. `mtu`: of the pods, in bytes.
-pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, mtu: u32) -> Told {
+/// The large packets that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// How long they are, in bytes.
+    pub bytes: u32,
+    /// Why they are as long, in words.
+    pub why: &'static str,
+}
+
+impl Full {
+    /// As long as the pods' MTU, in bytes, allows.
+    pub fn mtu(bytes: u32) -> Self {
+        Self { bytes, why: "the MTU of pods" }
+    }
+}
+
+/// In words, with what to do: `me` has asked the target.
+pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Told {
+    let Full { bytes, why } = full;
     let Target { node, outer, inner } = target;
     let (overhead, port) = inner.map_or((0, 0), |Inner { overhead, port, .. }| (overhead, port));
     let (what, fix) = match verdict {
@@ -97,17 +114,19 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, mtu: u32) -> Told 
             format!(
                 "let UDP port {port} pass in every firewall between {me} and {node}, and on both; then compare vni and port \
                  of vxlan.twill on both, look at rp_filter of the interfaces between nodes, and try \
-                 checksum_offload = \"off\""
+                 checksum_offload = \"off\"; 'twillctl trace' from a pod of the one to one of the other shows where it ends"
             ),
         ),
         Verdict::SmallOnly => (
-            format!("small packets to {node} ({outer}) come back, and those of {mtu} bytes, the MTU of pods, do not"),
+            format!("small packets to {node} ({outer}) come back, and those of {bytes} bytes, {why}, do not"),
             match overhead {
-                0 => format!("the network between must carry {mtu} bytes; or set mtu in [backend] to what it carries"),
+                0 => {
+                    format!("the network between must carry {bytes} bytes; or set mtu in [backend] to what it carries")
+                }
                 _ => format!(
                     "the network between must carry {} bytes, {overhead} of them the tunnel's; or set mtu in [backend] to \
                      what it carries, less {overhead}",
-                    mtu + overhead
+                    bytes + overhead
                 ),
             },
         ),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use twill_cluster::inquiry::trace::{Outer, Step};
 use twill_conf::NodeName;
 use twill_linux::IfName;
+use twill_linux::ingress::{Arrival, Shut};
 use twill_linux::state::LinkKind;
 use twill_linux::table::SeenLink;
 use twill_linux::table::route::{Flow, Found, SeenTarget};
@@ -54,6 +55,7 @@ impl<K: Kernel> Walk<'_, K> {
             self.push(Step::of(&what).at(side.device).broken(cause, fix))?;
         }
         self.push(Step::of(what).at(side.device).carries(carries.mtu.saturating_sub(overhead)))?;
+        self.admitted(outer, side.device)?;
         self.believed(from, outer, side.device)?;
         let link = self.unpacked(outer)?;
         Ok(Input { link, pod: false })
@@ -93,6 +95,16 @@ impl<K: Kernel> Walk<'_, K> {
 
     pub(super) fn overhead(&self, family: Family) -> u32 {
         self.site.tunnel.clone().unwrap_or_default().overhead(family)
+    }
+
+    /// No chain of others stands in the way of the tunnel's packet.
+    fn admitted(&mut self, outer: &Outer, device: IfName) -> Onward<()> {
+        let port = outer.port;
+        let shut = self.kernel.shut(Arrival { ipv6: outer.destination.is_ipv6(), port })?;
+        let Some(Shut { place, how }) = shut.first() else { return Ok(()) };
+        let step = Step::of(format!("it is for this node, UDP port {port}")).at(device).by(foreign("firewall", place));
+        let cause = format!("{place} drops it: {how}");
+        self.push(step.broken(cause, format!("'nft insert rule {place} udp dport {port} accept'")))
     }
 
     /// The guard takes tunnel packets from nodes that it knows, on the underlay.

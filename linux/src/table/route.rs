@@ -23,7 +23,7 @@ use crate::table::family;
 
 pub use detailed::{DetailedRoute, SeenDetail};
 pub use lookup::{Decision, Flow, Found, look_up};
-pub use seen::{Filter, SeenRoute, destinations, dump, of, of_pods};
+pub use seen::{Filter, SeenRoute, destinations, dump, dump_of, of, of_pods};
 pub(crate) use seen::{asked, seen};
 pub use target::{SeenHop, SeenTarget};
 pub use way::{Way, is_local, to};

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use twill_conf::network::list::is_plugin;
+use twill_conf::network::list::{is_plugin, is_plugin_in};
 
 use super::InstallError;
 
@@ -69,8 +69,8 @@ pub fn is_foreign(path: &Path) -> Result<bool, InstallError> {
     if !path.is_file() {
         return Ok(true);
     }
-    let bytes = fs::read(path).map_err(InstallError::io("reading", path))?;
-    Ok(!is_plugin(&bytes))
+    let is_ours = File::open(path).and_then(is_plugin_in).map_err(InstallError::io("reading", path))?;
+    Ok(!is_ours)
 }
 
 /// Puts a file in place, where it is not there with this content and mode already. Its directory is made as needed.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::troubles::{Board, Troubles};
 
 /// Those who look for problems.
-const FINDERS: [&str; 3] = ["bgp", "forward", "probe"];
+const FINDERS: [&str; 4] = ["bgp", "forward", "probe", "trials"];
 
 #[derive(Debug)]
 struct Told(watch::Receiver<Board>);

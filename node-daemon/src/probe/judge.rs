@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 use twill_fabric::path::Target;
-use twill_fabric::path::verdict::{Heard, Verdict, tell};
+use twill_fabric::path::verdict::{Full, Heard, Verdict, tell};
 
 /// So often in a row a node must look alike before it is told: a single time may be a restart.
 const TWICE: u8 = 2;
@@ -44,7 +44,7 @@ impl Judgements {
         }
         judgement.times = judgement.times.saturating_add(1);
         if judgement.times >= TWICE {
-            judgement.told = Some(tell(verdict, &self.me, target, mtu));
+            judgement.told = Some(tell(verdict, &self.me, target, Full::mtu(mtu)));
         }
         false
     }

@@ -18,6 +18,7 @@ use twill_fabric::Underlay;
 use twill_fabric::mtu::Mtus;
 
 use crate::picture::Pictures;
+use crate::trials;
 use crate::troubles::Troubles;
 
 /// How long a look may take. Where nothing hangs it takes a fraction of a second.
@@ -25,8 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// How long a member of etcd may take to answer.
 const ETCD_PATIENCE: Duration = Duration::from_secs(3);
 /// The finders of the board whose findings are handed on, and what their checks are called.
-const FINDERS: [(&str, &str, &str); 2] =
-    [("probe", "path", "packets reach every node that was asked so far"), ("bgp", "bgp", "no session is missing")];
+const FINDERS: [(&str, &str, &str); 3] = [
+    ("probe", "path", "packets reach every node that was asked so far"),
+    ("bgp", "bgp", "no session is missing"),
+    (trials::FINDER, "trials", "no pod of a trial is left"),
+];
 
 /// What is known of the machine, and of what is wanted of it.
 #[derive(Debug, Clone)]
@@ -89,6 +93,7 @@ impl Machine {
             tls: conf.etcd.tls.clone(),
             version: env!("CARGO_PKG_VERSION"),
             underlay: devices,
+            etcd: true,
             cluster: picture.map_or_else(Cluster::default, |picture| self.cluster(&picture.reach, underlay.as_ref())),
         }
     }
@@ -97,6 +102,7 @@ impl Machine {
         let Some(conf) = view.config.as_ref().map(|config| &config.value) else { return Cluster::default() };
         let fits = underlay.map(|underlay| Mtus::default().follow(view, &self.conf.node_name, underlay).pods);
         Cluster {
+            known: true,
             tunnel: conf.backend.kind.vxlan().map(|vxlan| Tunnel { vni: vxlan.vni, port: vxlan.port }),
             pools: conf.pools.iter().map(|pool| (pool.name.to_string(), pool.cidr)).collect(),
             ipv4: conf.pools.iter().any(|pool| pool.cidr.is_ipv4()),

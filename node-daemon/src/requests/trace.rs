@@ -15,6 +15,7 @@ use twill_cluster::inquiry::trace::{LARGEST, Question};
 use twill_fabric::trace::{self, Known};
 use twill_fabric::{Reckoning, firewall};
 use twill_linux::forward::{self, Barrier, Passage};
+use twill_linux::ingress::{self, Arrival, Shut};
 use twill_linux::ports::{self, Port};
 use twill_linux::table::fdb::{self, SeenFdbEntry};
 use twill_linux::table::neighbour::{self, SeenNeighbour};
@@ -148,6 +149,10 @@ impl trace::Kernel for Live {
 
     fn barriers(&mut self, _: &Passage) -> Result<Vec<Barrier>, Error> {
         Ok(self.barriers.clone())
+    }
+
+    fn shut(&mut self, arrival: Arrival) -> Result<Vec<Shut>, Error> {
+        ingress::look(firewall::TABLE, arrival)
     }
 
     fn ports(&mut self) -> Result<Vec<Port>, Error> {

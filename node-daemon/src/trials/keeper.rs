@@ -21,7 +21,11 @@ const LONGEST: Duration = Duration::from_secs(2 * 3600);
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// What helps where a pod cannot be detached: its namespace is gone with this daemon's descriptor, and so is its interface.
-const LEFT: &str = "its address is freed by the sweep within minutes; 'twillctl ipam attempts' on the node shows why";
+pub(super) const LEFT: &str =
+    "its address is freed by the sweep within minutes; 'twillctl ipam attempts' on the node shows why";
+
+/// Why pods are left whose keeper's thread has failed.
+const FAILED: &str = "whoever looked after its pods has failed";
 
 /// What the tasks of a trial share with its keeper.
 #[derive(Debug)]
@@ -277,6 +281,7 @@ impl Room {
         for (container, namespace) in &pods {
             if let Err(cause) = self.call(container, namespace).del() {
                 tracing::warn!("the pod {container} of a trial is left to the sweep: {cause}");
+                self.means.leftovers.add(container, &cause);
                 left.push(format!("its pod {container} is not detached: {cause}"));
             }
         }
@@ -304,8 +309,11 @@ impl Drop for Room {
         let mut state = self.trial.lock();
         state.over = true;
         state.gone = true;
+        for (container, _) in &self.pods {
+            self.means.leftovers.add(container, FAILED);
+        }
         if !self.pods.is_empty() {
-            state.left.get_or_insert_with(|| "whoever looked after its pods has failed".to_owned());
+            state.left.get_or_insert_with(|| FAILED.to_owned());
         }
         let closers = std::mem::take(&mut state.closers);
         let answer = state.closed();
@@ -337,6 +345,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio::sync::watch;
 
+    use super::super::FINDER;
     use super::*;
 
     fn short() -> Arc<Trial> {
@@ -417,6 +426,7 @@ mod tests {
         let said = r#"echo '{ "code": 11, "msg": "the store is locked" }'; exit 1"#;
         let (mut room, mut answered) = room(directory.path(), said);
         room.pods.push(("twill-trial-t-0".to_owned(), NetNs::create().unwrap()));
+        let board = room.means.leftovers.board();
         let trial = Arc::clone(&room.trial);
         Keeper { trial: Arc::clone(&trial) }.close(letter()).unwrap();
         let left = room.clear();
@@ -426,6 +436,9 @@ mod tests {
         let standing = room.means.standing.clone();
         drop(room);
         assert!(standing.wait(Duration::ZERO));
+        let told = board.borrow().get(FINDER).cloned().unwrap_or_default();
+        let kept = "the pod twill-trial-t-0 of a trial is not detached: the store is locked";
+        assert!(told.len() == 1 && told[0].what == kept && told[0].fix == LEFT, "who asked may be gone: {told:?}");
         assert_eq!(answered.try_recv().unwrap(), (letter(), refused(words, LEFT)));
         assert_eq!(Keeper { trial }.close(letter()), Err(refused(words, LEFT)), "who comes later hears it too");
     }

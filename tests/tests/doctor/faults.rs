@@ -5,9 +5,10 @@ use std::fs;
 use serde_json::json;
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
-use twill_tests::{Lab, LabError, Node, Result, Underlay, with_lab};
+use twill_tests::golden::{is_golden, problems_of};
+use twill_tests::{Lab, LabError, Node, PoolSpec, Result, Underlay, with_lab};
 
-use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start};
+use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start, start_deaf};
 
 /// What is done to the second node, what is told of whom, and how it is undone; its golden file.
 struct Fault {
@@ -38,7 +39,7 @@ fn foreign(node: &Node) -> std::path::PathBuf {
     node.net_d().join("00-other.conflist")
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault {
         golden: "dropped-vxlan",
         done: |node| drop_here(node, "udp dport 4789"),
@@ -46,6 +47,16 @@ const FAULTS: [Fault; 6] = [
         subject: "node n1",
         what: "answers, but not through the tunnel",
         fix: "UDP port 4789",
+    },
+    Fault {
+        golden: "shut-tunnel",
+        done: |node| {
+            nft(node, "table inet guard { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }")
+        },
+        undone: |node| nft(node, "delete table inet guard"),
+        subject: "node n2",
+        what: "inet guard in: it drops what other nodes send by the tunnel, to UDP port 4789",
+        fix: "nft insert rule inet guard in udp dport 4789 accept",
     },
     Fault {
         golden: "small-packets-only",
@@ -140,6 +151,31 @@ fn a_healthy_cluster_is_good_and_each_fault_is_told_with_cause_and_fix_until_it_
             comes_to_be_good(one)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).asleep(), |lab| {
+        for node in lab.nodes() {
+            start_deaf(node)?;
+        }
+        lab.converged()?;
+        let (one, two) = (lab.node(1), lab.node(2));
+        let _pod = two.attach("p")?;
+        comes_to_be_good(one)?;
+        let block = lab.etcd().blocks()?.into_iter().find(|block| block.node == "n2");
+        let block = block.expect("it has a pod").cidr.to_string();
+        let words = ["node n1", "n2 ("];
+        let text = deadline::until_some("doctor tells of the way to n2", PATIENCE, || {
+            // The timer repairs it: then it is damaged again.
+            one.run(&["sh", "-c", &format!("ip route del {block} || true")])?;
+            let told = one.twillctl_told(&["doctor", "--timeout", "3"])?;
+            let found = problems_of(&told.stdout, &words);
+            Ok(if found.is_empty() { Err(told) } else { Ok(found) })
+        })?;
+        is_golden("doctor", "missing-route", &text);
+        comes_to_be_good(one).map(drop)
     });
 }
 

@@ -13,6 +13,11 @@ pub fn start(node: &Node) -> Result<()> {
     node.start_daemon_with(&FLAGS)
 }
 
+/// Starts one that hears of no change in the kernel: it repairs by its timer alone.
+pub fn start_deaf(node: &Node) -> Result<()> {
+    node.start_daemon_with(&[&FLAGS[..], &["--deaf"]].concat())
+}
+
 /// Starts it in a mount namespace that a script has changed.
 pub fn start_behind(node: &Node, script: &str) -> Result<()> {
     node.start_daemon_behind(script, &FLAGS)

@@ -116,6 +116,23 @@ fn a_chain_that_drops_what_is_forwarded_is_named_on_the_node_where_it_is() {
 }
 
 #[test]
+fn a_chain_that_lets_no_tunnel_in_is_named_on_the_node_where_it_is() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (a, b) = (lab.node(1).attach("a")?, lab.node(2).attach("b")?);
+        let shut = Fault {
+            golden: "shut-tunnel".to_owned(),
+            at: 2,
+            make: "nft 'table inet guard { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }'"
+                .to_owned(),
+            unmake: "nft delete table inet guard".to_owned(),
+            told: "inet guard in drops it: its rule with handle".to_owned(),
+            fix: "'nft insert rule inet guard in udp dport 4789 accept'",
+        };
+        each_is_told(lab, &a, &b, false, &[shut])
+    });
+}
+
+#[test]
 fn what_does_not_fit_is_told_with_the_node_that_drops_it() {
     with_lab(Lab::builder().nodes(2), |lab| {
         let (one, two) = (lab.node(1), lab.node(2));
@@ -200,6 +217,22 @@ fn an_address_that_nobody_has_is_told_with_the_block_and_its_owner() {
             let nobodys = if ipv6 { "fd42::ff:ffff" } else { "10.42.255.254" };
             comes_to_tell(two, &[&from, nobodys], 1, &["PROBLEM node n1", "and in nobody's block"])?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_etcd_it_is_told_that_nobody_can_be_asked() {
+    with_lab(Lab::builder().nodes(2), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        let (a, b) = (one.attach("a")?, two.attach("b")?);
+        let (from, to) = (a.address(false)?.to_string(), b.address(false)?);
+        let arguments = [from.as_str(), &to.to_string()];
+        comes_to_tell(one, &arguments, 0, &["the reply arrives"])?;
+        lab.etcd().stop()?;
+        let text = comes_to_tell(one, &arguments, 2, &["etcd at "])?;
+        is_golden("trace", "dead-etcd", &text);
+        assert!(answers(&a, to, 84), "the data path needs no etcd");
         Ok(())
     });
 }

@@ -92,6 +92,11 @@ fn all_ways_of_both_families_are_good_and_nothing_is_left() {
         // One node has its own pods to try.
         let one = json(node, &["test", "--nodes", "n2", "--size", "1000"], 0)?;
         assert_eq!((&one["nodes"], &one["ways"][0]["full"]["bytes"]), (&json!(["n2"]), &json!(1000)));
+        let tall = says(node, &["test", "--size", "1451"], 2)?;
+        assert!(
+            tall.stderr.contains("--size: \"1451\" is not valid: at most 1450, the MTU in bytes of the pods on n"),
+            "{tall:?}"
+        );
         nothing_is_left(lab, &before, GONE)?;
         pod.check()?;
 

@@ -23,6 +23,37 @@ fn what_is_told_of_faults_of_the_network_is_as_the_golden_files_have_it() {
 }
 
 #[test]
+fn what_is_told_of_nodes_that_take_no_part_is_as_the_golden_files_have_it() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([PoolSpec::v4()]).asleep(), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        one.start_daemon()?;
+        two.start_daemon_with(&["--cni-bin-dir", "/nowhere"])?;
+        lab.converged()?;
+        let told = says(one, &["test"], 1)?;
+        is_golden("trials", "missing-plugin", &problems_of(&told.stdout, &[]));
+        two.kill_daemon()?;
+        let both = ["test", "--nodes", "n1,n2", "--timeout", "1"];
+        let silent = says(one, &both, 2)?;
+        is_golden("trials", "silent-daemon", &untold(&silent.stdout));
+        // As when its lease has ended.
+        assert!(lab.etcd().delete("alive/n2")?);
+        let stopped = says(one, &both, 2)?;
+        is_golden("trials", "stopped-daemon", &untold(&stopped.stdout));
+        lab.etcd().stop()?;
+        let dead = says(one, &["test"], 2)?;
+        assert_eq!(dead.stdout, "");
+        is_golden("trials", "dead-etcd", &dead.stderr);
+        Ok(())
+    });
+}
+
+/// What could not be told, and the line that sums up.
+fn untold(text: &str) -> String {
+    let is_it = |line: &&str| line.starts_with("COULD NOT TELL") || line.contains(" ways ");
+    text.lines().filter(is_it).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
 fn what_is_told_of_an_exhausted_pool_is_as_the_golden_file_has_it() {
     // A block of four addresses for each node, one of them the tunnel's; the pods of a trial are two.
     let pool = PoolSpec::new("v4", "10.42.0.0/29", Some(30));

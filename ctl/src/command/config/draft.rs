@@ -58,19 +58,24 @@ impl Draft {
         ClusterConf::from_toml(&text).map_err(|error| Error::Configuration { document, error })
     }
 
-    /// Leaves the file there, with this text.
-    pub(super) fn keep(mut self, text: &str, why: Error) -> Error {
-        match self.write(text, None) {
-            Ok(()) => self.leave(why),
+    /// Leaves the file there, with this text, and above it what is `wrong` with it, be it that or another cause that ended the editing.
+    pub(super) fn keep(mut self, text: &str, why: Error, wrong: Option<Error>) -> Error {
+        let of_text = wrong.as_ref().or(Some(&why).filter(|why| is_of_text(why)));
+        let above = of_text.map(ToString::to_string);
+        match self.write(text, above.as_deref()) {
+            Ok(()) => self.leave(why, wrong),
             Err(cause) => cause,
         }
     }
 
-    /// Leaves the file there as it is.
-    pub(super) fn leave(self, why: Error) -> Error {
+    /// Leaves the file there as it is, if the editor has.
+    pub(super) fn leave(self, why: Error, wrong: Option<Error>) -> Error {
         let path = self.path().to_owned();
+        if !path.exists() {
+            return why;
+        }
         match self.file.keep() {
-            Ok(_) => Error::Kept { cause: Box::new(why), path },
+            Ok(_) => Error::Kept { cause: Box::new(why), wrong: wrong.map(Box::new), path },
             Err(error) => Error::File { what: "keep", path, cause: error.error },
         }
     }
@@ -80,6 +85,11 @@ impl Draft {
         let lines = self.header.iter().cloned().chain(wrong.into_iter().flatten());
         lines.map(|line| format!("{}\n", format!("{MARK}{line}").trim_end())).collect()
     }
+}
+
+/// Whether it is the text that is wrong, so that it can be edited once more.
+pub(super) fn is_of_text(why: &Error) -> bool {
+    matches!(why, Error::Configuration { .. } | Error::Refused(_) | Error::Hazardous(_))
 }
 
 fn header(of: &Shown) -> Vec<String> {
@@ -156,12 +166,63 @@ mod tests {
     }
 
     #[test]
+    fn of_a_text_that_is_wrong_is_not_said_that_it_can_be_applied() {
+        let text = "[[pool]]\nname = a\n";
+        let broken = |draft: &Draft| draft.parse(text).unwrap_err();
+        let editor = || Error::Editor { editor: "vi".into(), cause: "exit status: 1".into() };
+        for by_editor in [false, true] {
+            let draft = draft();
+            let (path, wrong) = (draft.path().to_owned(), broken(&draft));
+            let line = wrong.to_string();
+            let error = match by_editor {
+                false => draft.keep(text, wrong, None),
+                true => draft.keep(text, editor(), Some(wrong)),
+            };
+            let told = error.to_string();
+            assert!(told.contains(&format!("kept in {} and not applied", path.display())), "{told}");
+            assert!(told.contains(&line) && !told.contains("applies it"), "{told}");
+            assert!(
+                told.ends_with(&format!("correct it there, then 'twillctl config apply {}'", path.display())),
+                "{told}"
+            );
+            // The line that is told of is the one in the file that is kept, which says the same.
+            let whole = std::fs::read_to_string(&path).unwrap();
+            let number = whole.lines().position(|line| line == "name = a").unwrap() + 1;
+            assert!(
+                told.contains(&format!("line {number}, column")) && whole.contains("WRONG, and not applied"),
+                "{told}"
+            );
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn of_a_text_that_is_refused_is_said_that_it_would_be_again() {
+        let draft = draft();
+        let path = draft.path().to_owned();
+        let told = draft.keep("x = 1\n", Error::Hazardous(Vec::new()), None).to_string();
+        let words = format!("as it is, 'twillctl config apply {}' refuses it too", path.display());
+        assert!(told.contains(&words) && !told.contains("applies it"), "{told}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_the_editor_has_taken_away_is_not_said_to_be_kept() {
+        let draft = draft();
+        std::fs::remove_file(draft.path()).unwrap();
+        let error = draft.read().unwrap_err();
+        let told = draft.leave(error, None).to_string();
+        assert!(told.starts_with("cannot read ") && !told.contains("kept"), "{told}");
+    }
+
+    #[test]
     fn a_file_that_is_kept_outlives_the_draft_and_others_do_not() {
         let (gone, kept) = (draft(), draft());
         let (gone_path, path) = (gone.path().to_owned(), kept.path().to_owned());
         drop(gone);
-        let error = kept.keep("x = 1\n", Error::Busy);
-        assert!(error.to_string().contains(&format!("kept in {}:", path.display())), "{error}");
+        let error = kept.keep("x = 1\n", Error::Busy, None);
+        let words = format!("kept in {0}: 'twillctl config diff {0}' compares it", path.display());
+        assert!(error.to_string().contains(&words), "{error}");
         assert!(!gone_path.exists());
         assert_eq!(body(&std::fs::read_to_string(&path).unwrap()), "x = 1\n");
         std::fs::remove_file(path).unwrap();

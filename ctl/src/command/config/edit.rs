@@ -1,6 +1,6 @@
 //! `twillctl config edit`: what stands is edited, checked, and put in its place, if nobody else was faster.
 
-use super::draft::{Draft, is_empty};
+use super::draft::{Draft, is_empty, is_of_text};
 use super::editor::Editor;
 use super::replacement::{How, replace};
 use super::standing;
@@ -25,24 +25,24 @@ pub(in crate::command) async fn edit(force: bool, place: &Place) -> Result<Repor
         let edited = match editor.edit(draft.path()).await {
             Ok(()) => match draft.read() {
                 Ok(edited) => edited,
-                Err(error) => return Err(draft.leave(error)),
+                Err(error) => return Err(draft.leave(error, None)),
             },
             Err(error) if wrong.is_none() => return Err(error),
-            Err(error) => return Err(draft.keep(&text, error)),
+            Err(error) => return Err(draft.keep(&text, error, wrong)),
         };
         match (edited == text, wrong) {
             (true, None) => return Ok(Report::Applied(nothing(&shown))),
-            (true, Some(why)) => return Err(draft.keep(&text, why)),
+            (true, Some(why)) => return Err(draft.keep(&text, why, None)),
             (false, _) if is_empty(&edited) => return Err(Error::Emptied),
             (false, _) => text = edited,
         }
         match apply(&draft, &text, how, place).await {
             Ok(applied) => return Ok(Report::Applied(applied)),
-            Err(why @ (Error::Configuration { .. } | Error::Refused(_) | Error::Hazardous(_))) => wrong = Some(why),
-            Err(why) => return Err(draft.keep(&text, why)),
+            Err(why) if is_of_text(&why) => wrong = Some(why),
+            Err(why) => return Err(draft.keep(&text, why, None)),
         }
     }
-    Err(draft.keep(&text, wrong.unwrap_or(Error::Busy)))
+    Err(draft.keep(&text, wrong.unwrap_or(Error::Busy), None))
 }
 
 /// etcd is connected to anew: an editor may have been open for hours.

@@ -9,7 +9,7 @@ use super::Looker;
 use crate::arguments::Output;
 use crate::error::Error;
 use crate::print;
-use crate::report::status::Status;
+use crate::report::status::{Alone, Status};
 use crate::report::{Report, Verdict};
 
 /// Between two looks at least, of those who wait: first, and at last. Each look is a request to every node, which etcd writes down.
@@ -64,7 +64,14 @@ pub(super) async fn watch(looker: &mut Looker, output: Output) -> Result<Report,
             }
             Err(error @ Error::Etcd(_)) => {
                 verdict = error.verdict();
-                let text = print::failure(&error.to_string(), output);
+                let text = match output {
+                    Output::Text => print::failure(&error.to_string(), output),
+                    // Who reads one document after the other finds the same keys in each.
+                    Output::Json => {
+                        let alone = Alone::new(error.to_string(), None);
+                        print::render(&Report::LocalStatus(Box::new(alone)), output)
+                    }
+                };
                 // Which endpoint fails how may differ from try to try.
                 (text, "etcd".to_owned())
             }

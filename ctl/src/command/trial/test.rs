@@ -59,20 +59,21 @@ async fn gather(
             Err(failure) => failures.push((node, failure)),
         }
     }
-    let ground = ground(picture);
+    let ground = ground(picture, flags);
     let families: Vec<Family> = match flags.family.map(Version::is_ipv6) {
         None => Family::ALL.into(),
         Some(false) => vec![Family::V4],
         Some(true) => vec![Family::V6],
     };
-    let ways = Ground {
+    let plan = Ground {
         opened: &opened,
         underlays: &ground.underlays,
         families: &families,
         size: flags.size,
         outside: flags.outside,
-    }
-    .ways();
+    };
+    fits(&plan)?;
+    let ways = plan.ways();
     let came = fire(session, &ways, &mut failures).await;
     // What a node's pods do not answer whose daemon has gone meanwhile, says nothing of the way there.
     let has_failed = |node: &NodeName| failures.iter().any(|(failed, _)| failed == node);
@@ -91,6 +92,18 @@ async fn gather(
         left: Vec::new(),
         asked_outside: flags.outside.is_some(),
     })
+}
+
+/// Refuses a size that pods would not even send: it says nothing of the network that such packets do not arrive.
+fn fits(plan: &Ground<'_>) -> Result<(), Error> {
+    match (plan.size, plan.too_small()) {
+        (Some(size), Some((node, mtu))) => {
+            let right =
+                format!("at most {mtu}, the MTU in bytes of the pods on {node}: they send nothing that is longer");
+            Err(Error::Usage(twill_conf::Error::value("--size", size, right)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Has all ways tried, each node one request at a time.
@@ -128,7 +141,7 @@ fn heard(answer: Answer) -> Result<Vec<Heard>, Failure> {
     }
 }
 
-fn ground(picture: &Picture) -> blame::Ground {
+fn ground(picture: &Picture, flags: &TestFlags) -> blame::Ground {
     let view = &picture.view;
     let backend = view.config.as_ref().map(|config| &config.value.backend.kind);
     let nodes = view.nodes.iter();
@@ -136,5 +149,33 @@ fn ground(picture: &Picture) -> blame::Ground {
         backend: backend.map_or("none", |kind| kind.name()),
         vxlan: backend.and_then(|kind| kind.vxlan().cloned()),
         underlays: nodes.map(|(name, record)| (name.clone(), record.value.underlay.clone())).collect(),
+        asked_size: flags.size.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_cluster::inquiry::trial::Pod;
+
+    use super::*;
+    use crate::report::Verdict;
+
+    #[test]
+    fn a_size_that_pods_do_not_send_is_refused_with_the_greatest_that_they_do() {
+        let opened = Opened {
+            pods: vec![Pod { addresses: vec!["10.42.0.7".parse().unwrap()], mtu: 1450 }],
+            gateways: Vec::new(),
+            kernel: String::new(),
+            version: String::new(),
+            processors: 1,
+            devices: Vec::new(),
+        };
+        let opened = BTreeMap::from([("n1".parse().unwrap(), opened)]);
+        let nobody = BTreeMap::new();
+        let plan = |size| Ground { opened: &opened, underlays: &nobody, families: &[], size, outside: None };
+        let refused = fits(&plan(Some(1500))).unwrap_err();
+        let wanted = "--size: \"1500\" is not valid: at most 1450, the MTU in bytes of the pods on n1: they send nothing that is longer";
+        assert_eq!((refused.to_string().as_str(), refused.verdict()), (wanted, Verdict::Unknown));
+        assert!(fits(&plan(Some(1450))).is_ok() && fits(&plan(None)).is_ok());
     }
 }

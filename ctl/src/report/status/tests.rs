@@ -62,6 +62,23 @@ no problems
 }
 
 #[test]
+fn with_and_without_etcd_the_document_has_the_same_keys() {
+    let keys = |report: &Report| {
+        let text = print::render(report, crate::arguments::Output::Json);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    let with = keys(&Report::Status(status(&HEALTHY, &["n1"])));
+    let local = Local { node: None, draining: false, attached: 0, failures: 0, blocks: Vec::new() };
+    for local in [None, Some(local)] {
+        let alone = Report::LocalStatus(Box::new(Alone::new("etcd is away".to_owned(), local)));
+        assert_eq!(alone.verdict(), Verdict::Unknown);
+        assert_eq!(keys(&alone), with);
+    }
+    assert_eq!(with, ["config", "local", "nodes", "notes", "pools", "problems", "revision", "unknown"]);
+}
+
+#[test]
 fn what_bgp_may_not_be_meant_to_do_is_a_note() {
     let config =
         r#"{"pool":[{"name":"default","cidr":"10.42.0.0/16","block":26}],"bgp":{"reflectors":{"nodes":"has(r)"}}}"#;

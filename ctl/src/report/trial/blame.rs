@@ -7,7 +7,7 @@ use twill_conf::NodeName;
 use twill_conf::cluster::Vxlan;
 use twill_fabric::backend::Backend as _;
 use twill_fabric::family::Family;
-use twill_fabric::path::verdict::{Heard, Through, Verdict as Cause, tell};
+use twill_fabric::path::verdict::{Full, Heard, Through, Verdict as Cause, tell};
 use twill_fabric::path::{Inner, Target};
 
 use super::plan::Kind;
@@ -26,6 +26,8 @@ pub(crate) struct Ground {
     pub(crate) vxlan: Option<Vxlan>,
     /// The addresses of nodes.
     pub(crate) underlays: BTreeMap<NodeName, Underlay>,
+    /// The operator has said how long large packets are.
+    pub(crate) asked_size: bool,
 }
 
 /// What was found.
@@ -135,7 +137,10 @@ impl<'a> Judge<'a> {
     }
 
     fn between(&self, way: &Tried, to: &NodeName) -> Told {
-        let mtu = way.full.bytes;
+        let full = match self.ground.asked_size {
+            true => Full { bytes: way.full.bytes, why: "as --size has it" },
+            false => Full::mtu(way.full.bytes),
+        };
         let through = |way: &Tried| {
             let small = way.small.answered > 0;
             Through { small, full: way.full.answered > 0, refusal: small }
@@ -171,7 +176,7 @@ impl<'a> Judge<'a> {
                 ),
             ),
             cause => {
-                let told = tell(cause, &way.from, &target, mtu);
+                let told = tell(cause, &way.from, &target, full);
                 Told::new(cause.word(), told.what, told.fix)
             }
         }

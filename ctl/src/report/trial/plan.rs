@@ -101,6 +101,12 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
+    /// Where the size that the operator wants is more than pods can send, and how much these can.
+    pub(crate) fn too_small(&self) -> Option<(&NodeName, u32)> {
+        let pods = self.opened.iter().flat_map(|(node, opened)| opened.pods.iter().map(move |pod| (node, pod.mtu)));
+        pods.min_by_key(|(_, mtu)| *mtu).filter(|(_, mtu)| self.size.is_some_and(|size| size > *mtu))
+    }
+
     /// All ways, in the order of reports.
     pub(crate) fn ways(&self) -> Vec<Way> {
         let mut ways = Vec::new();

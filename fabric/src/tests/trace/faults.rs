@@ -3,6 +3,7 @@
 use twill_cluster::inquiry::trace::{Outer, Transport};
 use twill_conf::cluster::Kind;
 use twill_linux::forward::{Barrier, Place};
+use twill_linux::ingress::{How, Shut};
 use twill_linux::state::{METRIC, RouteKey, Target};
 
 use super::backends::{cluster, from_two, node, vxlan};
@@ -162,6 +163,28 @@ fn a_packet_that_is_too_large_is_dropped_where_it_does_not_fit() {
         told.push(fault("larger than the underlay", &node.ask(&question(1450))));
     }
     insta::assert_snapshot!("trace_sizes", told.join("\n\n"));
+}
+
+#[test]
+fn a_chain_of_others_that_lets_no_tunnel_in_is_named_where_the_packet_comes_in() {
+    for [pod, far, ..] in FAMILIES {
+        let mut node = vxlan();
+        let coming = received(sent(far, pod), Some(from_two(&node)));
+        let shut = |family: &str| {
+            let place = Place { family: family.to_owned(), table: "filter".to_owned(), chain: "INPUT".to_owned() };
+            Shut { place, how: How::Rule(7) }
+        };
+        node.machine.shut = vec![shut("ip6")];
+        assert!(matches!(node.ask(&coming).end, End::Delivered { .. }), "the tunnel's packets are of IPv4");
+        node.machine.shut = vec![shut("ip")];
+        let answer = node.ask(&coming);
+        let broken = answer.steps.iter().find(|step| step.state == State::Broken).unwrap();
+        assert_eq!(broken.what, "it is for this node, UDP port 4789");
+        let told = format!("{broken:?}");
+        assert!(told.contains("ip filter INPUT drops it: its rule with handle 7"), "{told}");
+        assert!(told.contains("nft insert rule ip filter INPUT udp dport 4789 accept"), "{told}");
+        assert!(matches!(node.sends(pod, far).end, End::Leaves { .. }), "what leaves does not come in");
+    }
 }
 
 #[test]

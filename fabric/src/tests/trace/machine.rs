@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use twill_linux::forward::{Barrier, Passage};
+use twill_linux::ingress::{Arrival, Shut};
 use twill_linux::ports::Port;
 use twill_linux::state::{KernelState, Route, RouteKey, Target};
 use twill_linux::table::SeenLink;
@@ -25,6 +26,7 @@ pub(super) struct Machine {
     /// Of others; one that leads nowhere refuses.
     pub(super) foreign: Vec<Route>,
     pub(super) barriers: Vec<Barrier>,
+    pub(super) shut: Vec<Shut>,
     pub(super) ports: Vec<Port>,
     pub(super) firewall: bool,
     /// The kernel believes no source that comes in.
@@ -57,6 +59,7 @@ impl Machine {
             own: desired.state.addresses.iter().map(|address| address.cidr.ip()).collect(),
             foreign: Vec::new(),
             barriers: Vec::new(),
+            shut: Vec::new(),
             ports: Vec::new(),
             firewall: true,
             strict: false,
@@ -189,6 +192,11 @@ impl Kernel for Machine {
 
     fn barriers(&mut self, _: &Passage) -> Result<Vec<Barrier>, Error> {
         Ok(self.barriers.clone())
+    }
+
+    fn shut(&mut self, arrival: Arrival) -> Result<Vec<Shut>, Error> {
+        let family = if arrival.ipv6 { "ip6" } else { "ip" };
+        Ok(self.shut.iter().filter(|shut| shut.place.family == family).cloned().collect())
     }
 
     fn ports(&mut self) -> Result<Vec<Port>, Error> {

@@ -67,25 +67,32 @@ pub fn destinations(routes: &[SeenRoute], index: u32) -> Vec<IpAddr> {
 
 /// The routes that pass the filter.
 pub fn dump(netlink: &mut Netlink, filter: Filter) -> Result<Vec<SeenRoute>, Error> {
+    dump_of(netlink, filter, usize::MAX, Some)
+}
+
+/// What `keep` makes of the routes that pass the filter, of the first `most` of which it makes something. No others are held.
+pub fn dump_of<T>(
+    netlink: &mut Netlink,
+    filter: Filter,
+    most: usize,
+    keep: impl Fn(SeenRoute) -> Option<T>,
+) -> Result<Vec<T>, Error> {
     let mut request = RouteMessage::default();
     request.header.address_family = if filter.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
     request.header.table = RouteHeader::RT_TABLE_MAIN;
     request.header.protocol = RouteProtocol::from(filter.protocol.unwrap_or(0));
     request.attributes.extend(filter.index.map(RouteAttribute::Oif));
-    let found = match netlink.dump(RouteNetlinkMessage::GetRoute(request)) {
+    let kept = |message| match message {
+        RouteNetlinkMessage::NewRoute(message) => seen(message).and_then(&keep),
+        _ => None,
+    };
+    match netlink.dump_of(RouteNetlinkMessage::GetRoute(request), most, kept) {
         // ENOENT: the table was always empty, so it is not there yet. The others: no such device, no IPv6.
         Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP)) => {
-            return Ok(Vec::new());
+            Ok(Vec::new())
         }
-        found => found?,
-    };
-    Ok(found
-        .into_iter()
-        .filter_map(|message| match message {
-            RouteNetlinkMessage::NewRoute(message) => seen(message),
-            _ => None,
-        })
-        .collect())
+        found => found,
+    }
 }
 
 /// The route that a request makes, as it will be seen.

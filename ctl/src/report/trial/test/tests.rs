@@ -82,7 +82,7 @@ fn tested_by(
     let backend = if vxlan { "vxlan" } else { "host-gw" };
     let underlays = (1..=nodes).map(|number| (node(number), underlay(number))).collect();
     Tested::new(&Evidence {
-        ground: blame::Ground { backend, vxlan: vxlan.then(Vxlan::default), underlays },
+        ground: blame::Ground { backend, vxlan: vxlan.then(Vxlan::default), underlays, asked_size: false },
         nodes: (1..=nodes).map(node).collect(),
         left_out: 0,
         failures,
@@ -161,7 +161,8 @@ fn what_fails_stands_in_the_matrix_with_its_cause_below() {
     let problem = "\
 PROBLEM pods on n1 and n2: n2 (192.0.2.2) answers, but not through the tunnel: encapsulated packets do not arrive
     fix: let UDP port 4789 pass in every firewall between n1 and n2, and on both; then compare vni and port of vxlan.twill on both, \
-look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"
+look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"; 'twillctl trace' from a pod of the \
+one to one of the other shows where it ends
 
 10 of 14 ways carry small and full-size packets
 ";
@@ -191,6 +192,31 @@ fn large_packets_tell_of_their_direction() {
     let begin = "pods on n1 to n2: small packets to n2 (192.0.2.2) come back, and those of 1450 bytes";
     assert!(told.len() == 1 && told[0].starts_with(begin), "{told:?}");
     assert!(report.problems[0].fix.contains("1500 bytes, 50 of them the tunnel's"), "{report:?}");
+}
+
+#[test]
+fn a_size_of_the_operators_choice_is_not_called_the_mtu_of_pods() {
+    let mut evidence = evidence_of_small_only();
+    evidence.ground.asked_size = true;
+    let told = problems(&Tested::new(&evidence));
+    assert!(told[0].ends_with("those of 1450 bytes, as --size has it, do not"), "{told:?}");
+    evidence.ground.asked_size = false;
+    let told = problems(&Tested::new(&evidence));
+    assert!(told[0].ends_with("those of 1450 bytes, the MTU of pods, do not"), "{told:?}");
+}
+
+#[test]
+fn what_pods_do_not_send_is_known_by_the_least_mtu_of_all() {
+    let mut opened: BTreeMap<_, _> = (1..=2).map(|number| (node(number), opened(number))).collect();
+    opened.get_mut(&node(2)).unwrap().pods[1].mtu = 1400;
+    let nobody = BTreeMap::new();
+    let ground = |size| Ground { opened: &opened, underlays: &nobody, families: &[], size, outside: None };
+    for size in [None, Some(96), Some(1400)] {
+        assert_eq!(ground(size).too_small(), None, "{size:?}");
+    }
+    for size in [1401, 65_535] {
+        assert_eq!(ground(Some(size)).too_small(), Some((&node(2), 1400)), "{size}");
+    }
 }
 
 #[test]
@@ -270,10 +296,27 @@ fn packets_that_are_lost_are_worth_a_note() {
     assert!(print::render(&Report::Tested(report), Output::Text).contains("11 of 14 ways carry"));
 }
 
+/// Of two nodes between which only small packets come through.
+fn evidence_of_small_only() -> Evidence {
+    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], saw: None };
+    let came = |way: Way| (way, Some(Result { small: heard(3), full: heard(0) }));
+    let underlays = (1..=2).map(|number| (node(number), underlay(number))).collect();
+    let between = |way: &Way| way.kind == Kind::PodToPod && joins(way, 1, 2);
+    Evidence {
+        ground: blame::Ground { backend: "host-gw", vxlan: None, underlays, asked_size: false },
+        nodes: vec![node(1), node(2)],
+        left_out: 0,
+        failures: Vec::new(),
+        ways: ways(2, &[Family::V4]).into_iter().filter(between).map(came).collect(),
+        left: Vec::new(),
+        asked_outside: false,
+    }
+}
+
 /// A report of two nodes' ways, of which each came to `came`.
 fn tested_with(ways: Vec<Way>, came: &Result) -> Tested {
     Tested::new(&Evidence {
-        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new() },
+        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new(), asked_size: false },
         nodes: vec![node(1), node(2)],
         left_out: 0,
         failures: Vec::new(),
@@ -322,7 +365,7 @@ fn pods_that_a_node_could_not_take_down_are_a_problem_with_its_words() {
     let told = Told { what: "its pod is not detached".into(), fix: "wait".into() };
     let report = Evidence {
         left: vec![(node(1), Failure::refused(told)), (node(2), Failure::silent(&Silence::Dead))],
-        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new() },
+        ground: blame::Ground { backend: "vxlan", vxlan: None, underlays: BTreeMap::new(), asked_size: false },
         nodes: Vec::new(),
         left_out: 0,
         failures: Vec::new(),
