@@ -9,7 +9,7 @@
 //! there are.
 //!
 //! The daemon [looks](Firewall::reconcile) on an nftables event and on its timer, and otherwise [goes on](Firewall::advance)
-//! from what it made; nft takes about 15 ms, and one that has not ended after 20 s is killed.
+//! from what it made; nft takes about 15 ms, and one that has not ended after 10 s is killed.
 
 mod members;
 mod process;

@@ -25,13 +25,35 @@ fn tcp(host: Option<&str>, host_port: u16, pod: &str, owner: &str) -> Port {
     port(Protocol::Tcp, host, host_port, pod, owner)
 }
 
+/// How often what nft had no time for is tried.
+const CALLS: usize = 6;
+
+fn had_no_time<T>(done: &Result<T, Error>) -> bool {
+    matches!(done, Err(Error::Nft { detail, .. }) if detail.contains("did not end in time"))
+}
+
 impl Namespace {
+    /// Again, as an ADD is called again, where a busy machine gave nft no time. It may have done its work before it was killed, so what is
+    /// the owner's goes first.
     fn publish(&self, ports: &[Port]) -> Result<(), Error> {
-        self.open().run(|| ports::publish(ports)).unwrap()
+        let mut left = CALLS;
+        loop {
+            let done = self.open().run(|| ports::publish(ports)).unwrap();
+            let again = match &done {
+                Err(Error::PortTaken { taken }) => taken.iter().all(|port| ports.contains(port)),
+                other => had_no_time(other),
+            };
+            left -= 1;
+            if !again || left == 0 {
+                return done;
+            }
+            ports.iter().for_each(|port| drop(self.withdraw(&port.owner)));
+        }
     }
 
     fn withdraw(&self, owner: &str) -> Vec<Port> {
-        self.open().run(|| ports::withdraw(owner)).unwrap().unwrap()
+        let mut calls = (0..CALLS).map(|_| self.open().run(|| ports::withdraw(owner)).unwrap());
+        calls.find(|done| !had_no_time(done)).expect("nft has time in the end").unwrap()
     }
 
     fn standing(&self) -> Vec<Port> {
@@ -164,7 +186,9 @@ fn two_hundred_that_publish_at_once_and_withdraw_at_once_lose_nothing() {
     std::thread::scope(|scope| {
         for port in &all[1..] {
             scope.spawn(|| {
-                assert_eq!(node.withdraw(&port.owner), std::slice::from_ref(port));
+                // None where an nft that was killed had done it.
+                let withdrawn = node.withdraw(&port.owner);
+                assert!(withdrawn.is_empty() || withdrawn == std::slice::from_ref(port), "{withdrawn:?}");
             });
         }
     });

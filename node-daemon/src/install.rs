@@ -122,6 +122,12 @@ fn run_dir(node: &NodeLayer) -> PathBuf {
 
 /// What the daemon of the same file and environment was told.
 fn node_layer(knowledge: &Knowledge) -> Result<NodeLayer, InstallError> {
+    let file = NodeLayer::from_file(knowledge.config.as_deref())?;
+    Ok(file.overlay(NodeLayer::from_environment(std::env::vars())?).overlay(said(knowledge)?))
+}
+
+/// What the flags say of it.
+fn said(knowledge: &Knowledge) -> Result<NodeLayer, InstallError> {
     let mut said = NodeLayer::default();
     let flags = [
         (Setting::RunDir, &knowledge.run_dir),
@@ -133,8 +139,7 @@ fn node_layer(knowledge: &Knowledge) -> Result<NodeLayer, InstallError> {
             said.set(setting, &setting.flag(), text)?;
         }
     }
-    let file = NodeLayer::from_file(knowledge.config.as_deref())?;
-    Ok(file.overlay(NodeLayer::from_environment(std::env::vars())?).overlay(said))
+    Ok(said)
 }
 
 /// The plugin that came with this program.

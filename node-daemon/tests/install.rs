@@ -444,3 +444,18 @@ fn without_a_command_it_is_the_daemon_as_before() {
     let said = failed(command.args(["--node-name", "n1", "install"]).output().unwrap());
     assert!(said.contains("cannot be used with"), "the daemon's flags are not the command's: {said}");
 }
+
+#[test]
+fn a_package_can_go_whatever_stands_in_the_daemons_file_but_nothing_is_purged_by_a_guess() {
+    let machine = Machine::new();
+    succeeded(machine.install(&["--no-wait"]));
+    let file = machine.path("twilld.toml");
+    fs::write(&file, "rundir = \"/run/x\"\n").unwrap();
+    let uninstall =
+        |more: &[&str]| machine.command_in("", "uninstall", more).env("TWILLD_CONFIG", &file).output().unwrap();
+    let said = failed(uninstall(&["--purge"]));
+    assert!(said.contains("rundir: unknown key") && machine.list().exists(), "{said}");
+    let said = String::from_utf8(uninstall(&[]).stderr).unwrap();
+    assert!(said.contains("rundir: unknown key"), "{said}");
+    assert!(!machine.list().exists() && !machine.plugin().exists());
+}

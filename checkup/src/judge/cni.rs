@@ -44,7 +44,7 @@ fn plugin(scope: &Scope, plugin: &Plugin, findings: &mut Findings) {
                 CHECK,
                 subject,
                 what,
-                format!("{INSTALL}; where runtimes look elsewhere, cni_bin_dir in twilld's file names it"),
+                format!("{INSTALL}; where runtimes look elsewhere, name that as cni_bin_dir in twilld's file, and restart twilld"),
             );
         }
         Plugin::Missing => {}
@@ -83,7 +83,7 @@ fn networks(scope: &Scope, networks: &[Network], findings: &mut Findings) {
                 CHECK,
                 subject,
                 what,
-                format!("{INSTALL}; where runtimes look elsewhere, cni_conf_dir in twilld's file names it"),
+                format!("{INSTALL}; where runtimes look elsewhere, name that as cni_conf_dir in twilld's file, and restart twilld"),
             );
         }
         _ => {}

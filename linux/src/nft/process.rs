@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 
-/// How long nft may take. Repair waits for it, so one that hangs would end all repair; but two hundred at once, whose transactions the
-/// kernel takes one by one, need several seconds on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nft may take. Repair waits for it, so one that hangs would end all repair; and an ADD lives no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether nft has ended.
 const LOOK: Duration = Duration::from_millis(1);
 

@@ -11,12 +11,19 @@ use twill_linux::forward;
 use super::file::{self, Done};
 use super::flags::UninstallFlags;
 use super::pods::attached;
-use super::{InstallError, READABLE, net_d, node_layer, purge, run_dir, say, warn};
+use super::{InstallError, READABLE, net_d, node_layer, purge, run_dir, said, say, warn};
 use crate::lock;
 
 /// Takes both back, and with `--purge` all else. Where pods are attached everything stays.
 pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
-    let node = node_layer(&flags.knowledge)?;
+    let node = match node_layer(&flags.knowledge) {
+        // A package must be able to go, whatever stands in the daemon's file; but what is purged has to be known.
+        Err(error) if !flags.purge => {
+            warn(&format!("{error}: what the flags and the list say counts, and else the default places"));
+            said(&flags.knowledge)?
+        }
+        other => other?,
+    };
     if !flags.purge {
         return take_back(flags, &node, |_| Ok(())).map(drop);
     }

@@ -173,7 +173,7 @@ impl Keeper {
         if !means.plugin.exists() {
             return Err(refused(
                 format!("the plugin is not at {}", means.plugin.display()),
-                "install it ('twilld install'); where runtimes look elsewhere, with cni_bin_dir in twilld's file",
+                "install it ('twilld install'); where runtimes look elsewhere, name that as cni_bin_dir in twilld's file, and restart twilld",
             ));
         }
         let trial = Arc::new(Trial::new(stand));

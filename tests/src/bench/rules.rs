@@ -5,8 +5,9 @@
 //! variant down once, on both nodes, and sends packets one way by it, in an order that turns. Sender, nodes and receiver
 //! have one processor, so that its time is what the path takes and nothing else.
 //!
-//! A machine that others use makes a turn slower, never faster: the best quarter of the turns counts. One variant stands twice among
-//! them, and what those two differ by is what a difference must exceed to mean something.
+//! A machine that others use makes most turns slower, so the best quarter of them counts. One variant stands twice among them: a
+//! difference that is no greater than that of those two means nothing. Where the machine is so busy that ksoftirqd takes packets over
+//! while the thread waits for its turn, their time is not counted, and the figures are too low; so an idle machine is better.
 //!
 //! How the rules are laid down ([`variant`]), how packets are sent ([`stream`]) and what becomes of the figures
 //! ([`report`]) know nothing of each other.

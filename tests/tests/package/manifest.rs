@@ -150,7 +150,7 @@ fn the_containers_have_of_the_node_what_the_programs_use_by_default() -> Result<
     assert_eq!(of_install.get(RUN_DIR).map(String::as_str), Some(RUN_DIR));
     let help = help(&["install".to_owned()])?;
     for path in [CNI_BIN_DIR, CNI_CONF_DIR] {
-        assert!(help.contains(&format!("[default: {path}]")), "{help}");
+        assert!(help.contains(&format!("[default: as the daemon's, {path}]")), "{help}");
         assert_eq!(of_install.get(path).map(String::as_str), Some(path), "{of_install:?}");
     }
     let netns = daemon.volume_mounts.iter().flatten().find(|mount| mount.mount_path == "/run/netns");

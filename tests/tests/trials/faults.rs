@@ -94,7 +94,7 @@ fn a_node_without_the_plugin_is_told_and_the_others_are_tested() {
         let found = json(one, &["test"], 1)?;
         is_one(
             &found,
-            &["node n2: the plugin is not at /nowhere/twill", "twilld install", "cni_bin_dir in twilld's file"],
+            &["node n2: the plugin is not at /nowhere/twill", "twilld install", "as cni_bin_dir in twilld's file"],
         );
         assert_eq!(found["nodes"], serde_json::json!(["n1"]));
         two.kill_daemon()?;

@@ -80,6 +80,7 @@ mod tests {
     use crate::bench::rules::variant::VARIANTS;
 
     fn report(turns: &[&[f64]]) -> Report {
+        assert_eq!(turns.len(), VARIANTS.len());
         let measured = VARIANTS.iter().zip(turns).map(|(variant, turns)| Measured { variant, turns: turns.to_vec() });
         let measured = measured.collect();
         Report { plan: Plan { turns: 8, packets: 1000 }, host: Host::look(0.0).unwrap(), measured }
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn each_is_beside_the_references_that_it_can_be_compared_with() {
-        let text = report(&[&[6.0], &[6.0], &[7.5], &[6.25], &[6.0], &[8.0], &[8.0], &[8.0], &[10.0]]).markdown();
+        let text =
+            report(&[&[6.0], &[6.0], &[7.5], &[6.25], &[6.0], &[8.0], &[8.0], &[8.0], &[10.0], &[12.0]]).markdown();
         let line = |name: &str| text.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
         assert!(line("none |").ends_with("| 6.00 (6.00–6.00) |  |  |"), "{text}");
         assert!(line("none, a second time").ends_with("| 1.000 |  |"), "{text}");
@@ -103,5 +105,6 @@ mod tests {
         assert!(line("one rule").ends_with("| 0.800 |  |"), "{text}");
         assert!(line("`prerouting`: by").ends_with("| 0.750 |  |"), "{text}");
         assert!(line("Twill without a tunnel, masquerading |").ends_with("| 0.600 | 0.750 |"), "{text}");
+        assert!(line("Twill with a tunnel's rules").ends_with("| 0.500 | 0.625 |"), "{text}");
     }
 }
