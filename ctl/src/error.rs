@@ -181,13 +181,29 @@ fn kept(cause: &Error, wrong: Option<&Error>, path: &Path) -> String {
                 "what you wrote is kept in {file} and not applied{why}: correct it there, then 'twillctl config apply {file}'"
             )
         }
-        Error::Refused(_) | Error::Hazardous(_) => format!(
+        Error::Refused(refusals) if !refusals.iter().all(may_pass) => format!(
             "what you wrote is kept in {file} and not applied{why}: as it is, 'twillctl config apply {file}' refuses it too; change it, \
              and 'twillctl config diff {file}' says whether it would be applied"
+        ),
+        Error::Refused(_) => format!(
+            "what you wrote is kept in {file} and not applied{why}: when what is said above is done, apply it by \
+             'twillctl config apply {file}'; 'twillctl config diff {file}' says whether it would be applied"
+        ),
+        Error::Hazardous(_) => format!(
+            "what you wrote is kept in {file} and not applied{why}: when what is said above is done, apply it by \
+             'twillctl config apply {file}', or at once with --force"
         ),
         _ => format!(
             "what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, 'twillctl config apply {file}' applies it"
         ),
+    }
+}
+
+/// Whether the same configuration is taken once something is done in the cluster: a pool drained, a daemon updated.
+fn may_pass(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Held(_) | Refusal::Unable { .. } => true,
+        Refusal::Strays(_) | Refusal::Underlay { .. } | Refusal::TooLong { .. } | Refusal::TooMuch(_) => false,
     }
 }
 

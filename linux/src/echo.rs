@@ -60,22 +60,40 @@ pub struct Question {
     pub how: How,
 }
 
-/// Asks all questions at once, those without an answer up to `tries` times, each time for as long as `patience`. Which ones were
-/// answered, in their order. `word`: what nobody else's packets bear.
-///
-/// Fails only where sockets are not to be had. What cannot be sent is not answered.
-pub fn ask(questions: &[Question], word: [u8; 8], tries: u16, patience: Duration) -> io::Result<Vec<bool>> {
-    let answers = answers(questions, word, tries, patience)?;
-    Ok(answers.iter().map(Option::is_some).collect())
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered(Answer),
+    /// It was put, and nothing came back in time.
+    Silence,
+    /// It was never put: this machine has no way there. The errno of connect(2), such as EHOSTUNREACH.
+    NoWay(i32),
 }
 
-/// The same, with what the answers were.
-pub fn answers(
-    questions: &[Question],
-    word: [u8; 8],
-    tries: u16,
-    patience: Duration,
-) -> io::Result<Vec<Option<Answer>>> {
+impl Outcome {
+    /// The answer, if there is one.
+    pub fn answer(self) -> Option<Answer> {
+        match self {
+            Self::Answered(answer) => Some(answer),
+            Self::Silence | Self::NoWay(_) => None,
+        }
+    }
+
+    /// Why there is no way, if there is none.
+    pub fn no_way(self) -> Option<i32> {
+        match self {
+            Self::NoWay(errno) => Some(errno),
+            Self::Answered(_) | Self::Silence => None,
+        }
+    }
+}
+
+/// Asks all questions at once, those without an answer up to `tries` times, each time for as long as `patience`. What became of
+/// them, in their order. `word`: what nobody else's packets bear.
+///
+/// Fails only where sockets are not to be had. What is too large for its interface is not answered.
+pub fn answers(questions: &[Question], word: [u8; 8], tries: u16, patience: Duration) -> io::Result<Vec<Outcome>> {
     let mut open = questions.iter().map(|question| Asking::open(*question, word)).collect::<io::Result<Vec<_>>>()?;
     let mut buffer = vec![0; LONGEST];
     for sequence in 0..tries {
@@ -85,7 +103,7 @@ pub fn answers(
             open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.receive(&mut buffer));
         }
     }
-    Ok(open.iter().map(|asking| asking.answer).collect())
+    Ok(open.iter().map(Asking::outcome).collect())
 }
 
 /// Waits until one of them hears something; whether that was before the deadline.
@@ -106,8 +124,8 @@ struct Asking {
     word: [u8; 8],
     /// Not UDP where it pings; the standard library's type serves any socket of datagrams.
     socket: UdpSocket,
-    /// Whether there was a way there. A socket of ICMP that is connected to nobody hears everybody's answers.
-    connected: bool,
+    /// Why there is no way there. A socket of ICMP that is connected to nobody hears everybody's answers.
+    no_way: Option<i32>,
     sent: Instant,
     answer: Option<Answer>,
 }
@@ -124,14 +142,24 @@ impl Asking {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = UdpSocket::from(socket(family, kind, flags, protocol)?);
         never_fragment(&socket, ipv6)?;
-        // Without a way there nothing can be sent, which is no answer.
-        let connected = socket.connect(SocketAddr::new(question.to, port)).is_ok();
-        Ok(Self { question, word, socket, connected, sent: Instant::now(), answer: None })
+        let no_way = match socket.connect(SocketAddr::new(question.to, port)) {
+            Ok(()) => None,
+            Err(error) => Some(error.raw_os_error().ok_or(error)?),
+        };
+        Ok(Self { question, word, socket, no_way, sent: Instant::now(), answer: None })
     }
 
     /// Whether an answer may still come.
     fn is_waiting(&self) -> bool {
-        self.connected && self.answer.is_none()
+        self.no_way.is_none() && self.answer.is_none()
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (self.answer, self.no_way) {
+            (Some(answer), _) => Outcome::Answered(answer),
+            (None, Some(errno)) => Outcome::NoWay(errno),
+            (None, None) => Outcome::Silence,
+        }
     }
 
     fn send(&mut self, sequence: u16) {
@@ -267,11 +295,15 @@ mod tests {
             .map(|to| Question { to: to.parse().unwrap(), how: How::Ping(100) })
             .collect();
         let node = crate::NetNs::open(&namespaces.path("node")).unwrap();
-        let heard = node.run(|| ask(&questions, WORD, 2, Duration::from_millis(200)).unwrap()).unwrap();
-        assert_eq!(heard, [true, false, true, false]);
+        let heard = node.run(|| answers(&questions, WORD, 2, Duration::from_millis(200)).unwrap()).unwrap();
+        assert_eq!(heard.iter().map(|heard| heard.answer().is_some()).collect::<Vec<_>>(), [true, false, true, false]);
+        for unreachable in [heard[1], heard[3]] {
+            assert_eq!(unreachable, Outcome::NoWay(libc::EHOSTUNREACH), "it is told why");
+        }
         let nowhere = [questions[1]];
         let began = Instant::now();
-        assert_eq!(node.run(|| ask(&nowhere, WORD, 3, Duration::from_secs(60)).unwrap()).unwrap(), [false]);
+        let heard = node.run(|| answers(&nowhere, WORD, 3, Duration::from_secs(60)).unwrap()).unwrap();
+        assert!(heard[0].no_way().is_some(), "{heard:?}");
         assert!(began.elapsed() < Duration::from_secs(30), "nothing is waited for that was not sent");
     }
 

@@ -17,7 +17,7 @@ use twill_conf::NodeName;
 use twill_fabric::mtu::Mtus;
 use twill_fabric::path::{Target, targets};
 use twill_fabric::{Reckoning, Underlay};
-use twill_linux::echo::{How, Question, ask};
+use twill_linux::echo::{How, Outcome, Question, answers};
 
 use crate::identity;
 use crate::metrics::Probes;
@@ -26,7 +26,7 @@ use crate::troubles::Troubles;
 use judge::Judgements;
 use schedule::Schedule;
 pub use twill_fabric::path::verdict::{FINDINGS, GOOD};
-use twill_fabric::path::verdict::{Heard, Through};
+use twill_fabric::path::verdict::{Heard, NoWay, Through};
 
 /// Between two turns, unless a test has it otherwise.
 pub const TURN: Duration = Duration::from_secs(10);
@@ -108,11 +108,18 @@ fn look(target: &Target, mtu: u32, word: [u8; 8]) -> std::io::Result<Heard> {
     let addresses = [Some(target.outer), inner].into_iter().flatten();
     let questions: Vec<Question> =
         addresses.flat_map(|to| all.into_iter().map(move |how| Question { to, how })).collect();
-    let answers = ask(&questions, word, TRIES, PATIENCE)?;
-    let through = |answers: &[bool]| Through { small: answers[0], full: answers[1], refusal: answers[2] };
-    let mut ways = answers.chunks_exact(all.len()).map(through);
+    let outcomes = answers(&questions, word, TRIES, PATIENCE)?;
+    let is_answered = |outcome: Outcome| outcome.answer().is_some();
+    let through = |outcomes: &[Outcome]| {
+        let [small, full, refusal] = [0, 1, 2].map(|place| is_answered(outcomes[place]));
+        Through { small, full, refusal }
+    };
+    let mut ways = outcomes.chunks_exact(all.len()).map(through);
     let outer = ways.next().expect("a node has an underlay address");
-    Ok(Heard { outer, inner: ways.next() })
+    // Who cannot be reached beside the tunnel is not reached through it either, so that comes first.
+    let mut untaken = questions.iter().zip(&outcomes);
+    let no_way = untaken.find_map(|(question, outcome)| Some(NoWay { to: question.to, errno: outcome.no_way()? }));
+    Ok(Heard { outer, inner: ways.next(), no_way })
 }
 
 fn without_sockets(error: &std::io::Error) -> Told {

@@ -208,6 +208,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let machine = Machine::new(conf.clone(), seen.clone(), underlay.clone(), troubles.clone());
     let standing_trials = trials::Standing::default();
     let leftovers = trials::Leftovers::new(troubles.clone());
+    leftovers.inherit(&store);
     let means = Means {
         plugin: conf.cni.plugin(),
         run_dir: conf.run_dir.clone(),

@@ -106,7 +106,7 @@ pub struct Peers {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached_nodes: Vec<NodeName>,
     /// Those to which the path probe finds the way not good, the first ones by name, with the word for it: `silent`, `not_through`,
-    /// `small_only` or `checksums`.
+    /// `small_only`, `checksums` or `no_route`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub faulty: BTreeMap<NodeName, String>,
     /// All of them.

@@ -84,14 +84,23 @@ pub(super) fn preflight(flags: &DoctorFlags, place: &PlaceFlags) -> Result<Repor
             said.set(setting, &setting.flag(), text).map_err(Error::Usage)?;
         }
     }
-    let version = env!("CARGO_PKG_VERSION");
-    let scope = Scope::before(&file.overlay(said.clone()), version).or_else(|error| {
-        findings.push(unread(&error));
-        Scope::before(&said, version)
-    });
-    let scope = scope.map_err(Error::Usage)?;
+    let (scope, wrong) = scope_of(file.overlay(said))?;
+    findings.extend(wrong);
     findings.extend(twill_checkup::check(&scope).into_iter().map(Finding::from));
     Ok(Report::Doctor(Doctor::of_machine(findings)))
+}
+
+/// What to look at, by these settings. Where those of etcd contradict each other, that is found, and all else is looked at by what
+/// the others say.
+fn scope_of(layer: NodeLayer) -> Result<(Scope, Option<Finding>), Error> {
+    let version = env!("CARGO_PKG_VERSION");
+    match Scope::before(&layer, version) {
+        Ok(scope) => Ok((scope, None)),
+        Err(error) => {
+            let rest = NodeLayer { etcd: None, ..layer.without_credentials() };
+            Ok((Scope::before(&rest, version).map_err(Error::Usage)?, Some(unread(&error))))
+        }
+    }
 }
 
 /// The daemon's file cannot be used.
@@ -103,4 +112,30 @@ fn unread(error: &twill_conf::Error) -> Finding {
     };
     let text = |text: &str| text.to_owned();
     Finding { check: text("configuration"), state, subject: text(NODE_FILE), what: error.to_string(), fix: text(fix) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn where_settings_of_etcd_contradict_each_other_the_directories_of_the_file_are_looked_at() {
+        let directories =
+            "run_dir = '/srv/run'\nstate_dir = '/srv/state'\ncni_bin_dir = '/srv/bin'\ncni_conf_dir = '/srv/net.d'\n";
+        for etcd in [
+            "etcd = ['http://192.0.2.1:2379']\netcd_ca = '/srv/ca.pem'\n",
+            "etcd = ['https://192.0.2.1:2379']\netcd_cert = '/srv/cert.pem'\n",
+        ] {
+            let layer = NodeLayer::from_toml(&format!("{etcd}{directories}")).unwrap();
+            let (scope, wrong) = scope_of(layer).unwrap();
+            let found = wrong.expect("it is told");
+            assert!(found.check == "configuration" && found.state == State::Problem, "{found:?}");
+            let looked = [&scope.run_dir, &scope.state_dir, &scope.cni.bin, &scope.cni.conf];
+            assert_eq!(looked, ["/srv/run", "/srv/state", "/srv/bin", "/srv/net.d"].map(Path::new));
+        }
+        let (scope, wrong) = scope_of(NodeLayer::from_toml(directories).unwrap()).unwrap();
+        assert!(wrong.is_none() && scope.run_dir == Path::new("/srv/run"));
+    }
 }

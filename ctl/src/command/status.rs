@@ -6,6 +6,7 @@ use twill_cluster::EtcdStore;
 use twill_cluster::inquiry::client::Client;
 use twill_cluster::store::Store;
 use twill_conf::NodeName;
+use twill_ipam::BootTime;
 
 use super::ipam::{inventory, no_node, store};
 use crate::access;
@@ -14,20 +15,19 @@ use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
 use crate::report::status::{Alone, Local, Status};
-use twill_ipam::BootTime;
 
 pub(super) async fn status(flags: &StatusFlags, output: Output, place: &Place) -> Result<Report, Error> {
     let looked = match Looker::new(flags, place) {
         Ok(mut looker) => match (flags.wait, flags.watch) {
             (Some(patience), _) => follow::wait(&mut looker, patience).await,
-            (None, true) => return follow::watch(&mut looker, output).await,
+            (None, true) => return follow::watch(&mut looker, output, place).await,
             (None, false) => looker.look().await,
         },
         Err(error) => Err(error),
     };
     match looked {
         Ok(status) => Ok(Report::Status(status)),
-        Err(error) => alone(place, error).map(|alone| Report::LocalStatus(Box::new(alone))),
+        Err(error) => alone(place, error, output),
     }
 }
 
@@ -70,20 +70,61 @@ async fn look(store: &impl Store, client: &mut Client, nodes: &[NodeName]) -> Re
     })
 }
 
-/// What this machine knows by itself where etcd cannot be asked, if it is a node; else why not.
-fn alone(place: &Place, error: Error) -> Result<Alone, Error> {
+/// What is said where etcd cannot be asked: what this machine knows by itself, if it is a node. Where it is none there is nothing
+/// to show, but a program that reads JSON finds the same keys all the same.
+fn alone(place: &Place, error: Error, output: Output) -> Result<Report, Error> {
     if !matches!(error, Error::Etcd(_)) {
         return Err(error);
     }
-    let read = || {
-        let failures = store(place)?.map(|store| store.attempts()).transpose()?;
-        let inventory = inventory(place, BootTime::now())?;
-        Ok::<_, twill_ipam::Error>(inventory.zip(failures))
-    };
-    match read() {
-        Ok(Some((inventory, failures))) => {
-            Ok(Alone::new(error.to_string(), Some(Local::new(inventory, failures.len()))))
+    match (local(place), output) {
+        (None, Output::Text) => Err(error),
+        (local, _) => Ok(Report::LocalStatus(Box::new(Alone::new(error.to_string(), local)))),
+    }
+}
+
+/// What this node's store tells; `None` where this machine is no node, or the store cannot be read.
+fn local(place: &Place) -> Option<Local> {
+    let failures = store(place).ok()??.attempts().ok()?;
+    let inventory = inventory(place, BootTime::now()).ok()??;
+    Some(Local::new(inventory, failures.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use twill_cluster::store::StoreError;
+
+    use super::*;
+    use crate::print;
+
+    fn nowhere() -> (tempfile::TempDir, Place) {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place { etcd: None, prefix: "/twill/".to_owned(), run_dir: directory.path().to_owned() };
+        (directory, place)
+    }
+
+    fn away() -> Error {
+        Error::Etcd(StoreError::Unavailable { endpoints: "here".to_owned(), cause: "nobody answers".to_owned() })
+    }
+
+    #[test]
+    fn a_machine_that_is_no_node_gives_an_error_to_people_and_the_same_keys_to_programs() {
+        let (_directory, place) = nowhere();
+        assert!(matches!(alone(&place, away(), Output::Text), Err(Error::Etcd(_))));
+        let report = alone(&place, away(), Output::Json).unwrap();
+        let said: Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
+        let unknown = json!([away().to_string()]);
+        let null = Value::Null;
+        for key in ["revision", "config", "nodes", "pools", "problems", "notes", "local"] {
+            assert_eq!(said.get(key), Some(&null), "{key}: {said:#}");
         }
-        Ok(None) | Err(_) => Err(error),
+        assert_eq!(said["unknown"], unknown);
+    }
+
+    #[test]
+    fn what_is_not_etcds_is_no_status() {
+        let (_directory, place) = nowhere();
+        let stranger = no_node(&"n9".parse().unwrap());
+        assert!(matches!(alone(&place, stranger, Output::Json), Err(Error::NotFound(_))));
     }
 }

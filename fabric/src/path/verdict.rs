@@ -2,6 +2,9 @@
 //!
 //! By it the daemon's probe judges the ways between nodes, and `twillctl test` those between pods.
 
+use std::io;
+use std::net::IpAddr;
+
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
@@ -25,6 +28,17 @@ pub struct Heard {
     pub outer: Through,
     /// Through the tunnel, where that is the way to its pods.
     pub inner: Option<Through>,
+    /// Whereto the asking node has no way, so that nothing was sent there.
+    pub no_way: Option<NoWay>,
+}
+
+/// An address to which a node has no way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoWay {
+    /// The address.
+    pub to: IpAddr,
+    /// What the kernel says to it: an errno of connect(2).
+    pub errno: i32,
 }
 
 /// How it is about the way to a node.
@@ -36,6 +50,8 @@ pub enum Verdict {
     Silent,
     /// What is sent as it is comes back, and nothing that is encapsulated.
     NotThrough,
+    /// Nothing was sent: the asking node itself has no way there.
+    NoRoute(NoWay),
     /// Only small packets come back.
     SmallOnly,
     /// Through the tunnel only what has its checksums by software comes back.
@@ -43,7 +59,7 @@ pub enum Verdict {
 }
 
 /// What [`Verdict::word`] may be.
-pub const FINDINGS: [&str; 5] = [GOOD, "silent", "not_through", "small_only", "checksums"];
+pub const FINDINGS: [&str; 6] = [GOOD, "silent", "not_through", "small_only", "checksums", "no_route"];
 /// That of a way of which nothing is known to be wrong.
 pub const GOOD: &str = "good";
 
@@ -56,6 +72,7 @@ impl Verdict {
             Self::NotThrough => FINDINGS[2],
             Self::SmallOnly => FINDINGS[3],
             Self::Checksums => FINDINGS[4],
+            Self::NoRoute(_) => FINDINGS[5],
         }
     }
 }
@@ -63,10 +80,12 @@ impl Verdict {
 impl Heard {
     /// What it means.
     pub fn verdict(&self) -> Verdict {
-        let Self { outer, inner } = *self;
+        let Self { outer, inner, no_way } = *self;
         let way = inner.unwrap_or(outer);
         let any = |through: Through| through.small || through.full || through.refusal;
         match (way.small, inner) {
+            // What never left says nothing of the network.
+            (false, _) if !any(way) && no_way.is_some() => no_way.map_or(Verdict::Silent, Verdict::NoRoute),
             (true, _) if !way.full => Verdict::SmallOnly,
             // Only where the same is answered beside the tunnel: a firewall of the node may refuse it in silence.
             (true, Some(inner)) if !inner.refusal && outer.refusal => Verdict::Checksums,
@@ -117,6 +136,22 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
                  checksum_offload = \"off\"; 'twillctl trace' from a pod of the one to one of the other shows where it ends"
             ),
         ),
+        Verdict::NoRoute(NoWay { to, errno }) => {
+            let cause = io::Error::from_raw_os_error(errno);
+            if to == *outer {
+                return without_way_to_node(me, target, &cause);
+            }
+            (
+                format!(
+                    "this node has no route to the pods of {node} ({outer}): the kernel sends nothing to {to}: {cause}"
+                ),
+                format!(
+                    "twilld puts the route back by itself; if that is told again and again, something on {me} takes it away: 'ip \
+                     monitor route' there shows when, 'twillctl doctor' names programs that may (NetworkManager, \
+                     systemd-networkd), and 'twillctl trace' from a pod on {me} to one on {node} shows which route is taken"
+                ),
+            )
+        }
         Verdict::SmallOnly => (
             format!("small packets to {node} ({outer}) come back, and those of {bytes} bytes, {why}, do not"),
             match overhead {
@@ -141,6 +176,17 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
     Told { what, fix }
 }
 
+/// Where the asking node has no way to the other one's underlay address.
+fn without_way_to_node(me: &NodeName, Target { node, outer, .. }: &Target, cause: &io::Error) -> Told {
+    Told {
+        what: format!("this node has no route to {node} itself: the kernel sends nothing to {outer}: {cause}"),
+        fix: format!(
+            "'ip route get {outer}' on {me} says the same: is the interface between nodes up, with its address, and is there a route \
+             from its subnet to that of {node}? Twill makes none between nodes"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,11 +195,11 @@ mod tests {
     const NOTHING: Through = Through { small: false, full: false, refusal: false };
 
     fn tunnelled(outer: Through, inner: Through) -> Verdict {
-        Heard { outer, inner: Some(inner) }.verdict()
+        Heard { outer, inner: Some(inner), no_way: None }.verdict()
     }
 
     fn plain(outer: Through) -> Verdict {
-        Heard { outer, inner: None }.verdict()
+        Heard { outer, inner: None, no_way: None }.verdict()
     }
 
     #[test]
@@ -166,6 +212,35 @@ mod tests {
         assert_eq!(plain(ALL), Verdict::Good);
         assert_eq!(plain(Through { full: false, ..ALL }), Verdict::SmallOnly);
         assert_eq!(plain(NOTHING), Verdict::Silent);
+    }
+
+    const OUTER: &str = "192.0.2.2";
+    const INNER: &str = "10.42.0.1";
+
+    fn no_way(to: &str) -> NoWay {
+        // EHOSTUNREACH, as an unreachable route gives it.
+        NoWay { to: to.parse().unwrap(), errno: 113 }
+    }
+
+    #[test]
+    fn what_never_left_the_asking_node_is_no_fault_of_the_network() {
+        let inner = Heard { outer: ALL, inner: Some(NOTHING), no_way: Some(no_way(INNER)) };
+        assert_eq!(inner.verdict(), Verdict::NoRoute(no_way(INNER)), "not what a firewall between would look like");
+        let outer = Heard { outer: NOTHING, inner: Some(NOTHING), no_way: Some(no_way(OUTER)) };
+        assert_eq!(outer.verdict(), Verdict::NoRoute(no_way(OUTER)));
+        assert_eq!(Heard { inner: None, ..outer }.verdict(), Verdict::NoRoute(no_way(OUTER)));
+        assert_eq!(Heard { inner: Some(ALL), ..outer }.verdict(), Verdict::Good, "what is answered has a way");
+    }
+
+    #[test]
+    fn a_route_that_is_missing_is_told_by_the_end_to_which_it_leads() {
+        let inner = Inner { address: INNER.parse().unwrap(), overhead: 50, port: 4789 };
+        let target = Target { node: "n2".parse().unwrap(), outer: OUTER.parse().unwrap(), inner: Some(inner) };
+        let told = |to| tell(Verdict::NoRoute(no_way(to)), &"n1".parse().unwrap(), &target, Full::mtu(1450));
+        let (pods, node) = (told(INNER), told(OUTER));
+        assert!(pods.what.contains("no route to the pods of n2") && pods.what.contains("No route to host"), "{pods:?}");
+        assert!(pods.fix.contains("'twillctl trace' from a pod on n1") && !pods.fix.contains("firewall"), "{pods:?}");
+        assert!(node.what.contains("no route to n2 itself") && node.fix.contains("ip route get 192.0.2.2"), "{node:?}");
     }
 
     #[test]

@@ -107,7 +107,7 @@ mod tests {
             over.store(true, Ordering::Relaxed);
             asked
         });
-        let answer = asked.unwrap()[0].unwrap();
+        let answer = asked.unwrap()[0].answer().unwrap();
         assert_eq!(answer.heard, Some(local));
         assert!(answer.time > Duration::ZERO);
     }

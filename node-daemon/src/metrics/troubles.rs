@@ -7,10 +7,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::trials::FINDER;
 use crate::troubles::{Board, Troubles};
 
 /// Those who look for problems.
-const FINDERS: [&str; 4] = ["bgp", "forward", "probe", "trials"];
+const FINDERS: [&str; 4] = ["bgp", "forward", "probe", FINDER];
 
 #[derive(Debug)]
 struct Told(watch::Receiver<Board>);

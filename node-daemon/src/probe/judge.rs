@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_fault_is_told_when_it_was_seen_twice_and_is_over_at_once() {
         let mut judgements = Judgements::new("n1".parse().unwrap());
-        let [cut, good] = [NOTHING, ALL].map(|inner| Heard { outer: ALL, inner: Some(inner) });
+        let [cut, good] = [NOTHING, ALL].map(|inner| Heard { outer: ALL, inner: Some(inner), no_way: None });
         judgements.take(&target(), 1450, &cut);
         assert!(judgements.suspects(&target().node) && judgements.told().is_empty());
         judgements.take(&target(), 1450, &Heard { outer: NOTHING, ..cut });
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_advice_for_small_packets_names_the_sizes_and_a_node_that_is_gone_is_forgotten() {
         let mut judgements = Judgements::new("n1".parse().unwrap());
-        let small = Heard { outer: ALL, inner: Some(Through { full: false, ..ALL }) };
+        let small = Heard { outer: ALL, inner: Some(Through { full: false, ..ALL }), no_way: None };
         judgements.take(&target(), 1450, &small);
         judgements.take(&target(), 1450, &small);
         let told = judgements.told();

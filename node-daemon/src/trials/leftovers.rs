@@ -1,7 +1,7 @@
 //! Pods of trials that could not be detached: the node tells of them as long as its store has a row of them, whoever asked for the trial.
 //!
 //! The interfaces are gone with their namespaces, which this daemon alone held. What is left is the row with its addresses, and the
-//! sweep frees it.
+//! sweep frees it. So what a daemon has left that was killed, the next one finds there.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,10 @@ use crate::troubles::Troubles;
 
 /// Who tells of them.
 pub const FINDER: &str = "trials";
-/// So many are kept in mind, the newest ones.
+/// So many are kept in mind and told, the newest ones.
 const MOST: usize = 64;
+/// Why those are left that another daemon stood up.
+const INHERITED: &str = "twilld on this node ended before it was taken down";
 /// No more of a cause is told, in characters.
 const LONGEST_CAUSE: usize = 300;
 
@@ -40,6 +42,17 @@ impl Leftovers {
     /// None yet.
     pub fn new(troubles: Troubles) -> Self {
         Self { left: Arc::default(), troubles }
+    }
+
+    /// Takes those that an earlier daemon has left, while no trial of this one stands: all rows of the trials' network are theirs. Where
+    /// the store cannot be read there are none. It blocks as the store does.
+    pub fn inherit(&self, store: &NodeStore) {
+        let rows = match store.with(|store| store.attachments()) {
+            Ok(rows) => rows,
+            Err(error) => return tracing::warn!("pods that trials may have left are not known: {error}"),
+        };
+        let of_trials = rows.iter().filter_map(|row| row.key.as_ref()).filter(|key| key.network.as_str() == NAME);
+        of_trials.for_each(|key| self.add(key.container.as_str(), INHERITED));
     }
 
     /// Keeps a pod in mind, and why it is not detached.
@@ -72,18 +85,11 @@ impl Leftovers {
     }
 
     fn tell(&self, left: &VecDeque<Leftover>) {
-        let told = left.back().map(|Leftover { container, cause, .. }| {
-            let more = match left.len() - 1 {
-                0 => String::new(),
-                1 => "; and so is another one".to_owned(),
-                more => format!("; and so are {more} more"),
-            };
-            Told {
-                what: format!("the pod {container} of a trial is not detached: {cause}{more}"),
-                fix: LEFT.to_owned(),
-            }
+        let told = left.iter().rev().map(|Leftover { container, cause, .. }| Told {
+            what: format!("the pod {container} of a trial is not detached: {cause}"),
+            fix: LEFT.to_owned(),
         });
-        self.troubles.set(FINDER, told.into_iter().collect());
+        self.troubles.set(FINDER, told.collect());
     }
 
     /// Where it is told.
@@ -99,8 +105,8 @@ impl Leftovers {
 
 #[cfg(test)]
 mod tests {
-    use twill_ipam::BootTime;
     use twill_ipam::store::Reservation;
+    use twill_ipam::{Attachment, BootTime};
 
     use super::*;
     use crate::fixture::Fixture;
@@ -110,28 +116,30 @@ mod tests {
         board.get(FINDER).into_iter().flatten().map(|told| told.what.clone()).collect()
     }
 
+    fn reserve(node: &Fixture, network: &str, container: &str) -> Attachment {
+        let key = Key {
+            network: network.parse().unwrap(),
+            container: container.parse().unwrap(),
+            ifname: IFNAME.parse().unwrap(),
+        };
+        let netns = std::path::Path::new("/run/netns/none");
+        let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
+        node.store.with(|store| store.reserve(&wanted, BootTime::now()).unwrap())
+    }
+
     #[test]
     fn what_is_left_is_told_until_its_row_is_gone() {
         let Some(node) = Fixture::new() else { return };
         let troubles = Troubles::default();
         let leftovers = Leftovers::new(troubles.clone());
-        let reserve = |container: &str| {
-            let key = Key {
-                network: NAME.parse().unwrap(),
-                container: container.parse().unwrap(),
-                ifname: IFNAME.parse().unwrap(),
-            };
-            let netns = std::path::Path::new("/run/netns/none");
-            let wanted = Reservation { key: &key, netns, pod: None, subnets: &[], pools: &[], requested: &[] };
-            node.store.with(|store| store.reserve(&wanted, BootTime::now()).unwrap())
-        };
-        let (first, second) = (reserve("twill-trial-t-0"), reserve("twill-trial-t-1"));
+        let (first, second) = (reserve(&node, NAME, "twill-trial-t-0"), reserve(&node, NAME, "twill-trial-t-1"));
         leftovers.add("twill-trial-t-0", "the store is locked");
         leftovers.add("twill-trial-t-1", &"x".repeat(1000));
         leftovers.review(&node.store);
         let both = told(&troubles);
+        assert_eq!(both.len(), 2, "each is one: {both:?}");
         assert!(both[0].starts_with("the pod twill-trial-t-1 of a trial is not detached: xxx"), "{both:?}");
-        assert!(both[0].ends_with("x; and so is another one") && both[0].len() < 400, "{both:?}");
+        assert!(both[0].len() < 400 && both[1].ends_with("the store is locked"), "{both:?}");
         node.store.with(|store| store.release(second.id, BootTime::now())).unwrap();
         leftovers.review(&node.store);
         assert_eq!(told(&troubles), ["the pod twill-trial-t-0 of a trial is not detached: the store is locked"]);
@@ -148,6 +156,23 @@ mod tests {
         (0..9).for_each(|_| leftovers.add("twill-trial-t-999", "no"));
         assert_eq!(leftovers.lock().len(), MOST);
         let told = told(&troubles);
-        assert!(told.len() == 1 && told[0].ends_with("and so are 63 more"), "{told:?}");
+        assert!(told.len() == MOST && told[0].contains("twill-trial-t-999"), "{told:?}");
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_has_left_is_told_until_its_row_is_gone() {
+        let Some(node) = Fixture::new() else { return };
+        let left = reserve(&node, NAME, "twill-trial-t-0");
+        reserve(&node, "twill", "an-operators-own");
+        let troubles = Troubles::default();
+        let leftovers = Leftovers::new(troubles.clone());
+        leftovers.inherit(&node.store);
+        leftovers.review(&node.store);
+        let words =
+            "the pod twill-trial-t-0 of a trial is not detached: twilld on this node ended before it was taken down";
+        assert_eq!(told(&troubles), [words]);
+        node.store.with(|store| store.release(left.id, BootTime::now())).unwrap();
+        leftovers.review(&node.store);
+        assert_eq!(told(&troubles), Vec::<String>::new());
     }
 }

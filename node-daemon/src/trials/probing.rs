@@ -31,9 +31,9 @@ pub(super) fn probe(shots: &[Shot], rounds: u8, goes_on: impl Fn() -> bool) -> R
             break;
         }
         let round = answers(&questions, fresh_word(), 1, PATIENCE).map_err(without_sockets)?;
-        for (heard, answer) in heard.iter_mut().zip(round) {
+        for (heard, outcome) in heard.iter_mut().zip(round) {
             heard.sent += 1;
-            if let Some(answer) = answer {
+            if let Some(answer) = outcome.answer() {
                 heard.micros.push(u32::try_from(answer.time.as_micros()).unwrap_or(u32::MAX));
                 heard.saw = answer.heard.or(heard.saw);
             }

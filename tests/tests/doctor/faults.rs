@@ -166,7 +166,7 @@ fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
         comes_to_be_good(one)?;
         let block = lab.etcd().blocks()?.into_iter().find(|block| block.node == "n2");
         let block = block.expect("it has a pod").cidr.to_string();
-        let words = ["node n1", "n2 ("];
+        let words = ["node n1", "no route to the pods of n2 ("];
         let text = deadline::until_some("doctor tells of the way to n2", PATIENCE, || {
             // The timer repairs it: then it is damaged again.
             one.run(&["sh", "-c", &format!("ip route del {block} || true")])?;
@@ -174,6 +174,7 @@ fn a_route_that_is_missing_is_told_by_the_way_that_lacks_it() {
             let found = problems_of(&told.stdout, &words);
             Ok(if found.is_empty() { Err(told) } else { Ok(found) })
         })?;
+        assert!(text.contains("this node has no route to the pods of n2") && !text.contains("firewall"), "{text}");
         is_golden("doctor", "missing-route", &text);
         comes_to_be_good(one).map(drop)
     });

@@ -1,5 +1,6 @@
 //! `twillctl status`: of a cluster that is well, and of each fault.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
@@ -80,6 +81,18 @@ fn without_etcd_a_node_says_what_it_knows_by_itself_and_that_the_rest_is_not_kno
         assert!(told.stdout.starts_with("COULD NOT TELL: etcd at "), "{told:?}");
         let (_, local) = told.stdout.split_once("\n\n").unwrap_or_default();
         is_golden("operator", "without-etcd", local);
+        let said = json(&one.twillctl_told(&["status", "-o", "json"])?)?;
+        for key in ["revision", "config", "nodes", "pools", "problems", "notes"] {
+            assert_eq!(said.get(key), Some(&json!(null)), "{key}: {said:#}");
+        }
+        assert_eq!((&said["local"]["node"], &said["local"]["attached"]), (&json!("n1"), &json!(1)), "{said:#}");
+        let log = lab.directory().join("watch.log");
+        let mut watching = one.start_twillctl(&["status", "--watch", "-o", "json"], &log)?;
+        let watched = deadline::until_some("a watch shows the same", PATIENCE, || {
+            Ok(serde_json::from_str::<Value>(&watching.log()).map_err(|_| watching.log()))
+        })?;
+        assert_eq!(watched["local"], said["local"], "{watched:#}");
+        assert_eq!(watching.end(Signal::SIGINT)?.code(), Some(2), "as it was seen last");
         let waited = one.twillctl_told(&["status", "--wait", "1s"])?;
         assert_eq!(waited.status, Some(2), "{waited:?}");
         lab.etcd().start()?;

@@ -60,8 +60,17 @@ fn a_daemon_that_is_killed_leaves_no_namespace_and_the_sweep_frees_the_rows() {
         })?;
         let status = running.wait(Duration::from_secs(60))?;
         assert!(!status.success() && running.log().contains("node n2: "), "{}", running.log());
+        // Without a sweep it is told what the one before has left, as long as the row is there.
+        two.start_daemon()?;
+        let words = "of a trial is not detached: twilld on this node ended before it was taken down";
+        deadline::until("what is left is told", PATIENCE, || {
+            let told = one.twillctl_told(&["status"])?;
+            Ok(told.stdout.contains("PROBLEM node n2: the pod twill-trial-") && told.stdout.contains(words))
+        })?;
+        two.kill_daemon()?;
         two.start_sweeping_daemon(Duration::from_millis(100))?;
-        nothing_is_left(lab, &before, PATIENCE)
+        nothing_is_left(lab, &before, PATIENCE)?;
+        deadline::until("it is told no more", PATIENCE, || Ok(!one.twillctl_told(&["status"])?.stdout.contains(words)))
     });
 }
 

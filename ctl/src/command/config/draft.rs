@@ -131,6 +131,9 @@ pub(super) fn is_empty(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use twill_cluster::ability::Ability;
+    use twill_cluster::reconfigure::{Held, Holding, Loss, Refusal};
+
     use super::*;
 
     fn draft() -> Draft {
@@ -196,14 +199,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn of_a_text_that_is_refused_is_said_that_it_would_be_again() {
+    /// What is said of a text that is kept for this reason, with FILE for its name.
+    fn told_of(why: Error) -> String {
         let draft = draft();
         let path = draft.path().to_owned();
-        let told = draft.keep("x = 1\n", Error::Hazardous(Vec::new()), None).to_string();
-        let words = format!("as it is, 'twillctl config apply {}' refuses it too", path.display());
-        assert!(told.contains(&words) && !told.contains("applies it"), "{told}");
-        std::fs::remove_file(path).unwrap();
+        let told = draft.keep("x = 1\n", why, None).to_string();
+        std::fs::remove_file(&path).unwrap();
+        told.replace(&path.display().to_string(), "FILE")
+    }
+
+    fn held() -> Refusal {
+        let blocks = vec![Holding { what: "10.1.0.0/26".into(), owner: None }];
+        Refusal::Held(vec![Held { pool: "a".parse().unwrap(), loss: Loss::Removed, blocks }])
+    }
+
+    #[test]
+    fn of_a_text_that_is_refused_for_good_is_said_that_it_would_be_again() {
+        for refusals in [vec![Refusal::TooMuch(200)], vec![held(), Refusal::TooLong { length: 2 << 20 }]] {
+            let told = told_of(Error::Refused(refusals));
+            assert!(told.contains("as it is, 'twillctl config apply FILE' refuses it too; change it"), "{told}");
+            assert!(!told.contains("when what is said above"), "{told}");
+        }
+    }
+
+    #[test]
+    fn of_a_text_that_can_be_applied_later_or_by_force_is_said_so() {
+        let unable = Refusal::Unable { asked: Ability::Bgp, nodes: Vec::new() };
+        for (why, is_forced) in [
+            (Error::Refused(vec![held()]), false),
+            (Error::Refused(vec![unable, held()]), false),
+            (Error::Hazardous(Vec::new()), true),
+        ] {
+            let told = told_of(why);
+            let words = "kept in FILE and not applied: when what is said above is done, apply it by 'twillctl config apply FILE'";
+            assert!(told.contains(words) && !told.contains("refuses it too"), "{told}");
+            assert_eq!(told.ends_with("or at once with --force"), is_forced, "{told}");
+        }
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Looker;
+use super::{Looker, alone};
 use crate::arguments::Output;
 use crate::error::Error;
+use crate::place::Place;
 use crate::print;
-use crate::report::status::{Alone, Status};
+use crate::report::status::Status;
 use crate::report::{Report, Verdict};
 
 /// Between two looks at least, of those who wait: first, and at last. Each look is a request to every node, which etcd writes down.
@@ -45,7 +46,7 @@ fn is_good(status: &Status) -> bool {
 }
 
 /// Until somebody interrupts it. What it says then is what it saw last.
-pub(super) async fn watch(looker: &mut Looker, output: Output) -> Result<Report, Error> {
+pub(super) async fn watch(looker: &mut Looker, output: Output, place: &Place) -> Result<Report, Error> {
     let clears = std::io::stdout().is_terminal() && output == Output::Text;
     let mut shown = None;
     let mut verdict = Verdict::Unknown;
@@ -64,16 +65,10 @@ pub(super) async fn watch(looker: &mut Looker, output: Output) -> Result<Report,
             }
             Err(error @ Error::Etcd(_)) => {
                 verdict = error.verdict();
-                let text = match output {
-                    Output::Text => print::failure(&error.to_string(), output),
-                    // Who reads one document after the other finds the same keys in each.
-                    Output::Json => {
-                        let alone = Alone::new(error.to_string(), None);
-                        print::render(&Report::LocalStatus(Box::new(alone)), output)
-                    }
-                };
-                // Which endpoint fails how may differ from try to try.
-                (text, "etcd".to_owned())
+                match alone(place, error, output) {
+                    Ok(report) => (print::render(&report, output), known_alone(&report)),
+                    Err(error) => (print::failure(&error.to_string(), output), known_alone(&Report::Watched(verdict))),
+                }
             }
             Err(error) => return Err(error),
         };
@@ -87,6 +82,15 @@ pub(super) async fn watch(looker: &mut Looker, output: Output) -> Result<Report,
             _ = tokio::signal::ctrl_c() => return Ok(Report::Watched(verdict)),
         }
     }
+}
+
+/// What of a report without etcd is a change if it is another: which endpoint fails how may differ from try to try.
+fn known_alone(report: &Report) -> String {
+    let local = match report {
+        Report::LocalStatus(alone) => alone.local.as_ref(),
+        _ => None,
+    };
+    format!("etcd is away: {}", serde_json::json!(local))
 }
 
 /// Whether it could be shown.

@@ -84,6 +84,7 @@ fn in_words(found: &str) -> &str {
         "not_through" => "answers, but not through the tunnel",
         "small_only" => "gets small packets only",
         "checksums" => "gets packets with wrong checksums",
+        "no_route" => "has no route from here",
         other => other,
     }
 }

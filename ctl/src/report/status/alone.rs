@@ -5,8 +5,6 @@ use twill_conf::PoolName;
 use twill_ipam::State;
 use twill_ipam::store::{BlockState, BlockUse, Inventory};
 
-use crate::report::problems::Problem;
-
 /// A status without etcd. It has the keys of [`Status`](super::Status): those of which nothing can be told are null.
 #[derive(Debug, Serialize)]
 pub(crate) struct Alone {
@@ -14,11 +12,11 @@ pub(crate) struct Alone {
     config: (),
     nodes: (),
     pools: (),
-    problems: [Problem; 0],
-    notes: [Problem; 0],
+    problems: (),
+    notes: (),
     /// Why the rest is not known.
     pub(crate) unknown: Vec<String>,
-    /// Absent where this machine is no node.
+    /// `None` where this machine is no node, or its store cannot be read.
     pub(crate) local: Option<Local>,
 }
 
@@ -51,8 +49,8 @@ pub(crate) struct LocalBlock {
 impl Alone {
     /// Why etcd could not be asked, and what is known without it.
     pub(crate) fn new(why: String, local: Option<Local>) -> Self {
-        let (revision, config, nodes, pools) = ((), (), (), ());
-        Self { revision, config, nodes, pools, problems: [], notes: [], unknown: vec![why], local }
+        let (revision, config, nodes, pools, problems, notes) = Default::default();
+        Self { revision, config, nodes, pools, problems, notes, unknown: vec![why], local }
     }
 }
 

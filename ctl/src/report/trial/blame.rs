@@ -161,7 +161,7 @@ impl<'a> Judge<'a> {
             );
         };
         let is_tunnelled = target.inner.is_some();
-        let heard = Heard { outer, inner: Some(through(way)) };
+        let heard = Heard { outer, inner: Some(through(way)), no_way: None };
         match heard.verdict() {
             Cause::NotThrough if !is_tunnelled => Told::new(
                 "routed",
