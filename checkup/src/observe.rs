@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
+use twill_linux::arrival::{self, Arrival, Shut};
 use twill_linux::forward::{self, Barrier, Passage};
-use twill_linux::ingress::{self, Arrival, Shut};
 use twill_linux::nft::{self, Version};
 use twill_linux::trial::{self, Feature};
 
 use crate::identity;
-use crate::scope::Scope;
+use crate::scope::{Scope, Tunnel};
 use crate::suspects::{SUSPECTS, Suspect, running};
 
 pub use certificates::{Certificate, Validity};
@@ -55,8 +55,8 @@ pub struct Observations {
     pub conntrack: Option<Table>,
     /// The chains of others that drop what pods send and get.
     pub barriers: Seen<Vec<Barrier>>,
-    /// The chains of others that drop what other nodes send by the tunnel, in each family in which the underlay has an address.
-    pub shut: Seen<Vec<Shut>>,
+    /// What becomes of what other nodes send by the tunnel; absent where there is none.
+    pub inbound: Option<Seen<Inbound>>,
     /// Programs that may undo what Twill makes, and whether they were told not to.
     pub suspects: Vec<(&'static Suspect, bool)>,
     /// Interfaces, addresses, routes.
@@ -83,6 +83,15 @@ pub struct Observations {
     pub host_name: Seen<String>,
 }
 
+/// How far others let in what comes by the tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inbound {
+    /// Whether it comes over IPv6, for each family that was looked at. Empty where none is known.
+    pub families: BTreeSet<bool>,
+    /// The chains of others that are sure to drop it in one of them.
+    pub shut: Vec<Shut>,
+}
+
 /// Looks. For a thread that may block for some seconds.
 pub fn observe(scope: &Scope) -> Observations {
     let links = network::look(&scope.underlay, &scope.cluster.pools);
@@ -94,7 +103,7 @@ pub fn observe(scope: &Scope) -> Observations {
         nft: nft::version().map_err(|error| text(&error)),
         sysctls: sysctl::look(concerned),
         conntrack: sysctl::conntrack(),
-        shut: links.as_ref().map_or_else(|_| Ok(Vec::new()), |links| shut(scope, links)),
+        inbound: scope.cluster.tunnel.map(|tunnel| inbound(tunnel, &links)),
         barriers: forward::look(&passage(scope)).map_err(|error| text(&error)),
         suspects: suspects(&running(Path::new("/proc"))),
         holders: scope.cluster.tunnel.map(|tunnel| holders::look(tunnel.port)),
@@ -120,22 +129,15 @@ fn passage(scope: &Scope) -> Passage {
     Passage { interfaces: HOST_ENDS, own: OUR_TABLE, ipv4, ipv6, open: false }
 }
 
-/// Nothing where there is no tunnel, and where it may come in by the other family.
-fn shut(scope: &Scope, links: &Links) -> Seen<Vec<Shut>> {
-    let Some(tunnel) = scope.cluster.tunnel else { return Ok(Vec::new()) };
-    let mut all = Vec::new();
-    for ipv6 in links.families() {
-        let shut = ingress::look(OUR_TABLE, Arrival { ipv6, port: tunnel.port }).map_err(|error| error.to_string())?;
-        if shut.is_empty() {
-            return Ok(shut);
-        }
-        for one in shut {
-            if !all.contains(&one) {
-                all.push(one);
-            }
-        }
-    }
-    Ok(all)
+/// Whether others let in what comes by the tunnel, in each family in which it does.
+fn inbound(tunnel: Tunnel, links: &Seen<Links>) -> Seen<Inbound> {
+    let families = links.as_ref().map_err(Clone::clone)?.families(tunnel);
+    let arrivals: Vec<_> = families.iter().map(|ipv6| Arrival { ipv6: *ipv6, port: tunnel.port }).collect();
+    let shut = match arrivals.is_empty() {
+        true => Vec::new(),
+        false => arrival::look(OUR_TABLE, &arrivals).map_err(|error| error.to_string())?,
+    };
+    Ok(Inbound { families, shut })
 }
 
 fn suspects(running: &BTreeSet<String>) -> Vec<(&'static Suspect, bool)> {
@@ -156,3 +158,6 @@ fn capabilities() -> Seen<u64> {
     let mask = digits.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     mask.ok_or_else(|| format!("{path} has no CapEff"))
 }
+
+#[cfg(test)]
+mod tests;

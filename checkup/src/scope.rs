@@ -69,6 +69,8 @@ pub struct Tunnel {
     pub vni: u32,
     /// The UDP port.
     pub port: u16,
+    /// Whether this node's first tunnel goes by IPv6, where that is known; else the underlay's addresses tell.
+    pub ipv6: Option<bool>,
 }
 
 impl Scope {
@@ -89,7 +91,12 @@ impl Scope {
             tls: etcd.and_then(|etcd| etcd.tls),
             version,
             underlay: Vec::new(),
-            cluster: Cluster { tunnel: Some(Tunnel { vni, port }), ipv4: true, ipv6: true, ..Cluster::default() },
+            cluster: Cluster {
+                tunnel: Some(Tunnel { vni, port, ipv6: None }),
+                ipv4: true,
+                ipv6: true,
+                ..Cluster::default()
+            },
         })
     }
 }

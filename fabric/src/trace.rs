@@ -18,11 +18,11 @@ mod step;
 use std::net::IpAddr;
 
 use twill_cluster::View;
-use twill_cluster::inquiry::trace::{Answer, End, Half, Packet, Question, State, Step};
+use twill_cluster::inquiry::trace::{Answer, End, Half, Outer, Packet, Question, State, Step};
 use twill_conf::NodeName;
 use twill_ipam::Block;
+use twill_linux::arrival::{Arrival, Shut};
 use twill_linux::forward::{Barrier, Passage};
-use twill_linux::ingress::{Arrival, Shut};
 use twill_linux::ports::Port;
 use twill_linux::table::SeenLink;
 use twill_linux::table::fdb::SeenFdbEntry;
@@ -54,10 +54,22 @@ pub trait Kernel {
     fn has_firewall(&mut self) -> Result<bool, Error>;
     /// The chains of others that drop what is to be let through.
     fn barriers(&mut self, passage: &Passage) -> Result<Vec<Barrier>, Error>;
-    /// The chains of others that are sure to drop what arrives.
+    /// The chains of others that are sure to drop what arrives: asked of nothing else than the [`arrival`] of the question.
     fn shut(&mut self, arrival: Arrival) -> Result<Vec<Shut>, Error>;
     /// The published ports.
     fn ports(&mut self) -> Result<Vec<Port>, Error>;
+}
+
+/// How the tunnel's packet comes to this node, where the packet of a question comes in one: what [`Kernel::shut`] is asked about.
+pub fn arrival(question: &Question) -> Option<Arrival> {
+    match &question.half {
+        Half::Receives { outer: Some(outer), .. } => Some(arrival_of(outer)),
+        _ => None,
+    }
+}
+
+fn arrival_of(outer: &Outer) -> Arrival {
+    Arrival { ipv6: outer.destination.is_ipv6(), port: outer.port }
 }
 
 /// What this node knows.

@@ -87,7 +87,7 @@ impl fmt::Display for Place {
 
 /// Looks at the chains of others, and opens or closes what is to be open or closed. What is refused is told with its barrier.
 pub fn keep(passage: &Passage) -> Result<Kept, Error> {
-    let chains = listing::read(|place| is_looked_at(place, passage.own))?;
+    let chains = listing::read(passage.own, is_looked_at)?;
     let barriers = barriers(&chains, passage);
     let mut kept = Kept::default();
     for mut barrier in barriers {
@@ -124,7 +124,7 @@ pub fn keep(passage: &Passage) -> Result<Kept, Error> {
 
 /// The barriers that stand in the way now, by a look alone. One whose entrance has rules of ours is open.
 pub fn look(passage: &Passage) -> Result<Vec<Barrier>, Error> {
-    let chains = listing::read(|place| is_looked_at(place, passage.own))?;
+    let chains = listing::read(passage.own, is_looked_at)?;
     Ok(closed(&chains, passage))
 }
 
@@ -145,11 +145,10 @@ pub fn close() -> Result<Vec<Place>, Error> {
     keep(&passage).map(|kept| kept.closed)
 }
 
-/// Whether a chain is one of those whose rules matter.
-fn is_looked_at(chain: &Chain, own: &str) -> bool {
-    let Place { family, table, .. } = &chain.place;
-    let ours = family == "inet" && table == own;
-    !ours && (chain.at_forward || chain.place.is_dockers())
+/// Whether a chain is one of those whose rules matter: also where nothing asks it now, as in a dormant table, rules of ours may
+/// stand in an entrance.
+fn is_looked_at(chain: &Chain) -> bool {
+    chain.at_forward || chain.place.is_entrance()
 }
 
 impl Place {

@@ -9,12 +9,13 @@
 //! protocols. This crate knows nothing of Twill's clusters,
 //! stores or configuration.
 
+pub mod arrival;
+mod chains;
 pub mod conntrack;
 pub mod device;
 pub mod echo;
 mod error;
 pub mod forward;
-pub mod ingress;
 pub mod monitor;
 pub mod name;
 mod netfilter;

@@ -1,11 +1,12 @@
 //! The netfilter family of netlink (include/uapi/linux/netfilter/nfnetlink.h): a socket, messages as bytes, attributes.
 //!
 //! No crate of the netlink family that this one stands on speaks it. What is needed is little: whether a table of nftables
-//! is there, which spares a run of nft, and the connection table (`crate::conntrack`).
+//! is there, which spares a run of nft, which tables are dormant, which nft 1.0.6 does not say, and the connection table
+//! (`crate::conntrack`).
 
 use std::io;
 
-use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
@@ -13,7 +14,8 @@ use crate::Error;
 use crate::netlink::frame::{self, Frames, NLMSG_DONE, NLMSG_ERROR};
 use crate::netlink::socket::Socket;
 
-/// NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 (include/uapi/linux/netfilter.h).
+/// NFPROTO_UNSPEC, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 (include/uapi/linux/netfilter.h).
+const ANY: u8 = 0;
 const INET: u8 = 1;
 pub(crate) const IPV4: u8 = 2;
 pub(crate) const IPV6: u8 = 10;
@@ -21,6 +23,9 @@ pub(crate) const IPV6: u8 = 10;
 /// NFNL_SUBSYS_NFTABLES and NFT_MSG_GETTABLE (include/uapi/linux/netfilter/nf_tables.h).
 const GET_TABLE: u16 = 10 << 8 | 1;
 const NFTA_TABLE_NAME: u16 = 1;
+/// Big-endian, as all numbers of nftables.
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFT_TABLE_F_DORMANT: u32 = 1;
 
 /// NFT_MSG_GETSETELEM, NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET.
 const GET_ELEMENTS: u16 = 10 << 8 | 13;
@@ -47,6 +52,32 @@ pub(crate) fn has_table(name: &str) -> Result<bool, Error> {
     };
     let name = attribute(NFTA_TABLE_NAME, &[name.as_bytes(), &[0]].concat());
     socket.exists("look for a table of nftables", GET_TABLE, &message(INET, &[name]))
+}
+
+/// The tables of IP that are dormant, by nft's word for the family and the name, in the calling thread's namespace: the kernel asks
+/// none of their chains.
+pub(crate) fn dormant_tables() -> Result<Vec<(&'static str, String)>, Error> {
+    let found = Netfilter::open()?.dump("list the tables of nftables", GET_TABLE, &message(ANY, &[]))?;
+    Ok(found.iter().filter_map(|payload| dormant(payload)).collect())
+}
+
+fn dormant(payload: &[u8]) -> Option<(&'static str, String)> {
+    let family = match *payload.first()? {
+        INET => "inet",
+        IPV4 => "ip",
+        IPV6 => "ip6",
+        _ => return None,
+    };
+    let (mut name, mut flags) = (None, 0);
+    for nla in NlasIterator::new(payload.get(HEADER..)?) {
+        let nla = nla.ok()?;
+        match nla.kind() {
+            NFTA_TABLE_NAME => name = Some(String::from_utf8_lossy(nla.value().strip_suffix(&[0])?).into_owned()),
+            NFTA_TABLE_FLAGS => flags = u32::from_be_bytes(nla.value().try_into().ok()?),
+            _ => {}
+        }
+    }
+    name.filter(|_| flags & NFT_TABLE_F_DORMANT != 0).map(|name| (family, name))
 }
 
 /// Whether one of `sets` of that table, of family inet, has an element that bears `text`: nft keeps comments as they are

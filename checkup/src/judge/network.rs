@@ -1,20 +1,19 @@
 //! What others do to the packets of pods, how large these may be, and what has the tunnel's place or the pools'.
 
-use ipnetwork::IpNetwork;
 use twill_conf::cluster::vxlan_overhead;
+use twill_linux::arrival::Shut;
 use twill_linux::forward::Barrier;
-use twill_linux::ingress::Shut;
 use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
-use crate::finding::Check;
-use crate::observe::network::{OUR_TUNNELS, is_inside};
-use crate::observe::{Holders, Interface, Observations};
-use crate::scope::{Scope, Stage, Tunnel};
+use crate::finding::{Check, Finding, State};
+use crate::observe::network::{OUR_TUNNELS, is_inside, overlaps};
+use crate::observe::{Holders, Inbound, Interface, Observations};
+use crate::scope::{Cluster, Scope, Stage, Tunnel};
 
 pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Firewall;
-    let Some(barriers) = findings.seen(CHECK, &seen.barriers) else { return };
+    let barriers = findings.seen(CHECK, &seen.barriers).map_or(&[][..], Vec::as_slice);
     for Barrier { place, how, closed, entrance, .. } in barriers {
         let opens = scope.cluster.open_forward;
         let by_hand = closed.iter().map(|direction| {
@@ -34,16 +33,45 @@ pub(super) fn firewall(scope: &Scope, seen: &Observations, findings: &mut Findin
         let what = format!("it drops what pods send and get: {how}");
         findings.problem(CHECK, place.to_string(), what, fix);
     }
-    shut(scope, seen, findings);
-    findings.else_ok(CHECK, "no chain of others drops what pods send and get");
+    inbound(scope, seen, findings);
+    findings.else_ok(CHECK, compared(scope, seen));
+}
+
+/// What was compared, where nothing was found.
+fn compared(scope: &Scope, seen: &Observations) -> String {
+    let Cluster { ipv4, ipv6, tunnel, known, .. } = &scope.cluster;
+    if !ipv4 && !ipv6 {
+        return "the chains of others were not judged: which families pods have is not known here".to_owned();
+    }
+    let pods = "no chain of others drops what pods send and get";
+    let (Some(Ok(Inbound { families, .. })), Some(Tunnel { port, .. })) = (&seen.inbound, tunnel) else {
+        return pods.to_owned();
+    };
+    let families = families.iter().map(|ipv6| if *ipv6 { "IPv6" } else { "IPv4" }).collect::<Vec<_>>().join(" and ");
+    let assumed = if *known { "" } else { ", as it is by default" };
+    format!("{pods}, and none is sure to drop what comes by the tunnel, over {families} to UDP port {port}{assumed}")
 }
 
 /// Chains that let no tunnel in. Whether there will be one is not known before there is a configuration.
-fn shut(scope: &Scope, seen: &Observations, findings: &mut Findings) {
+fn inbound(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Firewall;
-    let (Some(shut), Some(Tunnel { port, .. })) = (findings.seen(CHECK, &seen.shut), scope.cluster.tunnel) else {
+    let (Some(inbound), Some(Tunnel { port, .. })) = (&seen.inbound, scope.cluster.tunnel) else { return };
+    if inbound.as_ref().err().is_some_and(|why| seen.barriers.as_ref().err() == Some(why)) {
+        // It was said.
         return;
-    };
+    }
+    let Some(Inbound { families, shut }) = findings.seen(CHECK, inbound) else { return };
+    if families.is_empty() {
+        let what = "whether chains of others let the tunnel in was not judged: no interface to other nodes has a global \
+                    address";
+        let fix =
+            "give the interface between nodes an address, or set underlay in the node's configuration to one that has";
+        let finding = Finding::note(CHECK, "underlay", what, fix);
+        findings.0.push(match scope.stage {
+            Stage::Serving => Finding { state: State::Unknown, ..finding },
+            Stage::Before => finding,
+        });
+    }
     for Shut { place, how } in shut {
         let what = format!("it drops what other nodes send by the tunnel, to UDP port {port}: {how}");
         let fix = format!(
@@ -160,13 +188,13 @@ pub(super) fn tunnel(scope: &Scope, seen: &Observations, findings: &mut Findings
         let what = "it does not stand: no other node can send to the pods of this one";
         findings.problem(CHECK, "vxlan.twill", what, "look at the log of twilld for what the kernel refuses");
     }
-    let Tunnel { vni, port } = wanted;
+    let Tunnel { vni, port, .. } = wanted;
     let assumed = if scope.cluster.known { "" } else { ", as they are by default" };
     findings.else_ok(CHECK, format!("VNI {vni} on UDP port {port}{assumed}: nobody else has them"));
 }
 
 /// A VXLAN device of somebody else's.
-fn another(Tunnel { vni, port }: Tunnel, other: &SeenTunnel, findings: &mut Findings) {
+fn another(Tunnel { vni, port, .. }: Tunnel, other: &SeenTunnel, findings: &mut Findings) {
     let subject = format!("device {}", other.name);
     if (other.vni, other.port) != (vni, port) {
         let what =
@@ -197,7 +225,7 @@ fn port(Tunnel { port, .. }: Tunnel, holders: &Holders, tunnels: &[SeenTunnel], 
 }
 
 fn said_problem(findings: &Findings, check: Check) -> bool {
-    findings.0.iter().any(|finding| finding.check == check && finding.state == crate::State::Problem)
+    findings.0.iter().any(|finding| finding.check == check && finding.state == State::Problem)
 }
 
 pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Findings) {
@@ -219,11 +247,7 @@ pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Finding
             let what = format!("{} has {}, which lies in the pool {name} ({pool})", own.device, own.cidr);
             findings.problem(CHECK, format!("address {}", own.cidr.ip()), what, fix);
         }
-        let of_address = |destination: IpNetwork| {
-            links.own.iter().any(|own| overlaps(own.cidr, destination) && overlaps(own.cidr, *pool))
-        };
-        let inside = links.routes.iter().filter(|route| is_inside(route.destination, *pool));
-        for route in inside.filter(|route| !of_address(route.destination)) {
+        for route in links.routes.iter().filter(|route| is_inside(route.destination, *pool)) {
             let by = route.device.as_ref().map(|device| format!(" by {device}")).unwrap_or_default();
             let what = format!("it leads into the pool {name} ({pool}){by}, past Twill's own routes");
             let fix = "remove it, or look for who makes it; Twill routes its pools itself";
@@ -231,8 +255,4 @@ pub(super) fn overlap(scope: &Scope, seen: &Observations, findings: &mut Finding
         }
     }
     findings.else_ok(CHECK, "no pool overlaps an address or a route of the machine's");
-}
-
-fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
-    is_inside(one, other) || is_inside(other, one)
 }

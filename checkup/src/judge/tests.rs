@@ -2,15 +2,16 @@
 
 use twill_conf::network::list::Author;
 use twill_conf::node::{NodeLayer, TlsFiles};
+use twill_linux::arrival::{How, Shut};
 use twill_linux::forward::{Barrier, Place};
-use twill_linux::ingress::{How, Shut};
 use twill_linux::nft::Version;
 use twill_linux::table::link::SeenTunnel;
 use twill_linux::trial::Feature;
 
 use super::*;
 use crate::observe::{
-    Certificate, Directory, Holders, Interface, Links, Network, Own, Plugin, Route, Settings, Sysctls, Table, Validity,
+    Certificate, Directory, Holders, Inbound, Interface, Links, Network, Own, Plugin, Route, Settings, Sysctls, Table,
+    Validity,
 };
 use crate::scope::{Cluster, Stage, Tunnel};
 use crate::suspects::SUSPECTS;
@@ -33,7 +34,7 @@ fn scope(stage: Stage) -> Scope {
         underlay: vec!["eth0".to_owned()],
         cluster: Cluster {
             known: true,
-            tunnel: Some(Tunnel { vni: 7777, port: 4789 }),
+            tunnel: Some(Tunnel { vni: 7777, port: 4789, ipv6: Some(false) }),
             pools: vec![("v4".to_owned(), "10.42.0.0/16".parse().unwrap())],
             ipv4: true,
             ipv6: true,
@@ -49,7 +50,7 @@ fn interface(name: &str, mtu: u32) -> Interface {
 }
 
 fn tunnel(name: &str, vni: u32, port: u16) -> SeenTunnel {
-    SeenTunnel { name: twill_linux::IfName::new(name).unwrap(), vni, port, up: true, mtu: 1430 }
+    SeenTunnel { name: twill_linux::IfName::new(name).unwrap(), vni, port, local: None, up: true, mtu: 1430 }
 }
 
 fn own(cidr: &str, device: &str) -> Own {
@@ -72,6 +73,11 @@ fn shut() -> Shut {
     Shut { place, how: How::Policy }
 }
 
+/// Over IPv4.
+fn inbound(shut: &[Shut]) -> Option<Seen<Inbound>> {
+    Some(Ok(Inbound { families: [false].into(), shut: shut.to_vec() }))
+}
+
 const RUN_DIR: Directory =
     Directory::There { mode: 0o700, tmpfs: true, read_only: false, writable: true, free: 1 << 30 };
 
@@ -91,7 +97,7 @@ fn good() -> Observations {
         },
         conntrack: Some(Table { count: 100, max: 1000 }),
         barriers: Ok(Vec::new()),
-        shut: Ok(Vec::new()),
+        inbound: inbound(&[]),
         suspects: Vec::new(),
         links: Ok(Links {
             underlay: vec![interface("eth0", 1500)],
@@ -161,7 +167,7 @@ type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
 const PROBLEM: State = State::Problem;
 const NOTE: State = State::Note;
 
-const SERVING: [Fault; 41] = [
+const SERVING: [Fault; 44] = [
     (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
     (
         |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
@@ -223,11 +229,30 @@ const SERVING: [Fault; 41] = [
         "insert rule ip filter FORWARD oifname \"tw*\" accept",
     ),
     (
-        |o| o.shut = Ok(vec![shut()]),
+        |o| o.inbound = inbound(&[shut()]),
         Check::Firewall,
         PROBLEM,
         "it drops what other nodes send by the tunnel, to UDP port 4789: its policy is drop",
         "nft insert rule ip filter INPUT udp dport 4789 accept",
+    ),
+    (|o| o.inbound = Some(Err("ENOBUFS".to_owned())), Check::Firewall, State::Unknown, "ENOBUFS", "as root"),
+    (
+        |o| o.inbound = Some(Ok(Inbound::default())),
+        Check::Firewall,
+        State::Unknown,
+        "no interface to other nodes has a global address",
+        "set underlay",
+    ),
+    (
+        |o| {
+            // The same cause is said once.
+            o.barriers = Err("nft hangs".to_owned());
+            o.inbound = Some(Err("nft hangs".to_owned()));
+        },
+        Check::Firewall,
+        State::Unknown,
+        "nft hangs",
+        "as root",
     ),
     (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
     (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
@@ -405,15 +430,29 @@ fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
     );
     said(Check::Tunnel, State::Ok, "VNI 7777 on UDP port 4789, as they are by default:");
     said(Check::Directories, State::Ok, "was not looked at");
+    said(Check::Firewall, State::Ok, "by the tunnel, over IPv4 to UDP port 4789, as it is by default");
     // Of a tunnel that may never be.
-    let found = judge(&scope, &Observations { shut: Ok(vec![shut()]), ..seen });
+    let found = judge(&scope, &Observations { inbound: inbound(&[shut()]), ..seen });
     let firewall = found.iter().find(|one| one.check == Check::Firewall).unwrap();
     assert!(firewall.state == NOTE && firewall.what.contains("to UDP port 4789"), "{firewall:?}");
     // A daemon in a cluster that has no configuration.
     let scope = Scope { cluster: Cluster::default(), ..self::scope(Stage::Serving) };
-    let found = judge(&scope, &good());
+    let found = judge(&scope, &Observations { inbound: None, ..good() });
+    let firewall = found.iter().find(|one| one.check == Check::Firewall).unwrap();
+    assert!(firewall.what.contains("were not judged"), "{firewall:?}");
     let notes: Vec<_> = found.iter().filter(|one| one.state == NOTE).map(|one| one.check).collect();
     assert_eq!(notes, [Check::Tunnel, Check::Overlap], "{}", printed(&found));
+}
+
+#[test]
+fn that_no_chain_lets_the_tunnel_in_is_said_also_where_the_other_chains_cannot_be_seen() {
+    let seen = Observations { barriers: Err("EPERM".to_owned()), inbound: inbound(&[shut()]), ..good() };
+    let said: Vec<_> = faults(Stage::Serving, &seen).into_iter().map(|one| one.state).collect();
+    assert_eq!(said, [State::Unknown, PROBLEM]);
+    // Of a machine that is not to be a node yet it is no fault that it has no address.
+    let seen = Observations { inbound: Some(Ok(Inbound::default())), ..good() };
+    let found = faults(Stage::Before, &seen);
+    assert!(found.iter().any(|one| (one.check, one.state) == (Check::Firewall, NOTE)), "{found:?}");
 }
 
 #[test]

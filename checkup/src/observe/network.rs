@@ -1,5 +1,7 @@
 //! Interfaces, addresses and routes, as far as they matter to Twill, in the network namespace of the calling thread.
 
+use std::collections::BTreeSet;
+
 use ipnetwork::IpNetwork;
 use twill_linux::state::{PROTOCOL_CLUSTER, PROTOCOL_POD};
 use twill_linux::table::link::{self, SeenTunnel};
@@ -7,6 +9,7 @@ use twill_linux::table::{self, SeenLink, route};
 use twill_linux::{Error, Netlink};
 
 use super::{HOST_END, Seen};
+use crate::scope::Tunnel;
 
 /// An interface by which Twill's packets go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,29 +51,32 @@ pub struct Links {
     pub tunnels: Vec<SeenTunnel>,
     /// Global addresses on interfaces that are not Twill's.
     pub own: Vec<Own>,
-    /// Routes into the pools that are not Twill's.
+    /// Routes into the pools that are not Twill's, and that the machine does not have for an address of its own.
     pub routes: Vec<Route>,
 }
 
 /// Of the daemon's devices: the tunnels of both families.
 pub(crate) const OUR_TUNNELS: [&str; 2] = ["vxlan.twill", "vxlan6.twill"];
-/// No more routes of a family than this are kept: each leads into a pool, and is a problem.
+/// No more routes of a family than this are kept: each leads into a pool and belongs to no address of the machine's, and is a problem.
 const MOST_ROUTES: usize = 1000;
 
 impl Links {
-    /// Whether IPv4, or IPv6, or both, is spoken between nodes: the families of the underlay's addresses.
-    pub fn families(&self) -> Vec<bool> {
-        let is_there = |ipv6: &bool| {
-            let of_underlay = |own: &&Own| self.underlay.iter().any(|interface| interface.name == own.device);
-            self.own.iter().filter(of_underlay).any(|own| own.cidr.is_ipv6() == *ipv6)
-        };
-        [false, true].into_iter().filter(is_there).collect()
+    /// Whether other nodes send by the tunnel over IPv4 (`false`), or IPv6, or both: the families of our devices that stand, and that of
+    /// the first one, which is IPv4 where the underlay has it. Each node sends by one of them alone: none stands in for another.
+    pub fn families(&self, wanted: Tunnel) -> BTreeSet<bool> {
+        let of_underlay = |own: &&Own| self.underlay.iter().any(|interface| interface.name == own.device);
+        let of_addresses = || self.own.iter().filter(of_underlay).map(|own| own.cidr.is_ipv6()).min();
+        let stand = self.our_tunnels().filter_map(|tunnel| tunnel.local).map(|local| local.is_ipv6());
+        stand.chain(wanted.ipv6.or_else(of_addresses)).collect()
+    }
+
+    fn our_tunnels(&self) -> impl Iterator<Item = &SeenTunnel> {
+        self.tunnels.iter().filter(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()))
     }
 
     /// The interfaces that forward for pods.
     pub fn concerned(&self) -> impl Iterator<Item = Interface> {
-        let ours = self.tunnels.iter().filter(|tunnel| OUR_TUNNELS.contains(&tunnel.name.as_str()));
-        let ours = ours.map(|tunnel| Interface {
+        let ours = self.our_tunnels().map(|tunnel| Interface {
             name: tunnel.name.to_string(),
             mtu: tunnel.mtu,
             kind: Some("vxlan".to_owned()),
@@ -110,20 +116,24 @@ fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Err
         own: own.filter(|own| !is_ours(&own.device)).collect(),
         routes: Vec::new(),
     };
-    // A machine may have all routes of the Internet: what leads into no pool is not even kept.
+    // A machine may have all routes of the Internet: what leads into no pool is not even kept, nor what it has for its own addresses
+    // there, each of which is a problem by itself.
     let kept = |route: route::SeenRoute| {
         let destination = route.key.destination;
         let is_inside = pools.iter().any(|(_, pool)| is_inside(destination, *pool));
-        if !is_inside || [PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol) {
+        let is_of_address = || found.own.iter().any(|own| overlaps(own.cidr, destination));
+        if !is_inside || [PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol) || is_of_address() {
             return None;
         }
         let device = route.target.index().and_then(name);
         (!device.as_deref().is_some_and(is_ours)).then_some(Route { destination, device })
     };
+    let mut routes = Vec::new();
     for ipv6 in [false, true] {
         let filter = route::Filter { ipv6, ..route::Filter::default() };
-        found.routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
+        routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
     }
+    found.routes = routes;
     Ok(found)
 }
 
@@ -143,6 +153,11 @@ fn is_name_of_host_end(name: &str) -> bool {
 /// Whether all of `one` lies in `other`.
 pub(crate) fn is_inside(one: IpNetwork, other: IpNetwork) -> bool {
     one.is_ipv4() == other.is_ipv4() && one.prefix() >= other.prefix() && other.contains(one.ip())
+}
+
+/// Whether they have an address in common.
+pub(crate) fn overlaps(one: IpNetwork, other: IpNetwork) -> bool {
+    is_inside(one, other) || is_inside(other, one)
 }
 
 fn is_ours(name: &str) -> bool {
@@ -180,5 +195,56 @@ mod tests {
         assert_eq!(few[0], Route { destination: "172.16.1.0/32".parse().unwrap(), device: None });
         assert_eq!(look("10.42.0.0/16").len(), MOST_ROUTES);
         assert_eq!(look("10.43.0.0/16"), []);
+    }
+
+    #[test]
+    fn routes_for_own_addresses_are_not_kept_however_many_and_hide_no_other() {
+        let Some(namespaces) = Namespaces::claim() else { return };
+        namespaces.add("node");
+        let directory = tempfile::tempdir().unwrap();
+        let batch = directory.path().join("commands");
+        let mut commands = "link add eth0 type veth peer name eth9\naddr add 10.42.0.1/20 dev eth0\n".to_owned();
+        commands.extend((2..1202).map(|n| format!("route add unreachable 10.42.{}.{}\n", n / 256, n % 256)));
+        commands += "route add unreachable 10.42.200.0/24\n";
+        std::fs::write(&batch, commands).unwrap();
+        let status = Command::new("ip").args(["-n", &namespaces.name("node"), "-batch"]).arg(&batch).status().unwrap();
+        assert!(status.success());
+        let inside = NetNs::open(&namespaces.path("node")).unwrap();
+        let pools = [("p".to_owned(), "10.42.0.0/16".parse().unwrap())];
+        let routes = inside.run(|| look(&[], &pools).unwrap().routes).unwrap();
+        assert_eq!(routes, [Route { destination: "10.42.200.0/24".parse().unwrap(), device: None }]);
+    }
+
+    #[test]
+    fn each_family_in_which_a_tunnel_stands_or_is_wanted_is_one_and_a_mere_address_is_none() {
+        let wanted = |ipv6| Tunnel { vni: 7777, port: 4789, ipv6 };
+        let links = |tunnels: &[(&str, &str)], own: &[&str]| Links {
+            underlay: vec![Interface { name: "eth0".to_owned(), mtu: 1500, kind: None }],
+            tunnels: tunnels
+                .iter()
+                .map(|(name, local)| SeenTunnel {
+                    name: twill_linux::IfName::new(name).unwrap(),
+                    vni: 7777,
+                    port: 4789,
+                    local: Some(local.parse().unwrap()),
+                    up: true,
+                    mtu: 1450,
+                })
+                .collect(),
+            own: own.iter().map(|cidr| Own { cidr: cidr.parse().unwrap(), device: "eth0".to_owned() }).collect(),
+            ..Links::default()
+        };
+        let families = |links: Links, ipv6| links.families(wanted(ipv6)).into_iter().collect::<Vec<_>>();
+        let both = ["192.0.2.5/24", "2001:db8::5/64"];
+        let first = ("vxlan.twill", "192.0.2.5");
+        assert_eq!(families(links(&[first], &both), Some(false)), [false]);
+        assert_eq!(families(links(&[first, ("vxlan6.twill", "2001:db8::5")], &both), Some(false)), [false, true]);
+        assert_eq!(families(links(&[("vxlan.twill", "2001:db8::5")], &both), Some(true)), [true]);
+        assert_eq!(families(links(&[("flannel.1", "2001:db8::5")], &both), Some(false)), [false], "somebody else's");
+        // Where nothing stands.
+        assert_eq!(families(links(&[], &both), Some(true)), [true]);
+        assert_eq!(families(links(&[], &both), None), [false]);
+        assert_eq!(families(links(&[], &both[1..]), None), [true]);
+        assert_eq!(families(links(&[], &[]), None), [] as [bool; 0]);
     }
 }

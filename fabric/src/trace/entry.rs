@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use twill_cluster::inquiry::trace::{Outer, Step};
 use twill_conf::NodeName;
 use twill_linux::IfName;
-use twill_linux::ingress::{Arrival, Shut};
+use twill_linux::arrival::Shut;
 use twill_linux::state::LinkKind;
 use twill_linux::table::SeenLink;
 use twill_linux::table::route::{Flow, Found, SeenTarget};
 
 use super::step::{Words as _, differs, foreign, repaired, stands};
-use super::{Input, Kernel, Onward, Stop, Walk};
+use super::{Input, Kernel, Onward, Stop, Walk, arrival_of};
 use crate::backend::Backend as _;
 use crate::family::{Family, host_prefix};
 use crate::{Pod, Side, vxlan};
@@ -100,7 +100,7 @@ impl<K: Kernel> Walk<'_, K> {
     /// No chain of others stands in the way of the tunnel's packet.
     fn admitted(&mut self, outer: &Outer, device: IfName) -> Onward<()> {
         let port = outer.port;
-        let shut = self.kernel.shut(Arrival { ipv6: outer.destination.is_ipv6(), port })?;
+        let shut = self.kernel.shut(arrival_of(outer))?;
         let Some(Shut { place, how }) = shut.first() else { return Ok(()) };
         let step = Step::of(format!("it is for this node, UDP port {port}")).at(device).by(foreign("firewall", place));
         let cause = format!("{place} drops it: {how}");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{MARK, Place};
-use crate::{Error, nft};
+use crate::{Error, chains};
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +46,11 @@ impl Chain {
     }
 }
 
-/// All chains, with the rules of those that `matter`. One that is gone between two looks is left out.
-pub(super) fn read(matter: impl Fn(&Chain) -> bool) -> Result<Vec<Chain>, Error> {
-    let what = "list the chains";
-    let Some(listing) = nft::listing(what, &["chains"])? else { return Ok(Vec::new()) };
+/// All chains of others, with the rules of those that `matter`. One that is gone between two looks is left out.
+pub(super) fn read(own: &str, matter: impl Fn(&Chain) -> bool) -> Result<Vec<Chain>, Error> {
     let mut found = Vec::new();
-    for mut chain in chains(&listing).into_iter().filter(matter) {
-        let Place { family, table, chain: name } = &chain.place;
-        if let Some(listing) = nft::listing("list a chain", &["chain", family, table, name])? {
+    for mut chain in chains::of_others(own)?.into_iter().map(Chain::from).filter(matter) {
+        if let Some(listing) = chains::list(&chain.place)? {
             chain.rules = rules(&listing);
             found.push(chain);
         }
@@ -61,26 +58,15 @@ pub(super) fn read(matter: impl Fn(&Chain) -> bool) -> Result<Vec<Chain>, Error>
     Ok(found)
 }
 
-fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    listing["nftables"].as_array().into_iter().flatten().filter_map(move |object| object.get(kind))
-}
-
-pub(super) fn chains(listing: &Value) -> Vec<Chain> {
-    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let chain = |object: &Value| Chain {
-        place: Place { family: text(object, "family"), table: text(object, "table"), chain: text(object, "name") },
-        at_forward: object["hook"] == "forward" && object["type"] == "filter",
-        drops_by_policy: object["policy"] == "drop",
-        rules: Vec::new(),
-    };
-    objects(listing, "chain")
-        .map(chain)
-        .filter(|chain| ["ip", "ip6", "inet"].contains(&chain.place.family.as_str()))
-        .collect()
+impl From<chains::Chain> for Chain {
+    fn from(chain: chains::Chain) -> Self {
+        let at_forward = chain.filters_at(&["forward"]);
+        Self { place: chain.place, at_forward, drops_by_policy: chain.drops_by_policy, rules: Vec::new() }
+    }
 }
 
 pub(super) fn rules(listing: &Value) -> Vec<Rule> {
-    objects(listing, "rule").map(rule).collect()
+    chains::objects(listing, "rule").map(rule).collect()
 }
 
 fn rule(object: &Value) -> Rule {

@@ -1,9 +1,11 @@
 //! The judgement, by what nft 1.0.6 shows of Docker's, firewalld's and other people's chains.
 
 use serde_json::{Value, json};
+use twill_testkit::Namespaces;
 
-use super::listing::{chains, rules};
+use super::listing::rules;
 use super::*;
+use crate::{NetNs, chains};
 
 const PODS: Passage = Passage { interfaces: "tw*", own: "twill", ipv4: true, ipv6: true, open: true };
 
@@ -15,7 +17,8 @@ fn chain(place: &str, policy: Option<&str>, of: &[Value]) -> Chain {
         object["hook"] = json!("forward");
         object["policy"] = json!(policy);
     }
-    let mut chain = chains(&json!({"nftables": [{"metainfo": {}}, {"chain": object}]})).pop().expect("it is a chain");
+    let listing = json!({"nftables": [{"metainfo": {}}, {"chain": object}]});
+    let mut chain = Chain::from(chains::read(&listing).pop().expect("it is a chain"));
     let rule = |(handle, expr): (usize, &Value)| json!({"rule": {"handle": handle, "expr": expr}});
     let mut listed: Vec<Value> = (10..).zip(of).map(rule).collect();
     for rule in &mut listed {
@@ -109,4 +112,24 @@ fn who_only_looks_is_told_of_what_is_closed_still() {
     assert_eq!(told(&[forward(&[ours("iifname"), ours("oifname")])]), [""; 0]);
     let half_by_others = forward(&[accepts("iifname", "tw*", None), ours("oifname")]);
     assert_eq!(told(&[half_by_others]), [""; 0]);
+}
+
+#[test]
+fn a_dormant_tables_chain_is_no_barrier_until_it_wakes_and_keeps_no_rule_of_ours() {
+    let Some(namespaces) = Namespaces::claim().filter(|_| twill_testkit::has_program("nft")) else { return };
+    namespaces.add("node");
+    let node = NetNs::open(&namespaces.path("node")).unwrap();
+    let told = |flags: &str| {
+        let chains = "chain FORWARD { type filter hook forward priority 0; policy drop; }";
+        nft::change("set them", &format!("flush ruleset\ntable ip filter {{ {flags}{chains}; }}\n")).unwrap();
+        look(&PODS).unwrap().iter().map(|one| one.place.to_string()).collect::<Vec<_>>()
+    };
+    node.run(|| {
+        assert_eq!(told(""), ["ip filter FORWARD"]);
+        assert_eq!(keep(&PODS).unwrap().opened.len(), 1);
+        nft::change("let it sleep", "add table ip filter { flags dormant; }\n").unwrap();
+        assert_eq!(close().unwrap().len(), 1, "it sleeps with our rules in it");
+        assert_eq!(told("flags dormant; "), [""; 0]);
+    })
+    .unwrap();
 }

@@ -101,9 +101,11 @@ impl Machine {
     fn cluster(&self, view: &View, underlay: Option<&Underlay>) -> Cluster {
         let Some(conf) = view.config.as_ref().map(|config| &config.value) else { return Cluster::default() };
         let fits = underlay.map(|underlay| Mtus::default().follow(view, &self.conf.node_name, underlay).pods);
+        // As the back end prefers: IPv4 where there is a side for it.
+        let ipv6 = underlay.and_then(|underlay| underlay.sides().next()).map(|side| side.cidr.is_ipv6());
         Cluster {
             known: true,
-            tunnel: conf.backend.kind.vxlan().map(|vxlan| Tunnel { vni: vxlan.vni, port: vxlan.port }),
+            tunnel: conf.backend.kind.vxlan().map(|vxlan| Tunnel { vni: vxlan.vni, port: vxlan.port, ipv6 }),
             pools: conf.pools.iter().map(|pool| (pool.name.to_string(), pool.cidr)).collect(),
             ipv4: conf.pools.iter().any(|pool| pool.cidr.is_ipv4()),
             ipv6: conf.pools.iter().any(|pool| pool.cidr.is_ipv6()),

@@ -14,8 +14,8 @@ use twill_cluster::inquiry::Reply;
 use twill_cluster::inquiry::trace::{LARGEST, Question};
 use twill_fabric::trace::{self, Known};
 use twill_fabric::{Reckoning, firewall};
+use twill_linux::arrival::{self, Arrival, Shut};
 use twill_linux::forward::{self, Barrier, Passage};
-use twill_linux::ingress::{self, Arrival, Shut};
 use twill_linux::ports::{self, Port};
 use twill_linux::table::fdb::{self, SeenFdbEntry};
 use twill_linux::table::neighbour::{self, SeenNeighbour};
@@ -62,8 +62,9 @@ impl Tracer {
         };
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let mut kernel = Live::open(&wanted, &question).map_err(|error| error.to_string())?;
-            // The reconciler waits for it: what takes a run of nft, or has all routes, is known by now.
+            let mut kernel =
+                Live::open(wanted.desired.passage.as_ref(), &question).map_err(|error| error.to_string())?;
+            // The reconciler waits for it: `kernel` runs no nft and dumps no routes from here on.
             let reckoning = reckoning.lock().expect("nobody panics while asking it");
             let Wanted { local, desired } = &wanted;
             let known = Known { view: &picture.reach, local, desired, reckoning: &reckoning };
@@ -91,17 +92,21 @@ struct Live {
     routes: BTreeMap<bool, Vec<SeenRoute>>,
     firewall: bool,
     barriers: Vec<Barrier>,
+    /// By chains that drop the tunnel's packet of the question.
+    shut: Vec<Shut>,
     ports: Vec<Port>,
 }
 
 impl Live {
     /// With what nft has to tell for the question, and all routes.
-    fn open(wanted: &Wanted, question: &Question) -> Result<Self, Error> {
-        let barriers = wanted.desired.passage.as_ref().map(forward::look).transpose()?.unwrap_or_default();
+    fn open(passage: Option<&Passage>, question: &Question) -> Result<Self, Error> {
+        let barriers = passage.map(forward::look).transpose()?.unwrap_or_default();
+        let comes = trace::arrival(question);
+        let shut = comes.map(|comes| arrival::look(firewall::TABLE, &[comes])).transpose()?.unwrap_or_default();
         let published = question.packet.port.is_some().then(ports::standing).transpose()?.flatten();
         let ports = published.map(|published| published.ports).unwrap_or_default();
         let firewall = nft::is_there(firewall::TABLE)?;
-        let mut live = Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall, barriers, ports };
+        let mut live = Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall, barriers, shut, ports };
         for ipv6 in [false, true] {
             live.read_routes(ipv6)?;
         }
@@ -151,11 +156,14 @@ impl trace::Kernel for Live {
         Ok(self.barriers.clone())
     }
 
-    fn shut(&mut self, arrival: Arrival) -> Result<Vec<Shut>, Error> {
-        ingress::look(firewall::TABLE, arrival)
+    fn shut(&mut self, _: Arrival) -> Result<Vec<Shut>, Error> {
+        Ok(self.shut.clone())
     }
 
     fn ports(&mut self) -> Result<Vec<Port>, Error> {
         Ok(self.ports.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

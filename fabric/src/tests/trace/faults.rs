@@ -2,8 +2,8 @@
 
 use twill_cluster::inquiry::trace::{Outer, Transport};
 use twill_conf::cluster::Kind;
+use twill_linux::arrival::{How, Shut};
 use twill_linux::forward::{Barrier, Place};
-use twill_linux::ingress::{How, Shut};
 use twill_linux::state::{METRIC, RouteKey, Target};
 
 use super::backends::{cluster, from_two, node, vxlan};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
+use twill_linux::arrival::{Arrival, Shut};
 use twill_linux::forward::{Barrier, Passage};
-use twill_linux::ingress::{Arrival, Shut};
 use twill_linux::ports::Port;
 use twill_linux::state::{KernelState, Route, RouteKey, Target};
 use twill_linux::table::SeenLink;

@@ -66,6 +66,8 @@ pub struct SeenTunnel {
     pub vni: u32,
     /// Its UDP port, in host order.
     pub port: u16,
+    /// The address here that it sends from and is sent to, where it is bound to one.
+    pub local: Option<IpAddr>,
     /// Administratively up: it holds the port then.
     pub up: bool,
     /// In bytes.
@@ -75,8 +77,8 @@ pub struct SeenTunnel {
 /// All VXLAN devices of the namespace.
 pub fn tunnels(netlink: &mut Netlink) -> Result<Vec<SeenTunnel>, Error> {
     let tunnel = |Details { link, vxlan, .. }: Details| {
-        let SeenVxlan { vni, port, .. } = vxlan?;
-        Some(SeenTunnel { name: link.name, vni, port, up: link.up, mtu: link.mtu })
+        let SeenVxlan { vni, port, local, .. } = vxlan?;
+        Some(SeenTunnel { name: link.name, vni, port, local, up: link.up, mtu: link.mtu })
     };
     Ok(dump_details(netlink)?.into_iter().filter_map(tunnel).collect())
 }

@@ -2,7 +2,8 @@
 //!
 //! Only what is certain is told. A rule counts where all of its conditions are known to hold for every such packet, and an `accept`
 //! that may hold for one of them ends the look at its chain, as does whatever is not understood: a jump, a map, what nft shows and
-//! cannot read (`xt`). So a chain that is not told may drop the packet all the same, and one that is told does.
+//! cannot read (`xt`). What a named set holds is not read. So a chain that is not told may drop the packet all the same, and one that
+//! is told does.
 //!
 //! The packet begins a connection, and goes on to do so for the kernel's tracking: those of a tunnel come back from another port than
 //! they went to. All of this works in the namespace of the calling thread; it takes one run of nft, and one for each chain of others
@@ -13,10 +14,28 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::forward::Place;
-use crate::{Error, nft};
+use crate::{Error, chains};
 
 /// Hooks that such a packet passes.
 const HOOKS: [&str; 2] = ["prerouting", "input"];
+/// What nft calls protocols that are not UDP, by getprotobynumber(3).
+const OTHER_TRANSPORTS: [&str; 15] = [
+    "tcp",
+    "icmp",
+    "ipv6-icmp",
+    "icmpv6",
+    "igmp",
+    "sctp",
+    "dccp",
+    "udplite",
+    "ah",
+    "esp",
+    "gre",
+    "ipcomp",
+    "ospf",
+    "pim",
+    "vrrp",
+];
 
 /// A packet of UDP for this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,40 +73,36 @@ impl fmt::Display for How {
     }
 }
 
-/// The chains that are sure to drop what arrives. `own`: the table in inet that is not looked at.
-pub fn look(own: &str, arrival: Arrival) -> Result<Vec<Shut>, Error> {
-    let Some(listing) = nft::listing("list the chains", &["chains"])? else { return Ok(Vec::new()) };
+/// The chains that are sure to drop one or more of `arrivals`, each told once for each way in which it does. `own`: the table in inet
+/// that is not looked at.
+pub fn look(own: &str, arrivals: &[Arrival]) -> Result<Vec<Shut>, Error> {
     let mut shut = Vec::new();
-    for (place, drops) in chains(&listing, arrival).filter(|(place, _)| place.family != "inet" || place.table != own) {
-        let Place { family, table, chain } = &place;
-        let Some(rules) = nft::listing("list a chain", &["chain", family, table, chain])? else { continue };
-        shut.extend(judge(&rules, drops, arrival).map(|how| Shut { place, how }));
+    for chain in chains::of_others(own)?.into_iter().filter(|chain| chain.filters_at(&HOOKS)) {
+        let passing: Vec<_> = arrivals.iter().filter(|arrival| arrival.passes(&chain.place)).collect();
+        if passing.is_empty() {
+            continue;
+        }
+        let Some(rules) = chains::list(&chain.place)? else { continue };
+        for how in passing.into_iter().filter_map(|arrival| judge(&rules, chain.drops_by_policy, *arrival)) {
+            let one = Shut { place: chain.place.clone(), how };
+            if !shut.contains(&one) {
+                shut.push(one);
+            }
+        }
     }
     Ok(shut)
 }
 
-fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    listing["nftables"].as_array().into_iter().flatten().filter_map(move |object| object.get(kind))
-}
-
-/// The chains that the packet passes, and whether each drops what no rule of it decides.
-fn chains(listing: &Value, arrival: Arrival) -> impl Iterator<Item = (Place, bool)> {
-    let families = ["inet", if arrival.ipv6 { "ip6" } else { "ip" }];
-    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let passes = move |object: &&Value| {
-        object["type"] == "filter"
-            && HOOKS.iter().any(|hook| object["hook"] == *hook)
-            && families.iter().any(|family| object["family"] == *family)
-    };
-    objects(listing, "chain").filter(passes).map(move |object| {
-        let place = Place { family: text(object, "family"), table: text(object, "table"), chain: text(object, "name") };
-        (place, object["policy"] == "drop")
-    })
+impl Arrival {
+    /// Whether a chain's family is asked of it.
+    fn passes(self, place: &Place) -> bool {
+        ["inet", if self.ipv6 { "ip6" } else { "ip" }].contains(&place.family.as_str())
+    }
 }
 
 /// How the rules of a chain, or its policy, drop the packet; `None` where it may pass.
 fn judge(listing: &Value, drops_by_policy: bool, arrival: Arrival) -> Option<How> {
-    for rule in objects(listing, "rule") {
+    for rule in chains::objects(listing, "rule") {
         let steps = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut holds = Some(true);
         for step in steps {
@@ -128,13 +143,17 @@ fn holds(condition: &Value, arrival: Arrival) -> Option<bool> {
         Some("!=") => false,
         _ => return None,
     };
-    let word = |wanted: &'static [&'static str]| move |value: &Value| value.as_str().map(|text| wanted.contains(&text));
+    let transport = |value: &Value| value.as_str().and_then(|text| one_of(text, "udp", &OTHER_TRANSPORTS));
+    let family = |value: &Value| {
+        let (its, other) = if arrival.ipv6 { ("ipv6", "ipv4") } else { ("ipv4", "ipv6") };
+        value.as_str().and_then(|text| one_of(text, its, &[other]))
+    };
     let equal = match (left["payload"]["protocol"].as_str(), left["payload"]["field"].as_str()) {
         (Some("udp" | "th"), Some("dport")) => among(right, |value| number(value, arrival.port)),
         (Some("udp" | "th"), _) => None,
         (Some("ip"), _) if arrival.ipv6 => return Some(false),
         (Some("ip6"), _) if !arrival.ipv6 => return Some(false),
-        (Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")) => among(right, word(&["udp"])),
+        (Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")) => among(right, transport),
         (Some("ip" | "ip6"), _) => None,
         // Of another transport.
         (Some("tcp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "udplite" | "ah" | "esp" | "igmp"), _) => {
@@ -142,8 +161,8 @@ fn holds(condition: &Value, arrival: Arrival) -> Option<bool> {
         }
         (Some(_), _) => return None,
         (None, _) => match (left["meta"]["key"].as_str(), left["ct"]["key"].as_str()) {
-            (Some("l4proto"), _) => among(right, word(&["udp"])),
-            (Some("nfproto"), _) => among(right, word(if arrival.ipv6 { &["ipv6"] } else { &["ipv4"] })),
+            (Some("l4proto"), _) => among(right, transport),
+            (Some("nfproto"), _) => among(right, family),
             // Other interfaces may be those between nodes.
             (Some("iifname" | "iif"), _) => among(right, |value| (value == "lo").then_some(false)),
             (_, Some("state")) => among(right, |value| {
@@ -164,6 +183,12 @@ fn among(right: &Value, is: impl Fn(&Value) -> Option<bool>) -> Option<bool> {
         return Some(true);
     }
     each.iter().all(|one| *one == Some(false)).then_some(false)
+}
+
+/// Whether a word is this one; `None` where it is neither that nor one of those that are known to mean something else: it may be a
+/// named set (`@name`), or another spelling.
+fn one_of(text: &str, this: &str, others: &[&str]) -> Option<bool> {
+    if text == this { Some(true) } else { others.contains(&text).then_some(false) }
 }
 
 /// Whether a number, or a range of them, has this one.

@@ -4,7 +4,7 @@ use serde_json::json;
 use twill_testkit::Namespaces;
 
 use super::*;
-use crate::NetNs;
+use crate::{NetNs, nft};
 
 const TUNNEL: Arrival = Arrival { ipv6: false, port: 4789 };
 
@@ -36,11 +36,15 @@ fn what_is_not_understood_ends_the_look() {
 
 /// What is found where nft has this ruleset.
 fn found(node: &NetNs, ruleset: &str, arrival: Arrival) -> Vec<(String, &'static str)> {
+    all(node, ruleset, &[arrival])
+}
+
+fn all(node: &NetNs, ruleset: &str, arrivals: &[Arrival]) -> Vec<(String, &'static str)> {
     node.run(|| {
         nft::change("empty it", "flush ruleset\n").unwrap();
         nft::change("set it", ruleset).unwrap();
         let how = |how| if how == How::Policy { "policy" } else { "rule" };
-        look("twill", arrival).unwrap().into_iter().map(|shut| (shut.place.to_string(), how(shut.how))).collect()
+        look("twill", arrivals).unwrap().into_iter().map(|shut| (shut.place.to_string(), how(shut.how))).collect()
     })
     .unwrap()
 }
@@ -95,4 +99,70 @@ fn rules_and_policies_that_are_sure_to_drop_a_tunnels_packets_are_found_and_no_o
         assert_eq!(found(&node, &of(table, hook), TUNNEL), [], "{table} {hook}");
     }
     assert_eq!(found(&node, &of("ip6 raw", "input"), Arrival { ipv6: true, ..TUNNEL }).len(), 1);
+}
+
+#[test]
+fn what_a_named_set_holds_and_what_an_unknown_word_means_is_not_known() {
+    let Some(namespaces) = Namespaces::claim().filter(|_| twill_testkit::has_program("nft")) else { return };
+    namespaces.add("node");
+    let node = NetNs::open(&namespaces.path("node")).unwrap();
+    let input = |policy: &str, rule: &str| {
+        let sets = "set p { type inet_proto; elements = { tcp, udp }; }; set d { type inet_service; elements = { 4789 }; }; \
+                    set i { type ifname; elements = { eth0 }; }; set s { type ct_state; elements = { new }; };";
+        format!(
+            "table inet f {{ {sets} chain in {{ type filter hook input priority 0; policy {policy}; {rule}; }}; }}\n"
+        )
+    };
+    for condition in
+        ["meta l4proto @p", "ip protocol @p", "udp dport @d", "iifname @i", "ct state @s", "meta l4proto 17-20"]
+    {
+        assert_eq!(found(&node, &input("drop", &format!("{condition} accept")), TUNNEL), [], "{condition}");
+        let unlike = condition.replace('@', "!= @").replace("17-", "!= 17-");
+        assert_eq!(found(&node, &input("accept", &format!("{unlike} drop")), TUNNEL), [], "{unlike}");
+    }
+    for word in [json!("@p"), json!("user-datagram"), json!(17), json!(200)] {
+        for left in [json!({ "meta": { "key": "l4proto" } }), json!({ "meta": { "key": "nfproto" } })] {
+            let condition = |op: &str| json!({ "match": { "op": op, "left": left, "right": word } });
+            assert_eq!(by("drop", &[json!([condition("=="), { "accept": null }])]), None, "{word}");
+            assert_eq!(by("accept", &[json!([condition("!="), { "drop": null }])]), None, "{word}");
+        }
+    }
+    // What is known to be something else is.
+    assert_eq!(found(&node, &input("drop", "meta l4proto { tcp, icmp, ipv6-icmp } accept"), TUNNEL).len(), 1);
+}
+
+#[test]
+fn a_dormant_table_drops_nothing() {
+    let Some(namespaces) = Namespaces::claim().filter(|_| twill_testkit::has_program("nft")) else { return };
+    namespaces.add("node");
+    let node = NetNs::open(&namespaces.path("node")).unwrap();
+    for family in ["ip", "inet"] {
+        let table = |name: &str, flags: &str| {
+            format!(
+                "table {family} {name} {{ {flags} chain in {{ type filter hook input priority 0; policy drop; }}; }}\n"
+            )
+        };
+        let told = found(&node, &(table("awake", "") + &table("asleep", "flags dormant;")), TUNNEL);
+        assert_eq!(told, [(format!("{family} awake in"), "policy")]);
+    }
+}
+
+#[test]
+fn several_arrivals_are_judged_by_one_reading_and_a_chain_that_drops_both_is_told_once() {
+    let Some(namespaces) = Namespaces::claim().filter(|_| twill_testkit::has_program("nft")) else { return };
+    namespaces.add("node");
+    let node = NetNs::open(&namespaces.path("node")).unwrap();
+    let table = |family: &str, rule: &str| {
+        format!("table {family} f {{ chain in {{ type filter hook input priority 0; {rule}; }}; }}\n")
+    };
+    let both = [TUNNEL, Arrival { ipv6: true, ..TUNNEL }];
+    let places = |ruleset: &str, of: &[Arrival]| -> Vec<String> {
+        all(&node, ruleset, of).into_iter().map(|(place, _)| place).collect()
+    };
+    assert_eq!(places(&table("ip", "policy drop"), &both), ["ip f in"]);
+    assert_eq!(places(&table("ip6", "policy drop"), &both), ["ip6 f in"]);
+    assert_eq!(places(&table("inet", "policy drop"), &both), ["inet f in"]);
+    assert_eq!(places(&table("inet", "policy drop; meta nfproto ipv6 accept"), &both), ["inet f in"]);
+    assert_eq!(places(&table("inet", "policy drop; meta nfproto ipv6 accept"), &both[1..]), [""; 0]);
+    assert_eq!(places(&table("inet", "policy drop"), &[]), [""; 0]);
 }
