@@ -71,7 +71,7 @@ pub fn is_plugin(program: &[u8]) -> bool {
     program.windows(INTRODUCTION.len()).any(|bytes| bytes == INTRODUCTION.as_bytes())
 }
 
-/// Whether what is read to its end is Twill's plugin. However long it is, it takes the memory of a [`PIECE`].
+/// Whether what is read to its end is Twill's plugin. However long it is, it takes 64 KiB of memory.
 pub fn is_plugin_in(mut program: impl io::Read) -> io::Result<bool> {
     let mut piece = vec![0; PIECE];
     let mut filled = 0;
