@@ -173,7 +173,10 @@ fn what_is_wrong_is_shown_at_the_top_and_edited_again() {
         "{left:?}"
     );
     assert!(
-        left.stderr.contains(&format!("what you wrote is kept in {} and not applied: as it is,", file.display())),
+        left.stderr.contains(&format!(
+            "what you wrote is kept in {} and not applied: when what is said above is done,",
+            file.display()
+        )),
         "{left:?}"
     );
     let diff = etcd.run(&["config", "diff", file.to_str().unwrap()]).ends_with(1).stdout;

@@ -100,10 +100,7 @@ fn build(show: Show) -> Result<PathBuf> {
     };
     command.args(["--message-format=json-render-diagnostics"]);
     command.args(["--package=twill-cni-plugin", "--package=twill-node-daemon", "--package=twill-ctl"]);
-    // What cargo sets for the running test is not meant for another build.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-        command.env_remove(name);
-    }
+    process::without_this_package(&mut command);
     let output = command.stdin(Stdio::null()).output().map_err(LabError::io("running cargo build"))?;
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     // Of a failure, what the compiler said for people is all that helps.

@@ -1,9 +1,9 @@
 //! Programs of an older version, from which nodes are upgraded: those of the commit in `tests/upgrade-from`, which `hack/previous`
 //! builds. And programs as a node has them installed, each of which is replaced by itself while others run.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use crate::{LabError, Node, Result, needs, process};
 
@@ -13,10 +13,7 @@ const NOT_IN_THE_CLONE: i32 = 3;
 /// The directory of the older programs, which are built where they are not there yet; or why they cannot be had here.
 pub fn programs() -> Result<std::result::Result<PathBuf, String>> {
     let mut command = Command::new(needs::workspace().join("hack/previous"));
-    // What cargo sets for the running test is not meant for another build.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-        command.env_remove(name);
-    }
+    process::without_this_package(&mut command);
     let output = command.stdin(Stdio::null()).output().map_err(LabError::io("running hack/previous"))?;
     if output.status.code() == Some(NOT_IN_THE_CLONE) {
         return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("previous: ").to_owned()));
