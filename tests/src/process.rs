@@ -28,7 +28,7 @@ pub fn command<S: AsRef<OsStr>>(words: &[S]) -> Command {
 /// Leaves out what cargo has told the running program of its own package: another build is not meant by it, and would begin anew whenever
 /// it is said and was not before, or the other way round (ring's build script asks for it).
 pub fn without_this_package(command: &mut Command) {
-    let of_it = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|begin| name.starts_with(begin));
+    let of_it = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|begin| name.starts_with(begin));
     for (name, _) in std::env::vars_os().filter(|(name, _)| of_it(&name.to_string_lossy())) {
         command.env_remove(name);
     }
