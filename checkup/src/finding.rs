@@ -4,6 +4,8 @@ use std::fmt;
 
 use twill_cluster::inquiry::checkup as wire;
 
+pub use wire::State;
+
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
@@ -68,19 +70,6 @@ impl fmt::Display for Check {
     }
 }
 
-/// How it stands with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Good.
-    Ok,
-    /// Worth a word; nothing fails by it today.
-    Note,
-    /// Packets are lost by it, or pods cannot be served, or that is near.
-    Problem,
-    /// It could not be told.
-    Unknown,
-}
-
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -100,12 +89,6 @@ pub struct Finding {
 impl From<Finding> for wire::Finding {
     fn from(finding: Finding) -> Self {
         let Finding { check, state, subject, what, fix } = finding;
-        let state = match state {
-            State::Ok => wire::State::Ok,
-            State::Note => wire::State::Note,
-            State::Problem => wire::State::Problem,
-            State::Unknown => wire::State::Unknown,
-        };
         Self { check: check.name().to_owned(), state, subject, what, fix }
     }
 }

@@ -7,6 +7,8 @@ mod machine;
 mod network;
 mod time;
 
+pub use cni::install_where;
+
 use crate::finding::{Check, Finding, State};
 use crate::observe::{Observations, Seen};
 use crate::scope::Scope;
@@ -54,8 +56,17 @@ impl Findings {
         self.0.push(Finding::problem(check, subject, what, fix));
     }
 
+    /// One cause is told once, whatever of a check it hides.
     fn unknown(&mut self, check: Check, subject: impl Into<String>, why: impl Into<String>) {
-        self.0.push(Finding::unknown(check, subject, why));
+        let finding = Finding::unknown(check, subject, why);
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+
+    /// What could not be told, and what would let it be.
+    fn untold(&mut self, check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Finding { state: State::Unknown, ..Finding::note(check, subject, what, fix) });
     }
 
     /// What was seen, or `None` after saying that it was not.

@@ -1,11 +1,12 @@
 //! What is wanted of a machine: told by whoever checks it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use twill_conf::NodeName;
 use twill_conf::cluster::Vxlan;
-use twill_conf::node::{CniDirectories, MACHINE_ID_FILE, NodeLayer, RUN_DIR, STATE_DIR, TlsFiles};
+use twill_conf::node::{CniDirectories, MACHINE_ID_FILE, NodeLayer, RUN_DIR, STATE_DIR, TlsFiles, UnderlayChoice};
 
 /// Whether a daemon serves the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,13 @@ impl Scope {
     /// Of a machine before Twill is installed: by the node's configuration file as far as there is one, and for a cluster with
     /// both families and VXLAN as it is by default.
     pub fn before(layer: &NodeLayer, version: &'static str) -> Result<Self, twill_conf::Error> {
+        let of_family = |one: &Option<UnderlayChoice>| match one.as_ref().or(layer.underlay.as_ref()) {
+            Some(UnderlayChoice::Name(name)) => Some(name.to_string()),
+            // Which one it is the daemon finds out.
+            Some(UnderlayChoice::Pattern(_) | UnderlayChoice::To(_)) | None => None,
+        };
+        let underlay: BTreeSet<String> =
+            [&layer.underlay_ipv4, &layer.underlay_ipv6].into_iter().filter_map(of_family).collect();
         let Vxlan { vni, port, .. } = Vxlan::default();
         let path = |said: &Option<PathBuf>, default: &str| said.clone().unwrap_or_else(|| default.into());
         let etcd = layer.etcd_conf()?;
@@ -90,7 +98,7 @@ impl Scope {
             etcd: etcd.is_some(),
             tls: etcd.and_then(|etcd| etcd.tls),
             version,
-            underlay: Vec::new(),
+            underlay: underlay.into_iter().collect(),
             cluster: Cluster {
                 tunnel: Some(Tunnel { vni, port, ipv6: None }),
                 ipv4: true,
@@ -98,5 +106,19 @@ impl Scope {
                 ..Cluster::default()
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interfaces_that_the_nodes_file_names_are_looked_at_before_there_is_a_daemon() {
+        let underlay = |toml: &str| Scope::before(&NodeLayer::from_toml(toml).unwrap(), "0").unwrap().underlay;
+        assert_eq!(underlay(""), [""; 0]);
+        assert_eq!(underlay("underlay = 'eth1'"), ["eth1"]);
+        assert_eq!(underlay("underlay = 'eth1'\nunderlay_ipv6 = 'eth2'"), ["eth1", "eth2"]);
+        assert_eq!(underlay("underlay = 'eth*'\nunderlay_ipv4 = 'to:192.0.2.1'"), [""; 0]);
     }
 }

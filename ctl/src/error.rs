@@ -175,28 +175,22 @@ impl Error {
 fn kept(cause: &Error, wrong: Option<&Error>, path: &Path) -> String {
     let file = path.display();
     let why = wrong.map(|wrong| format!(", since it is not right ({wrong})")).unwrap_or_default();
-    match wrong.unwrap_or(cause) {
-        Error::Configuration { .. } | Error::File { .. } => {
-            format!(
-                "what you wrote is kept in {file} and not applied{why}: correct it there, then 'twillctl config apply {file}'"
-            )
+    let apply = format!("'twillctl config apply {file}'");
+    let told_by_diff = format!("'twillctl config diff {file}' says whether it would be applied");
+    let next = match wrong.unwrap_or(cause) {
+        Error::Configuration { .. } | Error::File { .. } => format!("correct it there, then {apply}"),
+        Error::Refused(refusals) if !refusals.iter().all(may_pass) => {
+            format!("as it is, {apply} refuses it too; change it, and {told_by_diff}")
         }
-        Error::Refused(refusals) if !refusals.iter().all(may_pass) => format!(
-            "what you wrote is kept in {file} and not applied{why}: as it is, 'twillctl config apply {file}' refuses it too; change it, \
-             and 'twillctl config diff {file}' says whether it would be applied"
-        ),
-        Error::Refused(_) => format!(
-            "what you wrote is kept in {file} and not applied{why}: when what is said above is done, apply it by \
-             'twillctl config apply {file}'; 'twillctl config diff {file}' says whether it would be applied"
-        ),
-        Error::Hazardous(_) => format!(
-            "what you wrote is kept in {file} and not applied{why}: when what is said above is done, apply it by \
-             'twillctl config apply {file}', or at once with --force"
-        ),
-        _ => format!(
-            "what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, 'twillctl config apply {file}' applies it"
-        ),
-    }
+        Error::Refused(_) => format!("when what is said above is done, apply it by {apply}; {told_by_diff}"),
+        Error::Hazardous(_) => format!("when what is said above is done, apply it by {apply}, or at once with --force"),
+        _ => {
+            return format!(
+                "what you wrote is kept in {file}: 'twillctl config diff {file}' compares it, {apply} applies it"
+            );
+        }
+    };
+    format!("what you wrote is kept in {file} and not applied{why}: {next}")
 }
 
 /// Whether the same configuration is taken once something is done in the cluster: a pool drained, a daemon updated.

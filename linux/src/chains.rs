@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::forward::Place;
-use crate::{Error, netfilter, nft};
+use crate::{Error, netfilter, nft, ports};
 
 /// The families of chains that see IP packets of this node.
 const FAMILIES: [&str; 3] = ["ip", "ip6", "inet"];
@@ -27,11 +27,12 @@ impl Chain {
     }
 }
 
-/// All chains of IP but those of the table `own` of family inet, in the namespace of the calling thread: one run of nft.
+/// All chains of IP but ours, in the namespace of the calling thread: one run of nft. Ours are those of the table `own` and of that
+/// of published ports, in family inet.
 pub(crate) fn of_others(own: &str) -> Result<Vec<Chain>, Error> {
     let Some(listing) = nft::listing("list the chains", &["chains"])? else { return Ok(Vec::new()) };
     let mut chains = read(&listing);
-    chains.retain(|Chain { place, .. }| place.family != "inet" || place.table != own);
+    chains.retain(|Chain { place, .. }| place.family != "inet" || ![own, ports::TABLE].contains(&place.table.as_str()));
     if chains.iter().any(|chain| chain.hook.is_some()) {
         let dormant = netfilter::dormant_tables()?;
         for chain in &mut chains {

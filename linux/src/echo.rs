@@ -103,7 +103,7 @@ pub fn answers(questions: &[Question], word: [u8; 8], tries: u16, patience: Dura
             open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.receive(&mut buffer));
         }
     }
-    Ok(open.iter().map(Asking::outcome).collect())
+    Ok(open.iter().map(|asking| asking.outcome).collect())
 }
 
 /// Waits until one of them hears something; whether that was before the deadline.
@@ -124,10 +124,9 @@ struct Asking {
     word: [u8; 8],
     /// Not UDP where it pings; the standard library's type serves any socket of datagrams.
     socket: UdpSocket,
-    /// Why there is no way there. A socket of ICMP that is connected to nobody hears everybody's answers.
-    no_way: Option<i32>,
     sent: Instant,
-    answer: Option<Answer>,
+    /// Silence as long as an answer may still come. A socket of ICMP that found no way there hears everybody's.
+    outcome: Outcome,
 }
 
 impl Asking {
@@ -142,24 +141,16 @@ impl Asking {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = UdpSocket::from(socket(family, kind, flags, protocol)?);
         never_fragment(&socket, ipv6)?;
-        let no_way = match socket.connect(SocketAddr::new(question.to, port)) {
-            Ok(()) => None,
-            Err(error) => Some(error.raw_os_error().ok_or(error)?),
+        let outcome = match socket.connect(SocketAddr::new(question.to, port)) {
+            Ok(()) => Outcome::Silence,
+            Err(error) => Outcome::NoWay(error.raw_os_error().ok_or(error)?),
         };
-        Ok(Self { question, word, socket, no_way, sent: Instant::now(), answer: None })
+        Ok(Self { question, word, socket, sent: Instant::now(), outcome })
     }
 
     /// Whether an answer may still come.
     fn is_waiting(&self) -> bool {
-        self.no_way.is_none() && self.answer.is_none()
-    }
-
-    fn outcome(&self) -> Outcome {
-        match (self.answer, self.no_way) {
-            (Some(answer), _) => Outcome::Answered(answer),
-            (None, Some(errno)) => Outcome::NoWay(errno),
-            (None, None) => Outcome::Silence,
-        }
+        self.outcome == Outcome::Silence
     }
 
     fn send(&mut self, sequence: u16) {
@@ -206,7 +197,9 @@ impl Asking {
     }
 
     fn found(&mut self, heard: Option<IpAddr>) {
-        self.answer.get_or_insert(Answer { time: self.sent.elapsed(), heard });
+        if self.is_waiting() {
+            self.outcome = Outcome::Answered(Answer { time: self.sent.elapsed(), heard });
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Output as it is fixed by a file, with a word in the place of what differs from run to run: addresses, times, revisions,
-//! identities. Runs of spaces become two, since columns are as wide as what is in them.
+//! identities, and what the C library that the programs are built with calls an error. Runs of spaces become two, since columns are as
+//! wide as what is in them.
 //!
 //! The file is `tests/<suite>/golden/<name>.txt`; `TWILL_GOLDEN=overwrite` in the environment of a suite writes its files. Each
 //! problem in a text must have what to do about it on its next line.
@@ -11,6 +12,8 @@ use ipnetwork::IpNetwork;
 
 use crate::cleanup::ROOT;
 
+/// What stands before the number of the system's error (`std::io::Error`).
+const NUMBER_OF_ERROR: &str = " (os error ";
 /// Where a problem begins.
 const PROBLEM: &str = "PROBLEM ";
 /// What its next line begins with.
@@ -56,7 +59,8 @@ fn filter(text: &str) -> String {
     let mut filtered = String::new();
     let mut revisions_in_column = false;
     for line in text.lines() {
-        revisions_in_column = match line {
+        let line = &without_words_of_errors(line);
+        revisions_in_column = match line.as_str() {
             _ if line.ends_with("CONFIGURATION") => true,
             "" => false,
             _ => revisions_in_column,
@@ -83,6 +87,19 @@ fn filter(text: &str) -> String {
         filtered.push('\n');
     }
     filtered
+}
+
+/// An error of the system is told by its number: "No route to host" of glibc is "Host is unreachable" of musl.
+fn without_words_of_errors(line: &str) -> String {
+    let mut parts = line.split(NUMBER_OF_ERROR);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let words = kept.rfind(": ").map_or(0, |colon| colon + 2);
+        kept.replace_range(words.., "<error>");
+        kept += NUMBER_OF_ERROR;
+        kept += part;
+    }
+    kept
 }
 
 /// A word without what is around it, and that in its place.
@@ -158,6 +175,13 @@ mod tests {
         assert_eq!(filter("a machine (box, machine ID 7)"), "a machine (<host>, machine ID 7)\n");
         assert_eq!(filter("(01234567…), 01234567"), "(<machine>), 01234567\n");
         assert_eq!(filter("/run/twill-labs/tw1 of a machine"), "/run/twill-labs/tw1 of a machine\n");
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_by_their_numbers() {
+        let text = "nothing to n1: No route to host (os error 113); n2: no connection: Refused (os error 111)";
+        assert_eq!(filter(text), "nothing to n1: <error> (os error 113); n2: no connection: <error> (os error 111)\n");
+        assert_eq!(filter("Refused (os error 111)"), "<error> (os error 111)\n");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use twill_conf::network::list::{Author, PLUGIN};
+use twill_conf::node::Setting;
 
 use super::Findings;
 use crate::finding::Check;
@@ -11,6 +12,12 @@ use crate::scope::{Scope, Stage};
 
 const CHECK: Check = Check::Cni;
 const INSTALL: &str = "run 'twilld install' (docs/installing.md)";
+
+/// What is to be done where something is not where runtimes look; `key` of the node's configuration says where that is.
+pub fn install_where(key: Setting) -> String {
+    format!("{INSTALL}; where runtimes look elsewhere, name that as {} in twilld's file, and restart twilld", key.key())
+}
+
 /// What `twilld install` calls its list.
 const LIST: &str = "05-twill.conflist";
 /// A name that comes before most.
@@ -40,12 +47,7 @@ fn plugin(scope: &Scope, plugin: &Plugin, findings: &mut Findings) {
     match plugin {
         Plugin::Missing if serving => {
             let what = "the plugin is not there: no pod can be attached, and none removed";
-            findings.problem(
-                CHECK,
-                subject,
-                what,
-                format!("{INSTALL}; where runtimes look elsewhere, name that as cni_bin_dir in twilld's file, and restart twilld"),
-            );
+            findings.problem(CHECK, subject, what, install_where(Setting::CniBinDir));
         }
         Plugin::Missing => {}
         Plugin::Foreign => {
@@ -79,12 +81,7 @@ fn networks(scope: &Scope, networks: &[Network], findings: &mut Findings) {
         (_, None) if serving => {
             let subject = scope.cni.conf.display().to_string();
             let what = "no network of Twill's is there: a runtime attaches no pod by it";
-            findings.problem(
-                CHECK,
-                subject,
-                what,
-                format!("{INSTALL}; where runtimes look elsewhere, name that as cni_conf_dir in twilld's file, and restart twilld"),
-            );
+            findings.problem(CHECK, subject, what, install_where(Setting::CniConfDir));
         }
         _ => {}
     }

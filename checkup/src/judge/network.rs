@@ -6,7 +6,7 @@ use twill_linux::forward::Barrier;
 use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
-use crate::finding::{Check, Finding, State};
+use crate::finding::{Check, State};
 use crate::observe::network::{OUR_TUNNELS, is_inside, overlaps};
 use crate::observe::{Holders, Inbound, Interface, Observations};
 use crate::scope::{Cluster, Scope, Stage, Tunnel};
@@ -56,21 +56,16 @@ fn compared(scope: &Scope, seen: &Observations) -> String {
 fn inbound(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Firewall;
     let (Some(inbound), Some(Tunnel { port, .. })) = (&seen.inbound, scope.cluster.tunnel) else { return };
-    if inbound.as_ref().err().is_some_and(|why| seen.barriers.as_ref().err() == Some(why)) {
-        // It was said.
-        return;
-    }
     let Some(Inbound { families, shut }) = findings.seen(CHECK, inbound) else { return };
     if families.is_empty() {
         let what = "whether chains of others let the tunnel in was not judged: no interface to other nodes has a global \
                     address";
         let fix =
             "give the interface between nodes an address, or set underlay in the node's configuration to one that has";
-        let finding = Finding::note(CHECK, "underlay", what, fix);
-        findings.0.push(match scope.stage {
-            Stage::Serving => Finding { state: State::Unknown, ..finding },
-            Stage::Before => finding,
-        });
+        match scope.stage {
+            Stage::Serving => findings.untold(CHECK, "underlay", what, fix),
+            Stage::Before => findings.note(CHECK, "underlay", what, fix),
+        }
     }
     for Shut { place, how } in shut {
         let what = format!("it drops what other nodes send by the tunnel, to UDP port {port}: {how}");
@@ -117,7 +112,7 @@ pub(super) fn mtu(scope: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Mtu;
     let Some(links) = findings.seen(CHECK, &seen.links) else { return };
     let Some(narrowest) = links.underlay.iter().min_by_key(|interface| interface.mtu) else {
-        let what = "there is no interface to other nodes: no default route, and none is named";
+        let what = "there is no interface to other nodes: no default route, or not the one that is named";
         let fix = "set underlay in the node's configuration to the interface between nodes, by name or as to:ADDRESS";
         return match scope.stage {
             Stage::Serving => findings.problem(CHECK, "underlay", what, fix),

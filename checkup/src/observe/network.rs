@@ -129,7 +129,8 @@ fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Err
         (!device.as_deref().is_some_and(is_ours)).then_some(Route { destination, device })
     };
     let mut routes = Vec::new();
-    for ipv6 in [false, true] {
+    // Without pools none would be kept of what may be many.
+    for ipv6 in [false, true].into_iter().filter(|_| !pools.is_empty()) {
         let filter = route::Filter { ipv6, ..route::Filter::default() };
         routes.extend(route::dump_of(&mut netlink, filter, MOST_ROUTES, kept)?);
     }
@@ -173,19 +174,24 @@ mod tests {
 
     use super::*;
 
+    /// A network namespace in which `ip` has done these commands, with what removes it.
+    fn node(commands: &str) -> Option<(NetNs, Namespaces)> {
+        let namespaces = Namespaces::claim()?;
+        namespaces.add("node");
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&batch, commands).unwrap();
+        let mut ip = Command::new("ip");
+        let status = ip.args(["-n", &namespaces.name("node"), "-batch"]).arg(batch.path()).status().unwrap();
+        assert!(status.success());
+        Some((NetNs::open(&namespaces.path("node")).unwrap(), namespaces))
+    }
+
     #[test]
     fn of_many_routes_those_into_the_pools_are_kept_and_no_more_than_may_be() {
-        let Some(namespaces) = Namespaces::claim() else { return };
-        namespaces.add("node");
-        let directory = tempfile::tempdir().unwrap();
-        let batch = directory.path().join("routes");
         let outside =
             (0..300).map(|number| format!("route add unreachable 172.16.{}.{}\n", number / 256, number % 256));
         let inside = (0..1200).map(|number| format!("route add unreachable 10.42.{}.{}\n", number / 256, number % 256));
-        std::fs::write(&batch, outside.chain(inside).collect::<String>()).unwrap();
-        let status = Command::new("ip").args(["-n", &namespaces.name("node"), "-batch"]).arg(&batch).status().unwrap();
-        assert!(status.success());
-        let inside = NetNs::open(&namespaces.path("node")).unwrap();
+        let Some((inside, _namespaces)) = node(&outside.chain(inside).collect::<String>()) else { return };
         let look = |pool: &str| {
             let pools = [("p".to_owned(), pool.parse().unwrap())];
             inside.run(|| look(&[], &pools).unwrap().routes).unwrap()
@@ -199,17 +205,10 @@ mod tests {
 
     #[test]
     fn routes_for_own_addresses_are_not_kept_however_many_and_hide_no_other() {
-        let Some(namespaces) = Namespaces::claim() else { return };
-        namespaces.add("node");
-        let directory = tempfile::tempdir().unwrap();
-        let batch = directory.path().join("commands");
         let mut commands = "link add eth0 type veth peer name eth9\naddr add 10.42.0.1/20 dev eth0\n".to_owned();
         commands.extend((2..1202).map(|n| format!("route add unreachable 10.42.{}.{}\n", n / 256, n % 256)));
         commands += "route add unreachable 10.42.200.0/24\n";
-        std::fs::write(&batch, commands).unwrap();
-        let status = Command::new("ip").args(["-n", &namespaces.name("node"), "-batch"]).arg(&batch).status().unwrap();
-        assert!(status.success());
-        let inside = NetNs::open(&namespaces.path("node")).unwrap();
+        let Some((inside, _namespaces)) = node(&commands) else { return };
         let pools = [("p".to_owned(), "10.42.0.0/16".parse().unwrap())];
         let routes = inside.run(|| look(&[], &pools).unwrap().routes).unwrap();
         assert_eq!(routes, [Route { destination: "10.42.200.0/24".parse().unwrap(), device: None }]);

@@ -27,7 +27,7 @@ pub(super) async fn status(flags: &StatusFlags, output: Output, place: &Place) -
     };
     match looked {
         Ok(status) => Ok(Report::Status(status)),
-        Err(error) => alone(place, error, output),
+        Err(error) => alone(place, error, output).map(Report::LocalStatus),
     }
 }
 
@@ -72,13 +72,13 @@ async fn look(store: &impl Store, client: &mut Client, nodes: &[NodeName]) -> Re
 
 /// What is said where etcd cannot be asked: what this machine knows by itself, if it is a node. Where it is none there is nothing
 /// to show, but a program that reads JSON finds the same keys all the same.
-fn alone(place: &Place, error: Error, output: Output) -> Result<Report, Error> {
+fn alone(place: &Place, error: Error, output: Output) -> Result<Box<Alone>, Error> {
     if !matches!(error, Error::Etcd(_)) {
         return Err(error);
     }
     match (local(place), output) {
         (None, Output::Text) => Err(error),
-        (local, _) => Ok(Report::LocalStatus(Box::new(Alone::new(error.to_string(), local)))),
+        (local, _) => Ok(Box::new(Alone::new(error.to_string(), local))),
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     fn a_machine_that_is_no_node_gives_an_error_to_people_and_the_same_keys_to_programs() {
         let (_directory, place) = nowhere();
         assert!(matches!(alone(&place, away(), Output::Text), Err(Error::Etcd(_))));
-        let report = alone(&place, away(), Output::Json).unwrap();
+        let report = Report::LocalStatus(alone(&place, away(), Output::Json).unwrap());
         let said: Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
         let unknown = json!([away().to_string()]);
         let null = Value::Null;

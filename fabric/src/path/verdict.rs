@@ -83,9 +83,11 @@ impl Heard {
         let Self { outer, inner, no_way } = *self;
         let way = inner.unwrap_or(outer);
         let any = |through: Through| through.small || through.full || through.refusal;
+        // What never left says nothing of the network.
+        if let Some(errno) = no_way.filter(|_| !any(way)) {
+            return Verdict::NoRoute(errno);
+        }
         match (way.small, inner) {
-            // What never left says nothing of the network.
-            (false, _) if !any(way) && no_way.is_some() => no_way.map_or(Verdict::Silent, Verdict::NoRoute),
             (true, _) if !way.full => Verdict::SmallOnly,
             // Only where the same is answered beside the tunnel: a firewall of the node may refuse it in silence.
             (true, Some(inner)) if !inner.refusal && outer.refusal => Verdict::Checksums,

@@ -44,7 +44,7 @@ pub enum InstallError {
     Foreign(PathBuf),
     /// A program of somebody else's stands in the plugin's place.
     #[error(
-        "{} is there and not Twill's plugin: move it away, take another --cni-bin-dir, or say --force to replace it",
+        "{} is there and not Twill's plugin: move it away, name another cni_bin_dir in twilld's file, or say --force to replace it",
         .0.display()
     )]
     ForeignPlugin(PathBuf),

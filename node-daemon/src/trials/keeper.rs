@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use twill_cluster::inquiry::desk::Letter;
 use twill_cluster::inquiry::trial::{self, Answer, NAME, Opened, PORT, Place};
+use twill_conf::node::Setting;
 use twill_linux::echo::Responder;
 use twill_linux::{IfName, NetNs, device};
 
@@ -173,7 +174,7 @@ impl Keeper {
         if !means.plugin.exists() {
             return Err(refused(
                 format!("the plugin is not at {}", means.plugin.display()),
-                "install it ('twilld install'); where runtimes look elsewhere, name that as cni_bin_dir in twilld's file, and restart twilld",
+                twill_checkup::judge::install_where(Setting::CniBinDir),
             ));
         }
         let trial = Arc::new(Trial::new(stand));

@@ -10,7 +10,7 @@ use crate::arguments::Output;
 use crate::error::Error;
 use crate::place::Place;
 use crate::print;
-use crate::report::status::Status;
+use crate::report::status::{Local, Status};
 use crate::report::{Report, Verdict};
 
 /// Between two looks at least, of those who wait: first, and at last. Each look is a request to every node, which etcd writes down.
@@ -66,8 +66,11 @@ pub(super) async fn watch(looker: &mut Looker, output: Output, place: &Place) ->
             Err(error @ Error::Etcd(_)) => {
                 verdict = error.verdict();
                 match alone(place, error, output) {
-                    Ok(report) => (print::render(&report, output), known_alone(&report)),
-                    Err(error) => (print::failure(&error.to_string(), output), known_alone(&Report::Watched(verdict))),
+                    Ok(alone) => {
+                        let known = known_alone(alone.local.as_ref());
+                        (print::render(&Report::LocalStatus(alone), output), known)
+                    }
+                    Err(error) => (print::failure(&error.to_string(), output), known_alone(None)),
                 }
             }
             Err(error) => return Err(error),
@@ -85,11 +88,7 @@ pub(super) async fn watch(looker: &mut Looker, output: Output, place: &Place) ->
 }
 
 /// What of a report without etcd is a change if it is another: which endpoint fails how may differ from try to try.
-fn known_alone(report: &Report) -> String {
-    let local = match report {
-        Report::LocalStatus(alone) => alone.local.as_ref(),
-        _ => None,
-    };
+fn known_alone(local: Option<&Local>) -> String {
     format!("etcd is away: {}", serde_json::json!(local))
 }
 

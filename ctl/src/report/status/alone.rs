@@ -6,7 +6,7 @@ use twill_ipam::State;
 use twill_ipam::store::{BlockState, BlockUse, Inventory};
 
 /// A status without etcd. It has the keys of [`Status`](super::Status): those of which nothing can be told are null.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Alone {
     revision: (),
     config: (),
@@ -49,8 +49,7 @@ pub(crate) struct LocalBlock {
 impl Alone {
     /// Why etcd could not be asked, and what is known without it.
     pub(crate) fn new(why: String, local: Option<Local>) -> Self {
-        let (revision, config, nodes, pools, problems, notes) = Default::default();
-        Self { revision, config, nodes, pools, problems, notes, unknown: vec![why], local }
+        Self { unknown: vec![why], local, ..Self::default() }
     }
 }
 
