@@ -1,5 +1,5 @@
 //! What shall stand in the kernel for one attachment: one veth, the pod's end with its addresses, the host's end a router
-//! port. Pure. The daemon repairs routes and neighbours of the host's end by the same constants
+//! port. Pure. The daemon repairs the host's end, its routes and neighbours by the same constants
 //! ([`twill_linux::state`]), so they must not differ from what `fabric` expects.
 
 use std::net::IpAddr;
@@ -9,9 +9,8 @@ use twill_ipam::KeyHash;
 use twill_ipam::alias::Alias;
 use twill_linux::{IfName, MacAddr};
 
-/// The MAC of every host end on every node: the pod's gateway keeps its MAC wherever and whenever a pod is made, so no
-/// neighbour entry in a pod ever goes stale. Locally administered.
-pub const HOST_MAC: MacAddr = MacAddr([0x02, 0x74, 0x77, 0x00, 0x00, 0x01]);
+/// The MAC of every host end.
+pub const HOST_MAC: MacAddr = MacAddr(twill_ipam::HOST_MAC);
 
 /// The name of the host's end.
 pub fn host_ifname(hash: KeyHash) -> IfName {

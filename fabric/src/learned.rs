@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use ipnetwork::IpNetwork;
 use twill_cluster::View;
 use twill_cluster::view::differences;
@@ -16,6 +16,7 @@ use twill_linux::IfName;
 use twill_linux::state::{METRIC, PROTOCOL_CLUSTER, Route, RouteKey, Target};
 
 use crate::family::Family;
+use crate::tally::Tally;
 
 /// The routes that BGP has learned, as far as packets can go by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub(crate) struct Blend {
     routes: OrdMap<RouteKey, Route>,
     /// Those that lead into a tunnel.
     tunnelled: BTreeSet<RouteKey>,
+    /// The families of those that lead several ways at once.
+    spread: Tally<Family>,
 }
 
 impl Blend {
@@ -106,10 +109,12 @@ impl Blend {
             } else {
                 self.tunnelled.remove(&key)
             };
-            match route {
-                Some(route) => _ = self.routes.insert(key, route),
-                None => _ = self.routes.remove(&key),
-            }
+            route.as_ref().and_then(spread).into_iter().for_each(|family| self.spread.add(family));
+            let before = match route {
+                Some(route) => self.routes.insert(key, route),
+                None => self.routes.remove(&key),
+            };
+            before.as_ref().and_then(spread).iter().for_each(|family| self.spread.take(family));
         }
     }
 
@@ -147,6 +152,11 @@ impl Blend {
         })
     }
 
+    /// The families in which any of it leads several ways at once (ECMP).
+    pub(crate) fn spread(&self) -> &OrdSet<Family> {
+        self.spread.there()
+    }
+
     /// Whether any of it leads into a tunnel.
     pub(crate) fn tunnels(&self) -> bool {
         !self.tunnelled.is_empty()
@@ -155,4 +165,9 @@ impl Blend {
 
 fn key(destination: IpNetwork) -> RouteKey {
     RouteKey { destination, metric: METRIC }
+}
+
+/// The family of a route that leads several ways.
+fn spread(route: &Route) -> Option<Family> {
+    matches!(route.target, Target::Several(_)).then(|| Family::of_prefix(route.key.destination))
 }

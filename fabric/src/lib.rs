@@ -67,6 +67,8 @@ pub struct Pod {
     pub host: IfName,
     /// The MAC of the pod's end.
     pub mac: MacAddr,
+    /// The MTU of the pod's end, in bytes.
+    pub mtu: u32,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// It may send by addresses that are not its own, since its network says so.

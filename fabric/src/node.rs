@@ -4,24 +4,27 @@
 //! must be refused here. Without these routes it would follow the default route, out of the cluster and unmasqueraded.
 //! A block's route has a worse metric than a pod's, which may be as long (blocks of /32), and a pool's one worse still.
 //!
-//! **Pods.** The route to each address and the permanent neighbour behind it are the plugin's, to the letter; the daemon
-//! wants the same ones, so it repairs them where they are lost and finds nothing to do where they stand. They name no
+//! **Pods.** The host end, the route to each address and the permanent neighbour behind it are the plugin's, to the letter; the
+//! daemon wants the same ones, so it repairs them where they are lost and finds nothing to do where they stand. Routes name no
 //! source: a route whose `src` is deleted goes with it.
 //!
 //! **Sysctls.** A node forwards. IPv6 forwarding is only there for the whole machine, and turns router advertisements off,
 //! by which the underlay may have its default route: `accept_ra=2` keeps them. Redirects are never sent to neighbours on
 //! the underlay; the kernel asks for that in `all` too, as it takes the greater of both. Strict reverse path filtering
-//! loses packets while nodes are switched one by one, so where it is in force it becomes loose.
+//! loses packets while nodes are switched one by one, so where it is in force it becomes loose. Where a route leads several ways the
+//! kernel chooses by addresses alone, so all connections of a pod with one host would share a way: `fib_multipath_hash_policy=1` has
+//! it look at the ports too. It is there for the whole machine, and stays when the last such route goes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use imbl::OrdSet;
 use twill_conf::cluster::ClusterConf;
-use twill_linux::IfName;
 use twill_linux::state::{
-    KernelState, METRIC, METRIC_BLOCK, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER, PROTOCOL_POD, Route,
-    RouteKey, Spared, Target,
+    HostEnd, KernelState, METRIC, METRIC_BLOCK, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER, PROTOCOL_POD,
+    Route, RouteKey, Spared, Target,
 };
+use twill_linux::{IfName, MacAddr};
 
 use crate::backend::{Problems, devices, uses};
 use crate::family::{Family, host_prefix};
@@ -46,6 +49,8 @@ pub fn attachments(local: &Local, problems: &mut Problems) -> KernelState {
     pods.sort_by_key(|pod| pod.host);
     let mut holders = BTreeMap::new();
     for pod in pods {
+        let end = HostEnd { name: pod.host, mac: MacAddr(twill_ipam::HOST_MAC), mtu: pod.mtu };
+        state.ends.insert(pod.host, end);
         for &ip in &pod.addresses {
             if let Some(other) = holders.get(&ip) {
                 problems.report(format!("{ip} is the address of two pods, behind {other} and {}", pod.host));
@@ -65,9 +70,14 @@ fn attach(pod: &Pod, ip: IpAddr, state: &mut KernelState) {
     state.neighbours.insert((pod.host, ip), Neighbour { device: pod.host, ip, mac: pod.mac });
 }
 
-/// Unreachable routes for the pools, and the sysctls of a node that forwards: on the underlay, and on the `exits` that learned routes
-/// lead out of.
-pub fn forwarding(conf: &ClusterConf, local: &Local, exits: &BTreeMap<IfName, bool>) -> KernelState {
+/// Unreachable routes for the pools, and the sysctls of a node that forwards: on the underlay, on the `exits` that learned routes
+/// lead out of, and in the families in which routes are `spread` over several ways.
+pub fn forwarding(
+    conf: &ClusterConf,
+    local: &Local,
+    exits: &BTreeMap<IfName, bool>,
+    spread: &OrdSet<Family>,
+) -> KernelState {
     let mut state = KernelState::default();
     for pool in &conf.pools {
         unreachable(pool.cidr, METRIC_POOL).insert_into(&mut state.routes);
@@ -87,6 +97,10 @@ pub fn forwarding(conf: &ClusterConf, local: &Local, exits: &BTreeMap<IfName, bo
         if rp_filter {
             sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
         }
+    }
+    for family in spread {
+        let ip = if *family == Family::V4 { "ipv4" } else { "ipv6" };
+        sysctl(format!("net/{ip}/fib_multipath_hash_policy"), "1");
     }
     for Side { device, .. } in local.underlay.sides().filter(|side| with_ipv6 && side.accept_ra) {
         sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");

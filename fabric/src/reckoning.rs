@@ -71,7 +71,7 @@ impl Reckoning {
             state.firewall = Some(firewall::ruleset(&site, &local.pods, &state, &self.sum.nodes));
             passage = Some(firewall::passage(&site));
             state.merge(KernelState { routes: self.blend.routes().clone(), ..self.sum.state.clone() });
-            state.merge(node::forwarding(&conf.value, local, &learned.exits));
+            state.merge(node::forwarding(&conf.value, local, &learned.exits, self.blend.spread()));
             mtu::report(&site, self.sum.reached.there().iter().copied(), &mut problems);
             let found = self.roll.problems().chain(self.roll.orphans());
             found.chain(self.sum.problems.there().iter().cloned()).for_each(|problem| problems.report(problem));

@@ -58,14 +58,15 @@ impl Lab {
             self.ip(&node, &format!("address add {address} dev eth0"));
         }
         self.ip(&node, "link set eth0 up");
-        let Pod { host, mac, .. } = local.pods[0];
+        let Pod { host, mac, mtu, .. } = local.pods[0];
+        let gate = twill_linux::MacAddr(twill_ipam::HOST_MAC);
         self.ip(&node, &format!("link add {host} type veth peer name eth0 address {mac} netns {}", self.name(&pod)));
-        self.ip(&node, &format!("link set {host} address 02:00:00:00:ff:ff up"));
-        self.ip(&pod, "link set eth0 up mtu 1430");
-        self.ip(&node, &format!("link set {host} mtu 1430"));
+        self.ip(&node, &format!("link set {host} address {gate} up"));
+        self.ip(&pod, &format!("link set eth0 up mtu {mtu}"));
+        self.ip(&node, &format!("link set {host} mtu {mtu}"));
         for (address, gateway) in local.pods[0].addresses.iter().zip(["169.254.1.1", "fe80::1"]) {
             self.ip(&pod, &format!("address add {address} dev eth0"));
-            self.ip(&pod, &format!("neighbour add {gateway} lladdr 02:00:00:00:ff:ff dev eth0"));
+            self.ip(&pod, &format!("neighbour add {gateway} lladdr {gate} dev eth0"));
             self.ip(&pod, &format!("route add {gateway} dev eth0"));
             self.ip(&pod, &format!("route add default via {gateway} dev eth0"));
         }

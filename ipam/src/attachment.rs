@@ -179,6 +179,10 @@ pub struct Pod {
     pub name: String,
 }
 
+/// The MAC of every host end on every node: the pod's gateway keeps its MAC wherever and whenever a pod is made, so no neighbour
+/// entry in a pod ever goes stale. Locally administered.
+pub const HOST_MAC: [u8; 6] = [0x02, 0x74, 0x77, 0x00, 0x00, 0x01];
+
 impl KeyHash {
     /// The MAC of the pod's interface, where the runtime asks for none: derived, so that a pod that is made again keeps
     /// it, and its neighbours' entries stay right.

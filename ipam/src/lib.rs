@@ -30,7 +30,7 @@ compile_error!(
 );
 
 pub use alias::Alias;
-pub use attachment::{Attachment, AttachmentId, Key, KeyHash, State};
+pub use attachment::{Attachment, AttachmentId, HOST_MAC, Key, KeyHash, State};
 pub use block::Block;
 pub use clock::BootTime;
 pub use error::{Error, Unavailable};

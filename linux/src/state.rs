@@ -36,6 +36,8 @@ pub const METRIC_POOL: u32 = 777_777;
 pub struct KernelState {
     /// Devices that the daemon makes.
     pub links: BTreeMap<IfName, Link>,
+    /// Host ends of attached pods, which the plugin makes and removes: kept as they shall be where they stand.
+    pub ends: BTreeMap<IfName, HostEnd>,
     /// Whether devices leave the checksums of what they send to the hardware; one that is not named is left as it is.
     pub offloads: BTreeMap<IfName, bool>,
     /// Addresses on those devices: interface, address with prefix length.
@@ -112,6 +114,17 @@ pub enum LinkKind {
         /// The source of what it sends; an address of this machine.
         local: IpAddr,
     },
+}
+
+/// The host end of a pod's veth; it is kept up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its name.
+    pub name: IfName,
+    /// What the pod takes for its gateway's, by a permanent neighbour.
+    pub mac: MacAddr,
+    /// In bytes, as the pod's end has it: of two ends the one with the smaller one drops what is longer without a word.
+    pub mtu: u32,
 }
 
 /// An address on a device of ours.
@@ -260,6 +273,7 @@ impl KernelState {
     /// Takes in all that `other` wants too. Where both name the same key, `other` wins.
     pub fn merge(&mut self, other: KernelState) {
         self.links.extend(other.links);
+        self.ends.extend(other.ends);
         self.offloads.extend(other.offloads);
         self.addresses.extend(other.addresses);
         take_in(&mut self.routes, other.routes);

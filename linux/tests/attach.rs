@@ -9,7 +9,7 @@ use lab::{Namespace, ip, mac, name, net};
 use nix::errno::Errno;
 use twill_linux::netlink::Request;
 use twill_linux::state::{Address, METRIC, Neighbour, PROTOCOL_POD, Route, RouteKey, Target};
-use twill_linux::table::link::{self, Device, Ipv4Setting, Pair, Veth, VethEnd};
+use twill_linux::table::link::{self, Device, FarEnd, Ipv4Setting, Pair, Veth, VethEnd};
 use twill_linux::table::{address, neighbour, route};
 use twill_linux::{MacAddr, Netlink};
 
@@ -76,17 +76,18 @@ fn pod_side() -> Vec<Request> {
 }
 
 #[test]
-fn the_mac_of_a_pod_is_seen_from_its_node_whoever_chose_it() {
+fn the_mac_and_the_mtu_of_a_pod_are_seen_from_its_node_whoever_chose_them() {
     let (Some(host), Some(pod)) = (Namespace::new(), Namespace::new()) else { return };
     let mut netlink = host.netlink();
     attach(&mut netlink, &pod);
     host.ip("link add near type veth peer name nearer address 02:00:00:00:00:77");
     host.ip("link add br0 type bridge");
     let names = [HOST, "near", "br0", "gone"].map(name);
-    let mut macs = || link::peer_macs(&mut netlink, &names).unwrap().into_values().collect::<Vec<_>>();
-    assert_eq!(macs(), [mac("02:00:00:00:00:77"), pod_mac()]);
-    pod.ip("link set eth0 address 02:00:00:00:00:99");
-    assert_eq!(macs(), [mac("02:00:00:00:00:77"), mac("02:00:00:00:00:99")]);
+    let mut ends = || link::far_ends(&mut netlink, &names).unwrap().into_values().collect::<Vec<_>>();
+    let near = FarEnd { mac: mac("02:00:00:00:00:77"), mtu: 1500 };
+    assert_eq!(ends(), [near, FarEnd { mac: pod_mac(), mtu: 1450 }]);
+    pod.ip("link set eth0 address 02:00:00:00:00:99 mtu 1400");
+    assert_eq!(ends(), [near, FarEnd { mac: mac("02:00:00:00:00:99"), mtu: 1400 }]);
 }
 
 fn attach(host: &mut Netlink, pod: &Namespace) {

@@ -11,10 +11,10 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told, and by what BGP has (`fabric::Spoken`), which is
 //! as new as can be whether or not etcd is there.
 
+mod far_ends;
 mod feud;
 mod forward;
 mod local;
-mod macs;
 mod oversize;
 mod pace;
 mod ports;
@@ -41,9 +41,9 @@ use crate::picture::{Picture, Pictures};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
+use far_ends::FarEnds;
 use forward::Forward;
 pub use local::Me;
-use macs::Macs;
 use pace::Pace;
 use ports::Ports;
 use report::Report;
@@ -78,7 +78,7 @@ pub struct Reconciler {
     firewall: Firewall,
     ports: Ports,
     forward: Forward,
-    macs: Macs,
+    far_ends: FarEnds,
     mtus: Mtus,
     /// As it was last looked at, where nothing can have changed since.
     scene: Option<Scene>,
@@ -165,7 +165,7 @@ impl Reconciler {
             netlink,
             firewall,
             ports: Ports::default(),
-            macs: Macs::new(RESYNC),
+            far_ends: FarEnds::new(RESYNC),
             mtus: Mtus::default(),
             scene: None,
             last: None,
@@ -242,8 +242,8 @@ impl Reconciler {
         self.findings.passes.about(known.as_ref().and_then(Picture::config_revision));
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
-        let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
-        local.pods = self.macs.complete(pods, &mut self.netlink)?;
+        let (mut local, attached) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
+        local.pods = self.far_ends.complete(attached, &mut self.netlink)?;
         let learned = self.news.learned.borrow().clone();
         let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
         let desired = reckoning.follow(&picture.reach, &local, &learned);

@@ -3,7 +3,7 @@
 use twill_cluster::record::Path;
 use twill_conf::cluster::{Bgp, ChecksumOffload, ClusterConf, FirewallConf, Kind, Vxlan};
 
-use twill_linux::state::{METRIC, RouteKey, Spared, Target};
+use twill_linux::state::{Hop, METRIC, RouteKey, Spared, Target};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
@@ -120,6 +120,24 @@ fn under_bgp_what_was_learned_counts_and_plain_routes_are_for_what_was_not() {
     assert_eq!(under.state.routes.len(), plain.state.routes.len() + 2);
     assert_eq!(under.state.sysctls.get("net/ipv4/conf/eth1/rp_filter").map(String::as_str), Some("2"));
     assert_eq!(under.ours.spared, Spared { ipv4: false, ipv6: true });
+
+    // Flows are spread by their ports where, and as long as, a route leads several ways.
+    let policies = |desired: &Desired| {
+        let policy = |ip: &str| desired.state.sysctls.contains_key(&format!("net/{ip}/fib_multipath_hash_policy"));
+        ["ipv4", "ipv6"].map(policy)
+    };
+    let hop = |last| Hop { gateway: [192, 168, 8, last].into(), device, onlink: false };
+    let both = Target::by([hop(8), hop(9)]).unwrap();
+    let spread = Learned { routes: learned.routes.update(destinations[0], both), ..learned.clone() };
+    let sample = with(Kind::Bgp);
+    let local = sample.local(1, &["10.42.1.1,fd42::101"]);
+    let mut reckoning = Reckoning::default();
+    let mut then = |learned| policies(&reckoning.follow(&sample.view, &local, learned));
+    assert_eq!(
+        [then(&learned), then(&spread), then(&spread), then(&learned)].map(|[ipv4, _]| ipv4),
+        [false, true, true, false]
+    );
+    assert_eq!(then(&spread), [true, false]);
 
     // Of which of them its word is newer than a view from the disk, also when it takes them back.
     for (kind, expected) in [(Kind::HostGw, &destinations[2..]), (Kind::Bgp, &destinations[..])] {

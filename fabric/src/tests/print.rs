@@ -30,6 +30,7 @@ pub(super) fn objects(state: &KernelState) -> Vec<String> {
         let (name, mac, mtu) = (link.name, link.mac, link.mtu);
         lines.push(format!("link {name} address {mac} mtu {mtu} vxlan id {vni} dstport {port} local {local}"));
     }
+    lines.extend(state.ends.values().map(|end| format!("end {end}")));
     lines.extend(
         state.offloads.iter().map(|(device, on)| format!("offload {device} tx {}", if *on { "on" } else { "off" })),
     );

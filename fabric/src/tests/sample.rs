@@ -117,6 +117,7 @@ impl Sample {
         let pod = |(at, addresses): (usize, &&str)| Pod {
             host: IfName::new(&format!("tw{:013x}", at + 1)).unwrap(),
             mac: MacAddr([2, 0x70, 0, 0, 0, at as u8 + 1]),
+            mtu: 1450,
             addresses: addresses.split(',').map(|ip| ip.parse().unwrap()).collect(),
             unchecked: false,
         };

@@ -5,11 +5,17 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{Address, FdbEntry, Hop, KernelState, Link, LinkKind, Neighbour, Route, Target};
+use super::{Address, FdbEntry, Hop, HostEnd, KernelState, Link, LinkKind, Neighbour, Route, Target};
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} mtu {} address {} {}", self.name, self.mtu, self.mac, self.kind)
+    }
+}
+
+impl fmt::Display for HostEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mtu {} address {} up", self.name, self.mtu, self.mac)
     }
 }
 
@@ -79,6 +85,7 @@ impl fmt::Display for FdbEntry {
 impl fmt::Display for KernelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.links.values().try_for_each(|link| writeln!(f, "link {link}"))?;
+        self.ends.values().try_for_each(|end| writeln!(f, "end {end}"))?;
         self.sysctls.iter().try_for_each(|(path, value)| writeln!(f, "sysctl {path} = {value}"))?;
         self.addresses.iter().try_for_each(|address| writeln!(f, "address {address}"))?;
         self.neighbours.values().try_for_each(|neighbour| writeln!(f, "neighbour {neighbour}"))?;

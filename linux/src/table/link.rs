@@ -24,7 +24,7 @@ use crate::netlink::frame::malformed;
 use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 
 pub use ifb::{IFB, create_ifb};
-pub use peer::peer_macs;
+pub use peer::{FarEnd, far_ends};
 pub use removal::remove;
 pub(crate) use seen::{Details, dump_details};
 pub use seen::{SeenLink, SeenTunnel, by_index, by_name, tunnels};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod advance;
+mod ends;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod orders;

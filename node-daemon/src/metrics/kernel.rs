@@ -159,7 +159,7 @@ impl Passes {
     /// What shall stand.
     pub fn wanted(&self, state: &KernelState) {
         let counts = [
-            ("link", state.links.len()),
+            ("link", state.links.len() + state.ends.len()),
             ("offload", state.offloads.len()),
             ("address", state.addresses.len()),
             ("route", state.routes.len()),

@@ -1,11 +1,12 @@
 //! This node as `fabric` wants to know it: from the configuration, the underlay and the node store.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
 use twill_conf::node::UnderlayConf;
-use twill_fabric::{Local, Pod, Underlay};
+use twill_fabric::{Local, Underlay};
 use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
 use twill_linux::{IfName, MacAddr};
 
@@ -22,34 +23,44 @@ pub struct Me {
     pub run_dir: PathBuf,
 }
 
-/// Reads the blocks and the pods. Pods that an ADD or DEL is working on are left out: nobody touches what is theirs. The
-/// pods are apart, since their MACs are only supposed.
+/// What the store knows of an attached pod; not the other end of its veth.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// The row.
+    pub(super) id: AttachmentId,
+    /// As in [`Pod`](twill_fabric::Pod).
+    pub(super) host: IfName,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) unchecked: bool,
+}
+
+/// Reads the blocks and the attachments: this node without its pods, and what they are made of. Those that an ADD or DEL is working on are
+/// left out: nobody touches what is theirs.
 pub(super) fn observe(
     me: &Me,
     underlay: Underlay,
     store: &mut Store,
-) -> Result<(Local, Vec<(AttachmentId, Pod)>), twill_ipam::Error> {
+) -> Result<(Local, Vec<Attached>), twill_ipam::Error> {
     let blocks = store.blocks(BootTime::now())?;
     let mut tunnel = Tunnel::default();
     for ip in blocks.iter().filter_map(|block| block.tunnel) {
         match ip {
-            std::net::IpAddr::V4(ip) => tunnel.ipv4 = Some(ip),
-            std::net::IpAddr::V6(ip) => tunnel.ipv6 = Some(ip),
+            IpAddr::V4(ip) => tunnel.ipv4 = Some(ip),
+            IpAddr::V6(ip) => tunnel.ipv6 = Some(ip),
         }
     }
-    let pods = store.attachments()?.iter().filter_map(pod).collect();
+    let pods = store.attachments()?.iter().filter_map(attached).collect();
     let blocks = blocks.into_iter().map(|block| block.block).collect();
     let (name, vtep_mac) = (me.name.clone(), me.vtep_mac);
     Ok((Local { name, vtep_mac, underlay, tunnel, blocks, pods: Vec::new() }, pods))
 }
 
-/// With the MAC that it has if nobody chose one.
-fn pod(attachment: &Attachment) -> Option<(AttachmentId, Pod)> {
-    let pod = || Pod {
+fn attached(attachment: &Attachment) -> Option<Attached> {
+    let attached = || Attached {
+        id: attachment.id,
         host: IfName::new(&attachment.hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name"),
-        mac: MacAddr(attachment.hash.pod_mac()),
         addresses: attachment.addresses.iter().map(|(ip, _)| *ip).collect(),
         unchecked: attachment.extras.unchecked,
     };
-    (attachment.state == State::Attached).then(|| (attachment.id, pod()))
+    (attachment.state == State::Attached).then(attached)
 }

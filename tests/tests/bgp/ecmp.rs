@@ -1,8 +1,12 @@
 //! Two routers to one place, which are used together.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
+use twill_tests::Result;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::namespace::Namespace;
 use twill_tests::probe::Probe;
 use twill_tests::routers::{Announcement, Bird, Gobgp, Host, Router, Settings, bird, gobgp, with_routers};
 
@@ -11,6 +15,8 @@ use super::stage::*;
 /// Announced by all nodes, and a place of none.
 const SHARED: &str = "10.96.0.0/16";
 const TOR: u32 = 65001;
+/// What the kernel chooses one of several ways by.
+const POLICIES: [&str; 2] = ["net/ipv4/fib_multipath_hash_policy", "net/ipv6/fib_multipath_hash_policy"];
 
 #[test]
 fn two_routers_are_used_together_and_one_of_them_goes_without_loss() {
@@ -46,11 +52,18 @@ fn two_routers_are_used_together_and_one_of_them_goes_without_loss() {
             Ok(if all { Ok(()) } else { Err(seen) })
         })?;
 
-        // Flows of different ports go by different ways.
-        for node in lab.nodes() {
-            node.namespace().set_sysctl("net/ipv4/fib_multipath_hash_policy", "1")?;
-            node.namespace().set_sysctl("net/ipv6/fib_multipath_hash_policy", "1")?;
-        }
+        // Flows of different ports go by different ways, and what somebody else makes of that is put right.
+        let node = lab.node(1).namespace();
+        let goes_by_ports = || {
+            deadline::until_some("flows are spread by their ports", PATIENCE, || {
+                let ways =
+                    EXTERNAL.map(|prefix| ways_of_ports(node, net(prefix))).into_iter().collect::<Result<Vec<_>>>()?;
+                Ok(if ways.iter().all(|ways| ways.len() == 2) { Ok(()) } else { Err(ways) })
+            })
+        };
+        goes_by_ports()?;
+        POLICIES.iter().try_for_each(|policy| node.set_sysctl(policy, "0"))?;
+        goes_by_ports()?;
         let mut probes = Vec::new();
         for pod in &pods {
             for target in beyond.addresses() {
@@ -78,4 +91,15 @@ fn two_routers_are_used_together_and_one_of_them_goes_without_loss() {
         assert_eq!(gateways(lab.node(1), net("198.51.100.128/25"))?, [""; 0], "it is not in the filter");
         Ok(())
     });
+}
+
+/// The gateways by which packets from sixteen ports go to one address of a prefix.
+fn ways_of_ports(node: &Namespace, prefix: IpNetwork) -> Result<BTreeSet<String>> {
+    let to = prefix.iter().nth(9).expect("a prefix of many addresses").to_string();
+    let by = |port: u16| {
+        let port = port.to_string();
+        let shown = node.run(&["ip", "route", "get", &to, "ipproto", "udp", "sport", &port, "dport", "9"])?;
+        Ok(shown.split_whitespace().skip_while(|word| *word != "via").nth(1).unwrap_or_default().to_owned())
+    };
+    (40_000..40_016).map(by).collect()
 }

@@ -1,6 +1,7 @@
 //! What is done to a node: every kind of object is deleted, changed, and given a wrong companion.
 
 use twill_tests::Result;
+use twill_tests::lab::VXLAN;
 
 use crate::stage::{Facts, Part};
 
@@ -15,7 +16,8 @@ pub struct Damage {
     pub parts: &'static [Part],
     /// What it does to the pod's packets.
     pub harm: Harm,
-    /// The commands, for a shell in the node's namespace.
+    /// The commands, for a shell in the node's namespace. `vxlan.twill` in them is whatever device leads to the other node, and
+    /// 192.168.77.99 an address of its underlay that nobody has.
     pub script: fn(&Facts) -> String,
 }
 
@@ -42,7 +44,8 @@ const fn damage(
 impl Damage {
     /// Does it.
     pub fn strike(&self, node: &twill_tests::Node, facts: &Facts) -> Result<()> {
-        node.run(&["sh", "-euc", &(self.script)(facts)]).map(drop)
+        let script = (self.script)(facts).replace(VXLAN, &facts.device).replace("192.168.77.99", facts.nobody());
+        node.run(&["sh", "-euc", &script]).map(drop)
     }
 }
 
@@ -76,9 +79,25 @@ END
 ip link del old >/dev/null 2>&1 &"
             .into()
     }),
-    damage((DEVICE, "vxlan6.twill added"), DEVICES, Harmless, |facts| {
-        format!("ip link add vxlan6.twill type vxlan id 7778 dstport 4790 local {}", facts.local)
+    damage((DEVICE, "a second one added"), DEVICES, Harmless, |facts| {
+        let second = if facts.device == VXLAN { "vxlan6.twill" } else { VXLAN };
+        // Not by the name that means the first one.
+        format!(
+            "ip link add second type vxlan id 7778 dstport 4790 local {}; ip link set second name {second}",
+            facts.local
+        )
     }),
+];
+
+const END: &str = "host end of a pod";
+
+/// The node's ends of its pods' veths.
+pub const END_DAMAGES: &[Damage] = &[
+    damage((END, "set down"), WAY, Cut, |facts| format!("ip link set {} down", facts.host)),
+    damage((END, "another MAC"), &[Part::Devices, Part::Neighbours], Cut, |facts| {
+        format!("ip link set {} address 02:00:00:00:99:99", facts.host)
+    }),
+    damage((END, "a smaller MTU"), DEVICES, Harmless, |facts| format!("ip link set {} mtu 1280", facts.host)),
 ];
 
 const ADDRESS: &str = "tunnel address";
@@ -191,7 +210,7 @@ fn pods(facts: &Facts) -> [String; 2] {
     facts.pod.map(|ip| ip.to_string())
 }
 
-/// Permanent neighbours, and entries of the forwarding database.
+/// Permanent neighbours.
 pub const NEIGHBOUR_DAMAGES: &[Damage] = &[
     damage((NEIGHBOUR, "deleted"), NEIGHBOURS, Cut, |_| flush_neighbours("vxlan.twill")),
     damage((NEIGHBOUR, "another MAC"), NEIGHBOURS, Cut, |facts| {
@@ -209,6 +228,10 @@ pub const NEIGHBOUR_DAMAGES: &[Damage] = &[
         replace_neighbours(pods(facts), &facts.host, "reachable")
     }),
     damage((POD_NEIGHBOUR, "wrong ones added"), NEIGHBOURS, Harmless, |facts| add_neighbours(&facts.host)),
+];
+
+/// Entries of the forwarding database.
+pub const FDB_DAMAGES: &[Damage] = &[
     damage((FDB_ENTRY, "deleted"), FDB, Cut, |facts| format!("bridge fdb del {} dev vxlan.twill", facts.mac)),
     damage((FDB_ENTRY, "another destination"), FDB, Cut, |facts| {
         format!("bridge fdb replace {} dev vxlan.twill dst 192.168.77.99", facts.mac)

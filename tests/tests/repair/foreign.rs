@@ -3,8 +3,8 @@
 use twill_tests::{Node, Result, with_lab};
 
 use crate::damage::{
-    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, FIREWALL_DAMAGES, FORWARDING_DAMAGES, NEIGHBOUR_DAMAGES, ROUTE_DAMAGES,
-    SYSCTL_DAMAGES,
+    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES,
+    NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
 };
 use crate::rounds::{Stage, difference, lab};
 use crate::stage::Facts;
@@ -97,9 +97,11 @@ fn shown(node: &Node, host: &str) -> Result<String> {
 fn storm() -> Vec<Damage> {
     let groups = [
         DEVICE_DAMAGES,
+        END_DAMAGES,
         ADDRESS_DAMAGES,
         ROUTE_DAMAGES,
         NEIGHBOUR_DAMAGES,
+        FDB_DAMAGES,
         FIREWALL_DAMAGES,
         FORWARDING_DAMAGES,
         SYSCTL_DAMAGES,

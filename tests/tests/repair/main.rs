@@ -11,13 +11,13 @@ mod stage;
 use std::time::Duration;
 
 use twill_tests::deadline::{self, PATIENCE};
-use twill_tests::{Lab, Node, Result, with_lab};
+use twill_tests::{Lab, LabBuilder, Node, Result, with_lab};
 
 use damage::{
-    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, FIREWALL_DAMAGES, FORWARDING_DAMAGES, NEIGHBOUR_DAMAGES, ROUTE_DAMAGES,
-    SYSCTL_DAMAGES,
+    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES,
+    NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
 };
-use rounds::{Measured, Stage, lab, table};
+use rounds::{Measured, Stage, lab, lab_over_ipv6, lab_without_tunnel, table};
 
 /// Rounds for every day.
 const FEW: usize = 3;
@@ -31,7 +31,11 @@ const UNHEARD: Duration = Duration::from_secs(10 + 3);
 /// Plays damages. What holds of the median of few rounds holds of each on an idle machine; on a busy one the daemon waits
 /// for a processor like all others, and each must be repaired before patience ends.
 fn are_repaired(damages: &[Damage], rounds: usize, within: Duration) {
-    with_lab(lab(2), |lab| {
+    are_repaired_in(lab(2), damages, rounds, within);
+}
+
+fn are_repaired_in(lab: LabBuilder, damages: &[Damage], rounds: usize, within: Duration) {
+    with_lab(lab, |lab| {
         let stage = Stage::set(lab.node(1), lab.node(2))?;
         let played = damages.iter().map(|damage| stage.play(*damage, rounds));
         let measured = played.collect::<Result<Vec<Measured>>>()?;
@@ -54,13 +58,13 @@ fn the_tunnels_addresses_are_repaired() {
 }
 
 #[test]
-fn routes_are_repaired() {
-    are_repaired(ROUTE_DAMAGES, FEW, HEARD);
+fn host_ends_of_pods_and_routes_are_repaired() {
+    are_repaired(&[END_DAMAGES, ROUTE_DAMAGES].concat(), FEW, HEARD);
 }
 
 #[test]
 fn neighbours_and_the_forwarding_database_are_repaired() {
-    are_repaired(NEIGHBOUR_DAMAGES, FEW, HEARD);
+    are_repaired(&[NEIGHBOUR_DAMAGES, FDB_DAMAGES].concat(), FEW, HEARD);
 }
 
 #[test]
@@ -71,6 +75,23 @@ fn the_firewall_is_repaired() {
 #[test]
 fn forwarding_is_repaired() {
     are_repaired(FORWARDING_DAMAGES, FEW, HEARD);
+}
+
+#[test]
+fn the_tunnel_between_ipv6_addresses_is_repaired_with_all_that_is_on_it() {
+    let damages =
+        [&DEVICE_DAMAGES[..3], &ADDRESS_DAMAGES[..1], &ROUTE_DAMAGES[..4], &NEIGHBOUR_DAMAGES[..2], FDB_DAMAGES];
+    are_repaired_in(lab_over_ipv6(), &damages.concat(), 1, HEARD);
+}
+
+#[test]
+fn plain_routes_are_repaired_with_what_pods_need_on_their_nodes() {
+    are_repaired_in(lab_without_tunnel("type = \"host-gw\"\n"), &[END_DAMAGES, ROUTE_DAMAGES].concat(), 1, HEARD);
+}
+
+#[test]
+fn routes_that_bgp_has_learned_are_repaired() {
+    are_repaired_in(lab_without_tunnel("type = \"bgp\"\n[bgp]\n"), ROUTE_DAMAGES, 1, HEARD);
 }
 
 #[test]
@@ -86,14 +107,14 @@ fn fifty_rounds_of_the_tunnels_device_and_addresses() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn fifty_rounds_of_routes() {
-    are_repaired(ROUTE_DAMAGES, MANY, HEARD);
+fn fifty_rounds_of_host_ends_and_routes() {
+    are_repaired(&[END_DAMAGES, ROUTE_DAMAGES].concat(), MANY, HEARD);
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn fifty_rounds_of_neighbours_and_the_forwarding_database() {
-    are_repaired(NEIGHBOUR_DAMAGES, MANY, HEARD);
+    are_repaired(&[NEIGHBOUR_DAMAGES, FDB_DAMAGES].concat(), MANY, HEARD);
 }
 
 #[test]
@@ -112,8 +133,16 @@ fn fifty_rounds_of_what_is_not_heard() {
 #[test]
 fn every_damage_is_repaired_within_ten_seconds_where_no_event_is_heard() {
     let mut parts: [Vec<Damage>; 6] = Default::default();
-    let groups =
-        [DEVICE_DAMAGES, ADDRESS_DAMAGES, ROUTE_DAMAGES, NEIGHBOUR_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES];
+    let groups = [
+        DEVICE_DAMAGES,
+        END_DAMAGES,
+        ADDRESS_DAMAGES,
+        ROUTE_DAMAGES,
+        NEIGHBOUR_DAMAGES,
+        FDB_DAMAGES,
+        FIREWALL_DAMAGES,
+        FORWARDING_DAMAGES,
+    ];
     for (number, damage) in groups.concat().into_iter().enumerate() {
         parts[number % 6].push(damage);
     }
@@ -155,7 +184,7 @@ fn flush_neighbours(node: &Node, device: &str) -> Result<()> {
 }
 
 #[test]
-fn the_neighbour_of_a_pod_follows_the_mac_that_the_pod_has() {
+fn what_a_node_has_of_a_pod_follows_the_mac_and_the_mtu_that_the_pod_has() {
     with_lab(Lab::builder().nodes(2), |lab| {
         let node = lab.node(1);
         let (a, b) = (node.add_pod("a")?, lab.node(2).add_pod("b")?);
@@ -181,6 +210,12 @@ fn the_neighbour_of_a_pod_follows_the_mac_that_the_pod_has() {
         for ipv6 in [false, true] {
             a.ping(b.address(ipv6)?, 56)?;
         }
-        Ok(())
+
+        // And the host end its MTU: a longer packet would be dropped at the pod's without a word.
+        a.namespace().run(&["ip", "link", "set", "eth0", "mtu", "1300"])?;
+        deadline::until_some("the host end has the pod's MTU", PATIENCE, || {
+            let now = node.run(&["ip", "link", "show", &host])?;
+            Ok(if now.contains("mtu 1300") { Ok(()) } else { Err(now) })
+        })
     });
 }

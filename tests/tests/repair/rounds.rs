@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::{Probe, Report};
-use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, Result};
+use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, Result, Underlay};
 
 use crate::damage::{Damage, Harm};
 use crate::stage::{Facts, Part, show};
@@ -24,6 +24,16 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// Nodes that can be damaged.
 pub fn lab(nodes: u8) -> LabBuilder {
     Lab::builder().nodes(nodes).backend(BACKEND)
+}
+
+/// Two nodes with the tunnel between IPv6 addresses.
+pub fn lab_over_ipv6() -> LabBuilder {
+    lab(2).underlay(Underlay::V6)
+}
+
+/// Two nodes without a tunnel, by this back end.
+pub fn lab_without_tunnel(backend: &str) -> LabBuilder {
+    Lab::builder().nodes(2).backend(backend)
 }
 
 /// A node with a pod, and what stands there while nothing is damaged.
@@ -49,7 +59,7 @@ impl<'a> Stage<'a> {
         let pod = node.attach(&format!("on-{}", node.name()))?;
         let far = other.attach(&format!("for-{}", node.name()))?;
         Self::settle(node)?;
-        let facts = Facts::of(node, &pod, other)?;
+        let facts = Facts::of(node, &pod, other, &far)?;
         Ok(Self { node, facts, whole: show(Part::ALL, node)?, pod, other: far })
     }
 

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use twill_tests::lab::{PROTOCOL_CLUSTER, VXLAN};
+use twill_tests::lab::PROTOCOL_CLUSTER;
 use twill_tests::{LabError, Node, Pod, Result};
 
 /// What the kernel shows of one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Devices of Twill's names, with all of their settings.
+    /// Devices of Twill's names, host ends of pods among them, with all of their settings.
     Devices,
     /// Addresses of the tunnel.
     Addresses,
@@ -34,22 +34,25 @@ impl Part {
     fn script(self) -> &'static str {
         match self {
             Self::Devices => {
-                "ip -o -d link show | sed -n 's/^[0-9]*: \\(vxlan6\\{0,1\\}\\.twill[:@]\\)/\\1/p'
-                 ethtool -k vxlan.twill | grep ^tx-checksumming"
+                "ip -o -d link show | sed -En 's/^[0-9]*: ((vxlan6?\\.twill|tw[0-9a-f]{13})[:@])/\\1/p'
+                 for device in $(ls /proc/sys/net/ipv4/conf | grep ^vxlan); do ethtool -k $device | grep ^tx-checksumming; done"
             }
-            Self::Addresses => "ip -o addr show dev vxlan.twill | sed 's/^[0-9]*: //'",
+            Self::Addresses => "ip -o addr show | sed -n 's/^[0-9]*: \\(vxlan\\)/\\1/p'",
             Self::Routes => {
                 "for protocol in 116 117; do
                      ip -N -4 route show proto $protocol; ip -N -6 route show proto $protocol
                  done"
             }
             Self::Neighbours => "ip -4 neigh show nud permanent; ip -6 neigh show nud permanent",
-            Self::Fdb => "bridge fdb show dev vxlan.twill",
+            Self::Fdb => "bridge fdb show | grep 'dev vxlan' || true",
             Self::Sysctls => {
                 "cd /proc/sys/net
-                 grep . ipv4/ip_forward ipv4/conf/vxlan.twill/forwarding ipv4/conf/vxlan.twill/rp_filter \
-                     ipv4/conf/eth0/send_redirects ipv6/conf/all/forwarding ipv6/conf/vxlan.twill/forwarding \
-                     ipv6/conf/vxlan.twill/accept_dad ipv6/conf/vxlan.twill/keep_addr_on_down"
+                 grep . ipv4/ip_forward ipv4/conf/all/send_redirects ipv4/conf/eth0/send_redirects ipv4/conf/eth0/forwarding \
+                     ipv6/conf/all/forwarding
+                 for device in $(ls /proc/sys/net/ipv4/conf | grep ^vxlan); do
+                     grep . ipv4/conf/$device/forwarding ipv4/conf/$device/rp_filter ipv6/conf/$device/forwarding \
+                         ipv6/conf/$device/accept_dad ipv6/conf/$device/keep_addr_on_down
+                 done"
             }
             Self::Firewall => "nft --stateless list table inet twill",
         }
@@ -75,6 +78,8 @@ pub fn show(parts: &[Part], node: &Node) -> Result<String> {
 /// What the damages have to name.
 #[derive(Debug, Clone)]
 pub struct Facts {
+    /// The device that leads to the other node: a tunnel, or the interface between nodes.
+    pub device: String,
     /// The host end of the node's pod.
     pub host: String,
     /// The pod's addresses, IPv4 first; so in all that follows.
@@ -87,9 +92,9 @@ pub struct Facts {
     pub own: [String; 2],
     /// The pools.
     pub pools: [String; 2],
-    /// The node's tunnel addresses.
+    /// The node's tunnel addresses, where it has a tunnel.
     pub tunnel: [String; 2],
-    /// The MAC of the other node's tunnel.
+    /// The MAC of the other node's tunnel, where it has one.
     pub mac: String,
     /// Where packets for it are sent.
     pub remote: String,
@@ -98,39 +103,47 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What is so on a node with one pod, to whose `other` node packets lead.
-    pub fn of(node: &Node, pod: &Pod, other: &Node) -> Result<Self> {
-        let addresses = |ipv6: bool| Ok::<_, LabError>([pod.address(ipv6)?, node.addresses()[usize::from(ipv6)]]);
-        let [[pod4, local], [pod6, _]] = [addresses(false)?, addresses(true)?];
-        let remote = other.addresses()[0].to_string();
-        let fdb = node.namespace().run_json(&["bridge", "-j", "fdb", "show", "dev", VXLAN])?;
-        let mac = text(find(&fdb, |entry| entry["dst"] == remote.as_str())?, "mac")?;
-        let neighbours =
-            [false, true].map(|ipv6| run_json(node, ipv6, &["neigh", "show", "dev", VXLAN, "nud", "permanent"]));
-        let [via4, via6] = neighbours.map(|all| text(find(&all?, |entry| entry["lladdr"] == mac.as_str())?, "dst"));
-        let gateways = [via4?, via6?];
+    /// What is so on a node with one pod, from which packets lead to that of the `other` node.
+    pub fn of(node: &Node, pod: &Pod, other: &Node, far: &Pod) -> Result<Self> {
+        let both = |of: &dyn Fn(bool) -> Result<String>| Ok::<_, LabError>([of(false)?, of(true)?]);
+        let way = |ipv6: bool| run_json(node, ipv6, &["route", "get", &far.address(ipv6)?.to_string()]);
+        let device = text(&way(false)?[0], "dev")?;
+        let gateways = both(&|ipv6| text(&way(ipv6)?[0], "gateway"))?;
         let route = |ipv6: bool, fits: &dyn Fn(&Value) -> bool| {
             text(find(&Value::Array(node.routes(ipv6, PROTOCOL_CLUSTER)?), fits)?, "dst")
         };
-        let both = |fits: &dyn Fn(usize, &Value) -> bool| {
-            Ok::<_, LabError>([route(false, &|route| fits(0, route))?, route(true, &|route| fits(1, route))?])
-        };
         let tunnel = |ipv6: bool| {
-            let shown = run_json(node, ipv6, &["addr", "show", "dev", VXLAN, "scope", "global"])?;
+            let shown = run_json(node, ipv6, &["addr", "show", "dev", &device, "scope", "global"])?;
             text(&shown[0]["addr_info"][0], "local")
         };
+        let (mut mac, mut addresses) = (String::new(), Default::default());
+        if device.starts_with("vxlan") {
+            let known = run_json(node, false, &["neigh", "show", "dev", &device, "nud", "permanent"])?;
+            mac = text(find(&known, |entry| entry["dst"] == gateways[0].as_str())?, "lladdr")?;
+            addresses = both(&tunnel)?;
+        }
         Ok(Self {
             host: pod.host_interface()?,
-            pod: [pod4, pod6],
-            blocks: both(&|family, route| route["gateway"] == gateways[family].as_str())?,
-            own: both(&|_, route| route["metric"] == 77_777)?,
-            pools: both(&|_, route| route["metric"] == 777_777)?,
-            tunnel: [tunnel(false)?, tunnel(true)?],
+            pod: [pod.address(false)?, pod.address(true)?],
+            blocks: both(&|ipv6| {
+                route(ipv6, &|route| {
+                    route["gateway"] == gateways[usize::from(ipv6)].as_str() && route["metric"] == 7777
+                })
+            })?,
+            own: both(&|ipv6| route(ipv6, &|route| route["metric"] == 77_777))?,
+            pools: both(&|ipv6| route(ipv6, &|route| route["metric"] == 777_777))?,
+            tunnel: addresses,
             gateways,
             mac,
-            remote,
-            local: local.to_string(),
+            remote: other.addresses()[0].to_string(),
+            local: node.addresses()[0].to_string(),
+            device,
         })
+    }
+
+    /// An address of the underlay that nobody has.
+    pub fn nobody(&self) -> &'static str {
+        if self.remote.contains(':') { "fd00:77::99" } else { "192.168.77.99" }
     }
 }
 

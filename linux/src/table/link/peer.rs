@@ -17,9 +17,18 @@ struct Peer {
     namespace: Option<i32>,
 }
 
-/// The MACs of the other ends of those devices of `names` that are veths. What cannot be seen is left out.
-pub fn peer_macs(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfName, MacAddr>, Error> {
-    let mut macs = BTreeMap::new();
+/// The other end of a veth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FarEnd {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+/// The other ends of those devices of `names` that are veths. What cannot be seen is left out.
+pub fn far_ends(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfName, FarEnd>, Error> {
+    let mut ends = BTreeMap::new();
     for name in names {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(name.as_str().to_owned()));
@@ -34,9 +43,10 @@ pub fn peer_macs(netlink: &mut Netlink, names: &[IfName]) -> Result<BTreeMap<IfN
             found => found?,
         };
         let Some(RouteNetlinkMessage::NewLink(end)) = end else { continue };
-        macs.extend(details(end).and_then(|end| end.link.mac).map(|mac| (*name, mac)));
+        let seen = details(end).and_then(|end| Some(FarEnd { mac: end.link.mac?, mtu: end.link.mtu }));
+        ends.extend(seen.map(|seen| (*name, seen)));
     }
-    Ok(macs)
+    Ok(ends)
 }
 
 fn one(netlink: &mut Netlink, mut request: LinkMessage) -> Result<Option<RouteNetlinkMessage>, Error> {

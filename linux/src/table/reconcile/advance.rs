@@ -48,8 +48,9 @@ pub fn advance(
 
 fn plan(links: &[SeenLink], before: &KernelState, after: &KernelState) -> Option<[Plan; 3]> {
     let rest = |state: &KernelState| {
-        let KernelState { links, offloads, addresses, sysctls, routes: _, neighbours: _, fdb: _, firewall: _ } = state;
-        (links.clone(), offloads.clone(), addresses.clone(), sysctls.clone())
+        let KernelState { links, ends, offloads, addresses, sysctls, routes: _, neighbours: _, fdb: _, firewall: _ } =
+            state;
+        (links.clone(), ends.clone(), offloads.clone(), addresses.clone(), sysctls.clone())
     };
     if rest(before) != rest(after) {
         return None;

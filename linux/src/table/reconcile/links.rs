@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 
-use super::{Devices, Extent};
+use super::{Devices, Extent, ends};
 use crate::netlink::Request;
-use crate::state::{Link, LinkKind};
+use crate::state::{KernelState, Link, LinkKind};
 use crate::table::Outcome;
 use crate::table::change::{Action, Change, Difference, apply, diff, settle as settle_changes};
 use crate::table::link::{self, Details, Device};
@@ -19,7 +19,7 @@ pub(super) struct Settled {
     pub(super) devices: Devices,
     /// Devices of ours that shall not stand.
     pub(super) doomed: BTreeSet<IfName>,
-    /// How many devices of ours there were before.
+    /// How many devices of ours, and host ends of pods, there were before.
     pub(super) stood: usize,
     /// Their removal, for the end.
     pub(super) remove: Vec<Change>,
@@ -27,14 +27,16 @@ pub(super) struct Settled {
 
 pub(super) fn settle(
     netlink: &mut Netlink,
-    desired: &BTreeMap<IfName, Link>,
+    KernelState { links: desired, ends, .. }: &KernelState,
     ours: &BTreeSet<IfName>,
     extent: Extent<'_>,
     outcome: &mut Outcome,
 ) -> Result<Settled, Error> {
     let mut all = link::dump_details(netlink)?;
     let standing = owned(&all, ours);
-    let stood = standing.len();
+    let (ends_stood, kept) = ends::plan(ends, &all);
+    let stood = standing.len() + ends_stood;
+    settle_changes(netlink, &kept, outcome)?;
     let mut put = Vec::new();
     let mut remade = Vec::new();
     let mut remove = Vec::new();
@@ -72,7 +74,7 @@ fn owned(all: &[Details], ours: &BTreeSet<IfName>) -> BTreeMap<IfName, Details> 
     mine.map(|details| (details.link.name, details.clone())).collect()
 }
 
-fn device(seen: &Details) -> Device {
+pub(super) fn device(seen: &Details) -> Device {
     Device { index: seen.link.index, name: seen.link.name }
 }
 

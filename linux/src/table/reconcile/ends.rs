@@ -1,0 +1,41 @@
+//! Host ends of pods: the plugin makes and removes them, and here they are kept as they shall be. One that is missing is its pod's end,
+//! of which the routes to it tell.
+
+use std::collections::BTreeMap;
+
+use super::links::device;
+use crate::IfName;
+use crate::netlink::Request;
+use crate::state::HostEnd;
+use crate::table::change::{Action, Change};
+use crate::table::link::{self, Details};
+
+/// How many of them stand, and what brings those that differ to what they shall be.
+pub(super) fn plan(desired: &BTreeMap<IfName, HostEnd>, all: &[Details]) -> (usize, Vec<Change>) {
+    // Whatever else has such a name is somebody else's.
+    let veths = all.iter().filter(|seen| seen.link.kind.as_deref() == Some("veth"));
+    let standing: Vec<_> = veths.filter_map(|seen| Some((desired.get(&seen.link.name)?, seen))).collect();
+    let changes = standing.iter().map(|(wanted, seen)| Change {
+        table: "link",
+        action: Action::Changed,
+        object: wanted.to_string(),
+        requests: adjust(wanted, seen),
+    });
+    (standing.len(), changes.filter(|change| !change.requests.is_empty()).collect())
+}
+
+/// `up` comes last: the device takes packets as it shall from then on.
+fn adjust(wanted: &HostEnd, seen: &Details) -> Vec<Request> {
+    let device = device(seen);
+    let mut requests = Vec::new();
+    if seen.link.mac != Some(wanted.mac) {
+        requests.push(link::set_mac(device, wanted.mac));
+    }
+    if seen.link.mtu != wanted.mtu {
+        requests.push(link::set_mtu(device, wanted.mtu));
+    }
+    if !seen.link.up {
+        requests.push(link::set_up(device));
+    }
+    requests
+}
