@@ -1,10 +1,10 @@
 //! What the rules are tried on: a node with two pods, and the wire that it hangs on with a peer and a stranger.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, setsockopt, socket, sockopt,
@@ -168,14 +168,14 @@ impl Lab {
 
     /// A UDP socket in a namespace; a port of 0 is any.
     pub fn socket(&self, namespace: &str, address: IpAddr, port: u16) -> UdpSocket {
-        let socket = self.open(namespace, move || UdpSocket::bind(SocketAddr::new(address, port)).unwrap());
+        let socket = self.open(namespace, move || when_free(|| UdpSocket::bind(SocketAddr::new(address, port))));
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket
     }
 
     /// A TCP listener in a namespace.
     pub fn listener(&self, namespace: &str, at: SocketAddr) -> TcpListener {
-        let listener = self.open(namespace, move || TcpListener::bind(at).unwrap());
+        let listener = self.open(namespace, move || when_free(|| TcpListener::bind(at)));
         setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(10)).unwrap();
         listener
     }
@@ -214,6 +214,20 @@ impl Lab {
         let path = format!("/sys/class/net/{device}/ifindex");
         let output = Command::new("ip").args(["netns", "exec", &self.name(namespace), "cat", &path]).output().unwrap();
         text(&output.stdout).trim().parse().unwrap()
+    }
+}
+
+/// Binds as soon as nobody has the port any more: a socket that is closed stands for as long as a process that another test has just forked has
+/// not begun its program.
+fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound.expect("an address of the namespace"),
+        }
     }
 }
 

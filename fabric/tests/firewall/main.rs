@@ -6,9 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use nftables::schema::NfListObject;
+use nix::sys::socket::{getsockopt, sockopt};
 use twill_conf::cluster::{Bgp, ClusterConf};
 use twill_fabric::{Local, Pod, Side, Underlay, desired};
 
@@ -293,6 +294,43 @@ fn a_pod_sends_nothing_to_the_ports_of_its_nodes_speaker_and_anything_to_those_o
             bgp.accept().expect("the connection that must pass did not come");
         }
     }
+}
+
+#[test]
+fn segments_fit_the_way_in_both_directions_where_they_are_clamped() {
+    const PORT: u16 = 80;
+    // Ethernet's MTU and the way's, less the headers of IPv6 or IPv4 and TCP, less its timestamps.
+    for (clamped, mtu) in [(false, 1500), (true, 1400)] {
+        let Some(lab) = Lab::with(&[], |conf, _| conf.firewall.clamp_mss = clamped) else { return };
+        lab.ip("node", "link set eth0 mtu 1400");
+        for route in ["10.42.1.0/26 via 192.168.9.1", "fd42::100/122 via fd09::1"] {
+            lab.ip("wire", &format!("route add {route}"));
+        }
+        for ends in both_families() {
+            let expected = mtu - if ends.pod[0].is_ipv6() { 72 } else { 52 };
+            for (from, to) in
+                [((POD[0], ends.pod[0]), ("wire", ends.peer)), (("wire", ends.peer), (POD[0], ends.pod[0]))]
+            {
+                let at = SocketAddr::new(to.1, PORT);
+                let listener = lab.listener(to.0, at);
+                let dialled = lab.dial(from.0, from.1, at);
+                let (accepted, _) = listener.accept().expect("the connection did not come");
+                // What each may send at once, by what the other one has said.
+                assert_eq!(
+                    [segment(&dialled), segment(&accepted)],
+                    [expected; 2],
+                    "{from:?} to {to:?}, clamped: {clamped}"
+                );
+            }
+        }
+    }
+}
+
+/// How many bytes a connection sends in one segment, once it stands.
+fn segment(connection: &TcpStream) -> u32 {
+    connection.set_nonblocking(false).unwrap();
+    connection.peer_addr().expect("the connection stands by now");
+    getsockopt(connection, sockopt::TcpMaxSeg).unwrap()
 }
 
 #[test]
