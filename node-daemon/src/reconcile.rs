@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use twill_cluster::View;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
 use twill_fabric::mtu::Mtus;
@@ -119,7 +120,7 @@ pub struct Findings {
     pub reckoning: Arc<Mutex<Reckoning>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
-    /// What was wanted last.
+    /// What was wanted last: by what the reckoning has come to, whoever holds its lock.
     pub wanted: watch::Sender<Option<Wanted>>,
     /// What is wrong.
     pub troubles: Troubles,
@@ -131,9 +132,11 @@ pub struct Findings {
     pub pulse: Pulse,
 }
 
-/// What a pass wants, of which node; shared, since it is large.
+/// What a pass wants, of which node, by which view; shared, since it is large.
 #[derive(Debug, Clone)]
 pub struct Wanted {
+    /// The cluster.
+    pub view: Arc<View>,
     /// The node as it was observed.
     pub local: Arc<Local>,
     /// What shall stand.
@@ -245,9 +248,7 @@ impl Reconciler {
         let (mut local, pods) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
         local.pods = self.macs.complete(pods, &mut self.netlink)?;
         let learned = self.news.learned.borrow().clone();
-        let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
-        let desired = reckoning.follow(&picture.reach, &local, &learned);
-        drop(reckoning);
+        let Wanted { local, desired, .. } = self.findings.reckon(&picture.reach, local, &learned);
         self.report.problems(&desired.problems);
         self.findings.passes.wanted(&desired.state);
         // What is only told stops no repair.
@@ -279,8 +280,6 @@ impl Reconciler {
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
-        let (desired, local) = (Arc::new(desired), Arc::new(local));
-        self.findings.wanted.send_replace(Some(Wanted { local: Arc::clone(&local), desired: Arc::clone(&desired) }));
         self.last = Some(Last { desired, local, settled });
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
@@ -397,6 +396,21 @@ impl Reconciler {
     }
 }
 
+impl Findings {
+    /// What shall stand by this. It is told under the lock of what it was reckoned by: whoever has that lock finds the one with the
+    /// other, however the pass goes on.
+    fn reckon(&self, view: &Arc<View>, local: Local, learned: &Learned) -> Wanted {
+        let mut reckoning = self.reckoning.lock().expect("nobody panics while asking it");
+        let desired = reckoning.follow(view, &local, learned);
+        let wanted = Wanted { view: Arc::clone(view), local: Arc::new(local), desired: Arc::new(desired) };
+        self.wanted.send_replace(Some(wanted.clone()));
+        wanted
+    }
+}
+
 fn of_guard(table: &str) -> Repair {
     Repair { table: "firewall", action: "changed", object: format!("table inet {table}"), was: None }
 }
+
+#[cfg(test)]
+mod tests;
