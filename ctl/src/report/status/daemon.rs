@@ -33,11 +33,16 @@ pub(super) fn judge(view: &View, answers: &Answers<State>) -> Judged {
         }
     }
     judged.problems = alike.into_iter().map(|(told, names)| of_nodes(&names, told.what, told.fix)).collect();
-    let about = |nodes: &str, several| format!("how {nodes} {}", if several { "are" } else { "is" });
-    let silences = Silences::of(answers, "say how it is", about);
+    let silences = silences(answers);
     judged.notes.extend(silences.notes);
     judged.unknown.extend(silences.unknown);
     judged
+}
+
+/// Those who have not said how they are.
+pub(in crate::report) fn silences<T>(answers: &Answers<T>) -> Silences {
+    let about = |nodes: &str, several| format!("how {nodes} {}", if several { "are" } else { "is" });
+    Silences::of(answers, "say how it is", about)
 }
 
 fn of_nodes(names: &[String], what: String, fix: String) -> Problem {
@@ -91,9 +96,14 @@ fn hindrance(state: &State) -> String {
 
 /// All else that is wrong with a node by its own words.
 pub(in crate::report) fn of(view: &View, name: &NodeName, state: &State) -> Vec<Told> {
+    [state.troubles.clone(), standing(view, name, state)].concat()
+}
+
+/// The same without what its tasks have found and told.
+pub(in crate::report) fn standing(view: &View, name: &NodeName, state: &State) -> Vec<Told> {
     let newest = view.config.as_ref().map_or(0, |config| config.modified);
     let record = view.nodes.get(name).map(|record| &record.value);
-    let mut all = state.troubles.clone();
+    let mut all = Vec::new();
     if state.follows(newest) && !state.passes.obstacles.is_empty() {
         all.push(Told {
             what: format!("its kernel is not as it shall be: {}", hindrance(state)),
