@@ -20,6 +20,7 @@ mod pace;
 mod ports;
 mod report;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,8 @@ pub struct Wanted {
     pub local: Arc<Local>,
     /// What shall stand.
     pub desired: Arc<Desired>,
+    /// The pass is over that is to bring it about, whatever became of it.
+    pub tried: Arc<AtomicBool>,
 }
 
 /// What the last pass wanted.
@@ -187,6 +190,7 @@ impl Reconciler {
             self.findings.pulse.beat();
             let since = self.findings.convergence.begun();
             let passed = self.pass(causes);
+            self.findings.tried();
             let how = self.how(&passed);
             self.findings.passes.made(how, begin.elapsed());
             self.findings.convergence.over(since, how);
@@ -402,9 +406,15 @@ impl Findings {
     fn reckon(&self, view: &Arc<View>, local: Local, learned: &Learned) -> Wanted {
         let mut reckoning = self.reckoning.lock().expect("nobody panics while asking it");
         let desired = reckoning.follow(view, &local, learned);
-        let wanted = Wanted { view: Arc::clone(view), local: Arc::new(local), desired: Arc::new(desired) };
+        let (view, tried) = (Arc::clone(view), Arc::default());
+        let wanted = Wanted { view, local: Arc::new(local), desired: Arc::new(desired), tried };
         self.wanted.send_replace(Some(wanted.clone()));
         wanted
+    }
+
+    /// The pass is over.
+    fn tried(&self) {
+        self.wanted.borrow().iter().for_each(|wanted| wanted.tried.store(true, Ordering::Relaxed));
     }
 }
 

@@ -71,10 +71,10 @@ impl Doctor {
         let Evidence { etcd, picture, answers, states } = evidence;
         let mut rows: Vec<Row> = etcd.iter().cloned().chain(cluster::judge(&picture.view)).map(of_cluster).collect();
         for (node, answer) in answers {
-            if let Ok(found) = answer {
-                rows.extend(of_node(node, found));
-            }
-            let of_daemon = daemon::judge(&picture.view, node, states.get(node));
+            let found = answer.as_ref().ok();
+            rows.extend(found.into_iter().flat_map(|found| of_node(node, found)));
+            let findings = found.map(|found| found.findings.as_slice()).unwrap_or_default();
+            let of_daemon = daemon::judge(&picture.view, node, states.get(node), findings);
             rows.extend(of_daemon.into_iter().map(|finding| Row {
                 place: Place::Node,
                 node: Some(node.clone()),

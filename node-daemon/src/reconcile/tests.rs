@@ -35,6 +35,8 @@ fn what_is_wanted_is_told_with_what_it_was_reckoned_by_however_the_pass_goes_on(
         let made = findings.reckon(&view, local("n1"), &Learned::default());
         let told: Wanted = seen.borrow().clone().expect("it is told at once");
         assert!(Arc::ptr_eq(&told.view, &view) && Arc::ptr_eq(&told.desired, &made.desired));
-        assert!(Arc::ptr_eq(&told.local, &made.local));
+        assert!(Arc::ptr_eq(&told.local, &made.local) && !told.tried.load(Ordering::Relaxed));
+        findings.tried();
+        assert!(told.tried.load(Ordering::Relaxed));
     }
 }

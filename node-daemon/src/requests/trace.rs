@@ -6,13 +6,14 @@
 
 use std::iter::once;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::timeout;
 use twill_cluster::inquiry::Reply;
-use twill_cluster::inquiry::trace::{Answer, LARGEST, Question};
+use twill_cluster::inquiry::trace::{Answer, End, LARGEST, Question};
 use twill_fabric::trace::{self, Known};
 use twill_fabric::{Reckoning, firewall};
 use twill_linux::arrival::{self, Arrival, Shut};
@@ -69,7 +70,8 @@ impl Tracer {
     }
 }
 
-/// Explains it by what `open` has read, and by what is wanted then.
+/// Explains it by what `open` has read, and by what is wanted then; once more where that had changed meanwhile, or where a packet is lost
+/// while the reconciler is at work.
 fn explain<K: trace::Kernel>(
     wanted: &watch::Receiver<Option<Wanted>>,
     reckoning: &Mutex<Reckoning>,
@@ -81,19 +83,27 @@ fn explain<K: trace::Kernel>(
     let mut before = now()?;
     let mut once_more = true;
     loop {
+        let may_repeat = std::mem::take(&mut once_more);
         let mut kernel = open(before.desired.passage.as_ref()).map_err(|error| error.to_string())?;
         // The reconciler waits for it: `kernel` runs no nft and dumps no routes from here on.
         let reckoning = reckoning.lock().expect("nobody panics while asking it");
-        let known = now()?;
-        let stands = Arc::ptr_eq(&before.desired, &known.desired) || before.desired == known.desired;
-        if !stands && once_more {
-            (before, once_more) = (known, false);
+        let wants = now()?;
+        let stands = Arc::ptr_eq(&before.desired, &wants.desired) || before.desired == wants.desired;
+        if may_repeat && !stands {
+            before = wants;
             continue;
         }
-        let Wanted { view, local, desired } = &known;
+        let Wanted { view, local, desired, tried } = &wants;
+        // What it does not find now may be on its way into the kernel.
+        let may_repeat = may_repeat && !tried.load(Ordering::Relaxed);
         let known = Known { view, local, desired, reckoning: &reckoning };
-        return trace::explain(&known, &mut kernel, question)
-            .ok_or_else(|| "the cluster has no configuration that it knows".to_owned());
+        let answer =
+            trace::explain(&known, &mut kernel, question).ok_or("the cluster has no configuration that it knows")?;
+        if may_repeat && answer.end == End::Lost {
+            before = wants;
+            continue;
+        }
+        return Ok(answer);
     }
 }
 

@@ -157,6 +157,7 @@ fn what_status_calls_a_problem_is_one_here_too() {
         json!({"config": {"known": 1, "applied": 1}, "not_ready": ["no IPv4 address is left on this node; add a pool"]}),
         json!({"config": {"known": 1, "applied": 1}, "passes": {"obstacles": ["refused: link vxlan.twill"]}}),
         json!({"config": {"known": 1, "applied": 1}, "repairs": {"contested": 2}}),
+        json!({"config": {"known": 1, "applied": 1}, "troubles": [{"what": "a port is taken", "fix": "free it"}]}),
         json!({"config": {"known": 1, "applied": 1}, "peers": {"unreached": 1, "unreached_nodes": ["n2"]}}),
     ];
     for said in states {
@@ -178,6 +179,31 @@ fn what_status_calls_a_problem_is_one_here_too() {
             );
         }
     }
+}
+
+#[test]
+fn what_the_look_at_the_machine_tells_is_not_told_of_the_daemon_again() {
+    let told = |what: &str| json!({"what": what, "fix": "mend it"});
+    let dropped = "ip filter FORWARD drops what pods send: its policy is drop";
+    let troubles = json!([told("n2 is silent"), told(dropped), told("ip filter USER could not be opened")]);
+    let state = || serde_json::from_value::<state::State>(json!({"troubles": troubles})).unwrap();
+    let chain = Finding {
+        check: "firewall".into(),
+        subject: "ip filter FORWARD".into(),
+        ..finding(State::Problem, "it drops what pods send and get: its policy is drop")
+    };
+    let picture = Picture::of(&[]);
+    let judged = |findings: Vec<Finding>| {
+        let n1 = || "n1".parse::<NodeName>().unwrap();
+        let answers = [(n1(), Ok(Found { findings, left_out: 0 }))].into();
+        let evidence = Evidence { etcd: Vec::new(), picture: &picture, answers, states: [(n1(), Ok(state()))].into() };
+        let of_daemon = |row: &Row| (row.finding.check == "daemon").then(|| row.finding.what.clone());
+        Doctor::new(&evidence).checks.iter().filter_map(of_daemon).collect::<Vec<_>>()
+    };
+    let handed_on = Finding { check: "path".into(), ..finding(State::Problem, "n2 is silent") };
+    assert_eq!(judged(vec![handed_on, chain.clone()]), ["ip filter USER could not be opened"]);
+    assert_eq!(judged(vec![chain]).len(), 2);
+    assert_eq!(judged(Vec::new()).len(), 3);
 }
 
 #[test]

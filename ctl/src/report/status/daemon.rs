@@ -96,14 +96,9 @@ fn hindrance(state: &State) -> String {
 
 /// All else that is wrong with a node by its own words.
 pub(in crate::report) fn of(view: &View, name: &NodeName, state: &State) -> Vec<Told> {
-    [state.troubles.clone(), standing(view, name, state)].concat()
-}
-
-/// The same without what its tasks have found and told.
-pub(in crate::report) fn standing(view: &View, name: &NodeName, state: &State) -> Vec<Told> {
     let newest = view.config.as_ref().map_or(0, |config| config.modified);
     let record = view.nodes.get(name).map(|record| &record.value);
-    let mut all = Vec::new();
+    let mut all = state.troubles.clone();
     if state.follows(newest) && !state.passes.obstacles.is_empty() {
         all.push(Told {
             what: format!("its kernel is not as it shall be: {}", hindrance(state)),

@@ -156,7 +156,8 @@ fn follow(reckoning: &Mutex<Reckoning>, revision: i64, blocks: u8) -> Wanted {
         pods: Vec::new(),
     };
     let desired = reckoning.lock().unwrap().follow(&view, &local, &Learned::default());
-    Wanted { view: Arc::new(view), local: Arc::new(local), desired: Arc::new(desired) }
+    let tried = Arc::new(true.into());
+    Wanted { view: Arc::new(view), local: Arc::new(local), desired: Arc::new(desired), tried }
 }
 
 /// How often the kernel is read for a question while this is wanted after the first time; and by which revision it is answered.
@@ -179,6 +180,19 @@ fn what_is_wanted_anew_while_the_kernel_is_read_has_it_read_once_more() {
     assert_eq!(read_while(|reckoning, _| follow(reckoning, 2, 2)), (2, 2));
     let forever = read_while(|reckoning, time| follow(reckoning, 1 + time, if time % 2 == 0 { 1 } else { 2 }));
     assert_eq!(forever, (2, 3), "it ends though it changes each time");
+}
+
+#[test]
+fn what_is_not_found_while_the_reconciler_is_at_work_is_looked_for_once_more() {
+    let at_work = |reckoning: &Mutex<Reckoning>, time| {
+        let wanted = follow(reckoning, 1 + time, 1);
+        wanted.tried.store(false, Ordering::Relaxed);
+        wanted
+    };
+    assert_eq!(read_while(at_work), (2, 3));
+    let ends =
+        |reckoning: &Mutex<Reckoning>, time| if time == 1 { at_work(reckoning, 1) } else { follow(reckoning, 3, 1) };
+    assert_eq!(read_while(ends), (2, 3));
 }
 
 #[test]
