@@ -48,8 +48,9 @@ pub trait Kernel {
     fn neighbours(&mut self, index: u32) -> Result<Vec<SeenNeighbour>, Error>;
     /// The FDB entries of a VXLAN device.
     fn fdb(&mut self, index: u32) -> Result<Vec<SeenFdbEntry>, Error>;
-    /// The routes of the main table.
-    fn routes(&mut self, ipv6: bool) -> Result<Vec<SeenRoute>, Error>;
+    /// The routes of the main table that an address lies in; others may be among them. Asked of nothing else than the packet's
+    /// destination: that of the question, or the pod that a published port turns it to.
+    fn routes(&mut self, destination: IpAddr) -> Result<&[SeenRoute], Error>;
     /// Whether the firewall's table is there.
     fn has_firewall(&mut self) -> Result<bool, Error>;
     /// The chains of others that drop what is to be let through.

@@ -20,10 +20,12 @@ mod pace;
 mod ports;
 mod report;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use twill_cluster::View;
 use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
 use twill_fabric::mtu::Mtus;
@@ -119,7 +121,7 @@ pub struct Findings {
     pub reckoning: Arc<Mutex<Reckoning>>,
     /// What stands.
     pub standings: watch::Sender<Option<Standing>>,
-    /// What was wanted last.
+    /// What was wanted last: by what the reckoning has come to, whoever holds its lock.
     pub wanted: watch::Sender<Option<Wanted>>,
     /// What is wrong.
     pub troubles: Troubles,
@@ -131,13 +133,17 @@ pub struct Findings {
     pub pulse: Pulse,
 }
 
-/// What a pass wants, of which node; shared, since it is large.
+/// What a pass wants, of which node, by which view; shared, since it is large.
 #[derive(Debug, Clone)]
 pub struct Wanted {
+    /// The cluster.
+    pub view: Arc<View>,
     /// The node as it was observed.
     pub local: Arc<Local>,
     /// What shall stand.
     pub desired: Arc<Desired>,
+    /// The pass is over that is to bring it about, whatever became of it.
+    pub tried: Arc<AtomicBool>,
 }
 
 /// What the last pass wanted.
@@ -184,6 +190,7 @@ impl Reconciler {
             self.findings.pulse.beat();
             let since = self.findings.convergence.begun();
             let passed = self.pass(causes);
+            self.findings.tried();
             let how = self.how(&passed);
             self.findings.passes.made(how, begin.elapsed());
             self.findings.convergence.over(since, how);
@@ -245,9 +252,7 @@ impl Reconciler {
         let (mut local, attached) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
         local.pods = self.far_ends.complete(attached, &mut self.netlink)?;
         let learned = self.news.learned.borrow().clone();
-        let mut reckoning = self.findings.reckoning.lock().expect("nobody panics while asking it");
-        let desired = reckoning.follow(&picture.reach, &local, &learned);
-        drop(reckoning);
+        let Wanted { local, desired, .. } = self.findings.reckon(&picture.reach, local, &learned);
         self.report.problems(&desired.problems);
         self.findings.passes.wanted(&desired.state);
         // What is only told stops no repair.
@@ -279,8 +284,6 @@ impl Reconciler {
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
-        let (desired, local) = (Arc::new(desired), Arc::new(local));
-        self.findings.wanted.send_replace(Some(Wanted { local: Arc::clone(&local), desired: Arc::clone(&desired) }));
         self.last = Some(Last { desired, local, settled });
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
@@ -397,6 +400,27 @@ impl Reconciler {
     }
 }
 
+impl Findings {
+    /// What shall stand by this. It is told under the lock of what it was reckoned by: whoever has that lock finds the one with the
+    /// other, however the pass goes on.
+    fn reckon(&self, view: &Arc<View>, local: Local, learned: &Learned) -> Wanted {
+        let mut reckoning = self.reckoning.lock().expect("nobody panics while asking it");
+        let desired = reckoning.follow(view, &local, learned);
+        let (view, tried) = (Arc::clone(view), Arc::default());
+        let wanted = Wanted { view, local: Arc::new(local), desired: Arc::new(desired), tried };
+        self.wanted.send_replace(Some(wanted.clone()));
+        wanted
+    }
+
+    /// The pass is over.
+    fn tried(&self) {
+        self.wanted.borrow().iter().for_each(|wanted| wanted.tried.store(true, Ordering::Relaxed));
+    }
+}
+
 fn of_guard(table: &str) -> Repair {
     Repair { table: "firewall", action: "changed", object: format!("table inet {table}"), was: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ use crate::reconcile::Wanted;
 use crate::rival::Bearer;
 use crate::store::NodeStore;
 use crate::trials::{Means, Trials};
-use looks::{Look, Looker, Looks};
+use looks::{Look, Looker, Looks, Place};
 pub use machine::Machine;
 
 pub use state::Sources;
@@ -55,7 +55,7 @@ pub struct Requests {
     drain: mpsc::Sender<bool>,
     /// To the mirror: compare with etcd.
     audit: mpsc::Sender<()>,
-    sources: Sources,
+    sources: Arc<Sources>,
     looker: Looker,
     looks: Looks,
     /// What was seen.
@@ -89,24 +89,19 @@ impl Requests {
     /// A task that has not begun.
     pub fn new(bearer: Bearer, store: NodeStore, pictures: Pictures, helpers: Helpers) -> Self {
         let Helpers { drain, audit, speaker, wanted, sources, machine, means } = helpers;
-        let tracer = trace::Tracer {
-            pictures: pictures.clone(),
-            wanted,
-            reckoning: Arc::clone(&sources.reckoning),
-            turn: Arc::default(),
-        };
+        let tracer = trace::Tracer { wanted, reckoning: Arc::clone(&sources.reckoning), turn: Arc::default() };
         // No more come than there are tasks, of which there are few.
         let (answers, tried) = mpsc::unbounded_channel();
         let trials = Trials::new(means, answers);
         let looker = Looker { store: store.clone(), speaker, tracer, machine };
         // Nor more than are asked for within the time that one waits for its place.
         let (replies, looked) = mpsc::unbounded_channel();
-        let (me, looks) = (bearer.node.clone(), Looks::new(replies));
+        let (me, looks, sources) = (bearer.node.clone(), Looks::new(replies), Arc::new(sources));
         Self { me, bearer, store, pictures, drain, audit, sources, looker, looks, looked, trials, tried }
     }
 
     /// Answers requests until the daemon ends.
-    pub async fn answer<S: Store>(mut self, etcd: &S) {
+    pub async fn answer<S: Store + Clone>(mut self, etcd: &S) {
         let mut desk = Desk::new(&self.me);
         let mut events = etcd.watch(inquiry::requests_to(&self.me));
         loop {
@@ -138,7 +133,7 @@ impl Requests {
         }
     }
 
-    async fn handle<S: Store>(&mut self, etcd: &S, letter: &Letter) -> Result<(), StoreError> {
+    async fn handle<S: Store + Clone>(&mut self, etcd: &S, letter: &Letter) -> Result<(), StoreError> {
         let reply = match inquiry::read_ask(&letter.value) {
             Ok(request) => {
                 if !request.ask.only_looks() && !self.stands(etcd, letter).await? {
@@ -167,7 +162,7 @@ impl Requests {
     }
 
     /// Does what is asked; `None` where the answer comes later.
-    async fn act<S: Store>(&mut self, etcd: &S, letter: &Letter, ask: Ask, from: &str) -> Option<Reply> {
+    async fn act<S: Store + Clone>(&mut self, etcd: &S, letter: &Letter, ask: Ask, from: &str) -> Option<Reply> {
         Some(match ask {
             Ask::Drain { on } => {
                 let what = if on { "to be drained" } else { "to serve again" };
@@ -187,7 +182,7 @@ impl Requests {
                 self.trials.set_about(letter.clone(), trial, task);
                 return None;
             }
-            Ask::State {} => self.state(etcd).await,
+            Ask::State {} => return self.state(etcd, letter),
             Ask::Addresses { after } => return self.look(letter, Look::Addresses(after)),
             Ask::Attempts(sought) => return self.look(letter, Look::Past(sought)),
             Ask::Bgp { question } => return self.look(letter, Look::Bgp(question)),
@@ -198,12 +193,19 @@ impl Requests {
 
     /// Has it looked at; the reply comes later.
     fn look(&self, letter: &Letter, look: Look) -> Option<Reply> {
-        self.looks.begin(letter.clone(), self.looker.clone().look(look));
+        let looker = self.looker.clone();
+        self.looks.begin(letter.clone(), move |place| looker.look(look, place));
         None
     }
 
-    async fn state<S: Store>(&self, etcd: &S) -> Reply {
-        Reply::State(Box::new(self.sources.look(etcd, &self.bearer, &self.pictures, &self.store).await))
+    /// A look like the others: it asks etcd, of which a member may be slow.
+    fn state<S: Store + Clone>(&self, etcd: &S, letter: &Letter) -> Option<Reply> {
+        let (sources, etcd, bearer) = (Arc::clone(&self.sources), etcd.clone(), self.bearer.clone());
+        let (pictures, store) = (self.pictures.clone(), self.store.clone());
+        self.looks.begin(letter.clone(), async move |place: Place| {
+            Reply::State(Box::new(sources.look(&etcd, &bearer, &pictures, &store, &place).await))
+        });
+        None
     }
 
     /// Done when etcd shows the node's record to say so, and the plugin knows.
@@ -273,3 +275,6 @@ fn tell(event: &Event) {
         tracing::warn!("no request of an operator reaches this node: {cause}");
     }
 }
+
+#[cfg(test)]
+mod tests;

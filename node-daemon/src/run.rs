@@ -202,10 +202,10 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         reckoning,
         standings: standing.clone(),
         troubles: troubles.clone(),
-        complaints,
+        complaints: complaints.clone(),
         readiness: Arc::clone(&readiness),
     };
-    let machine = Machine::new(conf.clone(), seen.clone(), underlay.clone(), troubles.clone());
+    let machine = Machine::new(conf.clone(), seen.clone(), underlay.clone(), troubles.clone(), complaints);
     let standing_trials = trials::Standing::default();
     let leftovers = trials::Leftovers::new(troubles.clone());
     leftovers.inherit(&store);

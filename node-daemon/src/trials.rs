@@ -55,7 +55,8 @@ pub struct Means {
 
 #[cfg(test)]
 impl Means {
-    fn for_tests(plugin: PathBuf, pictures: Pictures, underlays: Underlays) -> Self {
+    /// With pods that nobody has to take down.
+    pub(crate) fn for_tests(plugin: PathBuf, pictures: Pictures, underlays: Underlays) -> Self {
         let leftovers = Leftovers::new(crate::troubles::Troubles::default());
         Self { plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default(), leftovers }
     }

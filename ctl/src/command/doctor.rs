@@ -1,5 +1,5 @@
-//! `twillctl doctor`: has every node look at its machine, looks at etcd itself, and hands all of it to be put together. With
-//! `--preflight` it looks at this machine, and asks nobody.
+//! `twillctl doctor`: has every node look at its machine and say how it is, looks at etcd itself, and hands all of it to be put
+//! together. With `--preflight` it looks at this machine, and asks nobody.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -46,9 +46,10 @@ pub(super) async fn look(
     };
     let picture = Picture { view: shown(picture.view), ..picture };
     let nodes = asked(named, &picture)?;
-    let asks = nodes.into_iter().map(|node| (node, Ask::Checkup {})).collect();
-    let answers = access::client(patience)?.ask(store, asks).await;
-    Ok(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers) }))
+    let asks = nodes.iter().map(|node| (node.clone(), Ask::Checkup {})).collect();
+    let (mut of_machines, mut of_daemons) = (access::client(patience)?, access::client(patience)?);
+    let (answers, states) = tokio::join!(of_machines.ask(store, asks), of_daemons.states(store, nodes));
+    Ok(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers), states }))
 }
 
 /// Those that were named, or all.

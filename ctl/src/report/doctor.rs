@@ -1,16 +1,19 @@
-//! What `twillctl doctor` reports: what each node found on its machine, what etcd says, and what only all records together tell.
+//! What `twillctl doctor` reports: what each node found on its machine, how its daemon is, what etcd says, and what only all records
+//! together tell. What `twillctl status` calls a problem is one here too, in the same words.
 
 mod cluster;
+mod daemon;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use twill_cluster::inquiry::checkup::{Finding, Found, State};
-use twill_cluster::inquiry::client::{Answers, Silence};
+use twill_cluster::inquiry::client::Answers;
+use twill_cluster::inquiry::state;
 use twill_conf::NodeName;
 
 use super::problems::{Problem, shortened};
-use super::silences::{Silences, remedy};
+use super::silences::Silences;
 use crate::access::Picture;
 
 /// All that was found.
@@ -58,24 +61,31 @@ pub(crate) struct Evidence<'a> {
     pub(crate) picture: &'a Picture,
     /// What the nodes found that were asked.
     pub(crate) answers: Answers<Found>,
+    /// How they are by their own words.
+    pub(crate) states: Answers<state::State>,
 }
 
 impl Doctor {
     /// Of a cluster.
     pub(crate) fn new(evidence: &Evidence<'_>) -> Self {
-        let Evidence { etcd, picture, answers } = evidence;
+        let Evidence { etcd, picture, answers, states } = evidence;
         let mut rows: Vec<Row> = etcd.iter().cloned().chain(cluster::judge(&picture.view)).map(of_cluster).collect();
         for (node, answer) in answers {
-            match answer {
-                Ok(found) => rows.extend(of_node(node, found)),
-                Err(Silence::Dead) => rows.push(dead(node)),
-                Err(_) => {}
-            }
+            let found = answer.as_ref().ok();
+            rows.extend(found.into_iter().flat_map(|found| of_node(node, found)));
+            let findings = found.map(|found| found.findings.as_slice()).unwrap_or_default();
+            let of_daemon = daemon::judge(&picture.view, node, states.get(node), findings);
+            rows.extend(of_daemon.into_iter().map(|finding| Row {
+                place: Place::Node,
+                node: Some(node.clone()),
+                finding,
+            }));
         }
         let answered = answers.values().filter(|answer| answer.is_ok()).count();
         let silences = Silences::of(answers, "look at its machine when it is asked to", |nodes, _| nodes.to_owned());
-        let mut doctor = Self::of(rows, silences.unknown, answers.len(), answered);
-        doctor.notes.extend(silences.notes);
+        let mute = daemon::silences(answers, states);
+        let mut doctor = Self::of(rows, [silences.unknown, mute.unknown].concat(), answers.len(), answered);
+        doctor.notes.extend(silences.notes.into_iter().chain(mute.notes));
         doctor
     }
 
@@ -135,17 +145,6 @@ fn of_node<'a>(node: &'a NodeName, found: &'a Found) -> impl Iterator<Item = Row
         fix: "mend what is told, and look again".to_owned(),
     });
     found.findings.iter().cloned().chain(more).map(row)
-}
-
-fn dead(node: &NodeName) -> Row {
-    let finding = Finding {
-        check: "daemon".to_owned(),
-        state: State::Problem,
-        subject: String::new(),
-        what: Silence::Dead.to_string() + "; its pods keep what they have",
-        fix: remedy(node.as_str(), &Silence::Dead),
-    };
-    Row { place: Place::Node, node: Some(node.clone()), finding }
 }
 
 /// One problem of what several have alike, in the order in which the first of them was found. What the cluster has is not a

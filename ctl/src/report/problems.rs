@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
+use twill_cluster::inquiry::client::Silence;
 use twill_cluster::key::{self, Key};
 use twill_cluster::record::Told;
 use twill_cluster::{BlockRecord, NodeRecord, Versioned, View};
@@ -11,6 +12,8 @@ use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Given};
 use twill_fabric::peering;
 use twill_ipam::Block;
+
+use super::silences::remedy;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,9 +48,14 @@ impl Problem {
 /// The configuration's absence, records that cannot be read, and what in the others no node believes.
 pub(crate) fn faults(view: &View) -> Vec<Problem> {
     let mut problems = unreadable(view);
-    let fix = "it is left out as long as that is so; a node whose machine is off for good is deleted by 'twillctl node delete'";
-    problems.extend(twill_fabric::judge(view).into_iter().map(|what| Problem::new("records", what, fix)));
+    problems.extend(contradictions(view));
     problems
+}
+
+/// What in the records no node believes.
+pub(crate) fn contradictions(view: &View) -> impl Iterator<Item = Problem> {
+    let fix = "it is left out as long as that is so; a node whose machine is off for good is deleted by 'twillctl node delete'";
+    twill_fabric::judge(view).into_iter().map(move |what| Problem::new("records", what, fix))
 }
 
 /// The configuration's absence, and records that cannot be read.
@@ -154,14 +162,18 @@ pub(crate) fn of_bgp(view: &View, conf: &ClusterConf) -> impl Iterator<Item = Pr
     peering::notes(view, conf).into_iter().map(|note| Problem::new(note.subject, note.what, note.fix))
 }
 
+/// A node whose daemon renews its lease no more.
+pub(crate) fn unheard(name: &NodeName) -> Problem {
+    let what = format!("{}; its pods keep what they have", Silence::Dead);
+    Problem::new(format!("node {name}"), what, remedy(name.as_str(), &Silence::Dead))
+}
+
 /// What a node lacks to be reached and to serve pods.
 pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>, alive: bool) -> Vec<Problem> {
     let subject = format!("node {name}");
     let mut problems = Vec::new();
     if !alive {
-        let what = "its daemon has not been heard of for a minute; its pods keep what they have";
-        let fix = format!("look at twilld on {name}: is it running, and does it reach etcd?");
-        problems.push(Problem::new(&subject, what, fix));
+        problems.push(unheard(name));
     }
     let underlay = &record.value.underlay;
     if underlay.ipv4.is_none() && underlay.ipv6.is_none() {

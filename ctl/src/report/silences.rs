@@ -52,6 +52,8 @@ pub(crate) fn remedy(nodes: &str, silence: &Silence) -> String {
     match silence {
         Silence::Unsupported { .. } => format!("update twilld on {nodes}"),
         Silence::Dead => format!("look at twilld on {nodes}: is it running, and does it reach etcd?"),
+        // No patience helps there.
+        Silence::Failed(_) => format!("try again; if it stays so, look at the log of twilld on {nodes}"),
         _ => format!(
             "try again, with a longer --timeout; if it never answers, look at twilld on {nodes}, and at etcd's roles (docs/etcd.md)"
         ),

@@ -10,7 +10,8 @@ use twill_conf::NodeName;
 use twill_conf::cluster::Kind;
 
 use super::Verdict;
-use super::problems::Problem;
+use super::problems::{Problem, unheard};
+use super::silences::remedy;
 
 /// All that was asked for: a path for each family that both ends have.
 #[derive(Debug, Serialize)]
@@ -65,6 +66,9 @@ pub(crate) struct Leg {
     pub(crate) node: NodeName,
     /// The node did not answer, and this is what is expected of it by the records.
     pub(crate) expected: Option<String>,
+    /// The same, to be judged.
+    #[serde(skip)]
+    silence: Option<Silence>,
     pub(crate) steps: Vec<Step>,
     pub(crate) end: End,
 }
@@ -72,7 +76,11 @@ pub(crate) struct Leg {
 impl Leg {
     /// What the node says.
     pub(crate) fn told(node: NodeName, answer: Answer) -> Self {
-        Self { node, expected: None, steps: answer.steps, end: answer.end }
+        Self { node, expected: None, silence: None, steps: answer.steps, end: answer.end }
+    }
+
+    fn expected(node: NodeName, silence: &Silence, steps: Vec<Step>) -> Self {
+        Self { node, expected: Some(silence.to_string()), silence: Some(silence.clone()), steps, end: End::Unknown }
     }
 
     /// What is expected of a node that is silent, and sends.
@@ -96,7 +104,7 @@ impl Leg {
             (None, Some(to)) if to.node.as_ref() == Some(&node) => format!("it is to be delivered to {}", to.title),
             _ => "it is to leave the cluster by the node's own routes".to_owned(),
         };
-        Self { node, expected: Some(silence.to_string()), steps: vec![expected(what, None)], end: End::Unknown }
+        Self::expected(node, silence, vec![expected(what, None)])
     }
 
     /// What is expected of a node that is silent, and receives.
@@ -116,7 +124,7 @@ impl Leg {
         let title = to.map_or("its destination", |to| to.title.as_str());
         let behind = to.and_then(|to| to.behind.clone());
         let steps = vec![expected(comes, None), expected(format!("it is to be delivered to {title}"), behind)];
-        Self { node, expected: Some(silence.to_string()), steps, end: End::Unknown }
+        Self::expected(node, silence, steps)
     }
 }
 
@@ -154,8 +162,11 @@ impl Trace {
         let (mut problems, mut notes, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (of, leg) in paths.iter().flat_map(Path::all_legs) {
             let node = &leg.node;
-            if let Some(silence) = &leg.expected {
-                unknown.push(format!("what node {node} does{of}: {silence}; what is told is what its records promise"));
+            if let Some(silence) = &leg.silence {
+                let open = format!("what node {node} does{of}: {silence}; what is told is what its records promise");
+                unknown.push(format!("{open}; {}", remedy(node.as_str(), silence)));
+                let dead = matches!(silence, Silence::Dead).then(|| unheard(node));
+                problems.extend(dead.filter(|dead| !problems.contains(dead)));
                 continue;
             }
             for step in &leg.steps {

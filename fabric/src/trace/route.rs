@@ -224,15 +224,18 @@ impl<'a, K: Kernel> Walk<'a, K> {
 
     /// The best route of the main table for an address, as it stands.
     fn best(&mut self, ip: IpAddr) -> Onward<Option<SeenRoute>> {
-        let routes = self.kernel.routes(ip.is_ipv6())?;
-        let covering = routes.into_iter().filter(|route| route.key.destination.contains(ip));
-        Ok(covering.max_by_key(|route| (route.key.destination.prefix(), std::cmp::Reverse(route.key.metric))))
+        let routes = self.kernel.routes(ip)?;
+        let covering = routes.iter().filter(|route| route.key.destination.contains(ip));
+        let best = covering.max_by_key(|route| (route.key.destination.prefix(), std::cmp::Reverse(route.key.metric)));
+        Ok(best.cloned())
     }
 
-    /// The route as it stands, if it does, wherever it leads.
+    /// The route for the packet's destination as it stands, if it does, wherever it leads.
     fn standing(&mut self, wanted: &Route) -> Onward<Option<SeenRoute>> {
-        let routes = self.kernel.routes(wanted.key.destination.is_ipv6())?;
-        for route in routes.into_iter().filter(|route| route.key == wanted.key && route.protocol == wanted.protocol) {
+        let is_it = |route: &&SeenRoute| route.key == wanted.key && route.protocol == wanted.protocol;
+        let routes: Vec<SeenRoute> =
+            self.kernel.routes(self.packet.destination)?.iter().filter(is_it).cloned().collect();
+        for route in routes {
             if self.leads(&wanted.target, &route.target)? {
                 return Ok(Some(route));
             }

@@ -1,31 +1,38 @@
 //! A look at this machine, as an operator asks for it: what it offers (`twill-checkup`), how etcd is from here with the node's own
 //! credentials, and what the tasks of the daemon have found.
 //!
-//! The look blocks, so it has a thread of its own, one at a time and with a deadline. It changes nothing of what the daemon makes.
+//! The look blocks, so it has a thread of its own, one at a time and with a deadline; who comes meanwhile waits a moment. It changes
+//! nothing of what the daemon makes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::timeout;
 use twill_checkup::{Cluster, Scope, Stage, Tunnel};
 use twill_cluster::inquiry::Reply;
 use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
+use twill_cluster::record::Told;
 use twill_cluster::store::{Range, Store as _};
 use twill_cluster::{EtcdStore, View, key};
 use twill_conf::node::NodeConf;
 use twill_fabric::Underlay;
 use twill_fabric::mtu::Mtus;
 
+use super::looks::{Place, failed};
+use crate::blocks::Complaints;
 use crate::picture::Pictures;
 use crate::trials;
 use crate::troubles::Troubles;
 
 /// How long a look may take. Where nothing hangs it takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// How long an earlier look is waited for.
+const TURN: Duration = Duration::from_secs(4);
 /// How long a member of etcd may take to answer.
 const ETCD_PATIENCE: Duration = Duration::from_secs(3);
-/// The finders of the board whose findings are handed on, and what their checks are called.
+/// The finders of the board whose findings are handed on, and what their checks are called. What `forward` finds, the look at the
+/// machine finds itself.
 const FINDERS: [(&str, &str, &str); 3] = [
     ("probe", "path", "packets reach every node that was asked so far"),
     ("bgp", "bgp", "no session is missing"),
@@ -39,7 +46,15 @@ pub struct Machine {
     pictures: Pictures,
     underlays: watch::Receiver<Option<Underlay>>,
     troubles: Troubles,
-    turn: Arc<Mutex<()>>,
+    complaints: Complaints,
+    turn: Turn,
+}
+
+/// One looks at a time.
+#[derive(Debug, Clone)]
+struct Turn {
+    held: Arc<Mutex<()>>,
+    patience: Duration,
 }
 
 impl Machine {
@@ -49,30 +64,35 @@ impl Machine {
         pictures: Pictures,
         underlays: watch::Receiver<Option<Underlay>>,
         troubles: Troubles,
+        complaints: Complaints,
     ) -> Self {
-        Self { conf, pictures, underlays, troubles, turn: Arc::default() }
+        let turn = Turn { held: Arc::default(), patience: TURN };
+        Self { conf, pictures, underlays, troubles, complaints, turn }
     }
 
     /// Looks.
-    pub(super) async fn look(&self) -> Reply {
-        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else {
-            return Reply::Failed { cause: "an earlier look at the machine has not ended".to_owned() };
+    pub(super) async fn look(&self, place: &Place) -> Reply {
+        let turn = match self.turn.take().await {
+            Ok(turn) => turn,
+            Err(refused) => return failed(refused),
         };
         let scope = self.scope();
-        let local = tokio::task::spawn_blocking(move || {
+        let local = place.run(move || {
             let found = twill_checkup::check(&scope);
             drop(turn);
             found
         });
         let (local, etcd) = tokio::join!(timeout(PATIENCE, local), self.etcd());
-        let Ok(local) = local else {
-            let cause = format!(
-                "the look at the machine has not ended within {} s: nft, or the disk, may hang",
-                PATIENCE.as_secs()
-            );
-            return Reply::Failed { cause };
+        let local = match local {
+            Ok(Ok(local)) => local,
+            Ok(Err(cause)) => return failed(cause),
+            Err(_) => {
+                return failed(format!(
+                    "the look at the machine has not ended within {} s: nft, or the disk, may hang",
+                    PATIENCE.as_secs()
+                ));
+            }
         };
-        let local = local.expect("looking does not panic");
         Reply::Checkup { found: Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd)) }
     }
 
@@ -124,8 +144,7 @@ impl Machine {
             what: what.to_owned(),
             fix: fix.to_owned(),
         };
-        let of = |(finder, check, good): (&str, &str, &str)| {
-            let told = board.get(finder).map(Vec::as_slice).unwrap_or_default();
+        let of = |told: &[Told], check: &str, good: &str| {
             let told = told.iter().map(|told| finding(check, State::Problem, &told.what, &told.fix));
             let mut told: Vec<Finding> = told.collect();
             if told.is_empty() {
@@ -133,7 +152,11 @@ impl Machine {
             }
             told
         };
-        FINDERS.into_iter().flat_map(of).collect()
+        let on_board = |(finder, check, good): (&str, &str, &str)| {
+            of(board.get(finder).map(Vec::as_slice).unwrap_or_default(), check, good)
+        };
+        let of_blocks = of(&self.complaints.now(), "blocks", "nothing keeps this node from blocks of addresses");
+        FINDERS.into_iter().flat_map(on_board).chain(of_blocks).collect()
     }
 
     /// By a connection of its own, so that credentials are read and shown anew.
@@ -148,5 +171,35 @@ impl Machine {
             Err(_) => Err("no answer".to_owned()),
         };
         etcd::judge(&members, &read)
+    }
+}
+
+impl Turn {
+    /// Waits for it; the error says that an earlier one has not ended.
+    async fn take(&self) -> Result<OwnedMutexGuard<()>, String> {
+        timeout(self.patience, Arc::clone(&self.held).lock_owned()).await.map_err(|_| {
+            let seconds = self.patience.as_secs();
+            format!("an earlier look at the machine has not ended within {seconds} s: nft, or the disk, may hang")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_that_come_at_once_both_look_and_one_that_hangs_is_not_waited_for_for_ever() {
+        let turn = Turn { held: Arc::default(), patience: Duration::from_secs(20) };
+        let first = turn.take().await.expect("it is free");
+        let (second, ()) = tokio::join!(turn.take(), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        let hasty = Turn { patience: Duration::from_millis(20), ..turn };
+        let refused = hasty.take().await.expect_err("the second one has it");
+        assert!(refused.starts_with("an earlier look at the machine has not ended"), "{refused}");
+        drop(second);
+        hasty.take().await.expect("it is free again");
     }
 }

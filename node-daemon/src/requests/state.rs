@@ -15,6 +15,7 @@ use twill_fabric::reach::{Reach, reach};
 use twill_ipam::store::BlockUse;
 use twill_ipam::{BootTime, Family};
 
+use super::looks::Place;
 use crate::blocks::Complaints;
 use crate::metrics::health::Readiness;
 use crate::metrics::{self, Cluster, Convergence, Memory, Probes, Requests};
@@ -54,19 +55,32 @@ pub struct Sources {
 
 impl Sources {
     /// How it is now.
-    pub(super) async fn look<S: Store>(&self, etcd: &S, me: &Bearer, pictures: &Pictures, store: &NodeStore) -> State {
-        let blocks = store.run(|store| store.blocks(BootTime::now())).await;
+    pub(super) async fn look<S: Store>(
+        &self,
+        etcd: &S,
+        me: &Bearer,
+        pictures: &Pictures,
+        store: &NodeStore,
+        place: &Place,
+    ) -> State {
+        let store = store.clone();
+        let blocks = place.run(move || store.with(|store| store.blocks(BootTime::now()))).await;
+        let blocks = blocks.and_then(|blocks| blocks.map_err(|error| error.to_string()));
         let mut not_ready = self.readiness.wrong().await.to_vec();
         let rival = me.rival(etcd).await;
         let picture = pictures.borrow().clone();
         let memory = self.passes.memory();
         let reach = match picture.clone() {
-            Some(picture) => self.reach(me, picture).await,
-            None => Reach::default(),
+            Some(picture) => self.reach(me, picture, place).await,
+            None => Ok(Reach::default()),
         };
         let blocks = blocks.unwrap_or_else(|error| {
-            not_ready.push(error.to_string());
+            not_ready.push(error);
             Vec::new()
+        });
+        let reach = reach.unwrap_or_else(|error| {
+            not_ready.push(error);
+            Reach::default()
         });
         let board = self.troubles.subscribe().borrow().clone();
         let troubles = board.into_values().flatten().chain(self.complaints.now());
@@ -90,14 +104,14 @@ impl Sources {
     }
 
     /// Away from the tasks that share a thread: the reconciler may be at it.
-    async fn reach(&self, me: &Bearer, picture: Picture) -> Reach {
+    async fn reach(&self, me: &Bearer, picture: Picture, place: &Place) -> Result<Reach, String> {
         let (me, reckoning) = (me.node.clone(), Arc::clone(&self.reckoning));
         let look = move || {
             let owners = picture.reach.blocks.values().map(|record| &record.value.node);
             let others: BTreeSet<&NodeName> = owners.filter(|owner| **owner != me).collect();
             reach(&reckoning.lock().unwrap_or_else(PoisonError::into_inner), others)
         };
-        tokio::task::spawn_blocking(look).await.expect("reckoning does not panic")
+        place.run(look).await
     }
 
     fn backend(&self, picture: Option<&Picture>, reach: &Reach) -> Backend {

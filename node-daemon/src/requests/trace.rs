@@ -1,17 +1,19 @@
 //! What this node does with a packet: `fabric` explains it, by what the reconciler wants and by what the kernel has in this moment.
 //!
-//! Nothing is changed, and no packet is sent. The kernel is asked anew for each question; what is asked several times within one is
-//! read once.
+//! Nothing is changed, and no packet is sent. The kernel is asked anew for each question; what takes long to read, or is asked several
+//! times within one, is read before the walk. What is wanted is taken after that, under the lock by which it changes, and where it had
+//! changed meanwhile all is read once more: what was read first may be from before it stood.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::iter::once;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::timeout;
 use twill_cluster::inquiry::Reply;
-use twill_cluster::inquiry::trace::{LARGEST, Question};
+use twill_cluster::inquiry::trace::{Answer, End, LARGEST, Question};
 use twill_fabric::trace::{self, Known};
 use twill_fabric::{Reckoning, firewall};
 use twill_linux::arrival::{self, Arrival, Shut};
@@ -23,7 +25,7 @@ use twill_linux::table::route::{self, Filter, Flow, Found, SeenRoute};
 use twill_linux::table::{SeenLink, link};
 use twill_linux::{Error, IfName, Netlink, nft};
 
-use crate::picture::Pictures;
+use super::looks::{Place, failed};
 use crate::reconcile::Wanted;
 
 /// How long an answer may take. A look at the tables takes a fraction of a second; whoever asks does not wait for an nft that
@@ -35,7 +37,6 @@ const TURN: Duration = Duration::from_secs(2);
 /// Knows what is wanted.
 #[derive(Debug, Clone)]
 pub(super) struct Tracer {
-    pub(super) pictures: Pictures,
     pub(super) wanted: watch::Receiver<Option<Wanted>>,
     pub(super) reckoning: Arc<Mutex<Reckoning>>,
     /// One explains at a time: of a question that was given up nft may still run.
@@ -44,52 +45,73 @@ pub(super) struct Tracer {
 
 impl Tracer {
     /// Answers, on a thread that may block.
-    pub(super) async fn trace(&self, question: Question) -> Reply {
+    pub(super) async fn trace(&self, question: Question, place: &Place) -> Reply {
         if let Some(size) = question.packet.size.filter(|size| *size > LARGEST) {
             return failed(format!("a packet has at most {LARGEST} bytes, and {size} are asked about"));
         }
         if question.packet.source.is_some_and(|source| source.is_ipv4() != question.packet.destination.is_ipv4()) {
-            return failed("the source and the destination of a packet are of one family".to_owned());
+            return failed("the source and the destination of a packet are of one family");
         }
-        let picture = self.pictures.borrow().clone();
-        let wanted = self.wanted.borrow().clone();
-        let (Some(picture), Some(wanted)) = (picture, wanted) else {
-            return failed("it has not made out yet what shall stand: its log says what it waits for".to_owned());
-        };
-        let reckoning = Arc::clone(&self.reckoning);
+        let (wanted, reckoning) = (self.wanted.clone(), Arc::clone(&self.reckoning));
         let Ok(turn) = timeout(TURN, Arc::clone(&self.turn).lock_owned()).await else {
-            return failed("an earlier trace has not ended".to_owned());
+            return failed("an earlier trace has not ended");
         };
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = place.run(move || {
             let _turn = turn;
-            let mut kernel =
-                Live::open(wanted.desired.passage.as_ref(), &question).map_err(|error| error.to_string())?;
-            // The reconciler waits for it: `kernel` runs no nft and dumps no routes from here on.
-            let reckoning = reckoning.lock().expect("nobody panics while asking it");
-            let Wanted { local, desired } = &wanted;
-            let known = Known { view: &picture.reach, local, desired, reckoning: &reckoning };
-            trace::explain(&known, &mut kernel, &question)
-                .ok_or_else(|| "the cluster has no configuration that it knows".to_owned())
+            explain(&wanted, &reckoning, &question, |passage| Live::open(passage, &question))
         });
         let Ok(explained) = timeout(PATIENCE, asked).await else {
             return failed(format!("the kernel's tables were not read within {} s: nft may hang", PATIENCE.as_secs()));
         };
-        match explained.expect("explaining does not panic") {
+        match explained.flatten() {
             Ok(answer) => Reply::Trace { answer: Box::new(answer) },
             Err(cause) => failed(cause),
         }
     }
 }
 
-fn failed(cause: String) -> Reply {
-    Reply::Failed { cause }
+/// Explains it by what `open` has read, and by what is wanted then; once more where that had changed meanwhile, or where a packet is lost
+/// while the reconciler is at work.
+fn explain<K: trace::Kernel>(
+    wanted: &watch::Receiver<Option<Wanted>>,
+    reckoning: &Mutex<Reckoning>,
+    question: &Question,
+    open: impl Fn(Option<&Passage>) -> Result<K, Error>,
+) -> Result<Answer, String> {
+    let now =
+        || wanted.borrow().clone().ok_or("it has not made out yet what shall stand: its log says what it waits for");
+    let mut before = now()?;
+    let mut once_more = true;
+    loop {
+        let may_repeat = std::mem::take(&mut once_more);
+        let mut kernel = open(before.desired.passage.as_ref()).map_err(|error| error.to_string())?;
+        // The reconciler waits for it: `kernel` runs no nft and dumps no routes from here on.
+        let reckoning = reckoning.lock().expect("nobody panics while asking it");
+        let wants = now()?;
+        let stands = Arc::ptr_eq(&before.desired, &wants.desired) || before.desired == wants.desired;
+        if may_repeat && !stands {
+            before = wants;
+            continue;
+        }
+        let Wanted { view, local, desired, tried } = &wants;
+        // What it does not find now may be on its way into the kernel.
+        let may_repeat = may_repeat && !tried.load(Ordering::Relaxed);
+        let known = Known { view, local, desired, reckoning: &reckoning };
+        let answer =
+            trace::explain(&known, &mut kernel, question).ok_or("the cluster has no configuration that it knows")?;
+        if may_repeat && answer.end == End::Lost {
+            before = wants;
+            continue;
+        }
+        return Ok(answer);
+    }
 }
 
 /// The kernel of this node.
 struct Live {
     netlink: Netlink,
-    /// The main table, by whether it is of IPv6.
-    routes: BTreeMap<bool, Vec<SeenRoute>>,
+    /// Those of the main table that the packet's destination lies in, or a pod for which a port of the node is published.
+    routes: Vec<SeenRoute>,
     firewall: bool,
     barriers: Vec<Barrier>,
     /// By chains that drop the tunnel's packet of the question.
@@ -98,7 +120,8 @@ struct Live {
 }
 
 impl Live {
-    /// With what nft has to tell for the question, and all routes.
+    /// With what nft has to tell for the question, and of the routes those that can decide about the packet. A router may have
+    /// all routes of the Internet.
     fn open(passage: Option<&Passage>, question: &Question) -> Result<Self, Error> {
         let barriers = passage.map(forward::look).transpose()?.unwrap_or_default();
         let comes = trace::arrival(question);
@@ -106,20 +129,15 @@ impl Live {
         let published = question.packet.port.is_some().then(ports::standing).transpose()?.flatten();
         let ports = published.map(|published| published.ports).unwrap_or_default();
         let firewall = nft::is_there(firewall::TABLE)?;
-        let mut live = Self { netlink: Netlink::open()?, routes: BTreeMap::new(), firewall, barriers, shut, ports };
-        for ipv6 in [false, true] {
-            live.read_routes(ipv6)?;
-        }
-        Ok(live)
-    }
-
-    fn read_routes(&mut self, ipv6: bool) -> Result<&Vec<SeenRoute>, Error> {
-        match self.routes.entry(ipv6) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(free) => {
-                Ok(free.insert(route::dump(&mut self.netlink, Filter { ipv6, ..Filter::default() })?))
-            }
-        }
+        let mut netlink = Netlink::open()?;
+        let destination = question.packet.destination;
+        let addresses: Vec<IpAddr> = once(destination).chain(ports.iter().map(|port| port.pod.ip())).collect();
+        let filter = Filter { ipv6: destination.is_ipv6(), ..Filter::default() };
+        let covers = |route: SeenRoute| {
+            addresses.iter().any(|address| route.key.destination.contains(*address)).then_some(route)
+        };
+        let routes = route::dump_of(&mut netlink, filter, usize::MAX, covers)?;
+        Ok(Self { netlink, routes, firewall, barriers, shut, ports })
     }
 }
 
@@ -144,8 +162,8 @@ impl trace::Kernel for Live {
         fdb::of(&mut self.netlink, index)
     }
 
-    fn routes(&mut self, ipv6: bool) -> Result<Vec<SeenRoute>, Error> {
-        self.read_routes(ipv6).cloned()
+    fn routes(&mut self, _: IpAddr) -> Result<&[SeenRoute], Error> {
+        Ok(&self.routes)
     }
 
     fn has_firewall(&mut self) -> Result<bool, Error> {

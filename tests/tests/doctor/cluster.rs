@@ -1,7 +1,7 @@
 //! What only the cluster tells: etcd, and machines that take each other's identity.
 
 use serde_json::Value;
-use twill_tests::{Lab, Underlay, with_lab};
+use twill_tests::{Lab, PoolSpec, Underlay, with_lab};
 
 use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, problem, start};
 
@@ -80,5 +80,46 @@ fn with_tls_and_roles_a_node_says_until_when_its_certificates_are_valid_and_noth
         );
         assert!(rows().any(|row| row["check"] == "etcd" && row["state"] == "ok"), "{said:#}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_second_machine_of_one_name_is_told_by_the_node_that_has_it() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        start(one)?;
+        start(two)?;
+        lab.converged()?;
+        two.kill_daemon()?;
+        two.start_daemon_named("n1")?;
+        let words = format!("machine ID {}…) goes by its name, and can serve no pod", &two.machine_id()[..8]);
+        comes_to_tell(one, "node n1", &words, "--node-name")?;
+        comes_to_be_golden(one, "duplicate-node", &["a second machine"])?;
+        // When it goes under its own name again, nothing is left of that.
+        two.kill_daemon()?;
+        assert!(lab.etcd().delete("answers/n1/rival")?);
+        start(two)?;
+        comes_to_be_good(one).map(drop)
+    });
+}
+
+#[test]
+fn an_exhausted_pool_is_told_of_the_pool_and_of_the_node_that_needs_it() {
+    // Two blocks of four addresses, and a tunnel's in each.
+    let pool = PoolSpec::new("v4", "10.42.0.0/29", Some(30));
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).pools([pool]).asleep(), |lab| {
+        let one = lab.node(1);
+        for node in lab.nodes() {
+            start(node)?;
+        }
+        lab.converged()?;
+        comes_to_tell(one, "cluster", "pool v4: all of its blocks (2) have owners", "add a pool")?;
+        for pod in ["a", "b", "c"] {
+            one.create_pod(pod)?.add()?;
+        }
+        assert!(one.create_pod("d")?.add().is_err(), "there is no address left");
+        comes_to_tell(one, "node n1", "no new pod can be served there: no IPv4 address is left", "add a pool")?;
+        comes_to_tell(one, "node n1", "pool v4 (10.42.0.0/29) is exhausted", "add a pool")?;
+        comes_to_be_golden(one, "exhausted-pool", &["v4"])
     });
 }

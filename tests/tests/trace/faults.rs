@@ -1,10 +1,12 @@
 //! What is in the way of packets a trace names, with its cause and what to do; and a real ping is not answered.
 
+use std::fs;
+
 use serde_json::json;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::golden::is_golden;
 use twill_tests::lab::VXLAN;
-use twill_tests::{Lab, Node, Pod, Result, with_lab};
+use twill_tests::{Lab, LabError, Node, Pod, Result, with_lab};
 
 use super::stage::{answers, comes_to_tell, traced};
 
@@ -271,5 +273,32 @@ fn of_a_node_that_does_not_answer_its_half_is_told_as_it_is_expected() {
         let words = ["node n2, as is expected of it", "it is to be routed to node n1, through the tunnel"];
         comes_to_tell(one, &[&to, &from, "--timeout", "1"], 2, &words)?;
         Ok(())
+    });
+}
+
+/// An nft that shows what stands and changes nothing.
+const NFT_THAT_LISTS: &str = "#!/bin/sh
+[ \"$2\" = list ] && exec NFT \"$@\"
+echo 'it is locked' >&2
+exit 1
+";
+
+#[test]
+fn where_the_reconciler_cannot_go_on_a_trace_goes_by_what_is_wanted_all_the_same() {
+    with_lab(Lab::builder().nodes(2).backend("type = \"host-gw\"\n").asleep(), |lab| {
+        let (one, two) = (lab.node(1), lab.node(2));
+        let programs = lab.directory().join("programs");
+        fs::create_dir_all(&programs).map_err(LabError::io("making a directory"))?;
+        let nft = sh(one, "command -v nft")?;
+        let script = NFT_THAT_LISTS.replace("NFT", nft.trim());
+        fs::write(programs.join("nft"), script).map_err(LabError::io("writing a program"))?;
+        sh(one, &format!("chmod 755 {}", programs.join("nft").display()))?;
+        two.start_daemon()?;
+        one.start_daemon_with_programs_in(&programs)?;
+        let b = two.attach("b")?;
+        let to = b.address(false)?.to_string();
+        let told = comes_to_tell(two, &["n1", &to], 1, &["PROBLEM node n1: the route is missing"])?;
+        assert!(told.contains("route expected: "), "{told}");
+        one.says("it is locked")
     });
 }

@@ -125,9 +125,17 @@ node n2, as is expected of it: no answer within 1 s
 
 It cannot be told whether the packet arrives
 
-COULD NOT TELL: what node n2 does: no answer within 1 s; what is told is what its records promise
+COULD NOT TELL: what node n2 does: no answer within 1 s; what is told is what its records promise; try again, with a longer --timeout; \
+if it never answers, look at twilld on n2, and at etcd's roles (docs/etcd.md)
 ";
     assert_eq!(trace(&told), format!("{SENT}{rest}"));
+    let dead = |from: &str| {
+        Leg::expected_to_receive("n2".parse().unwrap(), &from.parse().unwrap(), None, None, &Silence::Dead)
+    };
+    let told = report(vec![sends(), dead("n1")], vec![dead("n1")]);
+    assert_eq!(told.verdict(), Verdict::Problems);
+    let [dead] = told.problems.as_slice() else { panic!("{:?}", told.problems) };
+    assert!(dead.line().starts_with("node n2: its daemon has not been heard of"), "{dead:?}");
 }
 
 #[test]

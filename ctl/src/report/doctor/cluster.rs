@@ -9,7 +9,8 @@ use twill_cluster::{NodeRecord, Versioned};
 use twill_conf::NodeName;
 use twill_conf::cluster::vxlan_overhead;
 
-use crate::report::problems::{self, shortened};
+use crate::report::pools::PoolUse;
+use crate::report::problems::{self, Problem, shortened};
 
 /// Judges the records.
 pub(super) fn judge(view: &View) -> Vec<Finding> {
@@ -18,20 +19,31 @@ pub(super) fn judge(view: &View) -> Vec<Finding> {
     if configuration.is_empty() {
         found.push(finding("configuration", State::Ok, "", "it stands, and all records can be read", ""));
     }
-    found.extend(
-        configuration
-            .into_iter()
-            .map(|problem| finding("configuration", State::Problem, &problem.subject, &problem.what, &problem.fix)),
-    );
+    found.extend(configuration.into_iter().map(|problem| of("configuration", State::Problem, problem)));
     found.push(versions(view));
     found.extend(identities(view));
-    found.extend(addresses(view));
+    let of_addresses = addresses(view);
+    // Records with one address are a contradiction, too, which is told once.
+    let are_apart = of_addresses.iter().all(|finding| finding.state == State::Ok);
+    found.extend(of_addresses);
     found.extend(mtus(view));
     found.extend(ports(view));
+    if are_apart {
+        let told = problems::contradictions(view)
+            .map(|problem| of("records", State::Problem, Problem { subject: String::new(), ..problem }));
+        found.extend(or_ok(told.collect(), "records", "none contradicts another"));
+    }
+    found.extend(pools(view));
+    found.extend(blocks(view));
     found
 }
 
-fn finding(check: &str, state: State, subject: &str, what: &str, fix: &str) -> Finding {
+/// A problem that `status` has too.
+fn of(check: &str, state: State, problem: Problem) -> Finding {
+    finding(check, state, &problem.subject, &problem.what, &problem.fix)
+}
+
+pub(super) fn finding(check: &str, state: State, subject: &str, what: &str, fix: &str) -> Finding {
     let own = str::to_owned;
     Finding { check: own(check), state, subject: own(subject), what: own(what), fix: own(fix) }
 }
@@ -161,6 +173,19 @@ fn ports(view: &View) -> Vec<Finding> {
         finding("tunnel", State::Note, "", &what, fix)
     });
     or_ok(found.collect(), "tunnel", &format!("all nodes receive by VNI {} on UDP port {}", wanted.vni, wanted.port))
+}
+
+fn pools(view: &View) -> Vec<Finding> {
+    let pools = PoolUse::all(view);
+    let used_up = pools.iter().filter_map(PoolUse::problem).map(|problem| of("pools", State::Problem, problem));
+    let unused = pools.iter().filter_map(PoolUse::note).map(|note| of("pools", State::Note, note));
+    or_ok(used_up.chain(unused).collect(), "pools", "none is used up")
+}
+
+fn blocks(view: &View) -> Vec<Finding> {
+    let found = problems::ownerless(view).into_iter().chain(problems::outlived(view));
+    let found = found.map(|problem| of("blocks", State::Problem, problem));
+    or_ok(found.collect(), "blocks", "each is of a node that is registered")
 }
 
 fn or_ok(found: Vec<Finding>, check: &str, good: &str) -> Vec<Finding> {

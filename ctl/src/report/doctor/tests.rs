@@ -1,8 +1,10 @@
 //! What is made of answers and records, by tables.
 
 use serde_json::json;
+use twill_cluster::inquiry::client::Silence;
 
 use super::*;
+use crate::report::status::Status;
 
 const CONFIG: &str = r#"[[pool]]
 name = "v4"
@@ -35,7 +37,8 @@ fn each_fault_of_the_records_is_told_once_and_good_ones_are_good() {
     let good = judged(json!({}));
     assert!(good.iter().all(|finding| finding.state == State::Ok), "{good:#?}");
     let names: Vec<&str> = good.iter().map(|finding| finding.check.as_str()).collect();
-    assert_eq!(names, ["configuration", "version", "machine-id", "underlay", "mtu", "tunnel"]);
+    let all = ["configuration", "version", "machine-id", "underlay", "mtu", "tunnel", "records", "pools", "blocks"];
+    assert_eq!(names, all);
     let faults = [
         (json!({"version": "0.2.0"}), "version", State::Note, "0.1.0 (n1), 0.2.0 (n2)"),
         (json!({"machine_id": "machine-1"}), "machine-id", State::Problem, "n1, n2 have one machine ID (mach…)"),
@@ -72,7 +75,11 @@ fn finding(state: State, what: &str) -> Finding {
 fn of(answers: Vec<(&str, Result<Found, Silence>)>) -> Doctor {
     let picture = Picture::of(&[]);
     let answers = answers.into_iter().map(|(node, answer)| (node.parse().unwrap(), answer)).collect();
-    Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers })
+    let answers: Answers<Found> = answers;
+    let state =
+        |answer: &Result<Found, Silence>| answer.as_ref().map(|_| state::State::default()).map_err(Clone::clone);
+    let states = answers.iter().map(|(node, answer)| (node.clone(), state(answer))).collect();
+    Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers, states })
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn what_the_cluster_has_is_not_called_a_nodes_though_it_sees_it_too() {
     let picture = Picture::of(&[]);
     let found = Found { findings: vec![problem()], left_out: 0 };
     let answers = [("n1".parse().unwrap(), Ok(found))].into();
-    let doctor = Doctor::new(&Evidence { etcd: vec![problem()], picture: &picture, answers });
+    let doctor = Doctor::new(&Evidence { etcd: vec![problem()], picture: &picture, answers, states: Answers::new() });
     assert_eq!(doctor.problems[0].line(), "cluster: etcd is away; mend it");
     assert_eq!(doctor.checks.iter().filter(|row| row.finding == problem()).count(), 2);
 }
@@ -119,12 +126,101 @@ fn the_shape_for_programs_is_this() {
     let found = Found { findings: vec![finding(State::Note, "w")], left_out: 0 };
     let doctor = of(vec![("n1", Ok(found))]);
     let value = serde_json::to_value(&doctor).unwrap();
-    let last = value["checks"].as_array().and_then(|checks| checks.last()).unwrap();
+    let checks = value["checks"].as_array().unwrap();
     assert_eq!(
-        *last,
+        checks[checks.len() - 2],
         json!({"place": "node", "node": "n1", "check": "mtu", "state": "note", "what": "w", "fix": "mend it"})
     );
     assert_eq!(value["notes"], json!([{"subject": "node n1", "what": "w", "fix": "mend it"}]));
     let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys.len(), 6, "{keys:?}");
+}
+
+/// Whatever a daemon says of itself: `status` and `doctor` have the same problems of it, in the same words.
+#[test]
+fn what_status_calls_a_problem_is_one_here_too() {
+    const USED_UP: &str = "[[pool]]\nname = \"v4\"\ncidr = \"10.42.0.0/26\"\nblock = 26\n";
+    let config = twill_conf::cluster::ClusterConf::from_toml(USED_UP).unwrap();
+    let (config, one, two) = (serde_json::to_string(&config).unwrap(), record(1, json!({})), record(2, json!({})));
+    let block = |node: &str, epoch| json!({"node": node, "machine_id": "m", "epoch": epoch, "nonce": "x"}).to_string();
+    let (block, gone) = (block("n1", 2), block("n9", 7));
+    let picture = Picture::of(&[
+        ("config", &config),
+        ("nodes/n1", &one),
+        ("nodes/n2", &two),
+        ("blocks/4/0a2a0000-26", &block),
+        ("blocks/4/0a2b0000-26", &gone),
+    ]);
+    let states = [
+        json!({}),
+        json!({"config": {"known": 1, "applied": 1}, "rival": {"machine_id": "m9", "hostname": "copy"}}),
+        json!({"config": {"known": 1, "applied": 1}, "not_ready": ["no IPv4 address is left on this node; add a pool"]}),
+        json!({"config": {"known": 1, "applied": 1}, "passes": {"obstacles": ["refused: link vxlan.twill"]}}),
+        json!({"config": {"known": 1, "applied": 1}, "repairs": {"contested": 2}}),
+        json!({"config": {"known": 1, "applied": 1}, "troubles": [{"what": "a port is taken", "fix": "free it"}]}),
+        json!({"config": {"known": 1, "applied": 1}, "peers": {"unreached": 1, "unreached_nodes": ["n2"]}}),
+    ];
+    for said in states {
+        let state: state::State = serde_json::from_value(said.clone()).unwrap();
+        let states = || [("n1".parse().unwrap(), Ok(state.clone())), ("n2".parse().unwrap(), Err(Silence::Dead))];
+        let answers = [("n1".parse().unwrap(), Ok(Found::default())), ("n2".parse().unwrap(), Err(Silence::Dead))];
+        let evidence =
+            Evidence { etcd: Vec::new(), picture: &picture, answers: answers.into(), states: states().into() };
+        let doctor = Doctor::new(&evidence);
+        let alive = [("n1".parse().unwrap(), vec![])].into();
+        let status = Status::new(&picture, &alive, states().into());
+        assert!(status.problems.len() >= 5, "{said}: {:?}", status.problems);
+        for problem in &status.problems {
+            let is_it = |told: &&Problem| told.what.ends_with(&problem.what) && told.fix == problem.fix;
+            assert!(
+                doctor.problems.iter().any(|told| is_it(&told)),
+                "{said}: {problem:?} is not in {:#?}",
+                doctor.problems
+            );
+        }
+    }
+}
+
+#[test]
+fn what_the_look_at_the_machine_tells_is_not_told_of_the_daemon_again() {
+    let told = |what: &str| json!({"what": what, "fix": "mend it"});
+    let dropped = "ip filter FORWARD drops what pods send: its policy is drop";
+    let troubles = json!([told("n2 is silent"), told(dropped), told("ip filter USER could not be opened")]);
+    let state = || serde_json::from_value::<state::State>(json!({"troubles": troubles})).unwrap();
+    let chain = Finding {
+        check: "firewall".into(),
+        subject: "ip filter FORWARD".into(),
+        ..finding(State::Problem, "it drops what pods send and get: its policy is drop")
+    };
+    let picture = Picture::of(&[]);
+    let judged = |findings: Vec<Finding>| {
+        let n1 = || "n1".parse::<NodeName>().unwrap();
+        let answers = [(n1(), Ok(Found { findings, left_out: 0 }))].into();
+        let evidence = Evidence { etcd: Vec::new(), picture: &picture, answers, states: [(n1(), Ok(state()))].into() };
+        let of_daemon = |row: &Row| (row.finding.check == "daemon").then(|| row.finding.what.clone());
+        Doctor::new(&evidence).checks.iter().filter_map(of_daemon).collect::<Vec<_>>()
+    };
+    let handed_on = Finding { check: "path".into(), ..finding(State::Problem, "n2 is silent") };
+    assert_eq!(judged(vec![handed_on, chain.clone()]), ["ip filter USER could not be opened"]);
+    assert_eq!(judged(vec![chain]).len(), 2);
+    assert_eq!(judged(Vec::new()).len(), 3);
+}
+
+#[test]
+fn a_daemon_that_looks_and_does_not_say_how_it_is_could_not_be_told() {
+    let picture = Picture::of(&[]);
+    let n1 = || "n1".parse::<NodeName>().unwrap();
+    let doctor = |answer| {
+        let answers = [(n1(), Ok(Found::default()))].into();
+        Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers, states: [(n1(), answer)].into() })
+    };
+    let silent = doctor(Err(Silence::Failed("8 others look at this node just now".into())));
+    let [told] = silent.unknown.as_slice() else { panic!("{:?}", silent.unknown) };
+    assert!(
+        told.starts_with("how node n1 is: it could not: 8 others look") && told.contains("; try again; "),
+        "{told}"
+    );
+    assert!(silent.checks.iter().all(|row| row.finding.check != "daemon"), "{:?}", silent.checks);
+    let well = doctor(Ok(state::State::default()));
+    assert!(well.unknown.is_empty() && well.checks.iter().any(|row| row.finding.check == "daemon"), "{well:?}");
 }

@@ -33,11 +33,16 @@ pub(super) fn judge(view: &View, answers: &Answers<State>) -> Judged {
         }
     }
     judged.problems = alike.into_iter().map(|(told, names)| of_nodes(&names, told.what, told.fix)).collect();
-    let about = |nodes: &str, several| format!("how {nodes} {}", if several { "are" } else { "is" });
-    let silences = Silences::of(answers, "say how it is", about);
+    let silences = silences(answers);
     judged.notes.extend(silences.notes);
     judged.unknown.extend(silences.unknown);
     judged
+}
+
+/// Those who have not said how they are.
+pub(in crate::report) fn silences<T>(answers: &Answers<T>) -> Silences {
+    let about = |nodes: &str, several| format!("how {nodes} {}", if several { "are" } else { "is" });
+    Silences::of(answers, "say how it is", about)
 }
 
 fn of_nodes(names: &[String], what: String, fix: String) -> Problem {

@@ -12,6 +12,7 @@ use twill_conf::NodeName;
 use crate::report::addresses::{BlockRow, Sources};
 use crate::report::node::{Node, NodeShown};
 use crate::report::problems::{Problem, shortened};
+use crate::report::silences::remedy;
 use crate::report::status::daemon;
 
 /// The finding.
@@ -78,7 +79,7 @@ impl WhyNode {
             }
             Err(why) => {
                 if !matches!(why, Silence::Dead) {
-                    unknown.push(format!("how it is by its own words: {why}"));
+                    unknown.push(format!("how it is by its own words: {why}; {}", remedy(name.as_str(), &why)));
                 }
                 told.extend(rival.map(|rival| daemon::second_machine(&rival.hostname, &rival.machine_id)));
                 None

@@ -7,7 +7,8 @@ use twill_conf::NodeName;
 
 use super::remedy;
 use crate::report::addresses::{AddressRow, Addresses, Sources};
-use crate::report::problems::{self, Problem, shortened};
+use crate::report::problems::{self, Problem};
+use crate::report::silences::Silences;
 
 /// So many failures are told.
 const MOST: usize = 10;
@@ -54,7 +55,13 @@ impl WhyPod {
     pub(crate) fn new(pod: &str, sources: &Sources, answers: Answers<History>, all: bool) -> Self {
         let Addresses { addresses, mut unknown, .. } = sources.of_pod(pod, Vec::new());
         let addresses = addresses.unwrap_or_default();
-        let (mut attachments, mut attempts, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        let complete = all && answers.values().all(Result::is_ok);
+        // What a node's own store says leaves no question open that its mirror may.
+        if complete {
+            unknown.clear();
+        }
+        unknown.extend(silences(&answers));
+        let (mut attachments, mut attempts, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         for (node, answer) in answers {
             match answer {
                 Ok(mut history) => {
@@ -68,15 +75,11 @@ impl WhyPod {
                         attempt,
                     }));
                 }
-                Err(why) => silent.push((node, why)),
+                Err(Silence::Dead) => dead.push(node),
+                Err(_) => {}
             }
         }
         attempts.sort_by_key(|failed| failed.attempt.age_seconds);
-        // What a node's own store says leaves no question open that its mirror may.
-        if silent.is_empty() && all {
-            unknown.clear();
-        }
-        unknown.extend(silences(&silent));
         let mut why = Self {
             pod: pod.to_owned(),
             attachments,
@@ -86,7 +89,13 @@ impl WhyPod {
             problems: Vec::new(),
             unknown,
         };
-        why.judge(sources, all && silent.is_empty());
+        why.judge(sources, complete);
+        if !why.is_found() {
+            // It may be there.
+            why.problems.extend(
+                dead.iter().map(problems::unheard).filter(|dead| !why.problems.contains(dead)).collect::<Vec<_>>(),
+            );
+        }
         why.attempts.truncate(MOST);
         why
     }
@@ -163,15 +172,9 @@ fn of_node(sources: &Sources, name: &str) -> Vec<Problem> {
     found.unwrap_or_default()
 }
 
-/// Nodes that did not answer, by the reason.
-fn silences(silent: &[(NodeName, Silence)]) -> Vec<String> {
-    let mut by_reason: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
-    for (node, why) in silent {
-        by_reason.entry(why.to_string()).or_default().push(node.to_string());
-    }
-    let line = |(why, names): (String, Vec<String>)| {
-        let nodes = if names.len() == 1 { "node" } else { "nodes" };
-        format!("what {nodes} {} has of it: {why}", shortened(&names))
-    };
-    by_reason.into_iter().map(line).collect()
+/// What is not known for want of answers. An older version is no excuse: the pod may be there.
+fn silences(answers: &Answers<History>) -> Vec<String> {
+    let about = |nodes: &str, several| format!("what {nodes} {} of it", if several { "have" } else { "has" });
+    let Silences { notes, unknown } = Silences::of(answers, "tell what it has of a pod", about);
+    unknown.into_iter().chain(notes.iter().map(Problem::line)).collect()
 }

@@ -91,10 +91,15 @@ NODE  STATE     SINCE  ADDRESSES  CONTAINER  NETWORK  INTERFACE  HOST INTERFACE
 n1    attached  60s    10.42.0.1  c1         net      eth0       tw0000000000001
 ";
     assert_eq!((verdict, text.as_str()), (Verdict::Good, wanted));
+    let attached = json!({ "attachments": [{ "age_seconds": 60, "state": "attached", "pod": "shop/till-0", "host_interface": "tw1" }] });
+    let (verdict, text) =
+        pod("shop/till-0", [(name("n1"), history(attached)), (name("n2"), Err(Silence::Dead))].into());
+    assert_eq!(verdict, Verdict::Good, "another node's death is nothing to it: {text}");
     let (verdict, text) = pod("shop/till-0", [(name("n1"), Err(Silence::Timeout(Duration::from_secs(5))))].into());
     assert_eq!(verdict, Verdict::Unknown);
     assert!(
-        text.contains("10.42.0.1  attached  60s") && text.contains("what node n1 has of it: no answer within 5 s"),
+        text.contains("10.42.0.1  attached  60s")
+            && text.contains("what node n1 has of it: no answer within 5 s; try again, with a longer --timeout"),
         "{text}"
     );
 }
@@ -129,8 +134,18 @@ fn a_pod_that_nobody_knows_is_a_problem_only_where_everybody_was_asked() {
     let (verdict, text) = pod("shop/ghost", all);
     assert_eq!(verdict, Verdict::Problems);
     assert!(text.contains("PROBLEM pod shop/ghost: no node has heard of it: the plugin was not called"), "{text}");
-    let (verdict, text) = pod("shop/ghost", [(name("n1"), nothing()), (name("n2"), Err(Silence::Dead))].into());
+    let older = Err(Silence::Unsupported { version: "0.0.9".into(), cause: "unknown variant".into() });
+    let (verdict, text) = pod("shop/ghost", [(name("n1"), nothing()), (name("n2"), older)].into());
     assert_eq!(verdict, Verdict::Unknown, "{text}");
+    assert!(text.contains("COULD NOT TELL: node n2: ") && text.contains("; update twilld on n2\n"), "{text}");
+    let (verdict, text) = pod("shop/ghost", [(name("n1"), nothing()), (name("n2"), Err(Silence::Dead))].into());
+    assert_eq!(verdict, Verdict::Problems, "it may be there: {text}");
+    assert!(
+        text.contains("PROBLEM node n2: its daemon has not been heard of")
+            && text.contains("fix: look at twilld on n2"),
+        "{text}"
+    );
+    assert!(!text.contains("no node has heard of it"), "{text}");
 }
 
 #[test]

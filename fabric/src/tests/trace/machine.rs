@@ -35,6 +35,8 @@ pub(super) struct Machine {
     pub(super) path_mtu: Option<u32>,
     /// The table that a rule leads to.
     pub(super) table: u32,
+    /// The routes as they were asked for last.
+    shown: Vec<SeenRoute>,
 }
 
 pub(super) fn device(name: &str) -> IfName {
@@ -65,6 +67,7 @@ impl Machine {
             strict: false,
             path_mtu: None,
             table: 254,
+            shown: Vec::new(),
         };
         machine.link("eth0", 1500);
         machine.link("eth1", 1500);
@@ -174,8 +177,8 @@ impl Kernel for Machine {
         Ok(there.map(|known| SeenFdbEntry { index, mac: known.mac, remote: Some(known.remote), plain: true }).collect())
     }
 
-    fn routes(&mut self, ipv6: bool) -> Result<Vec<SeenRoute>, Error> {
-        let there = self.routes_there().filter(|route| route.key.destination.is_ipv6() == ipv6);
+    fn routes(&mut self, destination: IpAddr) -> Result<&[SeenRoute], Error> {
+        let there = self.routes_there().filter(|route| route.key.destination.contains(destination));
         let seen = |route: &Route| SeenRoute {
             key: route.key,
             tos: 0,
@@ -183,7 +186,8 @@ impl Kernel for Machine {
             target: self.target(&route.target),
             source: route.source,
         };
-        Ok(there.map(seen).collect())
+        self.shown = there.map(seen).collect();
+        Ok(&self.shown)
     }
 
     fn has_firewall(&mut self) -> Result<bool, Error> {
