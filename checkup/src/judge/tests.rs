@@ -1,5 +1,7 @@
 //! Judgements by tables: a machine where all is good, and for each fault what is said of it.
 
+use std::io::ErrorKind;
+
 use twill_conf::network::list::Author;
 use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::arrival::{How, Shut};
@@ -11,7 +13,7 @@ use twill_linux::trial::Feature;
 use super::*;
 use crate::observe::{
     Certificate, Directory, Holders, Inbound, Interface, Links, Network, Own, Plugin, Route, Settings, Sysctls, Table,
-    Validity,
+    Unseen, Validity,
 };
 use crate::scope::{Cluster, Stage, Tunnel};
 use crate::suspects::SUSPECTS;
@@ -59,7 +61,7 @@ fn own(cidr: &str, device: &str) -> Own {
 
 fn network(name: &str, author: Author) -> Network {
     let run_dir = (author != Author::Other).then(|| "/run/twill".into());
-    Network { file: format!("/etc/cni/net.d/{name}").into(), author, run_dir }
+    Network { file: format!("/etc/cni/net.d/{name}").into(), author, run_dir, meets: true }
 }
 
 fn barrier(entrance: bool) -> Barrier {
@@ -108,6 +110,7 @@ fn good() -> Observations {
         }),
         holders: Some(Ok(Holders { sockets: 2, processes: Vec::new() })),
         now: NOW,
+        clock_kept: Ok(true),
         certificates: vec![certificate(-100, 100)],
         plugin: Ok(Plugin::Ours { version: Ok("0.1.0".to_owned()) }),
         networks: Ok(vec![network("05-twill.conflist", Author::Install), network("10-x.conf", Author::Other)]),
@@ -127,6 +130,14 @@ fn certificate(from: i64, to: i64) -> Certificate {
         role: "the CA's",
         validity: Ok(Validity { from: at(from), to: at(to) }),
     }
+}
+
+fn denied() -> Unseen {
+    Unseen { why: "EPERM".to_owned(), kind: ErrorKind::PermissionDenied }
+}
+
+fn hung() -> Unseen {
+    Unseen { why: "nft hangs".to_owned(), kind: ErrorKind::TimedOut }
 }
 
 /// What is not good.
@@ -167,7 +178,7 @@ type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
 const PROBLEM: State = State::Problem;
 const NOTE: State = State::Note;
 
-const SERVING: [Fault; 44] = [
+const SERVING: [Fault; 48] = [
     (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
     (
         |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
@@ -183,7 +194,14 @@ const SERVING: [Fault; 44] = [
         "pods reach nothing outside",
         "nft_nat",
     ),
-    (|o| o.features = Err("EPERM".to_owned()), Check::Kernel, State::Unknown, "by root only: EPERM", "as root"),
+    (|o| o.features = Err(denied()), Check::Kernel, State::Unknown, "by root only: EPERM", "as root"),
+    (
+        |o| o.features = Err(hung()),
+        Check::Kernel,
+        State::Unknown,
+        "could not be tried out: nft hangs",
+        "a process there",
+    ),
     (|o| o.nft = Ok(Version(1, 0, 5)), Check::Nft, PROBLEM, "nft 1.0.5 is older than 1.0.6", "install nftables"),
     (|o| o.nft = Err("not installed".to_owned()), Check::Nft, PROBLEM, "there is no firewall", "package nftables"),
     (
@@ -235,7 +253,7 @@ const SERVING: [Fault; 44] = [
         "it drops what other nodes send by the tunnel, to UDP port 4789: its policy is drop",
         "nft insert rule ip filter INPUT udp dport 4789 accept",
     ),
-    (|o| o.inbound = Some(Err("ENOBUFS".to_owned())), Check::Firewall, State::Unknown, "ENOBUFS", "as root"),
+    (|o| o.inbound = Some(Err(Unseen::garbage("no JSON"))), Check::Firewall, State::Unknown, "no JSON", "by hand"),
     (
         |o| o.inbound = Some(Ok(Inbound::default())),
         Check::Firewall,
@@ -246,15 +264,15 @@ const SERVING: [Fault; 44] = [
     (
         |o| {
             // The same cause is said once.
-            o.barriers = Err("nft hangs".to_owned());
-            o.inbound = Some(Err("nft hangs".to_owned()));
+            o.barriers = Err(hung());
+            o.inbound = Some(Err(hung()));
         },
         Check::Firewall,
         State::Unknown,
         "nft hangs",
-        "as root",
+        "a process there that hangs",
     ),
-    (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
+    (|o| o.barriers = Err(denied()), Check::Firewall, State::Unknown, "EPERM", "as root"),
     (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
     (|o| links(o).underlay.clear(), Check::Mtu, PROBLEM, "no interface to other nodes", "set underlay"),
     (|o| links(o).underlay[0].mtu = 1300, Check::Mtu, PROBLEM, "fragments below 1350", "1350 bytes"),
@@ -308,6 +326,8 @@ const SERVING: [Fault; 44] = [
         "into the pool v4 (10.42.0.0/16) by wg0",
         "remove it",
     ),
+    (|o| o.clock_kept = Ok(false), Check::Clock, NOTE, "nothing keeps it in step", "systemd-timesyncd"),
+    (|o| o.clock_kept = Err(denied()), Check::Clock, NOTE, "cannot be seen: EPERM", "as root"),
     (
         |o| o.certificates = vec![certificate(-100, -3)],
         Check::Certificates,
@@ -334,10 +354,23 @@ const SERVING: [Fault; 44] = [
     (|o| o.networks.as_mut().unwrap().reverse(), Check::Cni, PROBLEM, "the first by name", "--conflist-name"),
     (|o| o.networks = Ok(Vec::new()), Check::Cni, PROBLEM, "no network of Twill's", "twilld install"),
     (
-        |o| o.networks.as_mut().unwrap()[0].run_dir = Some("/run/x".into()),
+        |o| {
+            let network = &mut o.networks.as_mut().unwrap()[0];
+            (network.run_dir, network.meets) = (Some("/run/x".into()), false);
+        },
         Check::Cni,
         PROBLEM,
-        "do not meet",
+        "names the run directory /run/x, and the daemon's is /run/twill: plugin and daemon do not meet",
+        "--run-dir",
+    ),
+    (
+        |o| {
+            let network = &mut o.networks.as_mut().unwrap()[0];
+            (network.run_dir, network.meets) = (None, false);
+        },
+        Check::Cni,
+        PROBLEM,
+        "names no run directory, which means /run/twill",
         "--run-dir",
     ),
     (|o| o.capabilities = Ok(!(1 << 13)), Check::Permissions, PROBLEM, "cannot be probed", "as root"),
@@ -446,7 +479,7 @@ fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
 
 #[test]
 fn that_no_chain_lets_the_tunnel_in_is_said_also_where_the_other_chains_cannot_be_seen() {
-    let seen = Observations { barriers: Err("EPERM".to_owned()), inbound: inbound(&[shut()]), ..good() };
+    let seen = Observations { barriers: Err(denied()), inbound: inbound(&[shut()]), ..good() };
     let said: Vec<_> = faults(Stage::Serving, &seen).into_iter().map(|one| one.state).collect();
     assert_eq!(said, [State::Unknown, PROBLEM]);
     // Of a machine that is not to be a node yet it is no fault that it has no address.
