@@ -11,6 +11,8 @@ use twill_conf::cluster::Kind;
 
 use super::Verdict;
 use super::problems::Problem;
+use super::silences::remedy;
+use super::untold::Untold;
 
 /// All that was asked for: a path for each family that both ends have.
 #[derive(Debug, Serialize)]
@@ -24,7 +26,7 @@ pub(crate) struct Trace {
     /// What is odd and stops no packet.
     pub(crate) notes: Vec<Problem>,
     /// What could not be told, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// One end, in one family.
@@ -65,6 +67,9 @@ pub(crate) struct Leg {
     pub(crate) node: NodeName,
     /// The node did not answer, and this is what is expected of it by the records.
     pub(crate) expected: Option<String>,
+    /// What to do about that.
+    #[serde(skip)]
+    remedy: Option<String>,
     pub(crate) steps: Vec<Step>,
     pub(crate) end: End,
 }
@@ -72,7 +77,7 @@ pub(crate) struct Leg {
 impl Leg {
     /// What the node says.
     pub(crate) fn told(node: NodeName, answer: Answer) -> Self {
-        Self { node, expected: None, steps: answer.steps, end: answer.end }
+        Self { node, expected: None, remedy: None, steps: answer.steps, end: answer.end }
     }
 
     /// What is expected of a node that is silent, and sends.
@@ -96,7 +101,7 @@ impl Leg {
             (None, Some(to)) if to.node.as_ref() == Some(&node) => format!("it is to be delivered to {}", to.title),
             _ => "it is to leave the cluster by the node's own routes".to_owned(),
         };
-        Self { node, expected: Some(silence.to_string()), steps: vec![expected(what, None)], end: End::Unknown }
+        Self::silent(node, silence, vec![expected(what, None)])
     }
 
     /// What is expected of a node that is silent, and receives.
@@ -116,7 +121,12 @@ impl Leg {
         let title = to.map_or("its destination", |to| to.title.as_str());
         let behind = to.and_then(|to| to.behind.clone());
         let steps = vec![expected(comes, None), expected(format!("it is to be delivered to {title}"), behind)];
-        Self { node, expected: Some(silence.to_string()), steps, end: End::Unknown }
+        Self::silent(node, silence, steps)
+    }
+
+    fn silent(node: NodeName, silence: &Silence, steps: Vec<Step>) -> Self {
+        let remedy = Some(remedy(node.as_str(), silence));
+        Self { node, expected: Some(silence.to_string()), remedy, steps, end: End::Unknown }
     }
 }
 
@@ -155,7 +165,8 @@ impl Trace {
         for (of, leg) in paths.iter().flat_map(Path::all_legs) {
             let node = &leg.node;
             if let Some(silence) = &leg.expected {
-                unknown.push(format!("what node {node} does{of}: {silence}; what is told is what its records promise"));
+                let what = format!("what node {node} does{of}: {silence}; what is told is what its records promise");
+                unknown.push(Untold::new(what, leg.remedy.clone().unwrap_or_default()));
                 continue;
             }
             for step in &leg.steps {
@@ -170,7 +181,7 @@ impl Trace {
                     State::Good => {}
                     State::Odd => notes.push(problem()),
                     State::Broken => problems.push(problem()),
-                    State::Unknown => unknown.push(problem().line()),
+                    State::Unknown => unknown.push(problem().into()),
                 }
             }
             if let End::Leaves { node: next, .. } = &leg.end

@@ -17,6 +17,7 @@ use twill_conf::node::NodeConf;
 use twill_fabric::Underlay;
 use twill_fabric::mtu::Mtus;
 
+use crate::calendar;
 use crate::picture::Pictures;
 use crate::trials;
 use crate::troubles::Troubles;
@@ -73,7 +74,8 @@ impl Machine {
             return Reply::Failed { cause };
         };
         let local = local.expect("looking does not panic");
-        Reply::Checkup { found: Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd)) }
+        let found = Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd));
+        Reply::Checkup { found: Found { now: u64::try_from(calendar::now().as_millis()).ok(), ..found } }
     }
 
     fn scope(&self) -> Scope {

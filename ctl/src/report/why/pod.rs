@@ -1,5 +1,7 @@
 //! Why a pod is as it is: where it is attached, with which addresses, and what failed for it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use twill_cluster::inquiry::attempts::{AttachmentRecord, AttemptRecord, History};
 use twill_cluster::inquiry::client::{Answers, Silence};
@@ -8,6 +10,8 @@ use twill_conf::NodeName;
 use super::remedy;
 use crate::report::addresses::{AddressRow, Addresses, Sources};
 use crate::report::problems::{self, Problem, shortened};
+use crate::report::silences;
+use crate::report::untold::Untold;
 
 /// So many failures are told.
 const MOST: usize = 10;
@@ -29,7 +33,7 @@ pub(crate) struct WhyPod {
     pub(crate) failures: usize,
     pub(crate) problems: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// An attachment, and where.
@@ -76,7 +80,7 @@ impl WhyPod {
         if silent.is_empty() && all {
             unknown.clear();
         }
-        unknown.extend(silences(&silent));
+        unknown.extend(untold(&silent));
         let mut why = Self {
             pod: pod.to_owned(),
             attachments,
@@ -164,14 +168,14 @@ fn of_node(sources: &Sources, name: &str) -> Vec<Problem> {
 }
 
 /// Nodes that did not answer, by the reason.
-fn silences(silent: &[(NodeName, Silence)]) -> Vec<String> {
-    let mut by_reason: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+fn untold(silent: &[(NodeName, Silence)]) -> Vec<Untold> {
+    let mut by_reason: BTreeMap<String, (&Silence, Vec<String>)> = BTreeMap::new();
     for (node, why) in silent {
-        by_reason.entry(why.to_string()).or_default().push(node.to_string());
+        by_reason.entry(why.to_string()).or_insert((why, Vec::new())).1.push(node.to_string());
     }
-    let line = |(why, names): (String, Vec<String>)| {
-        let nodes = if names.len() == 1 { "node" } else { "nodes" };
-        format!("what {nodes} {} has of it: {why}", shortened(&names))
+    let line = |(why, (silence, names)): (String, (&Silence, Vec<String>))| {
+        let (nodes, names) = (if names.len() == 1 { "node" } else { "nodes" }, shortened(&names));
+        Untold::new(format!("what {nodes} {names} has of it: {why}"), silences::remedy(&names, silence))
     };
     by_reason.into_iter().map(line).collect()
 }
