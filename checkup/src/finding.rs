@@ -109,9 +109,9 @@ impl Finding {
         Self::new(check, State::Problem, subject, what, fix)
     }
 
-    /// Something that could not be told.
-    pub fn unknown(check: Check, subject: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(check, State::Unknown, subject, what, "run it as root")
+    /// Something that could not be told, and what would let it be.
+    pub fn unknown(check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(check, State::Unknown, subject, what, fix)
     }
 
     /// On one line: what programs complain has several.

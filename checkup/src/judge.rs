@@ -56,22 +56,17 @@ impl Findings {
         self.0.push(Finding::problem(check, subject, what, fix));
     }
 
-    /// One cause is told once, whatever of a check it hides.
-    fn unknown(&mut self, check: Check, subject: impl Into<String>, why: impl Into<String>) {
-        let finding = Finding::unknown(check, subject, why);
+    /// What could not be told, and what would let it be. One cause is told once, whatever of a check it hides.
+    fn unknown(&mut self, check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
+        let finding = Finding::unknown(check, subject, what, fix);
         if !self.0.contains(&finding) {
             self.0.push(finding);
         }
     }
 
-    /// What could not be told, and what would let it be.
-    fn untold(&mut self, check: Check, subject: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Finding { state: State::Unknown, ..Finding::note(check, subject, what, fix) });
-    }
-
     /// What was seen, or `None` after saying that it was not.
     fn seen<'a, T>(&mut self, check: Check, seen: &'a Seen<T>) -> Option<&'a T> {
-        seen.as_ref().map_err(|why| self.unknown(check, "", why)).ok()
+        seen.as_ref().map_err(|unseen| self.unknown(check, "", &unseen.why, unseen.remedy())).ok()
     }
 
     /// Says that a check is good, if it has said nothing else.

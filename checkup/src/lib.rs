@@ -8,10 +8,12 @@
 pub mod finding;
 pub mod identity;
 pub mod judge;
+pub mod names;
 pub mod net_d;
 pub mod observe;
 pub mod scope;
 pub mod suspects;
+mod unseen;
 
 pub use finding::{Check, Finding, State};
 pub use observe::{Observations, observe};

@@ -15,30 +15,29 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use twill_linux::arrival::{self, Arrival, Shut};
+use twill_linux::clock;
 use twill_linux::forward::{self, Barrier, Passage};
 use twill_linux::nft::{self, Version};
 use twill_linux::trial::{self, Feature};
 
 use crate::identity;
+use crate::names::{HOST_ENDS, OUR_TABLE};
 use crate::scope::{Scope, Tunnel};
 use crate::suspects::{SUSPECTS, Suspect, running};
 
 pub use certificates::{Certificate, Validity};
 pub use cni::{Network, Plugin};
-pub use directory::Directory;
+pub use directory::{Directory, is_same_directory};
 pub use holders::Holders;
 pub use network::{Interface, Links, Own, Route};
 pub use sysctl::{Settings, Sysctls, Table};
 
-/// The host ends of pods begin so, and go on with 13 hexadecimal digits.
-const HOST_END: &str = "tw";
-/// The daemon's table of nftables.
-const OUR_TABLE: &str = "twill";
-/// All host ends, as nft spells them.
-const HOST_ENDS: &str = "tw*";
+pub use crate::unseen::Unseen;
 
 /// What was seen, or why it could not be.
-pub type Seen<T> = Result<T, String>;
+pub type Seen<T> = Result<T, Unseen>;
+/// What was found to be right, or what is wrong, in words.
+pub type Told<T> = Result<T, String>;
 
 /// All that was seen.
 #[derive(Debug, Clone)]
@@ -46,9 +45,9 @@ pub struct Observations {
     /// The kernel's release, as in "6.1.0-18-amd64".
     pub kernel: Seen<String>,
     /// What the kernel can.
-    pub features: Seen<Vec<(Feature, Seen<()>)>>,
+    pub features: Seen<Vec<(Feature, Told<()>)>>,
     /// Which nft there is.
-    pub nft: Seen<Version>,
+    pub nft: Told<Version>,
     /// Settings of the kernel.
     pub sysctls: Sysctls,
     /// The table of connections; absent where none is kept.
@@ -65,6 +64,8 @@ pub struct Observations {
     pub holders: Option<Seen<Holders>>,
     /// The time of day, in seconds since 1970.
     pub now: u64,
+    /// Whether the kernel counts its clock as kept in step with a better one.
+    pub clock_kept: Seen<bool>,
     /// What is shown to etcd.
     pub certificates: Vec<Certificate>,
     /// The plugin.
@@ -78,7 +79,7 @@ pub struct Observations {
     /// The state directory.
     pub state_dir: Seen<Directory>,
     /// The machine ID.
-    pub machine_id: Seen<String>,
+    pub machine_id: Told<String>,
     /// The host name.
     pub host_name: Seen<String>,
 }
@@ -96,22 +97,22 @@ pub struct Inbound {
 pub fn observe(scope: &Scope) -> Observations {
     let links = network::look(&scope.underlay, &scope.cluster.pools);
     let concerned = links.iter().flat_map(Links::concerned).map(|interface| interface.name.clone()).collect();
-    let text = |error: &dyn std::fmt::Display| error.to_string();
     Observations {
         kernel: read("/proc/sys/kernel/osrelease"),
-        features: trial::all().map(outcomes).map_err(|error| text(&error)),
-        nft: nft::version().map_err(|error| text(&error)),
+        features: trial::all().map(outcomes).map_err(Unseen::from),
+        nft: nft::version().map_err(|error| error.to_string()),
         sysctls: sysctl::look(concerned),
         conntrack: sysctl::conntrack(),
         inbound: scope.cluster.tunnel.map(|tunnel| inbound(tunnel, &links)),
-        barriers: forward::look(&passage(scope)).map_err(|error| text(&error)),
+        barriers: forward::look(&passage(scope)).map_err(Unseen::from),
         suspects: suspects(&running(Path::new("/proc"))),
         holders: scope.cluster.tunnel.map(|tunnel| holders::look(tunnel.port)),
         links,
         now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        clock_kept: clock::is_kept().map_err(|cause| Unseen::of_io("adjtimex", &cause)),
         certificates: scope.tls.iter().flat_map(certificates::look).collect(),
         plugin: cni::plugin(&scope.cni.bin),
-        networks: cni::networks(&scope.cni.conf),
+        networks: cni::networks(&scope.cni.conf, &scope.run_dir),
         capabilities: capabilities(),
         run_dir: directory::look(&scope.run_dir),
         state_dir: directory::look(&scope.state_dir),
@@ -120,7 +121,7 @@ pub fn observe(scope: &Scope) -> Observations {
     }
 }
 
-fn outcomes(trial: trial::Trial) -> Vec<(Feature, Seen<()>)> {
+fn outcomes(trial: trial::Trial) -> Vec<(Feature, Told<()>)> {
     trial.outcomes.into_iter().map(|(feature, outcome)| (feature, outcome.map_err(|error| error.to_string()))).collect()
 }
 
@@ -135,7 +136,7 @@ fn inbound(tunnel: Tunnel, links: &Seen<Links>) -> Seen<Inbound> {
     let arrivals: Vec<_> = families.iter().map(|ipv6| Arrival { ipv6: *ipv6, port: tunnel.port }).collect();
     let shut = match arrivals.is_empty() {
         true => Vec::new(),
-        false => arrival::look(OUR_TABLE, &arrivals).map_err(|error| error.to_string())?,
+        false => arrival::look(OUR_TABLE, &arrivals)?,
     };
     Ok(Inbound { families, shut })
 }
@@ -147,16 +148,16 @@ fn suspects(running: &BTreeSet<String>) -> Vec<(&'static Suspect, bool)> {
 
 /// The only line of a file.
 fn read(path: &str) -> Seen<String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Unseen::of_io(path, &error))?;
     Ok(text.trim().to_owned())
 }
 
 fn capabilities() -> Seen<u64> {
     let path = "/proc/thread-self/status";
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Unseen::of_io(path, &error))?;
     let digits = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = digits.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
-    mask.ok_or_else(|| format!("{path} has no CapEff"))
+    mask.ok_or_else(|| Unseen::garbage(format!("{path} has no CapEff")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides anything: reads are linearizable and of one revision, transactions are sent once, and a failure says
 //! whether the request can have had an effect. Every call ends within [`DEADLINE`], a read, which has as many pages as it
-//! needs, within [`READ_DEADLINE`]. One member is used at a time; a call that fails makes the next one go to another member.
+//! needs, within [`READ_DEADLINE`], or within the [`Limits`] that somebody else sets. One member is used at a time; a call that fails makes the next one go to another member.
 //! Certificates, keys and passwords are read again when their files change, by requests that come after that. Called by the
 //! daemon and by `twillctl`.
 
@@ -41,6 +41,28 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a read may take, all its pages and beginnings together.
 pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One request, all its tries together.
+    pub request: Duration,
+    /// A read, all its pages and beginnings together.
+    pub read: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { request: DEADLINE, read: READ_DEADLINE }
+    }
+}
+
+impl Limits {
+    /// Nothing takes longer than that.
+    pub fn of(longest: Duration) -> Self {
+        Self { request: longest, read: longest }
+    }
+}
+
 /// Keys in one page of a read, and of one of mirrors, which are long: none is longer than what is read as one answer.
 const PAGE: i64 = 1000;
 const PAGE_OF_MIRRORS: i64 = 200;
@@ -73,6 +95,7 @@ struct Inner {
     refused: Mutex<Option<(u64, Instant)>>,
     /// Told when streams are to be opened anew.
     reconnect: Notify,
+    limits: Limits,
 }
 
 impl fmt::Debug for EtcdStore {
@@ -91,6 +114,11 @@ impl EtcdStore {
 
     /// As [`connect`](Self::connect), with TLS and a user as configured. No file is read yet either.
     pub fn open(conf: &EtcdConf, prefix: &str) -> Result<Self, InvalidEndpoint> {
+        Self::open_within(conf, prefix, Limits::default())
+    }
+
+    /// As [`open`](Self::open), for somebody who waits longer or less long than the daemon.
+    pub fn open_within(conf: &EtcdConf, prefix: &str, limits: Limits) -> Result<Self, InvalidEndpoint> {
         let members: Vec<Member> = conf.endpoints.iter().map(|url| Member::new(url)).collect::<Result<_, _>>()?;
         if members.is_empty() {
             return Err(InvalidEndpoint {
@@ -111,6 +139,7 @@ impl EtcdStore {
             vault: Vault::new(conf),
             refused: Mutex::new(None),
             reconnect: Notify::new(),
+            limits,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -130,10 +159,15 @@ impl EtcdStore {
         loop {
             let options = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(snapshot.revision);
             let page = self
-                .call_until(deadline.min(Instant::now() + DEADLINE), Effect::None, Asked::Read(range), |client| {
-                    let (start, options) = (start.clone(), options.clone());
-                    async move { member::kv(&client).get(start, Some(options)).await }
-                })
+                .call_until(
+                    deadline.min(Instant::now() + self.inner.limits.request),
+                    Effect::None,
+                    Asked::Read(range),
+                    |client| {
+                        let (start, options) = (start.clone(), options.clone());
+                        async move { member::kv(&client).get(start, Some(options)).await }
+                    },
+                )
                 .await?;
             if snapshot.revision == 0 {
                 snapshot.revision = page.header().map_or(0, ResponseHeader::revision);
@@ -166,7 +200,7 @@ fn weight(kv: &KeyValue) -> usize {
 
 impl Store for EtcdStore {
     async fn read(&self, range: &Range) -> Result<Snapshot, StoreError> {
-        let deadline = Instant::now() + READ_DEADLINE;
+        let deadline = Instant::now() + self.inner.limits.read;
         let mut tries = READS;
         loop {
             tries -= 1;
@@ -271,6 +305,21 @@ mod tests {
         let store = EtcdStore::connect(&endpoints, "/twill/v1/").unwrap();
         let text = store.read(&Range::watched()).await.unwrap_err().to_string();
         assert_eq!(text, format!("etcd at {}: no answer within 5.0 s", endpoints.join(",")));
+    }
+
+    #[tokio::test]
+    async fn who_waits_less_long_is_told_so_and_each_member_gets_its_part_of_the_time() {
+        let silent: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let endpoints = silent.iter().map(|s| format!("http://{}", s.local_addr().unwrap())).collect();
+        let limits = Limits::of(Duration::from_millis(600));
+        let store = EtcdStore::open_within(&EtcdConf::plain(endpoints), "/twill/v1/", limits).unwrap();
+        let begun = Instant::now();
+        let member = || store.inner.current.load(std::sync::atomic::Ordering::Relaxed);
+        let first = member();
+        let text = store.read(&Range::watched()).await.unwrap_err().to_string();
+        assert!(text.ends_with(": no answer within 0.6 s"), "{text}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert!(member() >= first + 2, "it went from member to member");
     }
 
     #[tokio::test]

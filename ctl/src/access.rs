@@ -24,7 +24,7 @@ pub(crate) struct Picture {
 
 /// Connects; nothing is sent yet.
 pub(crate) fn connect(place: &Place) -> Result<EtcdStore, Error> {
-    EtcdStore::open(place.etcd()?, &place.prefix).map_err(Error::Endpoint)
+    EtcdStore::open_within(place.etcd()?, &place.prefix, place.limits()).map_err(Error::Endpoint)
 }
 
 /// Reads configuration, nodes and blocks.

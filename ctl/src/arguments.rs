@@ -9,6 +9,8 @@ pub(crate) mod trace;
 pub(crate) mod trial;
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
@@ -19,6 +21,9 @@ pub(crate) use config::ConfigCommand;
 pub(crate) use doctor::DoctorFlags;
 pub(crate) use status::{StatusFlags, WhyCommand};
 
+/// What answers may be waited for, in seconds.
+const LIMITS: RangeInclusive<u64> = 1..=600;
+
 /// Looks after a Twill cluster
 #[derive(Debug, Parser)]
 #[command(name = "twillctl", version, disable_help_subcommand = true)]
@@ -28,6 +33,9 @@ pub(crate) struct Arguments {
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json")]
     #[arg(hide_possible_values = true, display_order = 900)]
     pub(crate) output: Output,
+    /// How long to wait for each answer of a node and of etcd, in seconds [default: 5; doctor: 20; test, bench: 30]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, display_order = 901)]
+    pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) place: PlaceFlags,
     #[command(subcommand)]
@@ -147,18 +155,12 @@ pub(crate) enum Command {
     Man(about::ManFlags),
 }
 
-/// How long the answers of nodes are waited for.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Patience {
-    /// How long to wait for the answer of a node, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    timeout: u64,
-}
-
-impl Patience {
-    pub(crate) fn time(self) -> std::time::Duration {
-        std::time::Duration::from_secs(self.timeout)
-    }
+/// Whole seconds, with or without their unit.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds = number.parse().ok().filter(|seconds| LIMITS.contains(seconds) && !number.starts_with('+'));
+    let right = || format!("a number of seconds from {} to {}, as in 10 or 10s", LIMITS.start(), LIMITS.end());
+    seconds.map(Duration::from_secs).ok_or_else(right)
 }
 
 /// What to do with nodes.
@@ -179,8 +181,6 @@ pub(crate) enum NodeCommand {
         /// End that: the node serves new pods again
         #[arg(long)]
         undo: bool,
-        #[command(flatten)]
-        patience: Patience,
     },
     /// Delete a node that is gone for good: its record and its blocks, which go to others
     #[command(
@@ -250,8 +250,6 @@ pub(crate) enum IpamCommand {
         /// Mend what can be mended, and look again
         #[arg(long)]
         fix: bool,
-        #[command(flatten)]
-        patience: Patience,
     },
     /// Show the last ADDs, DELs and GCs that failed on this node, and why; without etcd
     Attempts,
@@ -272,8 +270,6 @@ pub(crate) enum BgpCommand {
         /// Only sessions that are not up
         #[arg(long)]
         down: bool,
-        #[command(flatten)]
-        patience: Patience,
     },
     /// Show the routes that a node uses: where packets go, who said so, and by which path
     Routes {
@@ -286,8 +282,6 @@ pub(crate) enum BgpCommand {
         /// Only prefixes that this peer has announced: a node's name, that of a [[bgp.peer]], or its address
         #[arg(long, value_name = "NAME|ADDRESS")]
         peer: Option<String>,
-        #[command(flatten)]
-        patience: Patience,
     },
     /// Explain a prefix on a node: each route to it, what became of it and why, and what each peer is told
     #[command(after_help = "Exit status: 0 a route is used, 1 none is, 2 the node did not answer, or etcd")]
@@ -298,8 +292,6 @@ pub(crate) enum BgpCommand {
         /// The node's name
         #[arg(long, value_name = "NAME")]
         node: NodeName,
-        #[command(flatten)]
-        patience: Patience,
     },
 }
 

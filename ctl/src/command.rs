@@ -24,8 +24,11 @@ use crate::report::Report;
 
 /// Does what the command line asks for.
 pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
-    let place =
-        || Place::find(&arguments.place, |variable| std::env::var(variable).ok(), || NodeLayer::from_file(None));
+    let place = || {
+        let variable = |variable: &str| std::env::var(variable).ok();
+        let place = Place::find(&arguments.place, variable, || NodeLayer::from_file(None))?;
+        Ok(Place { timeout: arguments.timeout, ..place })
+    };
     match &arguments.command {
         Command::Config(ConfigCommand::Init { file }) => config::init(file.as_deref()),
         Command::Config(ConfigCommand::Validate { file }) => config::validate(file),
@@ -41,18 +44,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Doctor(flags) if flags.preflight => doctor::preflight(flags, &arguments.place),
         Command::Doctor(flags) => doctor::doctor(flags, &place()?).await,
         Command::Ipam(IpamCommand::Show(flags)) => ipam::show(flags, &place()?).await,
-        Command::Ipam(IpamCommand::Check { fix, patience }) => check::check(*fix, patience.time(), &place()?).await,
+        Command::Ipam(IpamCommand::Check { fix }) => check::check(*fix, &place()?).await,
         Command::Ipam(IpamCommand::Attempts) => ipam::attempts(&place()?),
-        Command::Bgp(BgpCommand::Peers { node, down, patience }) => {
-            bgp::peers(node.as_ref(), *down, patience.time(), &place()?).await
-        }
-        Command::Bgp(BgpCommand::Routes { node, inside, peer, patience }) => {
+        Command::Bgp(BgpCommand::Peers { node, down }) => bgp::peers(node.as_ref(), *down, &place()?).await,
+        Command::Bgp(BgpCommand::Routes { node, inside, peer }) => {
             let wanted = Wanted { inside: *inside, peer: peer.clone() };
-            bgp::routes(node, wanted, patience.time(), &place()?).await
+            bgp::routes(node, wanted, &place()?).await
         }
-        Command::Bgp(BgpCommand::Explain { destination, node, patience }) => {
-            bgp::explain(*destination, node, patience.time(), &place()?).await
-        }
+        Command::Bgp(BgpCommand::Explain { destination, node }) => bgp::explain(*destination, node, &place()?).await,
         Command::Trace(flags) => trace::trace(flags, &place()?).await,
         Command::Bundle(flags) => bundle::bundle(flags, &place()?).await,
         Command::Version(flags) => about::version(*flags, place).await,
@@ -62,9 +61,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Command::Bench(flags) => trial::bench(flags, &place()?).await,
         Command::Node(NodeCommand::List) => node::list(&place()?).await,
         Command::Node(NodeCommand::Show { name }) => node::show(name, &place()?).await,
-        Command::Node(NodeCommand::Drain { name, undo, patience }) => {
-            node::drain(name, !undo, patience.time(), &place()?).await
-        }
+        Command::Node(NodeCommand::Drain { name, undo }) => node::drain(name, !undo, &place()?).await,
         Command::Node(NodeCommand::Delete { name, machine_is_off }) => {
             node::delete(name, *machine_is_off, &place()?).await
         }

@@ -11,6 +11,7 @@ use twill_conf::NodeName;
 use crate::report::Verdict;
 use crate::report::config::Peril;
 use crate::report::silences::remedy;
+use crate::report::untold;
 
 /// A command that failed, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,19 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// What to do, where the words alone do not say it.
+    pub(crate) fn fix(&self) -> Option<String> {
+        match self {
+            Self::Unsure { cause, .. } | Self::Unclear(cause) | Self::Unchanged(cause) | Self::Etcd(cause) => {
+                Some(untold::remedy(cause))
+            }
+            // Its own words say what to do with what was written, too.
+            Self::Kept { cause, .. } => cause.fix(),
+            Self::Drawing(_) => Some("report it with 'twillctl bundle'; what was measured stands above".to_owned()),
+            _ => None,
+        }
+    }
+
     /// What it says about the cluster.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {

@@ -4,7 +4,7 @@
 //! ([`report`]): plain data, made by pure functions, with the problems in it. How a report looks is [mod@print]'s affair,
 //! as text or as JSON. The exit status is 0 where all is good, 1 where problems were found or a request was refused, and
 //! 2 where it could not be told, bad usage among it. What fails is told on standard error: as text, or with `-o json` as
-//! `{"error": "…"}`.
+//! `{"error": "…"}`, and `"fix"` beside it where the words do not say what to do.
 
 mod access;
 mod arguments;
@@ -36,14 +36,14 @@ fn main() -> ExitCode {
             (print::render(&report, output), exit_code(report.verdict()))
         }
         Err(error) => {
-            eprint!("{}", print::failure(&error.to_string(), output));
+            eprint!("{}", print::error(&error, output));
             (String::new(), exit_code(error.verdict()))
         }
     };
     // Nobody is left to tell when the reader of a pipe has gone.
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprint!("{}", print::failure(&format!("cannot write the report: {cause}"), output));
+            eprint!("{}", print::failure(&format!("cannot write the report: {cause}"), None, output));
             exit_code(Verdict::Unknown)
         }
         _ => status,
@@ -56,7 +56,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     let as_far = Arguments::command().ignore_errors(true).try_get_matches();
     let output = as_far.ok().and_then(|matches| matches.get_one::<Output>("output").copied());
     if error.use_stderr() && output == Some(Output::Json) {
-        eprint!("{}", print::failure(&one_line(error), Output::Json));
+        eprint!("{}", print::failure(&one_line(error), None, Output::Json));
     } else if error.print().is_err() {
         return exit_code(Verdict::Unknown);
     }

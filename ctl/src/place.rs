@@ -1,11 +1,16 @@
 //! Where the cluster is: flags over `TWILL_…` variables over the daemon's file over the defaults.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use twill_cluster::etcd::Limits;
 use twill_conf::node::{self, EtcdConf, NodeLayer, Setting};
 
 use crate::arguments::PlaceFlags;
 use crate::error::Error;
+
+/// How long the answer of a node is waited for by most commands.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How etcd is reached, the prefix of its keys, and the run directory of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) prefix: String,
     /// Absolute.
     pub(crate) run_dir: PathBuf,
+    /// How long each answer is waited for, of nodes and of etcd, where that was said.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Place {
@@ -49,7 +56,18 @@ impl Place {
             etcd: layer.etcd_conf().map_err(Error::Usage)?,
             prefix: layer.prefix.unwrap_or_else(|| node::ETCD_PREFIX.into()),
             run_dir: layer.run_dir.unwrap_or_else(|| node::RUN_DIR.into()),
+            timeout: None,
         })
+    }
+
+    /// How long the answer of a node is waited for: `usual`, where nothing else was said.
+    pub(crate) fn patience(&self, usual: Duration) -> Duration {
+        self.timeout.unwrap_or(usual)
+    }
+
+    /// How long requests to etcd may take.
+    pub(crate) fn limits(&self) -> Limits {
+        self.timeout.map_or_else(Limits::default, Limits::of)
     }
 
     /// How etcd is reached, for a command that cannot do without.
@@ -87,11 +105,14 @@ mod tests {
         let file = || NodeLayer::from_toml("etcd = ['http://file:1']\nprefix = '/file/'\nrun_dir = '/file'");
         let place = Place::find(&flags(Some("http://flag:1")), environment, file).unwrap();
         let etcd = Some(EtcdConf::plain(vec!["http://flag:1".into()]));
-        let wanted = Place { etcd, prefix: "/variable/".into(), run_dir: "/file".into() };
+        let wanted = Place { etcd, prefix: "/variable/".into(), run_dir: "/file".into(), timeout: None };
         assert_eq!(place, wanted);
 
         let place = Place::find(&flags(None), |_| None, || Ok(NodeLayer::default())).unwrap();
-        assert_eq!(place, Place { etcd: None, prefix: "/twill/v1/".into(), run_dir: "/run/twill".into() });
+        assert_eq!(
+            place,
+            Place { etcd: None, prefix: "/twill/v1/".into(), run_dir: "/run/twill".into(), timeout: None }
+        );
         let missing = place.etcd().unwrap_err().to_string();
         assert!(missing.starts_with("--etcd: missing: at least one URL"), "{missing}");
     }

@@ -19,6 +19,7 @@ mod why;
 use twill_cluster::plain::is_obeyed;
 
 use crate::arguments::Output;
+use crate::error::Error;
 use crate::report::Report;
 
 /// The report as it goes to standard output.
@@ -76,12 +77,19 @@ pub(crate) fn aside(report: &Report, output: Output) -> String {
     }
 }
 
-/// A failure, as it goes to standard error.
-pub(crate) fn failure(text: &str, output: Output) -> String {
-    harmless(match output {
-        Output::Text => format!("twillctl: {text}\n"),
-        Output::Json => serde_json::json!({ "error": text }).to_string() + "\n",
+/// A failure, as it goes to standard error, with what to do where the text does not say it.
+pub(crate) fn failure(text: &str, fix: Option<&str>, output: Output) -> String {
+    harmless(match (output, fix) {
+        (Output::Text, None) => format!("twillctl: {text}\n"),
+        (Output::Text, Some(fix)) => format!("twillctl: {text}\n{}", table::fix(fix)),
+        (Output::Json, None) => serde_json::json!({ "error": text }).to_string() + "\n",
+        (Output::Json, Some(fix)) => serde_json::json!({ "error": text, "fix": fix }).to_string() + "\n",
     })
+}
+
+/// The same of an error.
+pub(crate) fn error(error: &Error, output: Output) -> String {
+    failure(&error.to_string(), error.fix().as_deref(), output)
 }
 
 /// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be

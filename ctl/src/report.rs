@@ -18,6 +18,7 @@ pub(crate) mod silences;
 pub(crate) mod status;
 pub(crate) mod trace;
 pub(crate) mod trial;
+pub(crate) mod untold;
 pub(crate) mod why;
 
 use serde::Serialize;
@@ -115,7 +116,7 @@ impl Report {
 }
 
 /// A problem is one, whatever else could not be seen.
-fn of_both(problems: &[problems::Problem], unknown: &[String]) -> Verdict {
+fn of_both(problems: &[problems::Problem], unknown: &[untold::Untold]) -> Verdict {
     if problems.is_empty() && !unknown.is_empty() { Verdict::Unknown } else { of_problems(problems) }
 }
 

@@ -145,3 +145,43 @@ fn the_version_needs_no_cluster_and_that_of_the_cluster_tells_who_cannot_what() 
     etcd.kill();
     etcd.run(&["version", "--cluster"]).ends_with(2);
 }
+
+#[test]
+fn no_command_waits_for_an_etcd_that_accepts_and_never_answers_longer_than_it_is_told_to() {
+    // The kernel accepts for it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cluster.toml");
+    std::fs::write(&file, "[[pool]]\nname = \"v4\"\ncidr = \"10.42.0.0/16\"\n").unwrap();
+    let (file, run_dir) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+    let commands = [
+        &["why", "ip", "10.42.0.1"][..],
+        &["node", "list"],
+        &["node", "delete", "n1"],
+        &["ipam", "show"],
+        &["config", "show"],
+        &["config", "diff", file],
+        &["config", "apply", file],
+        &["version", "--cluster"],
+        &["status"],
+        &["trace", "n1", "n2"],
+        &["test"],
+    ];
+    // All at once: each spends its time waiting.
+    std::thread::scope(|scope| {
+        for command in commands {
+            let place = ["--timeout", "1s", "--etcd", &url, "--run-dir", run_dir].map(str::to_owned);
+            scope.spawn(move || {
+                let begun = std::time::Instant::now();
+                let ran = twillctl(&[command, &place.each_ref().map(String::as_str)].concat()).ends_with(2);
+                let took = begun.elapsed();
+                assert!(took < std::time::Duration::from_millis(4500), "{command:?}: {took:?}");
+                assert!(ran.stderr.contains("no answer within 1.0 s"), "{command:?}: {ran:?}");
+                assert!(ran.stderr.contains("\n    fix: look whether etcd runs there"), "{command:?}: {ran:?}");
+            });
+        }
+    });
+    let doctor = twillctl(&["doctor", "--timeout", "1", "--etcd", &url]).ends_with(1);
+    assert!(doctor.stdout.contains("this member does not answer: no answer within 1.0 s"), "{doctor:?}");
+}

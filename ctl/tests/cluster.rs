@@ -168,7 +168,8 @@ fn the_status_shows_nodes_pools_and_problems() {
         "{good:?}"
     );
     assert!(good.stdout.contains("\ndefault  10.42.0.0/16  /26    2 of 1024  2      yes\n"), "{good:?}");
-    let silent = "COULD NOT TELL: how nodes n1, n2 are: no answer within 1 s; try again, with a longer --timeout";
+    let silent =
+        "COULD NOT TELL: how nodes n1, n2 are: no answer within 1 s\n    fix: try again, with a longer --timeout";
     assert!(good.stdout.contains(&format!("\nno problems, as far as could be told\n\n{silent}")), "{good:?}");
     let stranger = etcd.run(&["status", "--node", "n9"]).ends_with(1);
     assert!(stranger.stderr.contains("there is no node n9"), "{stranger:?}");
@@ -261,7 +262,10 @@ fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
     assert!(all.contains("COULD NOT TELL: what node n2 has in use: no answer within 1 s\n"), "{all}");
 
     let owner = etcd.run(&["ipam", "show", "--ip", "10.42.0.1"]).ends_with(2).stdout;
-    assert!(owner.contains("COULD NOT TELL: who has 10.42.0.1: n1 has not told\n"), "{owner}");
+    assert!(
+        owner.contains("COULD NOT TELL: who has 10.42.0.1: n1 has not told\n    fix: 'twillctl ipam check' asks"),
+        "{owner}"
+    );
     let first = etcd.put(&[("nodes/n1", &node(1))]);
     let pod = json!({"state": "attached", "since": 1, "pod": "shop/cart", "network": "twill\u{1b}[2J"});
     etcd.put(&[("blocks/4/0a2a0000-26", &block("n1", first))]);
@@ -270,7 +274,9 @@ fn addresses_are_told_by_the_mirror_and_a_node_that_does_not_answer_is_told() {
     let row = etcd.run(&["ipam", "show", "--ip", "10.42.0.1"]).ends_with(0).stdout;
     assert!(row.contains("10.42.0.1  attached  ") && row.contains("  shop/cart  ") && !row.contains('\u{1b}'), "{row}");
     let blocks = etcd.run(&["ipam", "show", "--blocks"]).ends_with(2).stdout;
-    assert!(blocks.ends_with("\nCOULD NOT TELL: what is in use of 10.42.0.64/26: n2 has not told\n"), "{blocks}");
+    let silent =
+        "\nCOULD NOT TELL: what is in use of 10.42.0.64/26: n2 has not told\n    fix: 'twillctl ipam check' asks";
+    assert!(blocks.contains(silent), "{blocks}");
     assert!(blocks.contains("\n10.42.0.0/26   default  n1    1     0        63    64  -\n"), "{blocks}");
     assert!(blocks.contains("\n10.42.0.64/26  default  n2    ?     ?        ?     64  -\n"), "{blocks}");
 
@@ -365,6 +371,7 @@ fn without_etcd_nothing_can_be_told() {
     ] {
         let ran = etcd.run(arguments).ends_with(2);
         assert!(ran.stderr.starts_with(&format!("twillctl: etcd at {}", etcd.url)), "{ran:?}");
+        assert!(ran.stderr.contains("\n    fix: look whether etcd runs there"), "{ran:?}");
         assert_eq!(ran.stdout, "");
     }
 }

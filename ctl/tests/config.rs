@@ -25,9 +25,8 @@ fn populate(etcd: &Etcd) -> i64 {
 
 /// An editor: a script that is given the file's name as $1.
 fn editor(etcd: &Etcd, name: &str, script: &str) -> String {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = etcd.file(name, &format!("#!/bin/sh\nset -e\n{script}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let path = etcd.dir.path().join(name);
+    twill_testkit::write_program(&path, &format!("#!/bin/sh\nset -e\n{script}\n"));
     path.display().to_string()
 }
 

@@ -58,7 +58,7 @@ pub(crate) use self::verdict::Verdicts;
 pub const TABLE: &str = "twill";
 
 /// All host ends, and nothing else, match this.
-const HOST_ENDS: &str = "tw*";
+pub const HOST_ENDS: &str = "tw*";
 /// NF_IP_PRI_RAW: before connection tracking, and after the reassembly of fragments, which is there only where that is.
 const RAW: i32 = -300;
 /// NF_IP_PRI_FILTER.

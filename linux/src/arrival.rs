@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::forward::Place;
+use crate::chains::Place;
 use crate::{Error, chains};
 
 /// Hooks that such a packet passes.

@@ -3,13 +3,31 @@
 //! A chain of a dormant table is listed like a live one, and the kernel asks it of nothing: it counts as one without a hook. Which
 //! tables are dormant the kernel tells, since nft 1.0.6 prints another word in the place of that flag.
 
+use std::fmt;
+
 use serde_json::Value;
 
-use crate::forward::Place;
 use crate::{Error, netfilter, nft, ports};
 
 /// The families of chains that see IP packets of this node.
 const FAMILIES: [&str; 3] = ["ip", "ip6", "inet"];
+
+/// A chain, as in "ip filter FORWARD".
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The family: ip, ip6 or inet.
+    pub family: String,
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family, self.table, self.chain)
+    }
+}
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The errors of this crate: what was attempted, on what, and the kernel's own words.
 
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 /// What the kernel, or a tool in front of it, refused.
@@ -21,7 +22,7 @@ pub enum Error {
         /// What was attempted.
         what: &'static str,
         /// The system's error.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// A socket of TCP or UDP.
     #[error("{attempt}: {cause}")]
@@ -29,7 +30,7 @@ pub enum Error {
         /// What was attempted, as in "listen on TCP 0.0.0.0:179".
         attempt: String,
         /// The system's error.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// A key that TCP-MD5 cannot have.
     #[error("a TCP-MD5 key of {length} bytes: it must have from 1 to {longest}")]
@@ -45,7 +46,7 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// A file under /proc/sys.
     #[error("sysctl {path} = {value:?}: {cause}")]
@@ -55,7 +56,7 @@ pub enum Error {
         /// What was to be written; empty for reading.
         value: String,
         /// The system's error.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// A device's offload of checksums.
     #[error("ethtool -K {device} tx {value}: {cause}")]
@@ -65,7 +66,7 @@ pub enum Error {
         /// "on" or "off".
         value: &'static str,
         /// The system's error.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// `nft` failed, or is not installed.
     #[error("nft: {what}: {detail}")]
@@ -74,6 +75,8 @@ pub enum Error {
         what: &'static str,
         /// Its own words.
         detail: String,
+        /// What kind of failure it is.
+        kind: ErrorKind,
     },
     /// Ports of the node that are published already.
     #[error("published already: {}", taken.iter().map(|port| format!("{port} by {}", port.owner)).collect::<Vec<_>>().join(", "))]
@@ -98,6 +101,24 @@ impl Error {
             Self::Refused { errno, .. } => Some(*errno),
             Self::Socket { cause, .. } => cause.raw_os_error().map(nix::errno::Errno::from_raw),
             _ => None,
+        }
+    }
+
+    /// What kind of failure it is, in the standard library's words, for whoever says what to do about it. `TimedOut`: it was ended
+    /// since it took too long. `Interrupted`: somebody changed what was looked at, each time. `InvalidData`: what was shown cannot
+    /// be understood.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { errno, .. } => io::Error::from(*errno).kind(),
+            Self::Transport { cause, .. }
+            | Self::Socket { cause, .. }
+            | Self::Namespace { cause, .. }
+            | Self::Sysctl { cause, .. }
+            | Self::Offload { cause, .. } => cause.kind(),
+            Self::Nft { kind, .. } => *kind,
+            Self::Md5Key { .. } => ErrorKind::InvalidInput,
+            Self::PortTaken { .. } => ErrorKind::AddrInUse,
+            Self::NoDevice { .. } => ErrorKind::NotFound,
         }
     }
 }

@@ -11,10 +11,10 @@
 
 mod listing;
 
-use std::fmt;
-
 use crate::{Error, nft};
 use listing::{Chain, Rule};
+
+pub use crate::chains::Place;
 
 /// The comment by which our rules are known: one that nobody else gives to his.
 const MARK: &str = "twilld: open_forward";
@@ -36,17 +36,6 @@ pub struct Passage {
     pub ipv6: bool,
     /// Whether barriers are opened, where that is known to be right.
     pub open: bool,
-}
-
-/// A chain, as in "ip filter FORWARD".
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The family: ip, ip6 or inet.
-    pub family: String,
-    /// The table.
-    pub table: String,
-    /// The chain.
-    pub chain: String,
 }
 
 /// A chain of somebody else that drops what pods send and get.
@@ -77,12 +66,6 @@ pub struct Kept {
     pub open: Vec<Place>,
     /// What could not be removed, and why.
     pub stuck: Vec<(Place, String)>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.family, self.table, self.chain)
-    }
 }
 
 /// Looks at the chains of others, and opens or closes what is to be open or closed. What is refused is told with its barrier.

@@ -11,6 +11,7 @@
 
 pub mod arrival;
 mod chains;
+pub mod clock;
 pub mod conntrack;
 pub mod device;
 pub mod echo;

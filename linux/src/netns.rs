@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_new_namespace_is_reached_by_its_path_and_is_gone_with_its_value() {
-        if !nix::unistd::geteuid().is_root() {
+        if !twill_testkit::is_root("a new namespace") {
             return;
         }
         let new = NetNs::create().unwrap();

@@ -18,7 +18,7 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Firewall {
             |shown: &Shown| shown.rules_and_chains == expected && shown.members.as_ref() == Some(&desired.members);
         let Some(shown) = show(desired)?.filter(as_given) else {
             let detail = format!("table inet {}: another program changed it while it was applied", desired.table);
-            return Err(Error::Nft { what: APPLY, detail });
+            return Err(Error::Nft { what: APPLY, detail, kind: ErrorKind::Interrupted });
         };
         self.standing = Some(desired.members.clone());
         self.remember(Memory { applied, shown: shown.fingerprint })?;
@@ -169,7 +169,7 @@ impl Firewall {
         };
         let written = write().map_err(|cause| {
             let detail = format!("{}: {cause}", self.file.display());
-            Error::Nft { what: "remember what was applied", detail }
+            Error::Nft { what: "remember what was applied", detail, kind: cause.kind() }
         });
         self.memory = Some(memory);
         written
@@ -215,7 +215,10 @@ pub(crate) fn listing(what: &'static str, object: &[&str]) -> Result<Option<Valu
         return if absent { Ok(None) } else { Err(failed(what, &output)) };
     }
     let listing = serde_json::from_slice(&output.stdout);
-    listing.map(Some).map_err(|error| Error::Nft { what, detail: format!("its JSON cannot be read: {error}") })
+    listing.map(Some).map_err(|error| {
+        let detail = format!("its JSON cannot be read: {error}");
+        Error::Nft { what, detail, kind: ErrorKind::InvalidData }
+    })
 }
 
 /// Applies commands in nft's own language (nft(8)), all or none.

@@ -10,6 +10,10 @@ use twill_ipam::BootTime;
 
 /// When this machine booted, since 1970, by the clock of now.
 pub fn boot_time() -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(BootTime::now().0)
+    now().saturating_sub(BootTime::now().0)
+}
+
+/// The time of day, since 1970: for an operator who compares the clocks of machines.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

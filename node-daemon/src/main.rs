@@ -44,6 +44,8 @@ mod man;
 mod metrics;
 mod mirror;
 mod monitor;
+#[cfg(test)]
+mod names;
 mod picture;
 mod probe;
 mod reconcile;

@@ -192,3 +192,30 @@ fn what_is_not_twills_in_its_directories_stays_and_a_list_that_needs_the_plugin_
     assert_eq!((scene.names("run"), scene.names("state")), (None, Some(vec!["notes".to_owned()])));
     assert!(!scene.seen().contains("vxlan.twill"));
 }
+
+#[test]
+fn where_list_and_daemon_name_two_run_directories_a_purge_waits_for_both_and_takes_both() {
+    let Some(scene) = Scene::new() else { return };
+    scene.furnish();
+    let daemons = scene.machine.path("daemon");
+    fs::create_dir(&daemons).unwrap();
+    let purge = || {
+        let mut command = scene.machine.command_in("", "uninstall", &["--purge"]);
+        command.env("TWILLD_STATE_DIR", scene.machine.path("state")).env("TWILLD_RUN_DIR", &daemons);
+        scene.node.run(|| command.output().unwrap()).unwrap()
+    };
+    let lock = File::create(daemons.join("twilld.lock")).unwrap();
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+    let said = failed(purge());
+    assert!(said.contains("stop the daemon") && said.contains(&*daemons.to_string_lossy()), "{said}");
+    assert!(scene.seen().contains("vxlan.twill") && scene.machine.files().len() == 2);
+    drop(lock);
+    succeeded(purge());
+    assert_eq!((scene.names("run"), scene.names("daemon"), scene.names("state")), (None, None, None));
+    assert!(!scene.seen().contains("vxlan.twill"));
+    // By two names it is one directory, which a purge does not take for somebody else's.
+    scene.furnish();
+    std::os::unix::fs::symlink(scene.machine.path("run"), &daemons).unwrap();
+    succeeded(purge());
+    assert_eq!(scene.names("run"), None);
+}

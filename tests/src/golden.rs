@@ -3,7 +3,7 @@
 //! wide as what is in them.
 //!
 //! The file is `tests/<suite>/golden/<name>.txt`; `TWILL_GOLDEN=overwrite` in the environment of a suite writes its files. Each
-//! problem in a text must have what to do about it on its next line.
+//! problem in a text, and each thing that could not be told, must have what to do about it on its next line.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,7 +16,11 @@ use crate::cleanup::ROOT;
 const NUMBER_OF_ERROR: &str = " (os error ";
 /// Where a problem begins.
 const PROBLEM: &str = "PROBLEM ";
-/// What its next line begins with.
+/// Where something begins that could not be told; and a failure, which needs a fix where etcd is its cause.
+const UNTOLD: &str = "COULD NOT TELL: ";
+const FAILURE: &str = "twillctl: ";
+const OF_ETCD: &str = "etcd at ";
+/// What the next line of each begins with.
 const FIX: &str = "    fix: ";
 /// A fix with fewer letters says nothing.
 const SHORTEST_FIX: usize = 12;
@@ -34,10 +38,14 @@ pub fn is_golden(suite: &str, name: &str, text: &str) {
     assert_eq!(filtered, wanted, "left: as it is, right: {}; as it was printed:\n{text}", file.display());
 }
 
-/// Fails where a problem has nothing to do about it.
+/// Fails where nothing is said that can be done about a problem, about what could not be told, or about etcd.
 #[track_caller]
 pub fn has_fixes(text: &str) {
-    for (line, next) in with_next(text).filter(|(line, _)| line.starts_with(PROBLEM)) {
+    let wants_fix = |line: &str| {
+        let fails_by_etcd = line.starts_with(FAILURE) && line.contains(OF_ETCD);
+        line.starts_with(PROBLEM) || line.starts_with(UNTOLD) || fails_by_etcd
+    };
+    for (line, next) in with_next(text).filter(|(line, _)| wants_fix(line)) {
         let fix = next.strip_prefix(FIX).unwrap_or_default();
         assert!(fix.len() >= SHORTEST_FIX, "a problem without a fix:\n{line}\n{next}");
     }
@@ -94,8 +102,10 @@ fn without_words_of_errors(line: &str) -> String {
     let mut parts = line.split(NUMBER_OF_ERROR);
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let words = kept.rfind(": ").map_or(0, |colon| colon + 2);
-        kept.replace_range(words.., "<error>");
+        // Where they begin is known by the colon before them: without one the line stays as it is.
+        if let Some(colon) = kept.rfind(": ") {
+            kept.replace_range(colon + 2.., "<error>");
+        }
         kept += NUMBER_OF_ERROR;
         kept += part;
     }
@@ -181,7 +191,7 @@ mod tests {
     fn errors_of_the_system_are_told_by_their_numbers() {
         let text = "nothing to n1: No route to host (os error 113); n2: no connection: Refused (os error 111)";
         assert_eq!(filter(text), "nothing to n1: <error> (os error 113); n2: no connection: <error> (os error 111)\n");
-        assert_eq!(filter("Refused (os error 111)"), "<error> (os error 111)\n");
+        assert_eq!(filter("Refused (os error 111)"), "Refused (os error 111)\n", "where its words begin is not known");
     }
 
     #[test]
@@ -190,6 +200,17 @@ mod tests {
         assert_eq!(problems_of(text, &["n2", "cold"]), "PROBLEM node n2: it is cold\n    fix: warm it slowly\n");
         assert_eq!(problems_of(text, &["n1", "cold"]), "");
         has_fixes(text);
+    }
+
+    #[test]
+    fn what_could_not_be_told_and_an_etcd_that_fails_want_a_fix_and_other_failures_have_their_own_words() {
+        let fixed = |line: &str| has_fixes(&format!("{line}\n    fix: look whether it runs\n"));
+        let lines = ["COULD NOT TELL: how node n1 is", "twillctl: etcd at http://a:1: no connection"];
+        for line in lines {
+            fixed(line);
+            assert!(std::panic::catch_unwind(|| has_fixes(line)).is_err(), "{line}");
+        }
+        has_fixes("twillctl: there is no node n9: 'twillctl node list' shows those that there are\n");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use twill_conf::network::list::{Author, PLUGIN};
-use twill_conf::node::Setting;
+use twill_conf::node::{RUN_DIR, Setting};
 
 use super::Findings;
 use crate::finding::Check;
@@ -87,12 +87,13 @@ fn networks(scope: &Scope, networks: &[Network], findings: &mut Findings) {
     }
     let Some(network) = twills.map(|place| &networks[place]) else { return };
     let subject = network.file.display().to_string();
-    if let Some(named) = network.run_dir.as_ref().filter(|named| **named != scope.run_dir) {
-        let what = format!(
-            "it names the run directory {}, and the daemon's is {}: plugin and daemon do not meet",
-            named.display(),
-            scope.run_dir.display()
-        );
+    if !network.meets {
+        let plugins = match &network.run_dir {
+            Some(named) => format!("it names the run directory {}", named.display()),
+            None => format!("it names no run directory, which means {RUN_DIR}"),
+        };
+        let daemons = scope.run_dir.display();
+        let what = format!("{plugins}, and the daemon's is {daemons}: plugin and daemon do not meet");
         findings.problem(CHECK, subject, what, "run 'twilld install' with the daemon's --run-dir");
     } else if let Author::Edited { more } = &network.author {
         let what = format!("it was edited: it has {more}");

@@ -1,5 +1,7 @@
 //! The kernel, nft, and settings of the kernel.
 
+use std::io::ErrorKind;
+
 use twill_linux::nft::Version;
 use twill_linux::trial::Feature;
 
@@ -7,6 +9,7 @@ use super::{Findings, some_of};
 use crate::finding::Check;
 use crate::observe::Observations;
 use crate::scope::{Scope, Stage};
+use crate::unseen::AS_ROOT;
 
 /// Twill is tested on this kernel and newer ones.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -17,8 +20,8 @@ pub(super) fn kernel(_: &Scope, seen: &Observations, findings: &mut Findings) {
     const CHECK: Check = Check::Kernel;
     let release = match &seen.kernel {
         Ok(release) => release.as_str(),
-        Err(why) => {
-            findings.unknown(CHECK, "", why);
+        Err(unseen) => {
+            findings.unknown(CHECK, "", &unseen.why, unseen.remedy());
             "of unknown version"
         }
     };
@@ -41,7 +44,13 @@ pub(super) fn kernel(_: &Scope, seen: &Observations, findings: &mut Findings) {
             }
             findings.else_ok(CHECK, format!("Linux {release}, with all features that Twill needs"));
         }
-        Err(why) => findings.unknown(CHECK, "features", format!("they can be tried out by root only: {why}")),
+        Err(unseen) => {
+            let what = match unseen.kind {
+                ErrorKind::PermissionDenied => "they can be tried out by root only",
+                _ => "they could not be tried out",
+            };
+            findings.unknown(CHECK, "features", format!("{what}: {}", unseen.why), unseen.remedy());
+        }
     }
 }
 
@@ -127,7 +136,7 @@ pub(super) fn sysctl(scope: &Scope, seen: &Observations, findings: &mut Findings
             );
         }
         Some(why) if !serving => {
-            findings.unknown(CHECK, "/proc/sys", format!("whoever asks may not write there: {why}"))
+            findings.unknown(CHECK, "/proc/sys", format!("whoever asks may not write there: {why}"), AS_ROOT)
         }
         _ => {}
     }

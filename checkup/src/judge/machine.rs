@@ -9,6 +9,7 @@ use crate::finding::Check;
 use crate::identity::shortened_id;
 use crate::observe::{Directory, Observations, Seen};
 use crate::scope::{Scope, Stage};
+use crate::unseen::AS_ROOT;
 
 /// Those that Twill needs, by their numbers (include/uapi/linux/capability.h).
 const NEEDED: [(u32, &str, &str); 3] = [
@@ -26,7 +27,7 @@ pub(super) fn permissions(scope: &Scope, seen: &Observations, findings: &mut Fin
         let names: Vec<&str> = missing.map(|(_, name, _)| name).collect();
         if !names.is_empty() {
             let what = format!("whoever asks lacks {}, so less can be told", names.join(", "));
-            findings.unknown(CHECK, "", what);
+            findings.unknown(CHECK, "", what, AS_ROOT);
         }
     } else {
         for (_, name, without) in missing {
@@ -129,8 +130,8 @@ pub(super) fn identity(scope: &Scope, seen: &Observations, findings: &mut Findin
                 None
             }
         },
-        (None, Err(why)) => {
-            findings.unknown(CHECK, "host name", why);
+        (None, Err(unseen)) => {
+            findings.unknown(CHECK, "host name", &unseen.why, unseen.remedy());
             None
         }
     };

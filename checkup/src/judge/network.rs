@@ -7,7 +7,8 @@ use twill_linux::table::link::SeenTunnel;
 
 use super::{Findings, some_of};
 use crate::finding::{Check, State};
-use crate::observe::network::{OUR_TUNNELS, is_inside, overlaps};
+use crate::names::OUR_TUNNELS;
+use crate::observe::network::{is_inside, overlaps};
 use crate::observe::{Holders, Inbound, Interface, Observations};
 use crate::scope::{Cluster, Scope, Stage, Tunnel};
 
@@ -63,7 +64,7 @@ fn inbound(scope: &Scope, seen: &Observations, findings: &mut Findings) {
         let fix =
             "give the interface between nodes an address, or set underlay in the node's configuration to one that has";
         match scope.stage {
-            Stage::Serving => findings.untold(CHECK, "underlay", what, fix),
+            Stage::Serving => findings.unknown(CHECK, "underlay", what, fix),
             Stage::Before => findings.note(CHECK, "underlay", what, fix),
         }
     }

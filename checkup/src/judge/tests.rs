@@ -1,5 +1,9 @@
 //! Judgements by tables: a machine where all is good, and for each fault what is said of it.
 
+mod faults;
+
+use std::io::ErrorKind;
+
 use twill_conf::network::list::Author;
 use twill_conf::node::{NodeLayer, TlsFiles};
 use twill_linux::arrival::{How, Shut};
@@ -11,7 +15,7 @@ use twill_linux::trial::Feature;
 use super::*;
 use crate::observe::{
     Certificate, Directory, Holders, Inbound, Interface, Links, Network, Own, Plugin, Route, Settings, Sysctls, Table,
-    Validity,
+    Unseen, Validity,
 };
 use crate::scope::{Cluster, Stage, Tunnel};
 use crate::suspects::SUSPECTS;
@@ -59,7 +63,7 @@ fn own(cidr: &str, device: &str) -> Own {
 
 fn network(name: &str, author: Author) -> Network {
     let run_dir = (author != Author::Other).then(|| "/run/twill".into());
-    Network { file: format!("/etc/cni/net.d/{name}").into(), author, run_dir }
+    Network { file: format!("/etc/cni/net.d/{name}").into(), author, run_dir, meets: true }
 }
 
 fn barrier(entrance: bool) -> Barrier {
@@ -108,6 +112,7 @@ fn good() -> Observations {
         }),
         holders: Some(Ok(Holders { sockets: 2, processes: Vec::new() })),
         now: NOW,
+        clock_kept: Ok(true),
         certificates: vec![certificate(-100, 100)],
         plugin: Ok(Plugin::Ours { version: Ok("0.1.0".to_owned()) }),
         networks: Ok(vec![network("05-twill.conflist", Author::Install), network("10-x.conf", Author::Other)]),
@@ -127,6 +132,14 @@ fn certificate(from: i64, to: i64) -> Certificate {
         role: "the CA's",
         validity: Ok(Validity { from: at(from), to: at(to) }),
     }
+}
+
+fn denied() -> Unseen {
+    Unseen { why: "EPERM".to_owned(), kind: ErrorKind::PermissionDenied }
+}
+
+fn hung() -> Unseen {
+    Unseen { why: "nft hangs".to_owned(), kind: ErrorKind::TimedOut }
 }
 
 /// What is not good.
@@ -161,217 +174,8 @@ fn where_all_is_good_each_check_says_so_in_one_line() {
     assert_eq!(faults(Stage::Before, &before), []);
 }
 
-/// A fault: what is changed, and check, state, words of what is said and of what to do.
-type Fault = (fn(&mut Observations), Check, State, &'static str, &'static str);
-
 const PROBLEM: State = State::Problem;
 const NOTE: State = State::Note;
-
-const SERVING: [Fault; 44] = [
-    (|o| o.kernel = Ok("5.4.0".to_owned()), Check::Kernel, NOTE, "older than 6.1", "newer kernel"),
-    (
-        |o| o.features.as_mut().unwrap()[1].1 = Err("no".to_owned()),
-        Check::Kernel,
-        PROBLEM,
-        "the kernel cannot: no; the back end vxlan",
-        "CONFIG_VXLAN",
-    ),
-    (
-        |o| o.features.as_mut().unwrap()[4].1 = Err("no".to_owned()),
-        Check::Kernel,
-        PROBLEM,
-        "pods reach nothing outside",
-        "nft_nat",
-    ),
-    (|o| o.features = Err("EPERM".to_owned()), Check::Kernel, State::Unknown, "by root only: EPERM", "as root"),
-    (|o| o.nft = Ok(Version(1, 0, 5)), Check::Nft, PROBLEM, "nft 1.0.5 is older than 1.0.6", "install nftables"),
-    (|o| o.nft = Err("not installed".to_owned()), Check::Nft, PROBLEM, "there is no firewall", "package nftables"),
-    (
-        |o| o.sysctls.interfaces.get_mut("eth0").unwrap().forwarding = false,
-        Check::Sysctl,
-        PROBLEM,
-        "IPv4 is off on eth0",
-        "net.ipv4.conf.eth0.forwarding=1, and look for who sets it back",
-    ),
-    (
-        |o| o.sysctls.ipv6_forwarding = Some(false),
-        Check::Sysctl,
-        PROBLEM,
-        "IPv6 is off",
-        "net.ipv6.conf.all.forwarding=1",
-    ),
-    (|o| o.sysctls.ipv6_forwarding = None, Check::Sysctl, PROBLEM, "no IPv6", "ipv6.disable=1"),
-    (
-        |o| o.sysctls.interfaces.get_mut("vxlan.twill").unwrap().rp_filter = 1,
-        Check::Sysctl,
-        PROBLEM,
-        "strict (1) on vxlan.twill",
-        "net.ipv4.conf.vxlan.twill.rp_filter=2",
-    ),
-    (
-        |o| {
-            o.sysctls.bridge_calls = Some(true);
-            links(o).underlay[0].kind = Some("bridge".to_owned());
-        },
-        Check::Sysctl,
-        NOTE,
-        "eth0 is a bridge",
-        "bridge-nf-call-iptables=0",
-    ),
-    (|o| o.conntrack = Some(Table { count: 96, max: 100 }), Check::Conntrack, PROBLEM, "96 of 100", "to 200"),
-    (|o| o.conntrack = Some(Table { count: 80, max: 100 }), Check::Conntrack, NOTE, "80 of 100", "nf_conntrack_max"),
-    (|o| o.barriers = Ok(vec![barrier(true)]), Check::Firewall, PROBLEM, "its policy is drop", "open_forward = true"),
-    (
-        |o| o.barriers = Ok(vec![barrier(false)]),
-        Check::Firewall,
-        PROBLEM,
-        "its policy is drop",
-        "insert rule ip filter FORWARD oifname \"tw*\" accept",
-    ),
-    (
-        |o| o.inbound = inbound(&[shut()]),
-        Check::Firewall,
-        PROBLEM,
-        "it drops what other nodes send by the tunnel, to UDP port 4789: its policy is drop",
-        "nft insert rule ip filter INPUT udp dport 4789 accept",
-    ),
-    (|o| o.inbound = Some(Err("ENOBUFS".to_owned())), Check::Firewall, State::Unknown, "ENOBUFS", "as root"),
-    (
-        |o| o.inbound = Some(Ok(Inbound::default())),
-        Check::Firewall,
-        State::Unknown,
-        "no interface to other nodes has a global address",
-        "set underlay",
-    ),
-    (
-        |o| {
-            // The same cause is said once.
-            o.barriers = Err("nft hangs".to_owned());
-            o.inbound = Some(Err("nft hangs".to_owned()));
-        },
-        Check::Firewall,
-        State::Unknown,
-        "nft hangs",
-        "as root",
-    ),
-    (|o| o.barriers = Err("EPERM".to_owned()), Check::Firewall, State::Unknown, "EPERM", "as root"),
-    (|o| o.suspects = vec![(&SUSPECTS[0], false)], Check::Managers, NOTE, "it runs here", "ManageForeignRoutes=no"),
-    (|o| links(o).underlay.clear(), Check::Mtu, PROBLEM, "no interface to other nodes", "set underlay"),
-    (|o| links(o).underlay[0].mtu = 1300, Check::Mtu, PROBLEM, "fragments below 1350", "1350 bytes"),
-    (|o| links(o).pods[0].mtu = 1450, Check::Mtu, PROBLEM, "greater MTU than 1430", "restart those pods"),
-    (
-        |o| links(o).tunnels.insert(0, tunnel("other", 7777, 4789)),
-        Check::Tunnel,
-        PROBLEM,
-        "VNI 7777 on UDP port 4789",
-        "ip link delete other",
-    ),
-    (
-        |o| links(o).tunnels.push(tunnel("flannel.1", 1, 8472)),
-        Check::Tunnel,
-        NOTE,
-        "another overlay: VNI 1 on UDP port 8472",
-        "remove it",
-    ),
-    (
-        |o| o.holders.as_mut().unwrap().as_mut().unwrap().processes = vec!["named (process 8)".to_owned()],
-        Check::Tunnel,
-        PROBLEM,
-        "named (process 8) has it",
-        "another port",
-    ),
-    (|o| links(o).tunnels[0].up = false, Check::Tunnel, PROBLEM, "cannot be seen", "another port"),
-    (
-        |o| {
-            links(o).tunnels.clear();
-            o.holders = Some(Ok(Holders::default()));
-        },
-        Check::Tunnel,
-        PROBLEM,
-        "it does not stand",
-        "log of twilld",
-    ),
-    (
-        |o| links(o).own.push(own("10.42.9.1/24", "docker0")),
-        Check::Overlap,
-        PROBLEM,
-        "docker0 has 10.42.9.1/24, which lies in the pool v4",
-        "another range",
-    ),
-    (|o| links(o).own.push(own("10.1.0.1/8", "eth1")), Check::Overlap, PROBLEM, "eth1 has 10.1.0.1/8", "another range"),
-    (
-        |o| {
-            links(o).routes.push(Route { destination: "10.42.3.0/24".parse().unwrap(), device: Some("wg0".to_owned()) })
-        },
-        Check::Overlap,
-        PROBLEM,
-        "into the pool v4 (10.42.0.0/16) by wg0",
-        "remove it",
-    ),
-    (
-        |o| o.certificates = vec![certificate(-100, -3)],
-        Check::Certificates,
-        PROBLEM,
-        "has expired 3 days ago",
-        "new one",
-    ),
-    (
-        |o| o.certificates = vec![certificate(5, 9)],
-        Check::Certificates,
-        PROBLEM,
-        "not valid for another 5 days",
-        "clock",
-    ),
-    (|o| o.certificates = vec![certificate(-100, 9)], Check::Certificates, NOTE, "expires in 9 days", "new one"),
-    (|o| o.plugin = Ok(Plugin::Missing), Check::Cni, PROBLEM, "the plugin is not there", "twilld install"),
-    (
-        |o| o.plugin = Ok(Plugin::Ours { version: Ok("0.0.9".to_owned()) }),
-        Check::Cni,
-        NOTE,
-        "version 0.0.9",
-        "one version",
-    ),
-    (|o| o.networks.as_mut().unwrap().reverse(), Check::Cni, PROBLEM, "the first by name", "--conflist-name"),
-    (|o| o.networks = Ok(Vec::new()), Check::Cni, PROBLEM, "no network of Twill's", "twilld install"),
-    (
-        |o| o.networks.as_mut().unwrap()[0].run_dir = Some("/run/x".into()),
-        Check::Cni,
-        PROBLEM,
-        "do not meet",
-        "--run-dir",
-    ),
-    (|o| o.capabilities = Ok(!(1 << 13)), Check::Permissions, PROBLEM, "cannot be probed", "as root"),
-    (
-        |o| {
-            o.run_dir =
-                Ok(Directory::There { mode: 0o777, tmpfs: true, read_only: false, writable: true, free: 1 << 30 })
-        },
-        Check::Directories,
-        PROBLEM,
-        "mode 777",
-        "chmod 700 /run/twill",
-    ),
-    (
-        |o| o.machine_id = Err("is empty".to_owned()),
-        Check::Identity,
-        PROBLEM,
-        "no machine ID",
-        "systemd-machine-id-setup",
-    ),
-    (|o| o.host_name = Ok("_".to_owned()), Check::Identity, PROBLEM, "cannot be the node's name", "node_name"),
-];
-
-#[test]
-fn each_fault_is_said_once_with_its_cause_and_what_to_do() {
-    for (number, (change, check, state, what, fix)) in SERVING.into_iter().enumerate() {
-        let mut seen = good();
-        change(&mut seen);
-        let found = faults(Stage::Serving, &seen);
-        let [one] = found.as_slice() else { panic!("fault {number} ({what}): {}", printed(&found)) };
-        assert_eq!((one.check, one.state), (check, state), "{}", printed(&found));
-        assert!(one.what.contains(what) && one.fix.contains(fix), "{number}: {}", printed(&found));
-    }
-}
 
 #[test]
 fn before_twill_is_there_what_it_will_set_itself_is_no_fault_and_what_it_could_not_is() {
@@ -446,7 +250,7 @@ fn what_is_not_compared_before_there_is_a_configuration_is_not_called_good() {
 
 #[test]
 fn that_no_chain_lets_the_tunnel_in_is_said_also_where_the_other_chains_cannot_be_seen() {
-    let seen = Observations { barriers: Err("EPERM".to_owned()), inbound: inbound(&[shut()]), ..good() };
+    let seen = Observations { barriers: Err(denied()), inbound: inbound(&[shut()]), ..good() };
     let said: Vec<_> = faults(Stage::Serving, &seen).into_iter().map(|one| one.state).collect();
     assert_eq!(said, [State::Unknown, PROBLEM]);
     // Of a machine that is not to be a node yet it is no fault that it has no address.

@@ -22,7 +22,23 @@ pub(super) fn clock(_: &Scope, seen: &Observations, findings: &mut Findings) {
         let what = format!("it is at least {days} days slow: certificates count as not valid yet, and logs mislead");
         return findings.problem(CHECK, "", what, "set it, and let chrony or systemd-timesyncd keep it");
     }
-    findings.ok(CHECK, "plausible");
+    match &seen.clock_kept {
+        Ok(true) => findings.ok(CHECK, "plausible, and the kernel counts it as kept in step"),
+        Ok(false) => {
+            let what = "nothing keeps it in step, as far as the kernel knows: logs of several nodes cannot be compared, and by and by \
+                        certificates are judged by a wrong time";
+            findings.note(
+                CHECK,
+                "",
+                what,
+                "let chrony or systemd-timesyncd keep it ('timedatectl' shows whether one does)",
+            );
+        }
+        Err(unseen) => {
+            let what = format!("it is plausible, and whether something keeps it cannot be seen: {}", unseen.why);
+            findings.note(CHECK, "", what, unseen.remedy());
+        }
+    }
 }
 
 pub(super) fn certificates(scope: &Scope, seen: &Observations, findings: &mut Findings) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use twill_conf::node::TlsFiles;
 use x509_parser::pem::Pem;
 
-use super::Seen;
+use super::Told;
 
 /// No more is read of a file, in bytes: the system's own store of CAs has 200 KiB.
 const MOST: u64 = 1 << 20;
@@ -20,7 +20,7 @@ pub struct Certificate {
     /// What it is for: "the node's own", "the CA's".
     pub role: &'static str,
     /// Of those in the file, as early as one is, and as late as all are.
-    pub validity: Seen<Validity>,
+    pub validity: Told<Validity>,
 }
 
 /// In seconds since 1970.
@@ -51,7 +51,7 @@ enum Pick {
     Latest,
 }
 
-fn validity(file: &Path, pick: Pick) -> Seen<Validity> {
+fn validity(file: &Path, pick: Pick) -> Told<Validity> {
     let failed = |cause: &dyn std::fmt::Display| format!("{}: {cause}", file.display());
     let mut bytes = Vec::new();
     let opened = fs::File::open(file).map_err(|cause| failed(&cause))?;

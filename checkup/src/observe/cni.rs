@@ -5,24 +5,23 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use twill_conf::network::list::{self, Author, PLUGIN};
+use twill_conf::node::RUN_DIR;
+use twill_linux::program::{converse, dies_with_its_starter};
 
-use super::Seen;
+use super::{Seen, Told, Unseen, is_same_directory};
 use crate::net_d;
 
 /// How long the plugin may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has ended.
-const LOOK: Duration = Duration::from_millis(2);
 /// A longer file is no plugin of ours, in bytes.
 const LONGEST_PLUGIN: u64 = 256 << 20;
 /// No more is read of a network's file, in bytes.
 const LONGEST_LIST: u64 = 1 << 20;
 /// No more of what the plugin says, in bytes.
-const LONGEST_WORD: u64 = 4096;
+const LONGEST_WORD: usize = 4096;
 
 /// What stands in the plugin's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub enum Plugin {
     /// Twill's.
     Ours {
         /// Its version, or why it does not tell.
-        version: Seen<String>,
+        version: Told<String>,
     },
 }
 
@@ -47,13 +46,15 @@ pub struct Network {
     pub file: PathBuf,
     /// Whose it is.
     pub author: Author,
-    /// The run directory that it names to Twill's plugin.
+    /// The run directory that it names to Twill's plugin, which else takes the default one.
     pub run_dir: Option<PathBuf>,
+    /// Whether that is the daemon's.
+    pub meets: bool,
 }
 
 pub(super) fn plugin(directory: &Path) -> Seen<Plugin> {
     let path = directory.join(PLUGIN);
-    let failed = |cause: io::Error| format!("{}: {cause}", path.display());
+    let failed = |cause: io::Error| Unseen::of_io(path.display(), &cause);
     let metadata = match fs::metadata(&path) {
         Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Plugin::Missing);
@@ -71,37 +72,29 @@ pub(super) fn plugin(directory: &Path) -> Seen<Plugin> {
 }
 
 /// What it says of itself where no runtime calls it: "twill 0.1.0: a CNI plugin; …".
-fn introduction(path: &Path) -> Seen<String> {
-    let said = (|| {
-        let mut command = Command::new(path);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let deadline = Instant::now() + PATIENCE;
-        while child.try_wait()?.is_none() {
-            if Instant::now() >= deadline {
-                child.kill()?;
-                child.wait()?;
-                return Err(io::Error::new(ErrorKind::TimedOut, "it did not end in time"));
-            }
-            thread::sleep(LOOK);
-        }
-        let mut text = String::new();
-        child.stderr.take().map_or(Ok(0), |pipe| pipe.take(LONGEST_WORD).read_to_string(&mut text))?;
-        Ok(text)
-    })();
-    let said = said.map_err(|cause: io::Error| cause.to_string())?;
+fn introduction(path: &Path) -> Told<String> {
+    let mut command = Command::new(path);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let said = dies_with_its_starter(&mut command)
+        .spawn()
+        .and_then(|child| converse(child, b"", PATIENCE, LONGEST_WORD, || true))
+        .map_err(|cause| cause.to_string())?;
+    let said = String::from_utf8_lossy(&said.stderr);
     let version = said.strip_prefix(PLUGIN).and_then(|rest| rest.trim_start().split_once(':')).map(|(word, _)| word);
     version.map(str::to_owned).ok_or_else(|| "it does not say its version".to_owned())
 }
 
-pub(super) fn networks(directory: &Path) -> Seen<Vec<Network>> {
-    let failed = |path: &Path, cause: io::Error| format!("{}: {cause}", path.display());
+/// `run_dir`: the daemon's.
+pub(super) fn networks(directory: &Path, run_dir: &Path) -> Seen<Vec<Network>> {
+    let failed = |path: &Path, cause: io::Error| Unseen::of_io(path.display(), &cause);
     let files = net_d::read_by_runtimes(directory).map_err(|cause| failed(directory, cause))?;
     let network = |file: PathBuf| {
         let mut text = Vec::new();
         let opened = File::open(&file).map_err(|cause| failed(&file, cause))?;
         opened.take(LONGEST_LIST).read_to_end(&mut text).map_err(|cause| failed(&file, cause))?;
-        Ok(Network { author: list::author(&text), run_dir: list::network(&text).1, file })
+        let named = list::network(&text).1;
+        let meets = is_same_directory(named.as_deref().unwrap_or(Path::new(RUN_DIR)), run_dir);
+        Ok(Network { author: list::author(&text), run_dir: named, meets, file })
     };
     files.into_iter().map(network).collect()
 }
@@ -112,8 +105,7 @@ mod tests {
 
     fn program(directory: &Path, text: &str) {
         let path = directory.join(PLUGIN);
-        fs::write(&path, format!("{text}\n# {}\n", list::INTRODUCTION)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        twill_testkit::write_program(&path, &format!("{text}\n# {}\n", list::INTRODUCTION));
     }
 
     #[test]
@@ -127,6 +119,9 @@ mod tests {
         assert_eq!(look(), Ok(Plugin::Ours { version: Ok("0.1.7".to_owned()) }));
         program(directory.path(), "#!/bin/sh\necho '{}'");
         assert!(matches!(look(), Ok(Plugin::Ours { version: Err(why) }) if why.contains("does not say")));
+        let much = "#!/bin/sh\necho 'twill 0.1.8: a CNI plugin; so' >&2; head -c 200000 /dev/zero >&2";
+        program(directory.path(), much);
+        assert_eq!(look(), Ok(Plugin::Ours { version: Ok("0.1.8".to_owned()) }), "more than fits into a pipe");
         fs::set_permissions(directory.path().join(PLUGIN), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(look(), Ok(Plugin::NotExecutable));
     }
@@ -135,6 +130,7 @@ mod tests {
     fn networks_come_in_the_order_of_a_runtime_with_their_authors() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        let networks = |path: &Path| networks(path, Path::new("/r"));
         assert_eq!(networks(&directory.path().join("none")), Ok(Vec::new()));
         write("10-x.conf", r#"{"type":"bridge"}"#);
         write("05-twill.conflist", r#"{"name":"n","plugins":[{"type":"twill","runDir":"/r"}]}"#);
@@ -142,5 +138,11 @@ mod tests {
         let found = networks(directory.path()).unwrap();
         let told: Vec<_> = found.iter().map(|network| (network.author.clone(), network.run_dir.clone())).collect();
         assert_eq!(told, [(Author::Install, Some("/r".into())), (Author::Other, None)]);
+        assert!(found[0].meets);
+        // Without one it is the plugin's default.
+        write("05-twill.conflist", r#"{"name":"n","plugins":[{"type":"twill"}]}"#);
+        assert!(!networks(directory.path()).unwrap()[0].meets);
+        let daemons = |run_dir: &str| super::networks(directory.path(), Path::new(run_dir)).unwrap()[0].meets;
+        assert!(daemons(RUN_DIR) && !daemons("/run/other"));
     }
 }

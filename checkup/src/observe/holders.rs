@@ -5,7 +5,7 @@ use std::path::Path;
 
 use twill_linux::sockets;
 
-use super::Seen;
+use super::{Seen, Unseen};
 
 /// So many processes are looked at.
 const MOST_PROCESSES: usize = 32_768;
@@ -22,7 +22,7 @@ pub struct Holders {
 }
 
 pub(super) fn look(port: u16) -> Seen<Holders> {
-    let inodes = sockets::udp_on(port).map_err(|error| format!("the sockets of UDP: {error}"))?;
+    let inodes = sockets::udp_on(port).map_err(|error| Unseen::of_io("the sockets of UDP", &error))?;
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let processes = if wanted.is_empty() { Vec::new() } else { having(&wanted) };
     Ok(Holders { sockets: inodes.len(), processes })

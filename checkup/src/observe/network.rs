@@ -8,7 +8,8 @@ use twill_linux::table::link::{self, SeenTunnel};
 use twill_linux::table::{self, SeenLink, route};
 use twill_linux::{Error, Netlink};
 
-use super::{HOST_END, Seen};
+use super::{Seen, Unseen};
+use crate::names::{HOST_END, OUR_TUNNELS};
 use crate::scope::Tunnel;
 
 /// An interface by which Twill's packets go.
@@ -55,8 +56,6 @@ pub struct Links {
     pub routes: Vec<Route>,
 }
 
-/// Of the daemon's devices: the tunnels of both families.
-pub(crate) const OUR_TUNNELS: [&str; 2] = ["vxlan.twill", "vxlan6.twill"];
 /// No more routes of a family than this are kept: each leads into a pool and belongs to no address of the machine's, and is a problem.
 const MOST_ROUTES: usize = 1000;
 
@@ -87,7 +86,7 @@ impl Links {
 
 /// `underlay`: the names of the interfaces between nodes; those of the default routes where none is named.
 pub(super) fn look(underlay: &[String], pools: &[(String, IpNetwork)]) -> Seen<Links> {
-    find(underlay, pools).map_err(|error| error.to_string())
+    find(underlay, pools).map_err(Unseen::from)
 }
 
 fn find(underlay: &[String], pools: &[(String, IpNetwork)]) -> Result<Links, Error> {

@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::failure::{Effect, Failure};
 use super::member::{self, Member};
 use super::trouble::{Asked, Trouble};
-use super::{DEADLINE, EtcdStore, handshake};
+use super::{EtcdStore, handshake};
 use crate::store::StoreError;
 
-/// A request without effect goes to another member after its part of [`DEADLINE`], but not sooner than this: one member
-/// that accepts it and never answers is not to use up the time of all.
+/// A request without effect goes to another member after its part of the time that it has, but not sooner than this, or half of that
+/// time: one member that accepts it and never answers is not to use up the time of all.
 const SHORTEST_TRY: Duration = Duration::from_secs(1);
 /// Between rounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LOGIN_AGAIN: Duration = Duration::from_secs(10);
 
 impl EtcdStore {
-    /// Sends a request, within [`DEADLINE`].
+    /// Sends a request, within the time that one has.
     pub(super) async fn call<T, F>(
         &self,
         effect: Effect,
@@ -40,7 +40,7 @@ impl EtcdStore {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.call_until(Instant::now() + DEADLINE, effect, asked, request).await
+        self.call_until(Instant::now() + self.inner.limits.request, effect, asked, request).await
     }
 
     /// As [`call`](Self::call), to a deadline that may come sooner.
@@ -186,9 +186,10 @@ impl EtcdStore {
     /// How long one try may take.
     fn patience(&self, effect: Effect) -> Duration {
         let members = u32::try_from(self.inner.members.len()).unwrap_or(u32::MAX);
+        let request = self.inner.limits.request;
         match effect {
-            Effect::None => (DEADLINE / members).max(SHORTEST_TRY),
-            Effect::Possible => DEADLINE,
+            Effect::None => (request / members).max(SHORTEST_TRY.min(request / 2)),
+            Effect::Possible => request,
         }
     }
 

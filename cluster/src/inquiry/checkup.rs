@@ -19,6 +19,9 @@ pub struct Found {
     /// How many had no room.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
+    /// The time of day there when it was found, in milliseconds since 1970. Older daemons do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<u64>,
 }
 
 /// One finding.
@@ -78,7 +81,7 @@ impl Found {
                 plain::cut(text, LONGEST);
             }
         }
-        Self { findings, left_out }
+        Self { findings, left_out, now: None }
     }
 
     /// What was read of an answer, whoever wrote it: no longer than [`bounded`](Self::bounded) makes it, and on one line each.
@@ -114,7 +117,7 @@ mod tests {
     fn question_and_answer_are_read_as_they_were_written_and_strange_states_are_unknown() {
         let asked = serde_json::json!({"from": "x", "ask": {"kind": "checkup"}}).to_string();
         assert_eq!(read_ask(asked.as_bytes()).unwrap().ask, Ask::Checkup {});
-        let found = Found { findings: vec![finding(State::Note, "w")], left_out: 0 };
+        let found = Found { findings: vec![finding(State::Note, "w")], ..Found::default() };
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(text, r#"{"findings":[{"check":"mtu","state":"note","subject":"eth0","what":"w","fix":"fix"}]}"#);
         assert_eq!(serde_json::from_str::<Found>(&text).unwrap(), found);
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_somebody_wrote_there_moves_no_terminal() {
-        let found = Found { findings: vec![finding(State::Ok, "a\u{1b}[2J\nb")], left_out: 0 }.within_bounds();
+        let found = Found { findings: vec![finding(State::Ok, "a\u{1b}[2J\nb")], ..Found::default() }.within_bounds();
         assert_eq!(found.findings[0].what, "a [2J b");
     }
 }

@@ -57,7 +57,7 @@ fn of_a_del() -> Vec<Error> {
         kernel(Linux::Transport { what: "receive", cause: enoent() }),
         kernel(Linux::Namespace { path: evil().into(), cause: enoent() }),
         kernel(Linux::NoDevice { attempt: evil(), device: evil() }),
-        kernel(Linux::Nft { what: "apply", detail: evil() }),
+        kernel(Linux::Nft { what: "apply", detail: evil(), kind: std::io::ErrorKind::Other }),
         kernel(Linux::Sysctl { path: evil(), value: evil(), cause: enoent() }),
         Error::namespace(Linux::Namespace { path: evil().into(), cause: enoent() }),
         Attach::ForeignDevice { step: "removing", name: IfName::new("tw0").unwrap(), why: evil() }.into(),

@@ -44,6 +44,11 @@ pub struct NoChoice {
 }
 
 impl Pattern {
+    /// A pattern of this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// Whether a name fits.
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name): (Vec<char>, Vec<char>) = (self.0.chars().collect(), name.chars().collect());
@@ -52,13 +57,27 @@ impl Pattern {
 }
 
 fn fits(pattern: &[char], name: &[char]) -> bool {
-    match (pattern, name) {
-        ([], _) => name.is_empty(),
-        (['*', rest @ ..], _) => (0..=name.len()).any(|taken| fits(rest, &name[taken..])),
-        (['?', rest @ ..], [_, tail @ ..]) => fits(rest, tail),
-        ([wanted, rest @ ..], [found, tail @ ..]) => wanted == found && fits(rest, tail),
-        (_, []) => false,
+    let (mut place, mut next) = (0, 0);
+    // The last star, and how much of the name was read before what it stands for ends.
+    let mut star = None;
+    while next < name.len() {
+        match pattern.get(place) {
+            Some('*') => {
+                star = Some((place, next));
+                place += 1;
+            }
+            Some(wanted) if *wanted == '?' || *wanted == name[next] => {
+                place += 1;
+                next += 1;
+            }
+            _ => {
+                let Some((at, taken)) = star else { return false };
+                star = Some((at, taken + 1));
+                (place, next) = (at + 1, taken + 1);
+            }
+        }
     }
+    pattern[place..].iter().all(|rest| *rest == '*')
 }
 
 impl FromStr for UnderlayChoice {
@@ -112,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_pattern_fits_the_whole_name() {
-        let fits = |pattern: &str, name: &str| Pattern(pattern.to_owned()).matches(name);
+        let fits = |pattern: &str, name: &str| Pattern::new(pattern).matches(name);
         for (pattern, name) in [("en*", "eno1"), ("en*", "en"), ("*", "eth0"), ("e*0", "eth10"), ("eth?", "eth7")] {
             assert!(fits(pattern, name), "{pattern} {name}");
         }

@@ -14,6 +14,4 @@ pub(crate) struct BundleFlags {
     /// The file to make, a .tar.gz; it must not be there yet [default: twill-bundle-TIME.tar.gz, here]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) patience: super::Patience,
 }

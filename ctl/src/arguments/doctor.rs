@@ -1,7 +1,5 @@
 //! `twillctl doctor`.
 
-use std::time::Duration;
-
 use clap::Args;
 use twill_conf::NodeName;
 use twill_conf::node::Setting;
@@ -21,19 +19,11 @@ pub(crate) struct DoctorFlags {
     /// With --preflight: where runtimes look for networks [default: as the daemon's file says, /etc/cni/net.d]
     #[arg(long, value_name = "DIR", requires = "preflight")]
     cni_conf_dir: Option<String>,
-    /// How long to wait for the answer of a node, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
-    timeout: u64,
 }
 
 impl DoctorFlags {
     /// What else of the node's configuration is said by a flag.
     pub(crate) fn settings(&self) -> [(Setting, &Option<String>); 2] {
         [(Setting::CniBinDir, &self.cni_bin_dir), (Setting::CniConfDir, &self.cni_conf_dir)]
-    }
-
-    /// How long the answer of a node is waited for.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_secs(self.timeout)
     }
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use twill_conf::NodeName;
 
-use super::Patience;
-
 /// What of the cluster's state to show, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct StatusFlags {
@@ -20,8 +18,6 @@ pub(crate) struct StatusFlags {
     /// Show it again whenever it changes, until interrupted
     #[arg(long, conflicts_with = "wait")]
     pub(crate) watch: bool,
-    #[command(flatten)]
-    pub(crate) patience: Patience,
 }
 
 /// Why something is as it is.
@@ -36,8 +32,6 @@ pub(crate) enum WhyCommand {
         /// Ask this node alone; may be given several times
         #[arg(long, value_name = "NAME")]
         node: Vec<NodeName>,
-        #[command(flatten)]
-        patience: Patience,
     },
     /// Whose an address is, and what is wrong with it
     #[command(after_help = "Exit status: 0 it is as it shall be, 1 something is wrong, 2 could not tell")]
@@ -50,8 +44,6 @@ pub(crate) enum WhyCommand {
     Node {
         /// The node's name
         name: NodeName,
-        #[command(flatten)]
-        patience: Patience,
     },
 }
 

@@ -7,8 +7,6 @@ use clap::Args;
 use twill_cluster::inquiry::trace::{LARGEST, Port, Transport};
 use twill_conf::{ContainerId, NodeName};
 
-use super::Patience;
-
 /// The packet whose way is told.
 #[derive(Debug, Args)]
 pub(crate) struct TraceFlags {
@@ -29,8 +27,6 @@ pub(crate) struct TraceFlags {
     /// The length of the packet with its IP header, not to be fragmented [default: a small one]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(28..=i64::from(LARGEST)))]
     pub(crate) size: Option<u32>,
-    #[command(flatten)]
-    pub(crate) patience: Patience,
 }
 
 /// One end of the way, as it was named.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use twill_cluster::inquiry::trial::{LONGEST_OPENING, LONGEST_RUN, MOST_STREAMS, SIZES};
+use twill_cluster::inquiry::trial::{LONGEST_RUN, MOST_STREAMS, SIZES};
 use twill_conf::NodeName;
 
 /// An address family.
@@ -45,9 +45,6 @@ pub(crate) struct TestFlags {
     /// Also write the result there, as JUnit's XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
-    /// How long to wait for a node's pods, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST_OPENING)))]
-    pub(crate) timeout: u16,
 }
 
 /// What to measure.
@@ -74,7 +71,4 @@ pub(crate) struct BenchFlags {
     /// Also write a page there, in HTML, with the figures and the plot
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// How long to wait for a node's pods, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST_OPENING)))]
-    pub(crate) timeout: u16,
 }

@@ -1,7 +1,5 @@
 //! `twillctl bgp`: asks the nodes' speakers, and hands on what they say.
 
-use std::time::Duration;
-
 use ipnetwork::IpNetwork;
 use twill_cluster::inquiry::bgp::{Answer, Question};
 use twill_cluster::inquiry::client::{Silence, Wanted, other_answer};
@@ -13,18 +11,13 @@ use twill_conf::NodeName;
 use super::ipam::no_node;
 use crate::access;
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::bgp::{Explained, Peers, Routes};
 
-pub(super) async fn peers(
-    node: Option<&NodeName>,
-    only_down: bool,
-    patience: Duration,
-    place: &Place,
-) -> Result<Report, Error> {
+pub(super) async fn peers(node: Option<&NodeName>, only_down: bool, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    let mut client = access::client(patience)?;
+    let mut client = access::client(place.patience(PATIENCE))?;
     let answers = match node {
         Some(node) => {
             known(&store, node).await?;
@@ -40,15 +33,10 @@ pub(super) async fn peers(
     Ok(Report::Peers(Peers::new(answers, only_down)))
 }
 
-pub(super) async fn routes(
-    node: &NodeName,
-    wanted: Wanted,
-    patience: Duration,
-    place: &Place,
-) -> Result<Report, Error> {
+pub(super) async fn routes(node: &NodeName, wanted: Wanted, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     known(&store, node).await?;
-    match access::client(patience)?.bgp_routes(&store, node, &wanted).await {
+    match access::client(place.patience(PATIENCE))?.bgp_routes(&store, node, &wanted).await {
         Ok(routes) => {
             Ok(Report::Routes(Routes { node: node.clone(), inside: wanted.inside, peer: wanted.peer, routes }))
         }
@@ -56,16 +44,11 @@ pub(super) async fn routes(
     }
 }
 
-pub(super) async fn explain(
-    prefix: IpNetwork,
-    node: &NodeName,
-    patience: Duration,
-    place: &Place,
-) -> Result<Report, Error> {
+pub(super) async fn explain(prefix: IpNetwork, node: &NodeName, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     known(&store, node).await?;
     let ask = Ask::Bgp { question: Question::Explain { prefix } };
-    match access::client(patience)?.ask_one(&store, node, ask).await {
+    match access::client(place.patience(PATIENCE))?.ask_one(&store, node, ask).await {
         Ok(Reply::Bgp { answer: Answer::Explained(explanation) }) => {
             Ok(Report::Explained(Explained { node: node.clone(), asked: prefix, explanation: *explanation }))
         }

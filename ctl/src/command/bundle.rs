@@ -21,7 +21,7 @@ use super::{about, check, doctor, ipam};
 use crate::access::{self, Picture};
 use crate::arguments::bundle::BundleFlags;
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::about::Version;
 use crate::report::bgp::Peers;
@@ -31,6 +31,7 @@ use crate::report::check::{Evidence, judge};
 use crate::report::config::Shown;
 use crate::report::ipam::Ipam;
 use crate::report::status::Status;
+use crate::report::untold::Untold;
 use archive::Archive;
 
 /// The daemon's own variable for its file.
@@ -47,8 +48,8 @@ pub(super) async fn bundle(flags: &BundleFlags, place: &Place) -> Result<Report,
     archive::can_be_made(&file).map_err(make)?;
     let mut archive = Archive::without(secrets(place));
     of_this_machine(&mut archive, place);
-    if let Err(cause) = of_the_cluster(&mut archive, place, flags.patience.time()).await {
-        archive.lacks(format!("the cluster's records: {cause}"));
+    if let Err(cause) = of_the_cluster(&mut archive, place).await {
+        archive.lacks(Untold::of("the cluster's records", &cause));
     }
     let (members, unknown) = archive.contents();
     archive.add(
@@ -67,7 +68,7 @@ struct Contents {
     /// When it was made, in seconds since 1970.
     at: u64,
     members: Vec<crate::report::bundle::Member>,
-    unknown: Vec<String>,
+    unknown: Vec<Untold>,
 }
 
 /// What this machine has, whatever etcd says.
@@ -81,10 +82,10 @@ fn of_this_machine(archive: &mut Archive, place: &Place) {
 }
 
 /// What etcd and the nodes say. An error is one of etcd, without which nothing more can be asked.
-async fn of_the_cluster(archive: &mut Archive, place: &Place, patience: Duration) -> Result<(), Error> {
+async fn of_the_cluster(archive: &mut Archive, place: &Place) -> Result<(), Error> {
     archive.add("etcd.json", "whether the endpoints of etcd answer", Ok::<_, Error>(health(place).await?));
     let store = access::connect(place)?;
-    let mut client = access::client(patience)?;
+    let mut client = access::client(place.patience(PATIENCE))?;
     let mut evidence = check::gather(&store, &mut client).await?;
     confidential(archive, &evidence);
     evidence.census.view = excerpt::without_quotes(std::mem::take(&mut evidence.census.view));
@@ -102,7 +103,7 @@ async fn of_the_cluster(archive: &mut Archive, place: &Place, patience: Duration
         archive.hide_machines([&state.machine_id].into_iter().chain(rival));
     });
     archive.add("status.json", "what 'twillctl status' says", Ok::<_, Error>(status(&evidence, states)));
-    let found = doctor::look(&store, patience.max(CHECKUP), &[], excerpt::without_quotes).await;
+    let found = doctor::look(&store, place.patience(PATIENCE).max(CHECKUP), &[], excerpt::without_quotes).await;
     archive.add("doctor.json", "what 'twillctl doctor' finds on all machines", found);
     archive.add("versions.json", "the versions of all nodes", about::cluster_versions(&store).await);
     let view = &evidence.after;
@@ -170,7 +171,7 @@ async fn health(place: &Place) -> Result<Vec<Health>, Error> {
     let mut found = Vec::new();
     for endpoint in &conf.endpoints {
         let alone = EtcdConf { endpoints: vec![endpoint.clone()], ..conf.clone() };
-        let store = EtcdStore::open(&alone, &place.prefix).map_err(Error::Endpoint)?;
+        let store = EtcdStore::open_within(&alone, &place.prefix, place.limits()).map_err(Error::Endpoint)?;
         let begun = Instant::now();
         let answer = store.read(&Range::key(key::CONFIG)).await;
         let took = (begun.elapsed().as_secs_f64() * 1e5).round() / 100.0;

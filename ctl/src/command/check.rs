@@ -9,13 +9,14 @@ use twill_cluster::store::Store;
 use super::removal::remove;
 use crate::access;
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::check::{Check, Evidence, Mending, Own, Remedies, judge};
+use crate::report::untold::Untold;
 
-pub(super) async fn check(fix: bool, patience: Duration, place: &Place) -> Result<Report, Error> {
+pub(super) async fn check(fix: bool, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    let mut client = access::client(patience)?;
+    let mut client = access::client(place.patience(PATIENCE))?;
     let evidence = gather(&store, &mut client).await?;
     let (check, remedies) = judge(&evidence);
     if !fix {
@@ -56,7 +57,8 @@ async fn again(store: &impl Store, client: &mut Client) -> Result<Check, Error> 
 
 /// What was found before mending, where it cannot be looked again: what was mended is told all the same.
 fn stale(mut check: Check, error: &Error) -> Check {
-    check.unknown.push(format!("what is wrong after mending, the problems are those from before: {error}"));
+    let about = "what is wrong after mending, the problems are those from before";
+    check.unknown.push(Untold::of(about, error));
     check
 }
 

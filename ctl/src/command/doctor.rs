@@ -2,7 +2,7 @@
 //! together. With `--preflight` it looks at this machine, and asks nobody.
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use twill_checkup::Scope;
 use twill_cluster::inquiry::checkup::{Finding, Found, State, etcd};
@@ -18,14 +18,16 @@ use crate::arguments::{DoctorFlags, PlaceFlags};
 use crate::error::Error;
 use crate::place::Place;
 use crate::report::Report;
-use crate::report::doctor::{Doctor, Evidence};
+use crate::report::doctor::{Asked, Doctor, Evidence};
 
+/// How long a machine may take to look, and to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a member of etcd may take to answer.
 const ETCD_PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) async fn doctor(flags: &DoctorFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
-    look(&store, flags.patience(), &flags.node, |view| view).await.map(Report::Doctor)
+    look(&store, place.patience(PATIENCE), &flags.node, |view| view).await.map(Report::Doctor)
 }
 
 /// Has these nodes look at their machines, or all where none is named. The records are judged as `shown` makes them.
@@ -35,10 +37,11 @@ pub(super) async fn look(
     named: &[NodeName],
     shown: impl FnOnce(View) -> View,
 ) -> Result<Doctor, Error> {
-    let members = store.members(patience.min(ETCD_PATIENCE)).await;
     let began = Instant::now();
-    let picture = access::picture(store).await;
-    let read = picture.as_ref().map(|_| began.elapsed()).map_err(ToString::to_string);
+    let read = async { (access::picture(store).await, began.elapsed()) };
+    // At once: of an etcd that does not answer nobody waits twice.
+    let (members, (picture, elapsed)) = tokio::join!(store.members(patience.min(ETCD_PATIENCE)), read);
+    let read = picture.as_ref().map(|_| elapsed).map_err(ToString::to_string);
     let etcd = etcd::judge(&members, &read);
     let Ok(picture) = picture else {
         // A read that fails is told with etcd.
@@ -48,8 +51,16 @@ pub(super) async fn look(
     let nodes = asked(named, &picture)?;
     let asks = nodes.iter().map(|node| (node.clone(), Ask::Checkup {})).collect();
     let (mut of_machines, mut of_daemons) = (access::client(patience)?, access::client(patience)?);
-    let (answers, states) = tokio::join!(of_machines.ask(store, asks), of_daemons.states(store, nodes));
-    Ok(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers), states }))
+    let from = millis();
+    let looks = async { (of_machines.ask(store, asks).await, Asked { from, to: millis() }) };
+    let ((answers, asked), states) = tokio::join!(looks, of_daemons.states(store, nodes));
+    Ok(Doctor::new(&Evidence { etcd, picture: &picture, answers: found(answers), asked, states }))
+}
+
+/// The time of day, in milliseconds since 1970.
+fn millis() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Those that were named, or all.

@@ -13,22 +13,24 @@ use crate::report::Report;
 use crate::report::addresses::{Addresses, Sources, narrowest};
 use crate::report::attempts::Attempts;
 use crate::report::ipam::{Ipam, LocalState};
+use crate::report::untold::Untold;
 
 /// The cluster's half comes from etcd, this node's from its store. Where one cannot be read the other is shown all the
 /// same, with a word about it.
-async fn both(flags: &ShowFlags, place: &Place) -> Result<(Cluster, Option<LocalState>, Vec<String>), Error> {
+async fn both(flags: &ShowFlags, place: &Place) -> Result<(Cluster, Option<LocalState>, Vec<Untold>), Error> {
     let mut unknown = Vec::new();
     let local = match local(place) {
         Ok(local) => local,
         Err(cause) => {
-            unknown.push(format!("the store of this node cannot be read: {cause}"));
+            let what = format!("the store of this node cannot be read: {cause}");
+            unknown.push(Untold::new(what, "run it as root, and look at the log of twilld on this machine"));
             None
         }
     };
     let cluster = match read(flags, place, local.is_some()).await {
         Ok(cluster) => cluster,
         Err(cause) if local.is_some() => {
-            unknown.push(cause.to_string());
+            unknown.push(Untold::of("", &cause));
             Cluster::default()
         }
         Err(cause) => return Err(cause),
@@ -45,7 +47,7 @@ pub(super) async fn show(flags: &ShowFlags, place: &Place) -> Result<Report, Err
 }
 
 /// What is known of what the flags ask for, and what could not be looked at.
-pub(super) async fn sources(flags: &ShowFlags, place: &Place) -> Result<(Sources, Vec<String>), Error> {
+pub(super) async fn sources(flags: &ShowFlags, place: &Place) -> Result<(Sources, Vec<Untold>), Error> {
     let (cluster, local, unknown) = both(flags, place).await?;
     Ok((of(cluster, local), unknown))
 }
@@ -91,7 +93,7 @@ async fn census(flags: &ShowFlags, store: &impl twill_cluster::Store) -> Result<
     }
 }
 
-fn find(flags: &ShowFlags, sources: &Sources, unknown: Vec<String>) -> Result<Addresses, Error> {
+fn find(flags: &ShowFlags, sources: &Sources, unknown: Vec<Untold>) -> Result<Addresses, Error> {
     if let Some(ip) = flags.ip {
         Ok(sources.of_ip(ip, unknown))
     } else if let Some(name) = &flags.node {

@@ -13,11 +13,12 @@ use super::ipam::no_node;
 use super::removal::remove;
 use crate::access;
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::addresses::Sources;
 use crate::report::node::{Deleted, Drained, NodeShown, Nodes};
 use crate::report::problems::fault;
+use crate::report::untold::Untold;
 
 pub(super) async fn list(place: &Place) -> Result<Report, Error> {
     let sources = sources(access::census(&access::connect(place)?).await?);
@@ -40,7 +41,7 @@ fn sources(census: Census) -> Sources {
     Sources { census: Some(census), store: None, boot: Duration::ZERO, now: access::now() }
 }
 
-pub(super) async fn drain(name: &NodeName, on: bool, patience: Duration, place: &Place) -> Result<Report, Error> {
+pub(super) async fn drain(name: &NodeName, on: bool, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     let mut view = View::default();
     let record = store.read(&Range::key(&key::node(name))).await.map_err(Error::Unchanged)?;
@@ -50,14 +51,14 @@ pub(super) async fn drain(name: &NodeName, on: bool, patience: Duration, place: 
     view.replace(&record);
     let was = view.nodes.get(name).is_some_and(|record| record.value.drain.is_some());
     let not_done = |cause| Error::NotDrained { node: name.clone(), on, cause };
-    match access::client(patience)?.ask_one(&store, name, Ask::Drain { on }).await.map_err(not_done)? {
+    match access::client(place.patience(PATIENCE))?.ask_one(&store, name, Ask::Drain { on }).await.map_err(not_done)? {
         Reply::Drain { on: is } if is == on => {}
         _ => return Err(not_done(other_answer())),
     }
     // It is done, whatever can be read of the node.
     let (census, unknown) = match access::census_of(&store, name).await {
         Ok(census) => (Some(census), Vec::new()),
-        Err(error) => (None, vec![format!("what node {name} has in use: {error}")]),
+        Err(error) => (None, vec![Untold::of(&format!("what node {name} has in use"), &error)]),
     };
     let use_of = census.map(sources);
     Ok(Report::Drained(Drained::new(use_of.as_ref(), name, (was, on), unknown)))

@@ -12,9 +12,10 @@ use super::ipam::{inventory, no_node, store};
 use crate::access;
 use crate::arguments::{Output, StatusFlags};
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::status::{Alone, Local, Status};
+use crate::report::untold::Untold;
 
 pub(super) async fn status(flags: &StatusFlags, output: Output, place: &Place) -> Result<Report, Error> {
     let looked = match Looker::new(flags, place) {
@@ -40,7 +41,7 @@ struct Looker {
 
 impl Looker {
     fn new(flags: &StatusFlags, place: &Place) -> Result<Self, Error> {
-        let (store, client) = (access::connect(place)?, access::client(flags.patience.time())?);
+        let (store, client) = (access::connect(place)?, access::client(place.patience(PATIENCE))?);
         let mut nodes = flags.node.clone();
         nodes.sort();
         nodes.dedup();
@@ -78,7 +79,7 @@ fn alone(place: &Place, error: Error, output: Output) -> Result<Box<Alone>, Erro
     }
     match (local(place), output) {
         (None, Output::Text) => Err(error),
-        (local, _) => Ok(Box::new(Alone::new(error.to_string(), local))),
+        (local, _) => Ok(Box::new(Alone::new(Untold::of("", &error), local))),
     }
 }
 
@@ -99,7 +100,8 @@ mod tests {
 
     fn nowhere() -> (tempfile::TempDir, Place) {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place { etcd: None, prefix: "/twill/".to_owned(), run_dir: directory.path().to_owned() };
+        let run_dir = directory.path().to_owned();
+        let place = Place { etcd: None, prefix: "/twill/".to_owned(), run_dir, timeout: None };
         (directory, place)
     }
 
@@ -113,7 +115,7 @@ mod tests {
         assert!(matches!(alone(&place, away(), Output::Text), Err(Error::Etcd(_))));
         let report = Report::LocalStatus(alone(&place, away(), Output::Json).unwrap());
         let said: Value = serde_json::from_str(&print::render(&report, Output::Json)).unwrap();
-        let unknown = json!([away().to_string()]);
+        let unknown = json!([Untold::of("", &away()).to_string()]);
         let null = Value::Null;
         for key in ["revision", "config", "nodes", "pools", "problems", "notes", "local"] {
             assert_eq!(said.get(key), Some(&null), "{key}: {said:#}");

@@ -13,7 +13,7 @@ use super::ipam::no_node;
 use crate::access;
 use crate::arguments::trace::{End, TraceFlags};
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::addresses::{AddressRow, Sources, narrowest};
 use crate::report::trace::{Leg, Path, Spot, Trace};
@@ -23,7 +23,7 @@ pub(super) async fn trace(flags: &TraceFlags, place: &Place) -> Result<Report, E
     let ends = [&flags.source, &flags.destination.end];
     let records = Records::read(&store, ends, flags.node.as_ref()).await?;
     let (from, to) = (records.find(ends[0])?, records.find(ends[1])?);
-    let mut asking = Asking { store, client: access::client(flags.patience.time())?, records: &records };
+    let mut asking = Asking { store, client: access::client(place.patience(PATIENCE))?, records: &records };
     let mut paths = Vec::new();
     for (source, destination) in pairs(&from, &to) {
         let node = flags.node.clone().or_else(|| source.node.clone());

@@ -11,17 +11,20 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use twill_cluster::EtcdStore;
 use twill_cluster::inquiry::client::{Answers, Client, Silence, other_answer};
-use twill_cluster::inquiry::trial::{Answer, Opened, Task};
+use twill_cluster::inquiry::trial::{Answer, LONGEST_OPENING, Opened, Task};
 use twill_cluster::inquiry::{Ask, Reply};
 use twill_conf::NodeName;
 
 use crate::access::{self, Alive, Picture};
 use crate::error::Error;
+use crate::place::Place;
 use crate::report::trial::{Failure, strange};
 
 pub(super) use bench::bench;
 pub(super) use test::test;
 
+/// How long is waited for the pods of a node, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an answer may be on its way beside what the work takes.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// How long pods stand after a request beside what is waited for then, in seconds.
@@ -36,6 +39,8 @@ struct Session<'a> {
     name: String,
     /// Where pods may stand.
     opened: Vec<NodeName>,
+    /// How long is waited for the pods of a node, in seconds.
+    patience: u16,
 }
 
 /// What nodes answered, and of those that did not, why.
@@ -43,20 +48,21 @@ type Told = BTreeMap<NodeName, Result<Answer, Failure>>;
 
 impl<'a> Session<'a> {
     /// One without pods. Its name is a word that nobody else has.
-    fn new(store: &'a EtcdStore) -> Result<Self, Error> {
+    fn new(store: &'a EtcdStore, place: &Place) -> Result<Self, Error> {
+        let patience = patience(place)?;
         let client = access::client(ON_ITS_WAY)?;
-        Ok(Self { store, name: client.word.clone(), client, opened: Vec::new() })
+        Ok(Self { store, name: client.word.clone(), client, opened: Vec::new(), patience })
     }
 
-    /// Stands up pods on the nodes, for which it waits `patience` seconds. Between two tasks may be `between` more.
+    /// Stands up pods on the nodes, and waits for them. Between two tasks may be `between` seconds more than for that.
     async fn open(
         &mut self,
         nodes: &[NodeName],
         pods: u8,
-        patience: u16,
         between: u16,
     ) -> BTreeMap<NodeName, Result<Opened, Failure>> {
         self.opened.extend(nodes.iter().cloned());
+        let patience = self.patience;
         let task = Task::Open { pods, stand: stand(patience, between) };
         let tasks = nodes.iter().map(|node| (node.clone(), task.clone())).collect();
         let told = self.ask(tasks, Duration::from_secs(patience.into())).await;
@@ -100,6 +106,14 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How long is waited for the pods of a node, in seconds.
+fn patience(place: &Place) -> Result<u16, Error> {
+    let seconds = place.patience(PATIENCE).as_secs();
+    let right = || format!("a number of seconds from 1 to {LONGEST_OPENING}: no node keeps pods for longer");
+    let few = u16::try_from(seconds).ok().filter(|seconds| *seconds <= LONGEST_OPENING);
+    few.ok_or_else(|| Error::Usage(twill_conf::Error::value("--timeout", seconds, right())))
+}
+
 /// How long pods stand without a request: those of the first node until the last has answered, or was waited for, and some more.
 fn stand(patience: u16, between: u16) -> u16 {
     let on_its_way = u16::try_from(ON_ITS_WAY.as_secs()).unwrap_or(u16::MAX);
@@ -119,11 +133,12 @@ fn told(answers: Answers<Reply>) -> Told {
 /// Does something with pods, and takes them down; with the nodes where that is not known to be done.
 async fn with_pods<T>(
     store: &EtcdStore,
+    place: &Place,
     work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, Error>,
 ) -> Result<(T, Vec<(NodeName, Failure)>), Error> {
     let handler = |kind| signal(kind).map_err(|cause| Error::Signals { cause });
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    let mut session = Session::new(store)?;
+    let mut session = Session::new(store, place)?;
     let done = tokio::select! {
         done = work(&mut session) => done,
         _ = interrupt.recv() => Err(Error::Interrupted),
@@ -165,7 +180,7 @@ fn once(names: &[NodeName]) -> Vec<NodeName> {
 
 #[cfg(test)]
 mod tests {
-    use twill_cluster::inquiry::trial::{LONGEST_OPENING, LONGEST_RUN, LONGEST_STAND};
+    use twill_cluster::inquiry::trial::{LONGEST_RUN, LONGEST_STAND};
 
     use super::*;
 
@@ -176,6 +191,20 @@ mod tests {
             assert!(Duration::from_secs(stand(patience, 0).into()) >= waited + Duration::from_secs(20), "{patience}");
         }
         assert!(stand(LONGEST_OPENING, LONGEST_RUN) <= LONGEST_STAND, "a node would refuse it");
+    }
+
+    #[test]
+    fn nobody_waits_for_pods_longer_than_a_node_keeps_them() {
+        let place = |seconds: Option<u64>| Place {
+            etcd: None,
+            prefix: "/twill/".to_owned(),
+            run_dir: "/run/twill".into(),
+            timeout: seconds.map(Duration::from_secs),
+        };
+        let told = |seconds| patience(&place(seconds)).map_err(|error| error.to_string());
+        assert_eq!((told(None), told(Some(1)), told(Some(200))), (Ok(30), Ok(1), Ok(200)));
+        let refused = told(Some(201)).unwrap_err();
+        assert!(refused.starts_with("--timeout: \"201\" is not valid: a number of seconds from 1 to 200"), "{refused}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::ipam::{self, no_node};
 use crate::access;
 use crate::arguments::{ShowFlags, WhyCommand};
 use crate::error::Error;
-use crate::place::Place;
+use crate::place::{PATIENCE, Place};
 use crate::report::Report;
 use crate::report::addresses::Sources;
 use crate::report::why::ip::WhyIp;
@@ -27,13 +27,13 @@ const MOST_OTHERS: usize = 128;
 
 pub(super) async fn why(what: &WhyCommand, place: &Place) -> Result<Report, Error> {
     match what {
-        WhyCommand::Pod { pod, node, patience } => self::pod(pod, node, patience.time(), place).await,
+        WhyCommand::Pod { pod, node } => self::pod(pod, node, place).await,
         WhyCommand::Ip { address } => ip(*address, place).await,
-        WhyCommand::Node { name, patience } => self::node(name, patience.time(), place).await,
+        WhyCommand::Node { name } => self::node(name, place).await,
     }
 }
 
-async fn pod(pod: &str, nodes: &[NodeName], patience: Duration, place: &Place) -> Result<Report, Error> {
+async fn pod(pod: &str, nodes: &[NodeName], place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     let census = access::census(&store).await?;
     if let Some(stranger) = nodes.iter().find(|name| !census.view.nodes.contains_key(*name)) {
@@ -44,7 +44,7 @@ async fn pod(pod: &str, nodes: &[NodeName], patience: Duration, place: &Place) -
         some => some.to_vec(),
     };
     let sought = Sought { pod: Some(pod.to_owned()), ..Sought::default() };
-    let answers = access::client(patience)?.histories(&store, asked, &sought).await;
+    let answers = access::client(place.patience(PATIENCE))?.histories(&store, asked, &sought).await;
     let sources = Sources { census: Some(census), store: None, boot: Duration::ZERO, now: access::now() };
     Ok(Report::WhyPod(WhyPod::new(pod, &sources, answers, nodes.is_empty())))
 }
@@ -59,15 +59,15 @@ async fn ip(ip: IpAddr, place: &Place) -> Result<Report, Error> {
     Ok(Report::WhyIp(Box::new(WhyIp::new(ip, &sources, unknown))))
 }
 
-async fn node(name: &NodeName, patience: Duration, place: &Place) -> Result<Report, Error> {
+async fn node(name: &NodeName, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     let census = access::census_of(&store, name).await?;
     let found = Found::read(&store, name, access::now()).await.map_err(Error::Etcd)?;
     let told = access::alive(&store).await?;
     let others = told.into_iter().filter(|(other, problems)| other != name && !problems.is_empty());
     let asked = others.map(|(other, _)| other).take(MOST_OTHERS).chain([name.clone()]);
-    let mut answers: Answers<State> = access::client(patience)?.states(&store, asked).await;
-    let answer = answers.remove(name).unwrap_or(Err(Silence::Timeout(patience)));
+    let mut answers: Answers<State> = access::client(place.patience(PATIENCE))?.states(&store, asked).await;
+    let answer = answers.remove(name).unwrap_or(Err(Silence::Timeout(place.patience(PATIENCE))));
     let rival = rival(&store, name).await?;
     let sources = Sources { census: Some(census), store: None, boot: Duration::ZERO, now: access::now() };
     let evidence = Evidence { sources: &sources, found: &found, answer, rival, others: answers };

@@ -31,6 +31,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::untold::Untold;
 
     #[test]
     fn what_is_in_it_and_what_is_not_are_told() {
@@ -39,10 +40,10 @@ mod tests {
             file: "b.tar.gz".into(),
             bytes: 2_000_000,
             members: vec![member("a.json", 7), member("local/long.json", 1025)],
-            unknown: vec!["etcd: away".into()],
+            unknown: vec![Untold::new("etcd: away", "bring it back")],
         });
         let wanted = "b.tar.gz has 2 files (2 MiB):\n  a.json           7 B    what\n  local/long.json  2 KiB  what\n\nCOULD NOT TELL: \
-                      etcd: away\n\nPasswords, keys";
+                      etcd: away\n    fix: bring it back\n\nPasswords, keys";
         assert!(told.starts_with(wanted), "{told}");
     }
 }

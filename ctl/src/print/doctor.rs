@@ -67,7 +67,8 @@ PROBLEM this machine: UDP port 4789: named (process 8) has it
 NOTE this machine: NetworkManager: it runs here
     fix: tell it
 
-COULD NOT TELL: this machine, kernel: features: they can be tried out by root only; run it as root
+COULD NOT TELL: this machine, kernel: features: they can be tried out by root only
+    fix: run it as root
 ";
         assert_eq!(doctor(&found), wanted);
         let good = Doctor::of_machine(vec![finding("nft", State::Ok, "", "nft 1.0.6", "")]);

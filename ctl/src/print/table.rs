@@ -4,6 +4,7 @@ use comfy_table::{Table, presets};
 
 use crate::report::pools::PoolUse;
 use crate::report::problems::Problem;
+use crate::report::untold::Untold;
 
 /// A table with its heading; empty where it has no rows.
 pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -23,9 +24,14 @@ pub(super) fn parts(parts: impl IntoIterator<Item = String>) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// What could not be told, a line each.
-pub(super) fn unknown(unknown: &[String]) -> String {
-    unknown.iter().map(|what| format!("COULD NOT TELL: {what}\n")).collect()
+/// What could not be told: a line each, and one for what to do.
+pub(super) fn unknown(unknown: &[Untold]) -> String {
+    unknown.iter().map(|Untold { what, fix }| format!("COULD NOT TELL: {what}\n{}", self::fix(fix))).collect()
+}
+
+/// What to do about the line before.
+pub(super) fn fix(fix: &str) -> String {
+    format!("    fix: {fix}\n")
 }
 
 /// "-" for what is not there.
@@ -107,7 +113,7 @@ pub(super) fn notes(notes: &[Problem]) -> String {
 }
 
 fn told(word: &str, problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("{word} {}: {}\n    fix: {}\n", problem.subject, problem.what, problem.fix);
+    let line = |problem: &Problem| format!("{word} {}: {}\n{}", problem.subject, problem.what, fix(&problem.fix));
     problems.iter().map(line).collect()
 }
 

@@ -18,6 +18,7 @@ use twill_ipam::store::Inventory;
 use super::Verdict;
 use super::pools::{PoolUse, pool_at, pool_of};
 use super::problems::{self, Problem};
+use super::untold::Untold;
 
 /// The answer. What was not asked for is absent.
 #[derive(Debug, Default, Serialize)]
@@ -31,7 +32,7 @@ pub(crate) struct Addresses {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) addresses: Option<Vec<AddressRow>>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// A block with its use.
@@ -105,6 +106,14 @@ impl Addresses {
     }
 }
 
+/// What to do where a node has not told, or what it told cannot be read.
+const LOOK: &str = "'twillctl ipam check' asks the nodes themselves, and says what is wrong with that";
+
+/// Who knows what a mirror has not.
+fn itself(owner: Option<&NodeName>) -> String {
+    format!("ask on {} itself: 'twillctl ipam show' there", name(owner))
+}
+
 impl Sources {
     fn revision(&self) -> Option<i64> {
         self.census.as_ref().map(|census| census.view.revision)
@@ -142,9 +151,9 @@ impl Sources {
     }
 
     /// What cannot be read of the keys that begin so.
-    fn unread<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = String> + 'a {
+    fn unread<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = Untold> + 'a {
         let views = self.census.iter().map(|census| &census.view);
-        views.flat_map(move |view| problems::unreadable_below(view, prefix)).map(|problem| problem.line())
+        views.flat_map(move |view| problems::unreadable_below(view, prefix)).map(Untold::from)
     }
 
     /// Why it is not known what is in use of a block.
@@ -159,25 +168,27 @@ impl Sources {
     }
 
     /// `--pools`.
-    pub(crate) fn pools(&self, mut unknown: Vec<String>) -> Addresses {
+    pub(crate) fn pools(&self, mut unknown: Vec<Untold>) -> Addresses {
         unknown.extend(self.unread(key::CONFIG).chain(self.unread("blocks/")));
         let pools = self.census.as_ref().map(|census| PoolUse::all(&census.view));
         Addresses { revision: self.revision(), pools, unknown, ..Addresses::default() }
     }
 
     /// `--blocks`.
-    pub(crate) fn all_blocks(&self, mut unknown: Vec<String>) -> Addresses {
+    pub(crate) fn all_blocks(&self, mut unknown: Vec<Untold>) -> Addresses {
         let own = self.blocks().into_iter().filter_map(|(block, owner)| Some((block, owner?)));
         let rows: Vec<_> = own.map(|(block, owner)| (block, self.block_row(block, owner))).collect();
         unknown.extend(self.unread(key::CONFIG).chain(self.unread("blocks/")));
         let silent = rows.iter().filter(|(_, row)| row.used.is_none());
-        unknown.extend(silent.map(|(block, row)| self.untold(*block, Some(&row.node))));
+        unknown.extend(
+            silent.map(|(block, row)| self.untold(format!("what is in use of {block}"), *block, Some(&row.node))),
+        );
         let blocks = Some(rows.into_iter().map(|(_, row)| row).collect());
         Addresses { revision: self.revision(), blocks, unknown, ..Addresses::default() }
     }
 
-    fn untold(&self, block: Block, owner: Option<&NodeName>) -> String {
-        format!("what is in use of {block}: {}", self.silence(block, owner))
+    fn untold(&self, about: String, block: Block, owner: Option<&NodeName>) -> Untold {
+        Untold::new(format!("{about}: {}", self.silence(block, owner)), LOOK)
     }
 
     /// Blocks of a node that its use leaves out, since it has not told what is in use of them.
@@ -218,7 +229,7 @@ impl Sources {
     }
 
     /// `--node`; `None` where there is no such node.
-    pub(crate) fn of_node(&self, name: &NodeName, unknown: Vec<String>) -> Option<Addresses> {
+    pub(crate) fn of_node(&self, name: &NodeName, unknown: Vec<Untold>) -> Option<Addresses> {
         let own: Vec<Block> = self
             .blocks()
             .into_iter()
@@ -228,7 +239,7 @@ impl Sources {
         let is_known = self.census.as_ref().is_some_and(|census| census.view.nodes.contains_key(name));
         let record = key::node(name);
         let cause = self.census.as_ref().and_then(|census| census.view.faults.get(&record));
-        let unread = cause.map(|cause| problems::fault(&record, cause).line());
+        let unread = cause.map(|cause| Untold::from(problems::fault(&record, cause)));
         if own.is_empty() && !is_known && unread.is_none() {
             return None;
         }
@@ -241,7 +252,7 @@ impl Sources {
     }
 
     /// `--pod`, by its name or by its container's ID. Where the pod is not found, the addresses are empty.
-    pub(crate) fn of_pod(&self, pod: &str, mut unknown: Vec<String>) -> Addresses {
+    pub(crate) fn of_pod(&self, pod: &str, mut unknown: Vec<Untold>) -> Addresses {
         unknown.extend(self.unread("blocks/"));
         let mut found = Addresses { revision: self.revision(), unknown, ..Addresses::default() };
         let blocks = self.blocks();
@@ -252,13 +263,14 @@ impl Sources {
     }
 
     /// What is in use of a block; what its mirror does not tell is unknown.
-    fn rows(&self, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<String>) -> Vec<AddressRow> {
+    fn rows(&self, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<Untold>) -> Vec<AddressRow> {
         let Some((content, source)) = self.content(block, owner) else {
-            unknown.push(self.untold(block, owner));
+            unknown.push(self.untold(format!("what is in use of {block}"), block, owner));
             return Vec::new();
         };
         if content.left_out > 0 {
-            unknown.push(format!("{} more addresses of {block}: they do not fit into its mirror", content.left_out));
+            let what = format!("{} more addresses of {block}: they do not fit into its mirror", content.left_out);
+            unknown.push(Untold::new(what, itself(owner)));
         }
         let in_use = content.addresses.iter().filter(|(_, holder)| holder.holds(self.now));
         in_use.map(|(ip, holder)| self.row(*ip, block, owner, Some((holder, source)))).collect()
@@ -302,13 +314,14 @@ impl Sources {
     }
 
     /// `--ip`.
-    pub(crate) fn of_ip(&self, ip: IpAddr, mut unknown: Vec<String>) -> Addresses {
+    pub(crate) fn of_ip(&self, ip: IpAddr, mut unknown: Vec<Untold>) -> Addresses {
         let blocks = self.blocks();
         let row = match narrowest(blocks.iter().map(|(block, owner)| (block, owner)), ip) {
             Some((block, owner)) => self.one(ip, *block, owner.as_ref(), &mut unknown),
             None => match self.unread_block(ip) {
                 Some((block, problem)) => {
-                    unknown.push(format!("who has {ip}: {}", problem.line()));
+                    let Problem { subject, what, fix, .. } = problem;
+                    unknown.push(Untold::new(format!("who has {ip}: {subject}: {what}"), fix));
                     let block = Some(block.to_string());
                     AddressRow { block, ..AddressRow::bare(ip, "not told", self.now) }
                 }
@@ -329,14 +342,14 @@ impl Sources {
         AddressRow { pool: pool.cloned(), ..AddressRow::bare(ip, state, self.now) }
     }
 
-    fn one(&self, ip: IpAddr, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<String>) -> AddressRow {
+    fn one(&self, ip: IpAddr, block: Block, owner: Option<&NodeName>, unknown: &mut Vec<Untold>) -> AddressRow {
         let Some((content, source)) = self.content(block, owner) else {
-            unknown.push(format!("who has {ip}: {}", self.silence(block, owner)));
+            unknown.push(self.untold(format!("who has {ip}"), block, owner));
             return AddressRow { state: "not told", ..self.row(ip, block, owner, None) };
         };
         let held = content.addresses.get(&ip).filter(|holder| holder.holds(self.now));
         if held.is_none() && content.left_out > 0 {
-            unknown.push(format!("who has {ip}: the mirror of {block} is cut; ask on {} itself", name(owner)));
+            unknown.push(Untold::new(format!("who has {ip}: the mirror of {block} is cut"), itself(owner)));
             return AddressRow { state: "not told", ..self.row(ip, block, owner, None) };
         }
         let row = self.row(ip, block, owner, held.map(|holder| (holder, source)));

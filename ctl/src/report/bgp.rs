@@ -12,6 +12,8 @@ use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
 use super::problems::{self, Problem};
+use super::silences::remedy;
+use super::untold::Untold;
 
 /// The sessions of one node, or of all.
 #[derive(Debug, Serialize)]
@@ -30,7 +32,7 @@ pub(crate) struct Peers {
     pub(crate) left_alone: Vec<AloneRow>,
     pub(crate) problems: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// A session, as one of its ends sees it.
@@ -96,7 +98,10 @@ impl Peers {
                     report.left_alone.extend(page.left_alone.into_iter().map(alone));
                     report.take(&node, page.peers, only_down);
                 }
-                Err(why) => report.unknown.push(format!("what the speaker of node {node} knows: {why}")),
+                Err(why) => {
+                    let what = format!("what the speaker of node {node} knows: {why}");
+                    report.unknown.push(Untold::new(what, remedy(node.as_str(), &why)));
+                }
             }
         }
         report.problems = problems::told(&troubles);

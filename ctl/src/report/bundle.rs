@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::untold::Untold;
+
 /// A file that was written.
 #[derive(Debug, Serialize)]
 pub(crate) struct Bundle {
@@ -15,7 +17,7 @@ pub(crate) struct Bundle {
     /// What it has.
     pub(crate) members: Vec<Member>,
     /// What could not be got, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// A file in the bundle.

@@ -15,6 +15,8 @@ use twill_cluster::{Census, View};
 use twill_conf::NodeName;
 
 use super::problems::Problem;
+use super::silences::remedy;
+use super::untold::Untold;
 
 /// The finding.
 #[derive(Debug, Serialize)]
@@ -33,7 +35,7 @@ pub(crate) struct Check {
     #[serde(flatten)]
     pub(crate) mending: Option<Mending>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// What became of mending, a sentence each.
@@ -90,7 +92,9 @@ pub(crate) fn judge(evidence: &Evidence) -> (Check, Remedies) {
     let mut problems = cluster::judge(&evidence.census, evidence.now, &mut remedies);
     problems.extend(live::judge(evidence, &mut remedies));
     let silent = evidence.live.iter().filter_map(|(node, answer)| Some((node, answer.as_ref().err()?)));
-    let unknown = silent.map(|(node, why)| format!("what node {node} has in use: {why}")).collect();
+    let unknown = silent
+        .map(|(node, why)| Untold::new(format!("what node {node} has in use: {why}"), remedy(node.as_str(), why)));
+    let unknown = unknown.collect();
     let pages = evidence.live.values().flatten();
     let check = Check {
         revision: evidence.census.view.revision,

@@ -14,6 +14,7 @@ use twill_conf::NodeName;
 
 use super::problems::{Problem, shortened};
 use super::silences::Silences;
+use super::untold::Untold;
 use crate::access::Picture;
 
 /// All that was found.
@@ -28,8 +29,11 @@ pub(crate) struct Doctor {
     /// What is worth a word and no problem: it does not change the exit status.
     pub(crate) notes: Vec<Problem>,
     /// What could not be told, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
+
+/// From how many seconds on two clocks are told to differ.
+const SKEW: u64 = 3;
 
 /// A finding, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,18 +65,28 @@ pub(crate) struct Evidence<'a> {
     pub(crate) picture: &'a Picture,
     /// What the nodes found that were asked.
     pub(crate) answers: Answers<Found>,
+    /// When they were asked, and when the last had answered, by the clock of this machine.
+    pub(crate) asked: Asked,
     /// How they are by their own words.
     pub(crate) states: Answers<state::State>,
+}
+
+/// A time of asking, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 impl Doctor {
     /// Of a cluster.
     pub(crate) fn new(evidence: &Evidence<'_>) -> Self {
-        let Evidence { etcd, picture, answers, states } = evidence;
+        let Evidence { etcd, picture, answers, asked, states } = evidence;
         let mut rows: Vec<Row> = etcd.iter().cloned().chain(cluster::judge(&picture.view)).map(of_cluster).collect();
         for (node, answer) in answers {
             let found = answer.as_ref().ok();
             rows.extend(found.into_iter().flat_map(|found| of_node(node, found)));
+            rows.extend(found.and_then(|found| clock(node, found.now?, *asked)));
             let findings = found.map(|found| found.findings.as_slice()).unwrap_or_default();
             let of_daemon = daemon::judge(&picture.view, node, states.get(node), findings);
             rows.extend(of_daemon.into_iter().map(|finding| Row {
@@ -91,9 +105,11 @@ impl Doctor {
 
     /// Of an etcd that does not tell which nodes there are.
     pub(crate) fn without_cluster(etcd: Vec<Finding>) -> Self {
-        let silent = "the nodes: who they are is in etcd, by which they are asked, too; 'twillctl doctor --preflight' looks at one \
-                      machine without it";
-        Self::of(etcd.into_iter().map(of_cluster).collect(), vec![silent.to_owned()], 0, 0)
+        let silent = Untold::new(
+            "the nodes: who they are is in etcd, by which they are asked, too",
+            "bring etcd back; 'twillctl doctor --preflight' looks at one machine without it",
+        );
+        Self::of(etcd.into_iter().map(of_cluster).collect(), vec![silent], 0, 0)
     }
 
     /// Of this machine.
@@ -102,11 +118,12 @@ impl Doctor {
         Self::of(findings.into_iter().map(row).collect(), Vec::new(), 0, 0)
     }
 
-    fn of(checks: Vec<Row>, silent: Vec<String>, nodes: usize, answered: usize) -> Self {
+    fn of(checks: Vec<Row>, silent: Vec<Untold>, nodes: usize, answered: usize) -> Self {
         let of_state = |state| checks.iter().filter(move |row| row.finding.state == state);
         let unknown = of_state(State::Unknown).map(|row| {
             let Finding { what, fix, .. } = &row.finding;
-            format!("{}, {}: {}; {fix}", row.whose(), row.finding.check, about(&row.finding.subject, what))
+            let what = about(&row.finding.subject, what);
+            Untold::new(format!("{}, {}: {what}", row.whose(), row.finding.check), fix)
         });
         let unknown = unknown.chain(silent).collect();
         Self {
@@ -133,6 +150,23 @@ impl Row {
 
 fn of_cluster(finding: Finding) -> Row {
     Row { place: Place::Cluster, node: None, finding }
+}
+
+/// A node whose clock is another than that of this machine for sure: it has answered before it was asked, or after that was heard.
+/// What the answer was on its way cannot be told from a clock that is wrong, so only what is beyond that counts.
+fn clock(node: &NodeName, now: u64, asked: Asked) -> Option<Row> {
+    let (behind, ahead) = (asked.from.saturating_sub(now), now.saturating_sub(asked.to));
+    let (millis, how) = if behind > 0 { (behind, "behind") } else { (ahead, "ahead of") };
+    let seconds = millis / 1000;
+    (seconds >= SKEW).then(|| {
+        let what = format!(
+            "its clock is {seconds} s {how} that of the machine that asks: logs cannot be compared, and certificates may count as not \
+             valid yet, or not any more"
+        );
+        let fix = "look at both by 'timedatectl', and let chrony or systemd-timesyncd keep them".to_owned();
+        let finding = Finding { check: "clock".to_owned(), state: State::Note, subject: String::new(), what, fix };
+        Row { place: Place::Node, node: Some(node.clone()), finding }
+    })
 }
 
 fn of_node<'a>(node: &'a NodeName, found: &'a Found) -> impl Iterator<Item = Row> + 'a {

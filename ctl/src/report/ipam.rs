@@ -10,6 +10,7 @@ use twill_ipam::{Attachment, BootTime, State};
 
 use super::pools::{PoolUse, pool_of};
 use super::problems::{self, Problem};
+use super::untold::Untold;
 use crate::access::Picture;
 
 /// Pools, blocks and this node's pods.
@@ -23,7 +24,7 @@ pub(crate) struct Ipam {
     /// What is worth a word and no problem.
     pub(crate) notes: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// The cluster's half.
@@ -95,7 +96,7 @@ pub(crate) struct LocalState {
 }
 
 impl Ipam {
-    pub(crate) fn new(picture: Option<&Picture>, local: Option<LocalState>, unknown: Vec<String>) -> Self {
+    pub(crate) fn new(picture: Option<&Picture>, local: Option<LocalState>, unknown: Vec<Untold>) -> Self {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
         if let Some(Picture { view, .. }) = picture {
             problems = problems::faults(view);

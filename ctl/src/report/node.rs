@@ -11,6 +11,7 @@ use twill_ipam::Block;
 
 use super::addresses::{BlockRow, Sources};
 use super::problems::{self, Problem};
+use super::untold::Untold;
 
 /// All nodes.
 #[derive(Debug, Serialize)]
@@ -74,7 +75,7 @@ pub(crate) struct Drained {
     /// Blocks that it owns still.
     pub(crate) blocks: Option<usize>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// A node was deleted.
@@ -163,7 +164,7 @@ impl Drained {
         sources: Option<&Sources>,
         name: &NodeName,
         (was_draining, draining): (bool, bool),
-        unknown: Vec<String>,
+        unknown: Vec<Untold>,
     ) -> Self {
         let node = sources.and_then(|sources| Node::new(sources, name)).map(|(node, _)| (node.used, node.blocks));
         let (used, blocks) = node.unzip();

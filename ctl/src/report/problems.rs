@@ -40,6 +40,7 @@ impl Problem {
     }
 
     /// On one line.
+    #[cfg(test)]
     pub(crate) fn line(&self) -> String {
         format!("{}: {}; {}", self.subject, self.what, self.fix)
     }

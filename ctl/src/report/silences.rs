@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use twill_cluster::inquiry::client::{Answers, Silence};
 
 use super::problems::{Problem, shortened};
+use super::untold::{ETCD, Untold};
 
 /// What is said of them.
 #[derive(Debug, Default)]
 pub(crate) struct Silences {
     /// Those of an older version, which are not to blame: they answer as soon as they are updated.
     pub(crate) notes: Vec<Problem>,
-    /// All others: what could not be told, why, and what helps.
-    pub(crate) unknown: Vec<String>,
+    /// All others.
+    pub(crate) unknown: Vec<Untold>,
 }
 
 impl Silences {
@@ -34,7 +35,7 @@ impl Silences {
         };
         let told = |(why, (silence, names)): (String, (&Silence, Vec<String>))| {
             let remedy = remedy(&shortened(&names), silence);
-            format!("{}: {why}; {remedy}", about(&nodes(&names), names.len() > 1))
+            Untold::new(format!("{}: {why}", about(&nodes(&names), names.len() > 1)), remedy)
         };
         Self {
             notes: (!old.is_empty()).then(|| note(&old)).into_iter().collect(),
@@ -51,6 +52,7 @@ fn nodes(names: &[String]) -> String {
 pub(crate) fn remedy(nodes: &str, silence: &Silence) -> String {
     match silence {
         Silence::Unsupported { .. } => format!("update twilld on {nodes}"),
+        Silence::Unasked(_) => ETCD.to_owned(),
         Silence::Dead => format!("look at twilld on {nodes}: is it running, and does it reach etcd?"),
         // No patience helps there.
         Silence::Failed(_) => format!("try again; if it stays so, look at the log of twilld on {nodes}"),
@@ -74,6 +76,7 @@ mod tests {
         let [note] = silences.notes.as_slice() else { panic!("{silences:?}") };
         assert_eq!((note.subject.as_str(), note.fix.as_str()), ("node n3", "update twilld on n3"));
         let [told] = silences.unknown.as_slice() else { panic!("{silences:?}") };
-        assert!(told.starts_with("nodes n4, n5 true: it could not: it is busy; try again"), "{told}");
+        assert_eq!(told.what, "nodes n4, n5 true: it could not: it is busy");
+        assert!(told.fix.starts_with("try again"), "{told}");
     }
 }

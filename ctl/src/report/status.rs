@@ -14,6 +14,7 @@ use twill_conf::NodeName;
 
 use super::pools::PoolUse;
 use super::problems::{self, Problem};
+use super::untold::Untold;
 use crate::access::{Alive, Picture};
 
 pub(crate) use alone::{Alone, Local};
@@ -31,7 +32,7 @@ pub(crate) struct Status {
     /// What is worth a word and no problem: it does not change the exit status.
     pub(crate) notes: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
     /// What this machine knows by itself: null, as it is told where etcd is away only ([`Alone`]).
     local: (),
     /// Only some nodes are told of, and all that they say.

@@ -12,6 +12,7 @@ use twill_conf::cluster::Kind;
 use super::Verdict;
 use super::problems::{Problem, unheard};
 use super::silences::remedy;
+use super::untold::Untold;
 
 /// All that was asked for: a path for each family that both ends have.
 #[derive(Debug, Serialize)]
@@ -25,7 +26,7 @@ pub(crate) struct Trace {
     /// What is odd and stops no packet.
     pub(crate) notes: Vec<Problem>,
     /// What could not be told, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// One end, in one family.
@@ -163,8 +164,8 @@ impl Trace {
         for (of, leg) in paths.iter().flat_map(Path::all_legs) {
             let node = &leg.node;
             if let Some(silence) = &leg.silence {
-                let open = format!("what node {node} does{of}: {silence}; what is told is what its records promise");
-                unknown.push(format!("{open}; {}", remedy(node.as_str(), silence)));
+                let what = format!("what node {node} does{of}: {silence}; what is told is what its records promise");
+                unknown.push(Untold::new(what, remedy(node.as_str(), silence)));
                 let dead = matches!(silence, Silence::Dead).then(|| unheard(node));
                 problems.extend(dead.filter(|dead| !problems.contains(dead)));
                 continue;
@@ -181,7 +182,7 @@ impl Trace {
                     State::Good => {}
                     State::Odd => notes.push(problem()),
                     State::Broken => problems.push(problem()),
-                    State::Unknown => unknown.push(problem().line()),
+                    State::Unknown => unknown.push(problem().into()),
                 }
             }
             if let End::Leaves { node: next, .. } = &leg.end

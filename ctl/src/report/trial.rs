@@ -14,6 +14,7 @@ use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
 use super::problems::Problem;
+use super::untold::{ETCD, Untold};
 
 /// A node has not done what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl Failure {
             Silence::Timeout(_) => Self::Silent(told(
                 "look at twilld there: is it running, and does it reach etcd? Try again, with a longer --timeout",
             )),
+            Silence::Unasked(_) => Self::Silent(told(ETCD)),
             _ => Self::Silent(told(
                 "try again; if it stays so, look at twilld there, and at etcd's roles (docs/etcd.md)",
             )),
@@ -98,13 +100,13 @@ fn is_of_one(address: IpAddr) -> bool {
 }
 
 /// Failures as problems, where nodes say why, and else as what could not be told.
-fn divided(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<String>) {
+fn divided(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<Untold>) {
     let (mut problems, mut unknown) = (Vec::new(), Vec::new());
     for (node, failure) in failures {
         match failure {
             Failure::Refused(_) => problems.push(failure.problem(node)),
             Failure::Silent(told) | Failure::Unasked(told) => {
-                unknown.push(format!("node {node}: {}; {}", told.what, told.fix));
+                unknown.push(Untold::new(format!("node {node}: {}", told.what), &told.fix));
             }
         }
     }
@@ -112,13 +114,14 @@ fn divided(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<String>) {
 }
 
 /// The same where pods are left.
-fn left(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<String>) {
+fn left(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<Untold>) {
     let (mut problems, mut unknown) = (Vec::new(), Vec::new());
     for (node, failure) in failures {
         match failure {
             Failure::Refused(_) => problems.push(failure.problem(node)),
-            _ => unknown.push(format!(
-                "whether the pods on {node} are gone: it takes them down by itself when it has heard nothing for a while"
+            _ => unknown.push(Untold::new(
+                format!("whether the pods on {node} are gone"),
+                "wait a while: a node that hears nothing takes them down by itself; then look by 'twillctl doctor' whether one is left",
             )),
         }
     }

@@ -1,6 +1,7 @@
 //! Which version of nft there is.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use super::run;
 use crate::Error;
@@ -20,7 +21,10 @@ pub fn version() -> Result<Version, Error> {
     const WHAT: &str = "tell its version";
     let output = run(WHAT, &["--version"], "")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    parse(&text).ok_or_else(|| Error::Nft { what: WHAT, detail: format!("it says {:?}", text.trim()) })
+    parse(&text).ok_or_else(|| {
+        let detail = format!("it says {:?}", text.trim());
+        Error::Nft { what: WHAT, detail, kind: ErrorKind::InvalidData }
+    })
 }
 
 /// As in "nftables v1.0.6 (Lester Gooch #5)".

@@ -36,16 +36,18 @@ pub fn state_dir(node: &NodeLayer) -> PathBuf {
     node.state_dir.clone().unwrap_or_else(|| STATE_DIR.into())
 }
 
-/// Removes all of it. The caller holds the run directory's lock, so that no daemon puts it back.
-pub fn purge(run_dir: &Path, state_dir: &Path) -> Result<(), InstallError> {
+/// Removes all of it. The caller holds the locks of the run directories, of which there is one at least, so that no daemon puts it back.
+pub fn purge(run_dirs: &[&Path], state_dir: &Path) -> Result<(), InstallError> {
     let mut failures = Vec::new();
     // Tables name devices, and not the other way round.
-    tables(run_dir, &mut failures);
+    tables(run_dirs[0], &mut failures);
     if let Err(error) = objects(&mut failures) {
         failures.push(error.to_string());
     }
     let is_of_run = |name: &str| RUN_FILES.contains(&name) || name.starts_with(STORE_FILES);
-    directory(run_dir, is_of_run, &mut failures);
+    for run_dir in run_dirs {
+        directory(run_dir, is_of_run, &mut failures);
+    }
     directory(state_dir, |name| STATE_FILES.contains(&name), &mut failures);
     if failures.is_empty() { Ok(()) } else { Err(InstallError::Purge(failures)) }
 }

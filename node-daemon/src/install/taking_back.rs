@@ -1,9 +1,11 @@
 //! `twilld uninstall`: the list is taken back, so that no further pod comes, and then the plugin, each only if it is
 //! Twill's, and neither while a pod needs them. A list that somebody edited is kept under a name that no runtime reads. With the plugin go the rules that `twilld` put into the tables of others.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::Flock;
+use twill_checkup::observe::is_same_directory;
 use twill_conf::network::list::{self, Author};
 use twill_conf::node::{NodeLayer, RUN_DIR};
 use twill_linux::forward;
@@ -27,24 +29,30 @@ pub fn uninstall(flags: &UninstallFlags) -> Result<(), InstallError> {
     if !flags.purge {
         return take_back(flags, &node, |_| Ok(())).map(drop);
     }
-    let mut held = None;
-    let needed_by = take_back(flags, &node, |run_dir| {
-        held = Some((lock::take(run_dir)?, run_dir.to_owned()));
+    // The locks that no daemon goes on without: dropped when all is purged.
+    let mut held: Vec<(PathBuf, Flock<File>)> = Vec::new();
+    let needed_by = take_back(flags, &node, |run_dirs| {
+        for run_dir in run_dirs {
+            // A directory by another of its names is locked already; only now is each one there for sure.
+            if !held.iter().any(|(other, _)| is_same_directory(other, run_dir)) {
+                held.push((run_dir.clone(), lock::take(run_dir)?));
+            }
+        }
         Ok(())
     })?;
     if let Some(user) = needed_by {
         return Err(InstallError::Needed(user));
     }
-    let (_lock, run_dir) = held.expect("the run directory is known before anything is taken back");
-    purge::purge(&run_dir, &purge::state_dir(&node))
+    let run_dirs: Vec<&Path> = held.iter().map(|(run_dir, _)| run_dir.as_path()).collect();
+    purge::purge(&run_dirs, &purge::state_dir(&node))
 }
 
 /// Takes back list and plugin, and yields the other list because of which the plugin stays, if there is one; `begin` is told the run
-/// directory before, and may refuse.
+/// directories before, and may refuse.
 fn take_back(
     flags: &UninstallFlags,
     node: &NodeLayer,
-    begin: impl FnOnce(&Path) -> Result<(), InstallError>,
+    begin: impl FnOnce(&[PathBuf]) -> Result<(), InstallError>,
 ) -> Result<Option<PathBuf>, InstallError> {
     let cni = node.cni();
     let (list, plugin) = (flags.place.list(&cni), cni.plugin());
@@ -60,9 +68,11 @@ fn take_back(
         }
         None => None,
     };
-    let run_dir = run_dir_of(flags, node, ours.as_ref().map(|(text, _)| text.as_slice()));
-    begin(&run_dir)?;
-    refuse_while_pods_need_it(flags, &run_dir)?;
+    let run_dirs = run_dirs(flags, node, ours.as_ref().map(|(text, _)| text.as_slice()));
+    begin(&run_dirs)?;
+    // Who purges takes away the stores of all of them.
+    let stores = if flags.purge { run_dirs.as_slice() } else { &run_dirs[..1] };
+    refuse_while_pods_need_it(flags, stores)?;
     match &ours {
         Some((text, kept)) => {
             if let Some(kept) = kept {
@@ -70,7 +80,7 @@ fn take_back(
             }
             let removed = file::remove(&list)?;
             // From now on no runtime begins another ADD. One that began before may have made its row since.
-            if let Err(refused) = refuse_while_pods_need_it(flags, &run_dir) {
+            if let Err(refused) = refuse_while_pods_need_it(flags, stores) {
                 file::put(&list, text, READABLE)?;
                 return Err(refused);
             }
@@ -110,18 +120,29 @@ fn close_chains_of_others() {
     }
 }
 
-/// The run directory whose store knows the pods: as it was said, or as the list says that the plugin was told.
-fn run_dir_of(flags: &UninstallFlags, node: &NodeLayer, text: Option<&[u8]>) -> PathBuf {
+/// The run directory whose store knows the pods: as it was said, or as the list says that the plugin was told. After it that of the
+/// daemon, where it is another: by its file or its environment.
+fn run_dirs(flags: &UninstallFlags, node: &NodeLayer, text: Option<&[u8]>) -> Vec<PathBuf> {
+    let daemons = run_dir(node);
     match text {
-        Some(text) if flags.knowledge.run_dir.is_none() => list::network(text).1.unwrap_or_else(|| RUN_DIR.into()),
-        _ => run_dir(node),
+        Some(text) if flags.knowledge.run_dir.is_none() => {
+            let plugins = list::network(text).1.unwrap_or_else(|| RUN_DIR.into());
+            let other = (!is_same_directory(&plugins, &daemons)).then_some(daemons);
+            [plugins].into_iter().chain(other).collect()
+        }
+        _ => vec![daemons],
     }
 }
 
 /// A pod whose plugin is gone can never be removed: each DEL fails.
-fn refuse_while_pods_need_it(flags: &UninstallFlags, run_dir: &Path) -> Result<(), InstallError> {
+fn refuse_while_pods_need_it(flags: &UninstallFlags, run_dirs: &[PathBuf]) -> Result<(), InstallError> {
     if flags.place.force {
         return Ok(());
     }
-    attached(run_dir)?.map_or(Ok(()), |pods| Err(InstallError::Attached(pods)))
+    for run_dir in run_dirs {
+        if let Some(pods) = attached(run_dir)? {
+            return Err(InstallError::Attached(pods));
+        }
+    }
+    Ok(())
 }

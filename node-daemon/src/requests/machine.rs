@@ -21,6 +21,7 @@ use twill_fabric::mtu::Mtus;
 
 use super::looks::{Place, failed};
 use crate::blocks::Complaints;
+use crate::calendar;
 use crate::picture::Pictures;
 use crate::trials;
 use crate::troubles::Troubles;
@@ -93,7 +94,8 @@ impl Machine {
                 ));
             }
         };
-        Reply::Checkup { found: Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd)) }
+        let found = Found::bounded(local.into_iter().map(Finding::from).chain(self.noted()).chain(etcd));
+        Reply::Checkup { found: Found { now: u64::try_from(calendar::now().as_millis()).ok(), ..found } }
     }
 
     fn scope(&self) -> Scope {

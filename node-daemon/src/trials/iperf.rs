@@ -1,13 +1,13 @@
 //! iperf3, as either end, from where the calling thread is.
 
-use std::io::{self, Read as _};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twill_cluster::inquiry::trial::{Answer, Carried, LONGEST_RUN, Load};
-use twill_linux::program::dies_with_its_starter;
+use twill_linux::program::{converse, dies_with_its_starter, end, wait};
 use twill_linux::sockets::is_listened;
 
 use super::refused;
@@ -17,6 +17,8 @@ const CONNECTING: Duration = Duration::from_secs(15);
 /// How long a server may take until it listens.
 const LISTENING: Duration = Duration::from_secs(5);
 const TURN: Duration = Duration::from_millis(10);
+/// No more is kept of a client's report, in bytes: an interval of a stream has 500, and there are as many as seconds.
+const LONGEST_REPORT: usize = 16 << 20;
 
 /// Serves one client, after it has told the port.
 pub(super) fn serve(address: IpAddr, goes_on: impl Fn() -> bool, tell: impl FnOnce(u16)) -> Result<(), Answer> {
@@ -58,60 +60,29 @@ pub(super) fn run(to: SocketAddr, load: Load, seconds: u16, goes_on: impl Fn() -
         Load::Questions { .. } => unreachable!("iperf3 asks no questions"),
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = start(&mut command)?;
-    let mut stdout = child.stdout.take().expect("it was piped");
+    let child = start(&mut command)?;
     let longest = Duration::from_secs(seconds.into()) + CONNECTING;
-    // What it writes may be more than fits into a pipe.
-    let (ended, text) = std::thread::scope(|scope| {
-        let reading = std::thread::Builder::new().name("iperf3".to_owned()).spawn_scoped(scope, || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).map(|_| text).unwrap_or_default()
-        });
-        let ended = reading.as_ref().map_or(Ok(None), |_| wait(&mut child, longest, &goes_on));
-        end(&mut child);
-        match reading {
-            Ok(reading) => (ended, reading.join().unwrap_or_default()),
-            Err(cause) => (Err(cause), String::new()),
-        }
-    });
+    let said = converse(child, b"", longest, LONGEST_REPORT, &goes_on);
     let failed = |what: &str| {
         refused(format!("iperf3 has measured nothing to {to}: {what}"), "look whether 'twillctl test' finds something")
     };
-    match ended {
-        Ok(Some(_)) => read(&text).map(Answer::Carried).map_err(|what| failed(&what)),
-        Ok(None) => Err(failed("it did not come to its end in time")),
+    match said {
+        Ok(said) => read(&String::from_utf8_lossy(&said.stdout)).map(Answer::Carried).map_err(|what| failed(&what)),
+        Err(cause) if [ErrorKind::TimedOut, ErrorKind::Interrupted].contains(&cause.kind()) => {
+            Err(failed("it did not come to its end in time"))
+        }
         Err(cause) => Err(failed(&cause.to_string())),
     }
 }
 
 fn start(command: &mut Command) -> Result<Child, Answer> {
     dies_with_its_starter(command).spawn().map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => refused(
+        ErrorKind::NotFound => refused(
             "there is no iperf3",
             "install it ('apt-get install iperf3'); where twilld runs in a container, in its image",
         ),
         _ => refused(format!("iperf3 cannot be run: {cause}"), "look at the permissions of twilld"),
     })
-}
-
-/// Waits for a program, but no longer than that, and only while it is wanted; `None` where it still runs.
-pub(super) fn wait(child: &mut Child, longest: Duration, goes_on: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + longest;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline || !goes_on() {
-            return Ok(None);
-        }
-        std::thread::sleep(TURN);
-    }
-}
-
-/// Kills it, where it still runs, and takes notice of its end.
-pub(super) fn end(child: &mut Child) {
-    // It has ended already, or does so now; neither can fail in a way that anybody could do something about.
-    child.kill().and_then(|()| child.wait().map(drop)).unwrap_or_default();
 }
 
 /// A port at which nobody listens.
@@ -160,14 +131,5 @@ mod tests {
         assert!(read("{}").unwrap_err().contains("sum_received.seconds"));
         assert!(read("iperf3: not JSON").is_err());
         assert!(read(r#"{ "end": { "sum_received": { "seconds": -1, "bytes": 1 } } }"#).is_err());
-    }
-
-    #[test]
-    fn a_program_that_takes_too_long_is_left_and_can_be_ended() {
-        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-        assert_eq!(wait(&mut child, TURN, || true).unwrap(), None);
-        assert_eq!(wait(&mut child, CONNECTING, || false).unwrap(), None);
-        end(&mut child);
-        assert!(child.try_wait().unwrap().is_some());
     }
 }

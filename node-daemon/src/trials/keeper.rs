@@ -340,7 +340,6 @@ fn with_what_is_left(refusal: Answer, left: Option<String>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -411,8 +410,7 @@ mod tests {
     /// A keeper's room, whose plugin does what this line of a shell does; and what is answered.
     fn room(directory: &Path, line: &str) -> (Room, UnboundedReceiver<(Letter, Answer)>) {
         let plugin = directory.join("plugin");
-        std::fs::write(&plugin, format!("#!/bin/sh\n{line}\n")).unwrap();
-        std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+        twill_testkit::write_program(&plugin, &format!("#!/bin/sh\n{line}\n"));
         let means = Means::for_tests(plugin, watch::channel(None).1, watch::channel(None).1);
         let (answers, answered) = unbounded_channel();
         let (name, _one) = ("t".to_owned(), means.standing.one());

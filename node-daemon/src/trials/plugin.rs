@@ -1,6 +1,6 @@
 //! The plugin, called as a container runtime calls it (CNI specification 1.1.0).
 
-use std::io::{Read as _, Write as _};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,14 +9,17 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 use twill_cluster::inquiry::trial::{Answer, NAME};
-use twill_linux::program::dies_with_its_starter;
+use twill_linux::program::{converse, dies_with_its_starter};
 
-use super::{Means, iperf, refused};
+use super::{Means, refused};
 
 /// The interface of a trial's pods.
 pub(super) const IFNAME: &str = "eth0";
 /// How long a call may take: an ADD may wait for a block.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// No more is kept of what it prints, in bytes.
+const LONGEST_RESULT: usize = 1 << 20;
 
 /// A call about one pod.
 #[derive(Debug, Clone, Copy)]
@@ -54,20 +57,16 @@ impl Call<'_> {
         command.env("CNI_IFNAME", IFNAME).env("CNI_PATH", means.plugin.parent().unwrap_or(Path::new("/")));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let plugin = means.plugin.display();
-        let mut child =
+        let child =
             dies_with_its_starter(&mut command).spawn().map_err(|cause| format!("{plugin} cannot be run: {cause}"))?;
-        // Some bytes fit into a pipe; whether they were read the result shows.
-        let mut stdin = child.stdin.take().expect("it was piped");
-        stdin.write_all(input.to_string().as_bytes()).unwrap_or_default();
-        drop(stdin);
-        let ended = iperf::wait(&mut child, patience, || true);
-        iperf::end(&mut child);
-        let ended = ended.map_err(|cause| format!("{plugin}: {cause}"))?;
-        let ended = ended.ok_or_else(|| format!("it has not ended within {} s", patience.as_secs()))?;
-        let mut output = String::new();
-        child.stdout.take().expect("it was piped").read_to_string(&mut output).map_err(|cause| cause.to_string())?;
+        let said = converse(child, input.to_string().as_bytes(), patience, LONGEST_RESULT, || true);
+        let said = said.map_err(|cause| match cause.kind() {
+            ErrorKind::TimedOut => format!("it has not ended within {} s", patience.as_secs()),
+            _ => format!("{plugin}: {cause}"),
+        })?;
+        let output = String::from_utf8_lossy(&said.stdout);
         let result = serde_json::from_str(&output).unwrap_or(Value::Null);
-        if ended.success() { Ok(result) } else { Err(error_of(&result, &output)) }
+        if said.status.success() { Ok(result) } else { Err(error_of(&result, &output)) }
     }
 }
 
@@ -90,8 +89,6 @@ fn addresses_of(result: &Value) -> Result<Vec<IpAddr>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use tokio::sync::watch;
 
     use super::*;
@@ -100,8 +97,7 @@ mod tests {
     fn a_plugin_that_takes_too_long_is_ended_and_reaped() {
         let directory = tempfile::tempdir().unwrap();
         let (plugin, word) = (directory.path().join("plugin"), directory.path().join("pid"));
-        std::fs::write(&plugin, format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", word.display())).unwrap();
-        std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+        twill_testkit::write_program(&plugin, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", word.display()));
         let (_pictures, pictures) = watch::channel(None);
         let (_underlays, underlays) = watch::channel(None);
         let means = Means::for_tests(plugin, pictures, underlays);

@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use crate::report::bundle::{Member, excerpt};
+use crate::report::untold::Untold;
 
 /// A longer member is left out, in bytes.
 const LONGEST: usize = 16 << 20;
@@ -16,6 +17,8 @@ const LONGEST: usize = 16 << 20;
 const LONGEST_OF_ALL: usize = 128 << 20;
 /// What stands in the place of a secret.
 const LEFT_OUT: &str = "[left out]";
+/// What to do about a part that is not there.
+const WITHOUT: &str = "send the bundle without it, or mend what stands in the way and make another";
 /// A shorter secret is not looked for: it would be found in everything.
 const SHORTEST: usize = 6;
 
@@ -24,7 +27,7 @@ const SHORTEST: usize = 6;
 pub(super) struct Archive {
     members: Vec<(Member, Vec<u8>)>,
     /// What could not be got, and why.
-    unknown: Vec<String>,
+    unknown: Vec<Untold>,
     length: usize,
     /// Each with what stands in its place.
     secrets: BTreeMap<String, String>,
@@ -64,24 +67,26 @@ impl Archive {
         };
         match text.map(|text| self.scrubbed(&text).into_bytes()) {
             Ok(text) if text.len() > LONGEST || self.length + text.len() > LONGEST_OF_ALL => {
-                self.lacks(format!("{what}: it is {} bytes long, and there is no room for it", text.len()));
+                let what = format!("{what}: it is {} bytes long, and there is no room for it", text.len());
+                self.lacks(Untold::new(what, WITHOUT));
             }
             Ok(text) => {
                 self.length += text.len();
                 let member = Member { path: path.to_owned(), what: what.to_owned(), bytes: text.len() };
                 self.members.push((member, text));
             }
-            Err(cause) => self.lacks(format!("{what}: {cause}")),
+            Err(cause) => self.lacks(Untold::new(format!("{what}: {cause}"), WITHOUT)),
         }
     }
 
     /// Says what is not there, and why.
-    pub(super) fn lacks(&mut self, what: String) {
-        self.unknown.push(self.scrubbed(&what));
+    pub(super) fn lacks(&mut self, untold: Untold) {
+        let Untold { what, fix } = untold;
+        self.unknown.push(Untold::new(self.scrubbed(&what), self.scrubbed(&fix)));
     }
 
     /// The members and what is missing.
-    pub(super) fn contents(&self) -> (Vec<Member>, Vec<String>) {
+    pub(super) fn contents(&self) -> (Vec<Member>, Vec<Untold>) {
         (self.members.iter().map(|(member, _)| member.clone()).collect(), self.unknown.clone())
     }
 
@@ -157,7 +162,7 @@ mod tests {
         archive.add("a.json", "a", Ok::<_, String>(["it was hunter\"22", "a"]));
         archive.add("b.json", "b", Err::<(), _>("no hunter\"22"));
         assert_eq!(unpacked(&archive), [("b/a.json".to_owned(), "[\n  \"it was [left out]\",\n  \"a\"\n]".to_owned())]);
-        assert_eq!(archive.contents().1, ["b: no [left out]"]);
+        assert_eq!(archive.contents().1, [Untold::new("b: no [left out]", WITHOUT)]);
     }
 
     #[test]
@@ -190,7 +195,7 @@ mod tests {
         }
         let (members, unknown) = archive.contents();
         assert_eq!((members.len(), unknown.len()), (8, 2));
-        assert!(unknown[0].starts_with("long: it is 16777218 bytes long"), "{unknown:?}");
+        assert!(unknown[0].what.starts_with("long: it is 16777218 bytes long"), "{unknown:?}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(super) async fn watch(looker: &mut Looker, output: Output, place: &Place) ->
                         let known = known_alone(alone.local.as_ref());
                         (print::render(&Report::LocalStatus(alone), output), known)
                     }
-                    Err(error) => (print::failure(&error.to_string(), output), known_alone(None)),
+                    Err(error) => (print::error(&error, output), known_alone(None)),
                 }
             }
             Err(error) => return Err(error),

@@ -19,6 +19,7 @@ use crate::place::Place;
 use crate::report::Report;
 use crate::report::trial::Failure;
 use crate::report::trial::bench::{Benched, Conditions, Path, Rounds, SMALL, spent};
+use crate::report::untold::Untold;
 
 /// How long iperf3 may take beside its traffic.
 const AROUND: Duration = Duration::from_secs(15);
@@ -37,10 +38,10 @@ pub(in crate::command) async fn bench(flags: &BenchFlags, place: &Place) -> Resu
     let target = |file: &Option<PathBuf>| file.as_deref().map(Target::open).transpose();
     let (plot, html) = (target(&flags.plot)?, target(&flags.html)?);
     let plan = Plan { flags, picture: &picture, from, to };
-    let (measured, left) = with_pods(&store, async |session| plan.measure(session).await).await?;
+    let (measured, left) = with_pods(&store, place, async |session| plan.measure(session).await).await?;
     let mut benched = measured.report(&plan, &left);
     if !benched.figures.is_empty() {
-        let drawn = |text: Result<String, String>| text.map_err(|cause| Error::Drawing(cause).to_string());
+        let drawn = |text: Result<String, String>| text.map_err(|cause| Untold::of("", &Error::Drawing(cause)));
         let written = |target: Option<Target>, text: &dyn Fn() -> Result<String, String>| {
             target.map_or(Ok(()), |target| target.write(&drawn(text())?)).err()
         };
@@ -81,7 +82,7 @@ impl Plan<'_> {
         let mut measured = Measured::default();
         let nodes = [self.from.clone(), self.to.clone()];
         let mut opened: Vec<Opened> = Vec::new();
-        let mut told = session.open(&nodes, 1, self.flags.timeout, self.flags.seconds).await;
+        let mut told = session.open(&nodes, 1, self.flags.seconds).await;
         for node in nodes {
             match told.remove(&node) {
                 Some(Ok(pods)) => {

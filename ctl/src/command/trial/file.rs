@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::report::untold::Untold;
 
 /// A file that is open. What stands there stays until [`Self::write`]; one that was made for this goes again without it.
 #[derive(Debug)]
@@ -24,13 +25,16 @@ impl Target {
     }
 
     /// Writes it; or says what could not be written, and why.
-    pub(super) fn write(mut self, text: &str) -> Result<(), String> {
+    pub(super) fn write(mut self, text: &str) -> Result<(), Untold> {
         match self.replace(text) {
             Ok(()) => {
                 self.is_new = false;
                 Ok(())
             }
-            Err(cause) => Err(format!("{} is not written: {cause}", self.path.display())),
+            Err(cause) => {
+                let what = format!("{} is not written: {cause}", self.path.display());
+                Err(Untold::new(what, "make room there, or name another file; what was found stands above"))
+            }
         }
     }
 
@@ -73,6 +77,6 @@ mod tests {
     fn a_file_that_cannot_be_made_is_told_at_once_and_a_full_disk_at_the_end() {
         assert!(Target::open(Path::new("/nowhere/at/all")).is_err());
         let told = Target::open(Path::new("/dev/full")).unwrap().write("text").unwrap_err();
-        assert!(told.starts_with("/dev/full is not written: "), "{told}");
+        assert!(told.what.starts_with("/dev/full is not written: "), "{told}");
     }
 }

@@ -36,7 +36,8 @@ pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result
         return Err(Error::NotFound(cause.to_owned()));
     }
     let target = flags.junit.as_deref().map(Target::open).transpose()?;
-    let (evidence, left) = with_pods(&store, async |session| gather(session, &picture, &nodes, flags).await).await?;
+    let (evidence, left) =
+        with_pods(&store, place, async |session| gather(session, &picture, &nodes, flags).await).await?;
     let mut tested = Tested::new(&Evidence { left, left_out, ..evidence });
     if let Some(target) = target {
         let text = junit(&tested);
@@ -53,7 +54,7 @@ async fn gather(
 ) -> Result<Evidence, Error> {
     let mut failures = Vec::new();
     let mut opened: BTreeMap<NodeName, Opened> = BTreeMap::new();
-    for (node, told) in session.open(nodes, 2, flags.timeout, 0).await {
+    for (node, told) in session.open(nodes, 2, 0).await {
         match told {
             Ok(pods) => drop(opened.insert(node, pods)),
             Err(failure) => failures.push((node, failure)),

@@ -125,8 +125,8 @@ node n2, as is expected of it: no answer within 1 s
 
 It cannot be told whether the packet arrives
 
-COULD NOT TELL: what node n2 does: no answer within 1 s; what is told is what its records promise; try again, with a longer --timeout; \
-if it never answers, look at twilld on n2, and at etcd's roles (docs/etcd.md)
+COULD NOT TELL: what node n2 does: no answer within 1 s; what is told is what its records promise
+    fix: try again, with a longer --timeout; if it never answers, look at twilld on n2, and at etcd's roles (docs/etcd.md)
 ";
     assert_eq!(trace(&told), format!("{SENT}{rest}"));
     let dead = |from: &str| {

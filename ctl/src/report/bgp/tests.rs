@@ -66,6 +66,7 @@ PROBLEM nodes n2, n3: the BGP session with peer tor (192.0.2.254) is not up: no 
     fix: look whether it is on and reached, listens on port 179, knows this node as a neighbour, and has the same password and, with gtsm, sends with a hop limit of 255 (what differs there looks like silence)
 
 COULD NOT TELL: what the speaker of node n4 knows: its daemon has not been heard of for a minute
+    fix: look at twilld on n4: is it running, and does it reach etcd?
 ";
     assert_eq!(print::render(&report, Output::Text), wanted);
 }

@@ -72,6 +72,9 @@ fn finding(state: State, what: &str) -> Finding {
     Finding { check: own("mtu"), state, subject: String::new(), what: own(what), fix: own(fix) }
 }
 
+/// Half a second passed.
+const ASKED: Asked = Asked { from: 1_780_272_000_000, to: 1_780_272_000_500 };
+
 fn of(answers: Vec<(&str, Result<Found, Silence>)>) -> Doctor {
     let picture = Picture::of(&[]);
     let answers = answers.into_iter().map(|(node, answer)| (node.parse().unwrap(), answer)).collect();
@@ -79,12 +82,12 @@ fn of(answers: Vec<(&str, Result<Found, Silence>)>) -> Doctor {
     let state =
         |answer: &Result<Found, Silence>| answer.as_ref().map(|_| state::State::default()).map_err(Clone::clone);
     let states = answers.iter().map(|(node, answer)| (node.clone(), state(answer))).collect();
-    Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers, states })
+    Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers, asked: ASKED, states })
 }
 
 #[test]
 fn what_several_nodes_have_alike_is_one_problem() {
-    let found = |what| Ok(Found { findings: vec![finding(State::Problem, what)], left_out: 0 });
+    let found = |what| Ok(Found { findings: vec![finding(State::Problem, what)], ..Found::default() });
     let doctor = of(vec![("n1", found("a")), ("n2", found("b")), ("n3", found("a"))]);
     let told: Vec<_> = doctor.problems.iter().map(Problem::line).collect();
     assert_eq!(told[1..], ["nodes n1, n3: a; mend it", "node n2: b; mend it"]);
@@ -95,9 +98,10 @@ fn what_several_nodes_have_alike_is_one_problem() {
 fn what_the_cluster_has_is_not_called_a_nodes_though_it_sees_it_too() {
     let problem = || finding(State::Problem, "etcd is away");
     let picture = Picture::of(&[]);
-    let found = Found { findings: vec![problem()], left_out: 0 };
+    let found = Found { findings: vec![problem()], ..Found::default() };
     let answers = [("n1".parse().unwrap(), Ok(found))].into();
-    let doctor = Doctor::new(&Evidence { etcd: vec![problem()], picture: &picture, answers, states: Answers::new() });
+    let (etcd, states) = (vec![problem()], Answers::new());
+    let doctor = Doctor::new(&Evidence { etcd, picture: &picture, answers, asked: ASKED, states });
     assert_eq!(doctor.problems[0].line(), "cluster: etcd is away; mend it");
     assert_eq!(doctor.checks.iter().filter(|row| row.finding == problem()).count(), 2);
 }
@@ -107,7 +111,8 @@ fn who_is_silent_could_not_be_told_and_who_is_dead_is_a_problem() {
     let patience = std::time::Duration::from_secs(20);
     let doctor = of(vec![("n1", Err(Silence::Timeout(patience))), ("n2", Err(Silence::Dead))]);
     let [silent] = doctor.unknown.as_slice() else { panic!("{:?}", doctor.unknown) };
-    assert!(silent.starts_with("node n1: no answer within 20 s; try again, with a longer --timeout"), "{silent}");
+    assert_eq!(silent.what, "node n1: no answer within 20 s");
+    assert!(silent.fix.starts_with("try again, with a longer --timeout"), "{silent}");
     assert!(
         doctor.problems.iter().any(|problem| problem.line().starts_with("node n2: its daemon")),
         "{:?}",
@@ -122,8 +127,24 @@ fn who_is_silent_could_not_be_told_and_who_is_dead_is_a_problem() {
 }
 
 #[test]
+fn a_clock_that_differs_by_more_than_the_way_of_an_answer_takes_is_a_note_of_its_node() {
+    let notes = |now: Option<u64>| {
+        let doctor = of(vec![("n1", Ok(Found { now, ..Found::default() }))]);
+        doctor.notes.iter().map(Problem::line).filter(|line| line.contains("its clock")).collect::<Vec<_>>()
+    };
+    for near in [None, Some(ASKED.from), Some(ASKED.to), Some(ASKED.from - 2_999), Some(ASKED.to + 2_999)] {
+        assert_eq!(notes(near), [""; 0], "{near:?}");
+    }
+    let behind = notes(Some(ASKED.from - 3_000));
+    assert!(behind[0].starts_with("node n1: its clock is 3 s behind that of the machine that asks"), "{behind:?}");
+    let ahead = notes(Some(ASKED.to + 90_400));
+    assert!(ahead[0].starts_with("node n1: its clock is 90 s ahead of that of the machine that asks"), "{ahead:?}");
+    assert!(ahead[0].contains("timedatectl"), "{ahead:?}");
+}
+
+#[test]
 fn the_shape_for_programs_is_this() {
-    let found = Found { findings: vec![finding(State::Note, "w")], left_out: 0 };
+    let found = Found { findings: vec![finding(State::Note, "w")], ..Found::default() };
     let doctor = of(vec![("n1", Ok(found))]);
     let value = serde_json::to_value(&doctor).unwrap();
     let checks = value["checks"].as_array().unwrap();
@@ -164,8 +185,13 @@ fn what_status_calls_a_problem_is_one_here_too() {
         let state: state::State = serde_json::from_value(said.clone()).unwrap();
         let states = || [("n1".parse().unwrap(), Ok(state.clone())), ("n2".parse().unwrap(), Err(Silence::Dead))];
         let answers = [("n1".parse().unwrap(), Ok(Found::default())), ("n2".parse().unwrap(), Err(Silence::Dead))];
-        let evidence =
-            Evidence { etcd: Vec::new(), picture: &picture, answers: answers.into(), states: states().into() };
+        let evidence = Evidence {
+            etcd: Vec::new(),
+            picture: &picture,
+            answers: answers.into(),
+            asked: ASKED,
+            states: states().into(),
+        };
         let doctor = Doctor::new(&evidence);
         let alive = [("n1".parse().unwrap(), vec![])].into();
         let status = Status::new(&picture, &alive, states().into());
@@ -195,8 +221,14 @@ fn what_the_look_at_the_machine_tells_is_not_told_of_the_daemon_again() {
     let picture = Picture::of(&[]);
     let judged = |findings: Vec<Finding>| {
         let n1 = || "n1".parse::<NodeName>().unwrap();
-        let answers = [(n1(), Ok(Found { findings, left_out: 0 }))].into();
-        let evidence = Evidence { etcd: Vec::new(), picture: &picture, answers, states: [(n1(), Ok(state()))].into() };
+        let answers = [(n1(), Ok(Found { findings, ..Found::default() }))].into();
+        let evidence = Evidence {
+            etcd: Vec::new(),
+            picture: &picture,
+            answers,
+            asked: ASKED,
+            states: [(n1(), Ok(state()))].into(),
+        };
         let of_daemon = |row: &Row| (row.finding.check == "daemon").then(|| row.finding.what.clone());
         Doctor::new(&evidence).checks.iter().filter_map(of_daemon).collect::<Vec<_>>()
     };
@@ -212,12 +244,18 @@ fn a_daemon_that_looks_and_does_not_say_how_it_is_could_not_be_told() {
     let n1 = || "n1".parse::<NodeName>().unwrap();
     let doctor = |answer| {
         let answers = [(n1(), Ok(Found::default()))].into();
-        Doctor::new(&Evidence { etcd: Vec::new(), picture: &picture, answers, states: [(n1(), answer)].into() })
+        Doctor::new(&Evidence {
+            etcd: Vec::new(),
+            picture: &picture,
+            answers,
+            asked: ASKED,
+            states: [(n1(), answer)].into(),
+        })
     };
     let silent = doctor(Err(Silence::Failed("8 others look at this node just now".into())));
     let [told] = silent.unknown.as_slice() else { panic!("{:?}", silent.unknown) };
     assert!(
-        told.starts_with("how node n1 is: it could not: 8 others look") && told.contains("; try again; "),
+        told.what.starts_with("how node n1 is: it could not: 8 others look") && told.fix.starts_with("try again; "),
         "{told}"
     );
     assert!(silent.checks.iter().all(|row| row.finding.check != "daemon"), "{:?}", silent.checks);

@@ -135,8 +135,9 @@ fn a_block_that_etcd_gives_to_another_or_to_nobody_is_a_problem() {
 
 #[test]
 fn what_could_not_be_looked_at_is_said_and_decides_the_verdict() {
-    let report = Report::Ipam(Ipam::new(None, Some(local(vec![])), vec!["etcd at http://a:1: refused".into()]));
+    let report =
+        Report::Ipam(Ipam::new(None, Some(local(vec![])), vec![Untold::new("etcd at http://a:1: refused", "mend it")]));
     assert_eq!(report.verdict(), Verdict::Unknown);
     let text = print::render(&report, Output::Text);
-    assert!(text.ends_with("\nCOULD NOT TELL: etcd at http://a:1: refused\n"), "{text}");
+    assert!(text.ends_with("\nCOULD NOT TELL: etcd at http://a:1: refused\n    fix: mend it\n"), "{text}");
 }

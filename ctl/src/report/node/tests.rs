@@ -79,12 +79,12 @@ BLOCK         POOL     NODE  USED  COOLING  FREE  OF  TUNNEL
 #[test]
 fn a_drain_is_told_with_what_is_in_use_yet_as_far_as_that_could_be_read() {
     let text = |sources: Option<&Sources>, was: bool, on: bool, unknown: &[&str]| {
-        let unknown = unknown.iter().map(|what| (*what).to_owned()).collect();
+        let unknown = unknown.iter().map(|what| Untold::new(*what, "mend it")).collect();
         print::render(&Report::Drained(Drained::new(sources, &"n1".parse().unwrap(), (was, on), unknown)), Output::Text)
     };
     let begun = "node n1 is being drained: no new pod gets an address there";
     assert_eq!(text(Some(&sources()), false, true, &[]), format!("{begun}; it has 1 block and 1 addresses in use\n"));
-    assert_eq!(text(None, false, true, &["what"]), format!("{begun}\n\nCOULD NOT TELL: what\n"));
+    assert_eq!(text(None, false, true, &["what"]), format!("{begun}\n\nCOULD NOT TELL: what\n    fix: mend it\n"));
     assert_eq!(text(Some(&sources()), true, false, &[]), "node n1 serves new pods again\n");
     let idle = "node n1 was not being drained: it serves new pods as before\n";
     assert_eq!(text(Some(&sources()), false, false, &[]), idle);

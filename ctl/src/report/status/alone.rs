@@ -5,6 +5,8 @@ use twill_conf::PoolName;
 use twill_ipam::State;
 use twill_ipam::store::{BlockState, BlockUse, Inventory};
 
+use crate::report::untold::Untold;
+
 /// A status without etcd. It has the keys of [`Status`](super::Status): those of which nothing can be told are null.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Alone {
@@ -15,7 +17,7 @@ pub(crate) struct Alone {
     problems: (),
     notes: (),
     /// Why the rest is not known.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
     /// `None` where this machine is no node, or its store cannot be read.
     pub(crate) local: Option<Local>,
 }
@@ -48,7 +50,7 @@ pub(crate) struct LocalBlock {
 
 impl Alone {
     /// Why etcd could not be asked, and what is known without it.
-    pub(crate) fn new(why: String, local: Option<Local>) -> Self {
+    pub(crate) fn new(why: Untold, local: Option<Local>) -> Self {
         Self { unknown: vec![why], local, ..Self::default() }
     }
 }

@@ -11,6 +11,7 @@ use twill_conf::NodeName;
 
 use crate::report::problems::{Problem, shortened};
 use crate::report::silences::Silences;
+use crate::report::untold::Untold;
 
 /// What their states come to.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Judged {
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(super) unknown: Vec<String>,
+    pub(super) unknown: Vec<Untold>,
 }
 
 /// Judges them against the view, in which the newest configuration is.

@@ -71,7 +71,7 @@ fn with_and_without_etcd_the_document_has_the_same_keys() {
     let with = keys(&Report::Status(status(&HEALTHY, &["n1"])));
     let local = Local { node: None, draining: false, attached: 0, failures: 0, blocks: Vec::new() };
     for local in [None, Some(local)] {
-        let alone = Report::LocalStatus(Box::new(Alone::new("etcd is away".to_owned(), local)));
+        let alone = Report::LocalStatus(Box::new(Alone::new(Untold::new("etcd is away", "bring it back"), local)));
         assert_eq!(alone.verdict(), Verdict::Unknown);
         assert_eq!(keys(&alone), with);
     }

@@ -8,6 +8,7 @@ use twill_conf::NodeName;
 
 use super::{Failure, divided, left};
 use crate::report::problems::Problem;
+use crate::report::untold::Untold;
 
 /// The bytes of a small packet, and of a question: what RPCs are made of.
 pub(crate) const SMALL: u16 = 64;
@@ -34,7 +35,7 @@ pub(crate) struct Benched {
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Problem>,
     /// What could not be told.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// What a node's figures depend on.

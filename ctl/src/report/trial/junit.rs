@@ -43,7 +43,7 @@ pub(crate) fn junit(tested: &Tested) -> String {
     for what in &tested.unknown {
         add(format_args!(
             "<testcase classname=\"unknown\" name=\"could not tell\"><error message=\"{}\"/></testcase>\n",
-            escaped(what)
+            escaped(&what.to_string())
         ));
     }
     add(format_args!("</testsuite>\n</testsuites>\n"));

@@ -10,6 +10,7 @@ use super::blame::{self, Found};
 use super::plan::{Kind, ROUNDS, Result, Way};
 use super::{Failure, divided, left};
 use crate::report::problems::Problem;
+use crate::report::untold::Untold;
 
 /// All that was found.
 #[derive(Debug, Clone, Serialize)]
@@ -24,7 +25,7 @@ pub(crate) struct Tested {
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Problem>,
     /// What could not be told.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// A way, and what became of its packets.
@@ -117,20 +118,19 @@ impl Tested {
 }
 
 /// What says nothing of the network, since it was not tried.
-fn untried(evidence: &Evidence) -> Vec<String> {
+fn untried(evidence: &Evidence) -> Vec<Untold> {
     if evidence.ways.is_empty() && !evidence.nodes.is_empty() {
-        let what = "whether packets come through: the pods have no address of the family that is wanted, so none was sent; leave \
-                    --family away, or give the cluster a pool of that family";
-        return vec![what.to_owned()];
+        let what =
+            "whether packets come through: the pods have no address of the family that is wanted, so none was sent";
+        return vec![Untold::new(what, "leave --family away, or give the cluster a pool of that family")];
     }
     let cut_short = evidence.ways.iter().filter(|(_, result)| result.as_ref().is_some_and(|result| !result.is_whole()));
     let mut nodes: Vec<&NodeName> = cut_short.map(|(way, _)| &way.from).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let line = |node: &NodeName| {
-        format!(
-            "node {node}: its part of the test ended before all packets were sent; look at twilld there, and try again"
-        )
+        let what = format!("node {node}: its part of the test ended before all packets were sent");
+        Untold::new(what, "look at twilld there, and try again")
     };
     nodes.into_iter().map(line).collect()
 }

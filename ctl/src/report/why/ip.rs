@@ -7,6 +7,7 @@ use twill_conf::NodeName;
 
 use crate::report::addresses::{AddressRow, Addresses, Sources};
 use crate::report::problems::{self, Problem};
+use crate::report::untold::Untold;
 
 /// The finding.
 #[derive(Debug, Serialize)]
@@ -20,12 +21,12 @@ pub(crate) struct WhyIp {
     pub(crate) underlay_of: Option<NodeName>,
     pub(crate) problems: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 impl WhyIp {
     /// By what etcd has, and this node's store where it is newer.
-    pub(crate) fn new(ip: IpAddr, sources: &Sources, unknown: Vec<String>) -> Self {
+    pub(crate) fn new(ip: IpAddr, sources: &Sources, unknown: Vec<Untold>) -> Self {
         let Addresses { addresses, unknown, .. } = sources.of_ip(ip, unknown);
         let row = addresses.and_then(|mut rows| rows.pop()).expect("of one address there is a row");
         let underlay_of = underlay_of(sources, ip);
@@ -71,7 +72,7 @@ fn meaning(row: &AddressRow, underlay_of: Option<&NodeName>) -> String {
     }
 }
 
-fn judge(row: &AddressRow, sources: &Sources, underlay_of: Option<&NodeName>, unknown: &[String]) -> Vec<Problem> {
+fn judge(row: &AddressRow, sources: &Sources, underlay_of: Option<&NodeName>, unknown: &[Untold]) -> Vec<Problem> {
     let subject = format!("address {}", row.ip);
     let census = sources.census.as_ref();
     let mut problems = Vec::new();

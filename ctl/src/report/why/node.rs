@@ -14,6 +14,7 @@ use crate::report::node::{Node, NodeShown};
 use crate::report::problems::{Problem, shortened};
 use crate::report::silences::remedy;
 use crate::report::status::daemon;
+use crate::report::untold::Untold;
 
 /// The finding.
 #[derive(Debug, Serialize)]
@@ -32,7 +33,7 @@ pub(crate) struct WhyNode {
     /// What is worth a word and no problem.
     pub(crate) notes: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// Whether the node may be deleted.
@@ -79,7 +80,8 @@ impl WhyNode {
             }
             Err(why) => {
                 if !matches!(why, Silence::Dead) {
-                    unknown.push(format!("how it is by its own words: {why}; {}", remedy(name.as_str(), &why)));
+                    let what = format!("how it is by its own words: {why}");
+                    unknown.push(Untold::new(what, remedy(name.as_str(), &why)));
                 }
                 told.extend(rival.map(|rival| daemon::second_machine(&rival.hostname, &rival.machine_id)));
                 None

@@ -9,6 +9,7 @@ use super::remedy;
 use crate::report::addresses::{AddressRow, Addresses, Sources};
 use crate::report::problems::{self, Problem};
 use crate::report::silences::Silences;
+use crate::report::untold::Untold;
 
 /// So many failures are told.
 const MOST: usize = 10;
@@ -30,7 +31,7 @@ pub(crate) struct WhyPod {
     pub(crate) failures: usize,
     pub(crate) problems: Vec<Problem>,
     /// What could not be looked at, and why.
-    pub(crate) unknown: Vec<String>,
+    pub(crate) unknown: Vec<Untold>,
 }
 
 /// An attachment, and where.
@@ -173,8 +174,8 @@ fn of_node(sources: &Sources, name: &str) -> Vec<Problem> {
 }
 
 /// What is not known for want of answers. An older version is no excuse: the pod may be there.
-fn silences(answers: &Answers<History>) -> Vec<String> {
+fn silences(answers: &Answers<History>) -> Vec<Untold> {
     let about = |nodes: &str, several| format!("what {nodes} {} of it", if several { "have" } else { "has" });
     let Silences { notes, unknown } = Silences::of(answers, "tell what it has of a pod", about);
-    unknown.into_iter().chain(notes.iter().map(Problem::line)).collect()
+    unknown.into_iter().chain(notes.into_iter().map(Untold::from)).collect()
 }

@@ -142,8 +142,7 @@ fn silence_could_not_be_told_unless_the_reason_is_known() {
     let silent = Report::Status(of(Err(Silence::Timeout(std::time::Duration::from_secs(5)))));
     assert_eq!(silent.verdict(), Verdict::Unknown);
     let text = print::render(&silent, Output::Text);
-    let wanted =
-        "no problems, as far as could be told\n\nCOULD NOT TELL: how node n1 is: no answer within 5 s; try again";
+    let wanted = "no problems, as far as could be told\n\nCOULD NOT TELL: how node n1 is: no answer within 5 s\n    fix: try again";
     assert!(text.contains(wanted), "{text}");
     let old = of(Err(Silence::Unsupported { version: "0.0.9".into(), cause: "unknown variant".into() }));
     assert_eq!((old.unknown.len(), old.notes.len(), old.problems.len()), (0, 1, 0));

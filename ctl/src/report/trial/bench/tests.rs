@@ -132,6 +132,9 @@ fn a_node_that_lacks_something_is_a_problem_and_one_machine_is_worth_a_note() {
     let report = Benched { one_machine: true, figures: Vec::new(), ..benched() };
     let report = report.with(&[(node("n2"), Failure::refused(told))], &[(node("n1"), Failure::silent(&Silence::Dead))]);
     assert_eq!((report.problems[0].subject.as_str(), report.problems[0].fix.as_str()), ("node n2", "install it"));
-    assert!(report.notes[0].what.contains("one machine") && report.unknown[0].contains("pods on n1"), "{report:?}");
+    assert!(
+        report.notes[0].what.contains("one machine") && report.unknown[0].what.contains("pods on n1"),
+        "{report:?}"
+    );
     assert_eq!(Report::Benched(Box::new(report)).verdict(), Verdict::Problems);
 }

@@ -342,7 +342,7 @@ fn where_nothing_was_tried_nothing_can_be_told() {
     for sent in [0, ROUNDS - 1] {
         let heard = Heard { sent, ..Heard::default() };
         let report = tested_with(ways(2, &[Family::V4]), &Result { small: heard.clone(), full: heard });
-        assert!(report.ways.is_empty() && report.unknown[1].starts_with("node n2: its part"), "{report:?}");
+        assert!(report.ways.is_empty() && report.unknown[1].what.starts_with("node n2: its part"), "{report:?}");
         assert_eq!(Report::Tested(report).verdict(), Exit::Unknown);
     }
 }
@@ -374,7 +374,7 @@ fn pods_that_a_node_could_not_take_down_are_a_problem_with_its_words() {
     };
     let report = Tested::new(&report);
     assert_eq!(problems(&report), ["node n1: its pod is not detached"]);
-    assert!(report.unknown[0].starts_with("whether the pods on n2 are gone"), "{report:?}");
+    assert!(report.unknown[0].what.starts_with("whether the pods on n2 are gone"), "{report:?}");
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn who_refuses_is_a_problem_and_of_who_is_silent_nothing_can_be_told() {
     let passed = |_: &Way| Verdict::Passed;
     let report = tested_by(1, true, &[Family::V4], passed, vec![(node(7), silent.clone())]);
     assert_eq!(Report::Tested(report.clone()).verdict(), Exit::Unknown);
-    assert!(report.unknown[0].starts_with("node n7: its daemon has not been heard of"), "{report:?}");
+    assert!(report.unknown[0].what.starts_with("node n7: its daemon has not been heard of"), "{report:?}");
     let report = tested_by(1, true, &[Family::V4], passed, vec![(node(7), silent), (node(8), refused)]);
     assert_eq!(problems(&report), ["node n8: the plugin is not at /x"]);
     assert_eq!(Report::Tested(report).verdict(), Exit::Problems, "a problem is one, whatever else could not be seen");
@@ -415,7 +415,7 @@ fn junit_has_a_case_for_each_way_and_its_text_is_escaped() {
     let mut report =
         tested(1, true, |way| if way.kind == Kind::PodToOutside { Verdict::SmallOnly } else { Verdict::Passed });
     report.problems = vec![Problem::new("node <n1>", "a \"quoted\" & broken thing", "mend it")];
-    report.unknown = vec!["node n2: silent\u{1b}".to_owned()];
+    report.unknown = vec![Untold::new("node n2: silent\u{1b}", "look there")];
     let wanted = "\
 <?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <testsuites>
@@ -426,7 +426,7 @@ fn junit_has_a_case_for_each_way_and_its_text_is_escaped() {
 <testcase classname=\"pod to outside.IPv4\" name=\"n1 to 192.0.2.254\" time=\"0.000200\"><failure message=\"3 of 3 packets of 100 bytes \
 and 0 of 3 packets of 1450 bytes were answered by 192.0.2.254\"/></testcase>
 <testcase classname=\"problem\" name=\"node &lt;n1&gt;\"><failure message=\"a &quot;quoted&quot; &amp; broken thing; fix: mend it\"/></testcase>
-<testcase classname=\"unknown\" name=\"could not tell\"><error message=\"node n2: silent\u{fffd}\"/></testcase>
+<testcase classname=\"unknown\" name=\"could not tell\"><error message=\"node n2: silent\u{fffd}; look there\"/></testcase>
 </testsuite>
 </testsuites>
 ";
