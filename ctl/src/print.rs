@@ -6,6 +6,7 @@ mod attempts;
 mod bgp;
 mod bundle;
 mod check;
+mod colour;
 mod config;
 mod doctor;
 mod ipam;
@@ -16,6 +17,7 @@ mod trace;
 mod trial;
 mod why;
 
+use anstream::stream::RawStream;
 use twill_cluster::plain::is_obeyed;
 
 use crate::arguments::Output;
@@ -82,6 +84,14 @@ pub(crate) fn failure(text: &str, output: Output) -> String {
         Output::Text => format!("twillctl: {text}\n"),
         Output::Json => serde_json::json!({ "error": text }).to_string() + "\n",
     })
+}
+
+/// What one of these has made, as a stream is to have it: people get colours on a terminal, programs get none anywhere.
+pub(crate) fn coloured(text: String, output: Output, stream: &impl RawStream) -> String {
+    match output {
+        Output::Text => colour::for_stream(text, stream),
+        Output::Json => text,
+    }
 }
 
 /// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be
