@@ -59,7 +59,7 @@ impl Shapes {
     fn ask(&mut self, node: &Node, command: &str, more: &[&str]) -> Result<()> {
         let words: Vec<&str> = command.split(' ').chain(more.iter().copied()).collect();
         let told = node.twillctl_told(&[&words[..], &["-o", "json"]].concat())?;
-        assert!(matches!(told.status, Some(0..=2)), "{words:?}: {told:?}");
+        assert!(matches!(told.status, Some(0..=2)) && !told.stdout.is_empty(), "{words:?}: {told:?}");
         self.take(command, &told.stdout)
     }
 
@@ -154,7 +154,14 @@ fn every_report_has_the_keys_that_it_had() {
         far.add_as("shop", "till-1")?;
         comes_to_tell(one, &["bgp", "peers"], 0, "2 of 2 sessions up")?;
         let ip = far.address(false)?.to_string();
-        comes_to_tell(one, &["why", "ip", &ip], 0, "is an address of pod shop/till-1 on n2\n")?;
+        // A node itself knows of its pods by its store, and at once.
+        for (node, pod) in [(two, "shop/till-0"), (one, "shop/till-1")] {
+            deadline::until("both addresses are mirrored", PATIENCE, || {
+                let told = node.twillctl_told(&["ipam", "show", "--pod", pod, "-o", "json"])?;
+                Ok(told.stdout.matches("\"attached\"").count() == 2)
+            })?;
+        }
+        comes_to_tell(one, &["trace", "shop/till-0", "shop/till-1"], 0, "the reply arrives")?;
         asked_of_a_cluster(lab, &mut shapes, &ip)?;
         configured(lab, &mut shapes)?;
         damaged(lab, &mut shapes, &ip)?;

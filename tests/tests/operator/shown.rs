@@ -27,6 +27,16 @@ fn by_the_rest(text: &str) -> String {
     shown.join("\n")
 }
 
+/// Until the nodes have told what each has free: of two blocks of 64 addresses, two are the tunnel's.
+fn is_counted(node: &Node, free: &[&str]) -> Result<()> {
+    deadline::until_some(&format!("{free:?} are free"), PATIENCE, || {
+        let told = node.twillctl(&["node", "list"])?;
+        let rows = told.lines().skip(1).take_while(|row| !row.is_empty());
+        let counts: Vec<&str> = rows.filter_map(|row| row.split_whitespace().nth_back(1)).collect();
+        Ok(if counts == free { Ok(()) } else { Err(told) })
+    })
+}
+
 #[test]
 fn what_is_asked_of_a_cluster_that_is_well_is_told_as_its_file_has_it() {
     with_lab(Lab::builder().nodes(2), |lab| {
@@ -38,6 +48,7 @@ fn what_is_asked_of_a_cluster_that_is_well_is_told_as_its_file_has_it() {
         comes_to_tell(two, &["why", "ip", &ip], 0, &by_mirror)?;
         comes_to_tell(two, &["ipam", "check"], 0, "2 addresses in use")?;
         comes_to_tell(one, &["status", "--wait", "1m"], 0, "no problems\n")?;
+        is_counted(one, &["124", "126"])?;
         for (name, arguments) in [
             ("node-list", &["node", "list"][..]),
             ("node-show", &["node", "show", "n1"]),
@@ -63,10 +74,12 @@ fn what_is_asked_of_a_cluster_that_is_well_is_told_as_its_file_has_it() {
 fn a_node_that_leaves_is_told_of_as_its_file_has_it() {
     with_lab(Lab::builder().nodes(2), |lab| {
         let (one, two) = (lab.node(1), lab.node(2));
+        is_counted(one, &["126", "126"])?;
         is_shown(one, "node-drain", &["node", "drain", "n2"], 0)?;
         deadline::until("it is known to have no pods", PATIENCE, || {
             Ok(one.twillctl_told(&["why", "node", "n2"])?.stdout.contains("it is drained and has no pods"))
         })?;
+        is_counted(one, &["126", "0"])?;
         is_shown(one, "node-drained", &["node", "list"], 0)?;
         is_shown(one, "node-delete-alive", &["node", "delete", "n2"], 1)?;
         two.stop_daemon()?;
