@@ -32,22 +32,28 @@ fn main() -> ExitCode {
     let runtime = runtime.expect("a runtime of one thread needs an epoll instance and a pipe only");
     let (text, status) = match runtime.block_on(command::run(&arguments)) {
         Ok(report) => {
-            eprint!("{}", print::aside(&report, output));
-            (print::render(&report, output), exit_code(report.verdict()))
+            complain(print::aside(&report, output), output);
+            let text = print::coloured(print::render(&report, output), output, &std::io::stdout());
+            (text, exit_code(report.verdict()))
         }
         Err(error) => {
-            eprint!("{}", print::error(&error, output));
+            complain(print::error(&error, output), output);
             (String::new(), exit_code(error.verdict()))
         }
     };
     // Nobody is left to tell when the reader of a pipe has gone.
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprint!("{}", print::failure(&format!("cannot write the report: {cause}"), None, output));
+            complain(print::failure(&format!("cannot write the report: {cause}"), None, output), output);
             exit_code(Verdict::Unknown)
         }
         _ => status,
     }
+}
+
+/// On standard error.
+fn complain(text: String, output: Output) {
+    eprint!("{}", print::coloured(text, output, &std::io::stderr()));
 }
 
 /// A command line that cannot be understood, or one that asks for help.

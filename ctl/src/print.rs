@@ -6,6 +6,7 @@ mod attempts;
 mod bgp;
 mod bundle;
 mod check;
+mod colour;
 mod config;
 mod doctor;
 mod ipam;
@@ -16,6 +17,7 @@ mod trace;
 mod trial;
 mod why;
 
+use anstream::stream::RawStream;
 use twill_cluster::plain::is_obeyed;
 
 use crate::arguments::Output;
@@ -90,6 +92,14 @@ pub(crate) fn failure(text: &str, fix: Option<&str>, output: Output) -> String {
 /// The same of an error.
 pub(crate) fn error(error: &Error, output: Output) -> String {
     failure(&error.to_string(), error.fix().as_deref(), output)
+}
+
+/// What one of these has made, as a stream is to have it: people get colours on a terminal, programs get none anywhere.
+pub(crate) fn coloured(text: String, output: Output, stream: &impl RawStream) -> String {
+    match output {
+        Output::Text => colour::for_stream(text, stream),
+        Output::Json => text,
+    }
 }
 
 /// Text without what a terminal obeys rather than shows. Keys and values in etcd, which errors and problems repeat, may be

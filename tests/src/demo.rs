@@ -1,9 +1,10 @@
 //! The demonstration: a cluster in namespaces, shown step by step, with a verdict.
 //!
-//! It looks at the cluster as an operator would, by the programs' own reports and by `ip` and `bridge`, and counts every
-//! question that got no answer; the verdict is that count.
+//! It looks at the cluster as an operator would, by `twillctl` and by what pods can do, and counts every question that got no answer;
+//! the verdict is that count.
 
 mod cluster;
+mod diagnosis;
 mod faults;
 mod screen;
 mod speed;
@@ -41,6 +42,9 @@ pub fn run(keep: bool) -> Result<bool> {
     cluster::tables(&lab, &pods, &mut screen)?;
     cluster::way(&lab, &pods, &mut screen)?;
     cluster::tested(&lab, &mut screen)?;
+    diagnosis::examined(&lab, &mut screen)?;
+    diagnosis::refused(&lab, &mut screen)?;
+    diagnosis::closed(&lab, &pods, &mut screen)?;
     faults::daemon_killed(&lab, &pods, &mut screen)?;
     faults::route_deleted(&lab, &pods, &mut screen)?;
     speed::back_ends(&lab, &mut screen)?;

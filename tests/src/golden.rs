@@ -29,13 +29,23 @@ const SHORTEST_FIX: usize = 12;
 #[track_caller]
 pub fn is_golden(suite: &str, name: &str, text: &str) {
     has_fixes(text);
+    is_as_kept(suite, name, &filter(text), text);
+}
+
+/// Fails where a text is not as the file of this suite and name has it, word for word.
+#[track_caller]
+pub fn is_exactly(suite: &str, name: &str, text: &str) {
+    is_as_kept(suite, name, text, text);
+}
+
+#[track_caller]
+fn is_as_kept(suite: &str, name: &str, filtered: &str, printed: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{suite}/golden/{name}.txt"));
-    let filtered = filter(text);
     if std::env::var_os("TWILL_GOLDEN").is_some_and(|how| how == "overwrite") {
-        std::fs::write(&file, &filtered).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
+        std::fs::write(&file, filtered).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
     }
     let wanted = std::fs::read_to_string(&file).unwrap_or_else(|cause| panic!("{}: {cause}", file.display()));
-    assert_eq!(filtered, wanted, "left: as it is, right: {}; as it was printed:\n{text}", file.display());
+    assert_eq!(filtered, wanted, "left: as it is, right: {}; as it was printed:\n{printed}", file.display());
 }
 
 /// Fails where nothing is said that can be done about a problem, about what could not be told, or about etcd.
@@ -67,7 +77,7 @@ fn filter(text: &str) -> String {
     let mut filtered = String::new();
     let mut revisions_in_column = false;
     for line in text.lines() {
-        let line = &without_words_of_errors(line);
+        let line = &without_entries(&without_words_of_errors(line));
         revisions_in_column = match line.as_str() {
             _ if line.ends_with("CONFIGURATION") => true,
             "" => false,
@@ -112,6 +122,18 @@ fn without_words_of_errors(line: &str) -> String {
     kept
 }
 
+/// How many connections the kernel follows, and may.
+fn without_entries(line: &str) -> String {
+    let Some((before, after)) = line.split_once(" entries are in use") else { return line.to_owned() };
+    let words = before.rsplitn(4, ' ').collect::<Vec<_>>();
+    match words[..] {
+        [most, "of", now, before] if is_number(most) && is_number(now) => {
+            format!("{before} <count> of <count> entries are in use{after}")
+        }
+        _ => line.to_owned(),
+    }
+}
+
 /// A word without what is around it, and that in its place.
 fn placeholder(before: &str, word: &str, after: &str) -> String {
     let opening = word.len() - word.trim_start_matches(['(', '\'']).len();
@@ -148,16 +170,39 @@ fn placeholder(before: &str, word: &str, after: &str) -> String {
         "<time>"
     } else if is_number(core) && after == "s" {
         "<age>"
+    } else if is_number(core) && is_unit(after) {
+        "<size>"
+    } else if is_unit(core) && is_number(before.trim_start_matches('(')) {
+        "<unit>"
+    } else if before == "for" && core.contains("-linux-") {
+        "<target>"
+    } else if before == "Linux" || (matches!(before, "nft" | "version") && is_release(core)) {
+        "<release>"
     } else if is_number(core) && before == "lost" {
         "<count>"
-    } else if is_number(core) && matches!(before, "revision" | "configuration") {
+    } else if is_number(core) && matches!(before, "revision" | "configuration" | "was") {
         "<revision>"
-    } else if core == env!("CARGO_PKG_VERSION") {
+    } else if core.starts_with("cnitool-") {
+        "<container>"
+    } else if core.strip_suffix("-net").is_some_and(|prefix| prefix.starts_with("tw")) {
+        "<network>"
+    // CNI had a version of the same number.
+    } else if core == env!("CARGO_PKG_VERSION") && before != "specification:" {
         "<version>"
     } else {
         return word.to_owned();
     };
     format!("{}{kind}{closing}", &word[..opening])
+}
+
+/// Of a file's length.
+fn is_unit(text: &str) -> bool {
+    matches!(text.trim_end_matches([')', ':', ',']), "B" | "KiB" | "MiB")
+}
+
+/// As in "1.0.6", of a program that is not ours.
+fn is_release(text: &str) -> bool {
+    text != env!("CARGO_PKG_VERSION") && text.contains('.') && text.split('.').all(is_number)
 }
 
 fn is_number(text: &str) -> bool {
@@ -185,6 +230,24 @@ mod tests {
         assert_eq!(filter("a machine (box, machine ID 7)"), "a machine (<host>, machine ID 7)\n");
         assert_eq!(filter("(01234567…), 01234567"), "(<machine>), 01234567\n");
         assert_eq!(filter("/run/twill-labs/tw1 of a machine"), "/run/twill-labs/tw1 of a machine\n");
+    }
+
+    #[test]
+    fn releases_targets_sizes_and_connections_have_words_too() {
+        let text = "Linux 6.1.0-18-amd64, with all\nnft  nft 1.0.6\n1 of 1 answer, version 3.4.23, at most\ntwillctl for x86_64-linux-musl\n";
+        let wanted = "Linux <release>, with all\nnft  nft <release>\n1 of 1 answer, version <release>, at most\ntwillctl for <target>\n";
+        assert_eq!(filter(text), wanted);
+        assert_eq!(
+            filter("has 19 files (5 KiB):\n  a.json  212 B    b\n"),
+            "has 19 files (<size> <unit>):\n  a.json  <size> <unit>  b\n"
+        );
+        assert_eq!(filter("CNI specification: 0.1.0, 0.2.0"), "CNI specification: 0.1.0, 0.2.0\n");
+        assert_eq!(
+            filter("revision 9 (it was 2): cnitool-68  tw1x3-net"),
+            "revision <revision> (it was <revision>): <container>  <network>\n"
+        );
+        assert_eq!(filter("ok  67 of 262144 entries are in use"), "ok  <count> of <count> entries are in use\n");
+        assert_eq!(filter("no entries are in use"), "no entries are in use\n");
     }
 
     #[test]

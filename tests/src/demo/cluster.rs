@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::{PODS, Screen, two_pods};
+use crate::deadline::{self, PATIENCE};
+use crate::node::Told;
 use crate::pod::Pod;
 use crate::{Lab, Result};
 
@@ -68,29 +70,35 @@ fn pod_line(node: &str, pods: &[Pod], row: &Value) -> String {
     format!("{node:<6}{name:<9}{:<18}{host:<17}{state:<10}{}", of_family(false), of_family(true))
 }
 
-/// How one pod reaches another, from the kernel's own tables.
+/// How one pod reaches another, as both nodes tell it; of the reply and of IPv6 the outcome alone, for the steps are the same.
 pub(super) fn way(lab: &Lab, pods: &[Pod], screen: &mut Screen) -> Result<()> {
     let (here, from, there, to) = two_pods(lab, pods);
-    screen.step(&format!("how {} on {} reaches {} on {}", from.name(), here.name(), to.name(), there.name()));
+    screen.step(&format!(
+        "how {} on {} reaches {} on {}: twillctl trace",
+        from.name(),
+        here.name(),
+        to.name(),
+        there.name()
+    ));
     for ipv6 in [false, true] {
-        let (source, target) = (from.address(ipv6)?, to.address(ipv6)?);
-        let family = if ipv6 { "-6" } else { "-4" };
-        let host = from.host_interface()?;
-        let route =
-            here.run(&["ip", family, "route", "get", &target.to_string(), "from", &source.to_string(), "iif", &host])?;
-        let gateway = route.split_whitespace().skip_while(|word| *word != "via").nth(1).unwrap_or_default();
-        let neighbour = here.run(&["ip", family, "neigh", "show", gateway, "dev", "vxlan.twill"])?;
-        let mac = neighbour.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).unwrap_or_default();
-        let fdb = here.run(&["bridge", "fdb", "show", "dev", "vxlan.twill"])?;
-        let entry = fdb.lines().find(|line| !mac.is_empty() && line.starts_with(mac)).unwrap_or_default();
-        let peer = entry.split_whitespace().skip_while(|word| *word != "dst").nth(1).unwrap_or_default();
-        screen.note(&format!("packet     {source} → {target}, out of {host}"));
-        screen.note(&format!("route      {}", route.lines().next().unwrap_or_default()));
-        screen.note(&format!("neighbour  {neighbour}"));
-        screen.note(&format!("FDB entry  {entry}"));
-        screen.note(&format!("peer       {peer}, {} on the wire", there.name()));
-        let known = there.addresses().iter().any(|address| address.to_string() == peer);
-        screen.ask(&format!("the way to {target} ends at {}", there.name()), known);
+        let (source, target) = (from.address(ipv6)?.to_string(), to.address(ipv6)?.to_string());
+        let told = traced(lab, &source, &target, 0)?;
+        if ipv6 {
+            screen.note(&format!("and the reply comes back so, and {source} reaches {target} in the same way"));
+        } else {
+            screen.quote(told.stdout.split("\nThe reply:").next().unwrap_or_default());
+        }
+        let ends = format!("\nnode {}\n", there.name());
+        let is_told = told.stdout.contains(&ends) && told.stdout.contains("the reply arrives");
+        screen.ask(&format!("the way to {target} ends at {}, and the reply comes back", there.name()), is_told);
     }
     Ok(())
+}
+
+/// What is told of a packet's way when it ends with this status: of a pod that was just attached other nodes know a moment later.
+pub(super) fn traced(lab: &Lab, source: &str, target: &str, status: i32) -> Result<Told> {
+    deadline::until_some(&format!("trace {source} {target} ends with {status}"), PATIENCE, || {
+        let told = lab.node(1).twillctl_told(&["trace", source, target])?;
+        Ok(if told.status == Some(status) { Ok(told) } else { Err(told) })
+    })
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::{Value, json};
 use twill_testkit::commands_of;
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::golden::is_golden;
 use twill_tests::routers::{Announcement, Bird, Host, Neighbour, Settings, bird, with_routers};
 use twill_tests::{Lab, LabError, Node, Result, with_lab};
 
@@ -52,6 +53,7 @@ fn the_speakers_of_a_mesh_tell_their_sessions_their_routes_and_why() {
         lab.converged()?;
         let all = told(two, &["peers"], 0)?;
         assert!(all.ends_with("\n2 of 2 nodes answered: 2 of 2 sessions up\n\nno problems\n"), "{all}");
+        is_golden("bgp", "peers", &all);
         assert_eq!(json(two, &["peers", "--down"], 0)?["peers"], json!([]));
         let of_one = json(two, &["peers", "--node", "n1"], 0)?;
         let peer = &of_one["peers"][0]["peer"];
@@ -70,7 +72,10 @@ fn the_speakers_of_a_mesh_tell_their_sessions_their_routes_and_why() {
             let by = two.addresses().iter().find(|address| address.is_ipv6() == block.is_ipv6()).expect("it has both");
             assert_eq!((&route["used"][0]["from"]["node"], &route["used"][0]["next_hop"]), (&json!("n2"), &json!(by)));
             assert_eq!(json(two, &["routes", "--node", "n1", &prefix, "--peer", "n2"], 0)?["routes"], json!([route]));
+            let family = if block.is_ipv6() { "ipv6" } else { "ipv4" };
+            is_golden("bgp", &format!("routes-{family}"), &told(two, &["routes", "--node", "n1", &prefix], 0)?);
             let explained = told(two, &["explain", &block.ip().to_string(), "--node", "n1"], 0)?;
+            is_golden("bgp", &format!("explain-{family}"), &explained);
             let first =
                 format!("Node n1 has 1 route to {prefix}, which covers {}:\n  from node n2 ({address})", block.ip());
             assert!(explained.starts_with(&first), "{explained}");

@@ -8,7 +8,10 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::golden::{is_golden, problems_of};
 use twill_tests::{Lab, LabError, Node, PoolSpec, Result, Underlay, with_lab};
 
-use super::stage::{comes_to_be_golden, comes_to_be_good, comes_to_tell, look, start, start_deaf};
+use super::stage::{
+    comes_to_be_golden, comes_to_be_good, comes_to_print_all_good, comes_to_tell, look, start, start_deaf,
+    status_comes_to_be_golden,
+};
 
 /// What is done to the second node, what is told of whom, and how it is undone; its golden file.
 struct Fault {
@@ -18,6 +21,8 @@ struct Fault {
     subject: &'static str,
     what: &'static str,
     fix: &'static str,
+    /// What `twillctl status` says of it, which looks at less.
+    status: Option<[&'static str; 2]>,
 }
 
 fn nft(node: &Node, rules: &str) -> Result<()> {
@@ -47,6 +52,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n1",
         what: "answers, but not through the tunnel",
         fix: "UDP port 4789",
+        status: Some(["node n1: n2", "not through the tunnel"]),
     },
     Fault {
         golden: "shut-tunnel",
@@ -57,6 +63,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n2",
         what: "inet guard in: it drops what other nodes send by the tunnel, to UDP port 4789",
         fix: "nft insert rule inet guard in udp dport 4789 accept",
+        status: None,
     },
     Fault {
         golden: "small-packets-only",
@@ -65,6 +72,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n1",
         what: "those of 1450 bytes, the MTU of pods, do not",
         fix: "1500 bytes",
+        status: None,
     },
     Fault {
         golden: "wrong-mtu",
@@ -73,6 +81,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n2",
         what: "a greater MTU than 1350",
         fix: "restart those pods",
+        status: Some(["node n1: small packets to n2", "the MTU of pods"]),
     },
     Fault {
         golden: "forward-drop",
@@ -83,6 +92,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n2",
         what: "ip filter FORWARD: it drops what pods send and get: its policy is drop",
         fix: "open_forward = true",
+        status: Some(["node n2: ", "FORWARD"]),
     },
     Fault {
         golden: "foreign-conflist",
@@ -94,6 +104,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n2",
         what: "it is another network's, and the first by name",
         fix: "move it away",
+        status: None,
     },
     Fault {
         golden: "missing-plugin",
@@ -102,6 +113,7 @@ const FAULTS: [Fault; 7] = [
         subject: "node n2",
         what: "the plugin is not there",
         fix: "twilld install",
+        status: None,
     },
 ];
 
@@ -137,10 +149,14 @@ fn a_healthy_cluster_is_good_and_each_fault_is_told_with_cause_and_fix_until_it_
             "{shown}"
         );
 
+        is_golden("doctor", "healthy", &comes_to_print_all_good(one)?);
         for fault in &FAULTS {
             (fault.done)(two)?;
             comes_to_tell(one, fault.subject, fault.what, fault.fix)?;
             comes_to_be_golden(one, fault.golden, &[fault.subject, fault.what])?;
+            if let Some(words) = fault.status {
+                status_comes_to_be_golden(one, fault.golden, &words)?;
+            }
             (fault.undone)(two)?;
             comes_to_be_good(one)?;
         }

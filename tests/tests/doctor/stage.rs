@@ -59,6 +59,30 @@ pub fn comes_to_be_golden(node: &Node, name: &str, words: &[&str]) -> Result<()>
     Ok(())
 }
 
+/// What it prints where nothing is wrong and nothing worth a note, but for programs of the machine, on which the lab has no influence.
+pub fn comes_to_print_all_good(node: &Node) -> Result<String> {
+    deadline::until_some("doctor finds nothing to note", PATIENCE, || {
+        let told = node.twillctl_told(&["doctor"])?;
+        let (checks, _) = told.stdout.split_once("no problems\n").unwrap_or_default();
+        let rows = checks.lines().filter(|row| row.split_whitespace().nth(1) != Some("managers"));
+        let rows: Vec<&str> = rows.collect();
+        let is_good = |row: &&str| row.split_whitespace().nth(2) == Some("ok");
+        let all = rows.iter().skip(1).take_while(|row| !row.is_empty()).all(is_good);
+        Ok(if told.status == Some(0) && all { Ok(format!("{}\nno problems\n", rows.join("\n"))) } else { Err(told) })
+    })
+}
+
+/// Until `twillctl status` tells a problem with these words, which is then as the golden file of this name has it, after "status-".
+pub fn status_comes_to_be_golden(node: &Node, name: &str, words: &[&str]) -> Result<()> {
+    let text = deadline::until_some(&format!("status tells of {words:?}"), PATIENCE, || {
+        let told = node.twillctl_told(&["status"])?;
+        let found = problems_of(&told.stdout, words);
+        Ok(if found.is_empty() { Err(told) } else { Ok(found) })
+    })?;
+    is_golden("doctor", &format!("status-{name}"), &text);
+    Ok(())
+}
+
 /// Until it finds nothing wrong, and exits with 0.
 pub fn comes_to_be_good(node: &Node) -> Result<Value> {
     deadline::until_some("doctor finds nothing wrong", PATIENCE, || {

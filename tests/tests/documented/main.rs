@@ -1,8 +1,10 @@
 //! Every command that the documentation shows is run: the text of the pages is what the tests do, so that neither changes without the
 //! other. `registry.toml` says of each block of commands in which scene it is run; blocks with a `<!-- run: … -->` above them are run
-//! by the tests that name them. And every link between the pages leads somewhere.
+//! by the tests that name them. Commands within sentences are held against the programs' help. And every link between the pages leads
+//! somewhere.
 
 mod blocks;
+mod inline;
 mod registry;
 mod scenes;
 
@@ -67,6 +69,45 @@ fn every_block_of_commands_is_run_by_a_test_or_says_why_not() {
     }
     assert!(complaints.is_empty(), "\n{complaints}");
     assert!(blocks.len() > 20, "the pages were not found: {}", blocks.len());
+}
+
+#[test]
+fn every_command_within_a_sentence_is_one_that_its_program_knows() {
+    let registry = Registry::read();
+    if let Some(why) = needs::unmet() {
+        return needs::say_skipped(&why);
+    }
+    let mut helps = inline::Helps::default();
+    let (commands, mut complaints, mut used) = (inline::all(), String::new(), BTreeSet::new());
+    for command in &commands {
+        if let Some(place) = registry.place_of(&command.text) {
+            used.insert(place);
+            continue;
+        }
+        match helps.unknown(&command.text) {
+            Ok(None) => {}
+            Ok(Some(why)) => complaints += &format!("{}: `{}`: {why}\n", command.page, command.text),
+            Err(error) => complaints += &format!("{}: `{}`: {error}\n", command.page, command.text),
+        }
+    }
+    for (place, entry) in registry.inline.iter().enumerate() {
+        if !used.contains(&place) || entry.why.len() <= 10 {
+            complaints += &format!("the registry's entry about `{}` is about nothing, or says not why\n", entry.text);
+        }
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+    assert!(commands.len() > 50, "the commands were not found: {}", commands.len());
+    for (wrong, why) in [
+        ("twillctl stat", "has no command stat"),
+        ("twillctl status --nodes n1", "has no --nodes"),
+        ("twillctl config dif FILE", "config has no command dif"),
+        ("twilld --etc URL", "has no --etc"),
+        ("hack/test nothing", "there is no suite nothing"),
+        ("hack/package --nothing", "has no --nothing"),
+    ] {
+        let told = helps.unknown(wrong).unwrap_or_else(|error| panic!("{wrong}: {error}"));
+        assert!(told.as_ref().is_some_and(|told| told.ends_with(why)), "{wrong}: {told:?}");
+    }
 }
 
 #[test]

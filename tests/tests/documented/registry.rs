@@ -14,6 +14,16 @@ use crate::scenes;
 pub(crate) struct Registry {
     #[serde(rename = "block", default)]
     pub(crate) entries: Vec<Entry>,
+    #[serde(default)]
+    pub(crate) inline: Vec<Words>,
+}
+
+/// Words within a sentence that look like a command and are none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Words {
+    pub(crate) text: String,
+    pub(crate) why: String,
 }
 
 /// How a block is run.
@@ -58,6 +68,11 @@ impl Registry {
         let path = workspace().join("tests/tests/documented/registry.toml");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Where the entry stands about words within a sentence.
+    pub(crate) fn place_of(&self, text: &str) -> Option<usize> {
+        self.inline.iter().position(|entry| entry.text == text)
     }
 
     /// The entry about a block, with its place; or how many there are in place of one.

@@ -102,6 +102,9 @@ fn a_node_that_others_do_not_reach_says_from_where_and_a_drained_one_that_it_may
         let unreached =
             comes_to_tell(one, &["why", "node", "n2"], 1, "the way to it is not good from n1 (not_through)")?;
         assert!(unreached.contains("NODE  FINDS THE WAY TO IT\nn1    not_through\n"), "{unreached}");
+        // It finds the same of the other one, in its own time.
+        let own = "PROBLEM node n2: n1 (";
+        is_golden("operator", "why-node-dropped-vxlan", &comes_to_tell(one, &["why", "node", "n2"], 1, own)?);
         two.run(&["nft", "delete", "table", "inet", "fault"])?;
 
         one.twillctl(&["node", "drain", "n2"])?;

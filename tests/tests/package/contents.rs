@@ -57,7 +57,12 @@ fn the_same_programs_make_the_same_package_which_has_what_it_shall() {
         assert!(!lines.iter().any(|line| line.contains(" ./etc")), "an upgrade would ask about it: {lines:?}");
         expect_generated(&lines);
         expect_size(&first.to_string_lossy(), &lines)?;
-        expect_living_links(lab, &first)?;
+        let tree = lab.directory().join("tree");
+        let mut unpack = command(&["dpkg-deb", "--extract"]);
+        unpack.arg(&first).arg(&tree);
+        run_on_host(unpack)?;
+        expect_no_library(&first.to_string_lossy(), &tree)?;
+        expect_living_links(&tree)?;
         let in_tarball = run_on_host(command(&["tar", "--list", "--file", &one.to_string_lossy()]))?;
         assert!(!in_tarball.contains("./etc"), "a second unpacking would overwrite it: {in_tarball}");
         let of_debian = ["changelog.gz", "copyright", "lintian"];
@@ -94,12 +99,23 @@ fn expect_size(package: &str, lines: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The programs are static, and the package asks for no library.
+fn expect_no_library(package: &str, tree: &Path) -> Result<()> {
+    let depends = run_on_host(command(&["dpkg-deb", "--field", package, "Depends"]))?;
+    assert_eq!(depends.trim(), "nftables (>= 1.0.6)");
+    for program in ["usr/lib/twill/twill", "usr/lib/twill/twilld", "usr/bin/twillctl"] {
+        let path = tree.join(program).to_string_lossy().into_owned();
+        let headers = run_on_host(command(&["readelf", "--program-headers", "--dynamic", &path]))?;
+        assert!(headers.contains("LOAD"), "{program}: {headers}");
+        for word in ["INTERP", "(NEEDED)"] {
+            assert!(!headers.contains(word), "{program} asks for a loader or a library: {headers}");
+        }
+    }
+    Ok(())
+}
+
 /// Between the documents, where the package puts them.
-fn expect_living_links(lab: &Lab, package: &Path) -> Result<()> {
-    let tree = lab.directory().join("tree");
-    let mut unpack = command(&["dpkg-deb", "--extract"]);
-    unpack.arg(package).arg(&tree);
-    run_on_host(unpack)?;
+fn expect_living_links(tree: &Path) -> Result<()> {
     let doc = tree.join("usr/share/doc/twill");
     let dead = links::dead(&doc);
     assert!(dead.is_empty(), "\n{}", dead.join("\n"));
@@ -121,6 +137,25 @@ fn lint(package: &str) -> Result<()> {
     let uncompressed = "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball";
     let words = ["lintian", "--allow-root", "--fail-on", "error", "--suppress-tags", uncompressed, package];
     run_on_host(command(&words)).map(drop)
+}
+
+#[test]
+fn programs_that_need_a_library_of_the_machine_make_no_package() -> Result<()> {
+    let io = |what: &str| LabError::io(what.to_owned());
+    let directory = tempfile::tempdir().map_err(io("making a directory"))?;
+    // Every program of the machine's own is linked with its C library.
+    for program in ["twill", "twilld", "twillctl"] {
+        fs::copy("/bin/true", directory.path().join(program)).map_err(io("copying a program"))?;
+    }
+    let out = directory.path().join("out");
+    let mut command = command(&["hack/package", "--bin"]);
+    command.current_dir(twill_tests::needs::workspace()).arg(directory.path()).arg("--out").arg(&out);
+    let output = command.output().map_err(io("running hack/package"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("/twill is not static"), "{said}");
+    let made = fs::read_dir(&out).map_err(io("listing"))?.count();
+    assert_eq!(made, 0, "nothing is left of a package that was refused");
+    Ok(())
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use twill_testkit::commands_of;
+use twill_tests::golden::is_golden;
 use twill_tests::wire::{OUTSIDE_V4, OUTSIDE_V6};
 use twill_tests::{Lab, Result, Underlay, with_lab};
 
@@ -11,9 +12,9 @@ const DIRECT: &str = "type = \"vxlan\"\ndirect = true\n";
 const HOST_GW: &str = "type = \"host-gw\"\n";
 const BGP: &str = "type = \"bgp\"\n[bgp]\n";
 
-/// Between pods of two nodes and of one, in both families; the objects that the way to the other node must name, and what must not
-/// be among them.
-fn all_arrive(lab: &Lab, named: &[&str], unnamed: &[&str], says: &str) -> Result<()> {
+/// Between pods of two nodes and of one, in both families; the golden files' name, the objects that the way to the other node must name,
+/// and what must not be among them.
+fn all_arrive(lab: &Lab, name: &str, named: &[&str], unnamed: &[&str], says: &str) -> Result<()> {
     let (one, two) = (lab.node(1), lab.node(2));
     let (a, near, far) = (one.attach("a")?, one.attach("near")?, two.attach("far")?);
     for ipv6 in [false, true] {
@@ -22,6 +23,7 @@ fn all_arrive(lab: &Lab, named: &[&str], unnamed: &[&str], says: &str) -> Result
         let text =
             comes_to_tell(two, &[&from, &to.to_string()], 0, &[says, "the packet arrives", "the reply arrives"])?;
         assert!(!text.contains("PROBLEM") && !text.contains("NOTE"), "{text}");
+        is_golden("trace", &format!("{name}-{}", if ipv6 { "ipv6" } else { "ipv4" }), &text);
         let (status, told) = traced(two, &[&from, &to.to_string()])?;
         let path = &told["paths"][0];
         assert_eq!((status, &path["there"], &path["back"]), (Some(0), &json!("arrives"), &json!("arrives")), "{told}");
@@ -47,35 +49,59 @@ fn all_arrive(lab: &Lab, named: &[&str], unnamed: &[&str], says: &str) -> Result
 #[test]
 fn by_vxlan_a_trace_names_route_device_neighbour_and_entry() {
     with_lab(Lab::builder().nodes(2), |lab| {
-        all_arrive(lab, &["route", "link", "neighbour", "fdb"], &[], "routed to node n2, through the tunnel")
+        all_arrive(
+            lab,
+            "healthy-vxlan",
+            &["route", "link", "neighbour", "fdb"],
+            &[],
+            "routed to node n2, through the tunnel",
+        )
     });
 }
 
 #[test]
 fn by_vxlan_over_an_ipv6_underlay_it_does_too() {
     with_lab(Lab::builder().nodes(2).underlay(Underlay::V6), |lab| {
-        all_arrive(lab, &["route", "link", "neighbour", "fdb"], &[], "routed to node n2, through the tunnel")
+        all_arrive(
+            lab,
+            "healthy-vxlan-over-ipv6",
+            &["route", "link", "neighbour", "fdb"],
+            &[],
+            "routed to node n2, through the tunnel",
+        )
     });
 }
 
 #[test]
 fn by_plain_routes_beside_vxlan_a_trace_names_the_route_alone() {
     with_lab(Lab::builder().nodes(2).backend(DIRECT), |lab| {
-        all_arrive(lab, &["route"], &["fdb"], "routed to node n2, as it is, by that node's underlay address")
+        all_arrive(
+            lab,
+            "healthy-direct",
+            &["route"],
+            &["fdb"],
+            "routed to node n2, as it is, by that node's underlay address",
+        )
     });
 }
 
 #[test]
 fn by_host_gw_a_trace_names_the_route_alone() {
     with_lab(Lab::builder().nodes(2).backend(HOST_GW), |lab| {
-        all_arrive(lab, &["route"], &["fdb", "link"], "routed to node n2, as it is, by that node's underlay address")
+        all_arrive(
+            lab,
+            "healthy-host-gw",
+            &["route"],
+            &["fdb", "link"],
+            "routed to node n2, as it is, by that node's underlay address",
+        )
     });
 }
 
 #[test]
 fn by_bgp_a_trace_says_that_the_route_was_learned() {
     with_lab(Lab::builder().nodes(2).backend(BGP), |lab| {
-        all_arrive(lab, &["route"], &["fdb", "link"], "routed to node n2, as BGP has learned it")
+        all_arrive(lab, "healthy-bgp", &["route"], &["fdb", "link"], "routed to node n2, as BGP has learned it")
     });
 }
 

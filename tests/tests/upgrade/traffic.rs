@@ -21,14 +21,16 @@ const REST: Duration = Duration::from_millis(40);
 const A_WHILE: (u64, usize) = (200, 5);
 
 /// What an ADD says that had no luck with the kernel in its time: on a machine so busy that it takes a second for each lock of the
-/// network, whichever version it is of. A runtime calls it again.
-const TOO_LATE: &str = "an ADD may take 10 seconds";
-/// How often it is called then.
-const TRIES: usize = 3;
+/// network, whichever version it is of. With the code "try again later" (CNI specification, "Error"), and a runtime does.
+const TOO_LATE: (u32, &str) = (11, ": an ADD may take 10 seconds, and they are over");
+/// So many ADDs of a whole run may say that, and none may fail in any other way.
+const MOST_TOO_LATE: usize = 1;
 
 /// Where pods are to be, and the plugins that attach them: those that their nodes have installed at the moment.
 pub(crate) struct Grounds {
     load: Load,
+    /// ADDs that were too late.
+    late: AtomicUsize,
     /// Of each node: for a pod that stays, for one that comes and goes, for one that outlives a change of versions.
     namespaces: Vec<[Namespace; 3]>,
 }
@@ -39,22 +41,27 @@ impl Grounds {
             |node: &Node, what: &str| Namespace::create(format!("{}-p-{what}{}", lab.prefix(), node.name()));
         let of_node = |node: &Node| Ok([namespace(node, "s")?, namespace(node, "c")?, namespace(node, "o")?]);
         let namespaces = lab.nodes().iter().map(of_node).collect::<Result<_>>()?;
-        Ok(Self { load: Load::by(|node| installed(node, PLUGIN)), namespaces })
+        Ok(Self { load: Load::by(|node| installed(node, PLUGIN)), late: AtomicUsize::new(0), namespaces })
     }
 
     fn add<'a>(&'a self, node: &'a Node, namespace: &'a Namespace) -> Result<Attached<'a>> {
-        let mut tries = 1;
         loop {
             let answer = match self.load.add(node, namespace)? {
                 Ok(attached) => return Ok(attached),
                 Err(answer) => answer.output,
             };
-            if tries == TRIES || !answer.to_string().contains(TOO_LATE) {
+            let (code, words) = TOO_LATE;
+            let is_late = answer["code"] == code && answer["msg"].as_str().is_some_and(|text| text.ends_with(words));
+            if !is_late || self.late.fetch_add(1, Ordering::Relaxed) >= MOST_TOO_LATE {
                 return Err(LabError::wrong(format!("an ADD on {} failed: {answer}", node.name())));
             }
             println!("{}, and once more: {answer}", node.name());
-            tries += 1;
         }
+    }
+
+    /// How many ADDs were called a second time.
+    pub(crate) fn late(&self) -> usize {
+        self.late.load(Ordering::Relaxed)
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn watch(looker: &mut Looker, output: Output, place: &Place) ->
             }
             Err(error) => return Err(error),
         };
+        let text = print::coloured(text, output, &std::io::stdout());
         if (clears || shown.as_ref() != Some(&lasting)) && !show(&text, clears, shown.is_some()) {
             // Nobody is left to tell.
             return Ok(Report::Watched(verdict));
