@@ -75,7 +75,10 @@ pub(super) fn run(to: SocketAddr, load: Load, seconds: u16, goes_on: impl Fn() -
         }
     });
     let failed = |what: &str| {
-        refused(format!("iperf3 has measured nothing to {to}: {what}"), "look whether 'twillctl test' finds something")
+        refused(
+            format!("iperf3 has measured nothing to {to}: {what}"),
+            "run 'twillctl test' between these nodes: it says what is in the way",
+        )
     };
     match ended {
         Ok(Some(_)) => read(&text).map(Answer::Carried).map_err(|what| failed(&what)),
