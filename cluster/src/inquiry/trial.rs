@@ -232,6 +232,13 @@ pub struct Heard {
     /// Whom the pod that answered heard, last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saw: Option<IpAddr>,
+    /// Why it never left, each time: there was no way for it. An errno, such as EINVAL of a route of the type blackhole. What a daemon
+    /// of an older version has not sent, it tells like what was not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way: Option<i32>,
+    /// Why it never left, each time, though there was a way: an errno, such as EPERM of the node's own firewall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<i32>,
 }
 
 /// What traffic arrived.

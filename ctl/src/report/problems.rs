@@ -154,14 +154,19 @@ pub(crate) fn of_bgp(view: &View, conf: &ClusterConf) -> impl Iterator<Item = Pr
     peering::notes(view, conf).into_iter().map(|note| Problem::new(note.subject, note.what, note.fix))
 }
 
+/// A node whose daemon has not been heard of: a problem, whatever was asked.
+pub(crate) fn dead(name: &NodeName) -> Problem {
+    let what = "its daemon has not been heard of for a minute; its pods keep what they have";
+    let fix = format!("look at twilld on {name}: is it running, and does it reach etcd?");
+    Problem::new(format!("node {name}"), what, fix)
+}
+
 /// What a node lacks to be reached and to serve pods.
 pub(crate) fn node(view: &View, name: &NodeName, record: &Versioned<NodeRecord>, alive: bool) -> Vec<Problem> {
     let subject = format!("node {name}");
     let mut problems = Vec::new();
     if !alive {
-        let what = "its daemon has not been heard of for a minute; its pods keep what they have";
-        let fix = format!("look at twilld on {name}: is it running, and does it reach etcd?");
-        problems.push(Problem::new(&subject, what, fix));
+        problems.push(dead(name));
     }
     let underlay = &record.value.underlay;
     if underlay.ipv4.is_none() && underlay.ipv6.is_none() {
