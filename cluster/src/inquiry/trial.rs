@@ -299,6 +299,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_sent_is_told_beside_what_older_versions_tell_and_read() {
+        let older = r#"{"sent":3,"micros":[]}"#;
+        let heard = Heard { sent: 3, ..Heard::default() };
+        assert_eq!(serde_json::from_str::<Heard>(older).unwrap(), heard);
+        assert_eq!(serde_json::to_string(&heard).unwrap(), older);
+        let refused = Heard { no_way: Some(22), ..heard };
+        assert_eq!(serde_json::to_string(&refused).unwrap(), r#"{"sent":3,"micros":[],"no_way":22}"#);
+    }
+
+    #[test]
     fn what_a_newer_version_asks_is_not_done_in_part() {
         let newer =
             r#"{"from":"t","ask":{"kind":"trial","trial":"a","task":{"task":"open","pods":1,"stand":9,"more":1}}}"#;

@@ -48,10 +48,8 @@ pub(crate) struct Tried {
     pub(crate) saw: Option<IpAddr>,
     pub(crate) verdict: Verdict,
     /// Why the sender's kernel has sent none of them: it has no way there. An errno.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) no_way: Option<i32>,
     /// The same where it has one, and lets nothing out by it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsent: Option<i32>,
 }
 

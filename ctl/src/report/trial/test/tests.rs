@@ -457,7 +457,7 @@ fn the_json_of_a_way_has_its_packets() {
         "kind": "pod-to-pod", "from": "n1", "to": "n1", "family": "IPv4", "address": "10.42.1.11",
         "small": { "bytes": 100, "sent": 3, "answered": 3, "micros": 200 },
         "full": { "bytes": 1450, "sent": 3, "answered": 3, "micros": 200 },
-        "source": "10.42.1.10", "saw": "10.42.1.10", "verdict": "passed",
+        "source": "10.42.1.10", "saw": "10.42.1.10", "verdict": "passed", "no_way": null, "unsent": null,
     });
     assert_eq!(way, wanted);
 }
