@@ -219,3 +219,63 @@ fn an_editor_that_is_not_there_or_fails_changes_nothing() {
     assert_eq!(etcd.config().unwrap().1, revision);
     assert_eq!(kept(&etcd), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn what_was_saved_by_an_editor_that_then_fails_is_left_as_it_is() {
+    let Some(etcd) = Etcd::start() else { return };
+    let revision = populate(&etcd);
+    // The first time: a text that could be applied, and one that could not.
+    for (change, word, ending) in [
+        ("s/7777/7778/", "vni = 7778", "compares it"),
+        ("s/^block = 26/block = 99/", "block = 99", "since it is not right"),
+    ] {
+        let failed = edit(&etcd, &format!("sed -i '{change}' \"$1\"; exit 3"), &[]).ends_with(2).stderr;
+        let [file] = kept(&etcd).try_into().expect("one file");
+        assert!(failed.starts_with("twillctl: the editor ") && failed.contains("exit status: 3"), "{failed}");
+        assert!(failed.contains(&format!("kept in {}", file.display())) && failed.contains(ending), "{failed}");
+        assert!(std::fs::read_to_string(&file).unwrap().contains(word));
+        std::fs::remove_file(file).unwrap();
+    }
+    // A later time: what was saved last, not what was saved before.
+    let script = "if grep -q '^#| WRONG' \"$1\"\nthen sed -i 's/^block = 99/block = 26/; s/7777/7779/' \"$1\"; exit 3\nelse sed -i \
+                  's/^block = 26/block = 99/' \"$1\"; fi";
+    let failed = edit(&etcd, script, &[]).ends_with(2).stderr;
+    let [file] = kept(&etcd).try_into().expect("one file");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("vni = 7779") && text.contains("block = 26") && !text.contains("block = 99"), "{text}");
+    assert!(failed.contains("compares it") && !failed.contains("not right"), "what was wrong is mended: {failed}");
+    std::fs::remove_file(file).unwrap();
+    // A later time, and nothing was saved: what was saved before, with what is wrong with it.
+    let script = "grep -q '^#| WRONG' \"$1\" && exit 3\nsed -i 's/^block = 26/block = 99/' \"$1\"";
+    let failed = edit(&etcd, script, &[]).ends_with(2).stderr;
+    let [file] = kept(&etcd).try_into().expect("one file");
+    assert!(std::fs::read_to_string(file).unwrap().contains("block = 99"));
+    assert!(failed.contains("since it is not right") && failed.contains("\"99\" is not valid"), "{failed}");
+    assert_eq!(etcd.config().unwrap().1, revision, "nothing of all that was applied");
+}
+
+#[test]
+fn a_file_that_the_editor_has_replaced_is_replaced_once_more_and_nobody_else_may_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let Some(etcd) = Etcd::start() else { return };
+    populate(&etcd);
+    let others = etcd.file("others", "somebody's own");
+    // A mistake, in a file that a link leads to, and then another failure: what stands there now is a file of ours.
+    let script = format!(
+        "if grep -q '^#| WRONG' \"$1\"\nthen stat -c '%a %F' \"$1\" >'{0}'.seen; exit 3\nfi\n\
+         sed 's/^block = 26/block = 99/' \"$1\" >'{0}'\nrm \"$1\"\nln -s '{0}' \"$1\"",
+        others.display()
+    );
+    edit(&etcd, &script, &[]).ends_with(2);
+    let seen = std::fs::read_to_string(format!("{}.seen", others.display())).unwrap();
+    assert_eq!(seen, "600 regular file\n");
+    let theirs = std::fs::read_to_string(&others).unwrap();
+    assert!(
+        theirs.contains("block = 99") && !theirs.contains("WRONG"),
+        "nothing was written through the link: {theirs}"
+    );
+    let [file] = kept(&etcd).try_into().expect("one file");
+    let kept = std::fs::symlink_metadata(file).unwrap();
+    assert!(kept.is_file() && kept.permissions().mode() & 0o777 == 0o600, "{kept:?}");
+}

@@ -3,10 +3,12 @@
 //! The kernel of the other machine answers by itself, so nothing of ours has to run there. A *ping* tells that packets of a
 //! size come back (RFC 792, RFC 4443). A *refusal* is what a datagram to a port that nobody listens at comes back as; the
 //! kernel sends it only if the checksum of the datagram was right, which cards may get wrong where those of a ping, computed
-//! by software, are right. A *word* is answered by a [`Responder`], which says whom it heard. Each question has a socket of its own, connected to whom it asks, and a word that its answer must
-//! bear. It works in the namespace of the calling thread and needs CAP_NET_RAW.
+//! by software, are right. One of a firewall on the way is no answer. A *word* is answered by a [`Responder`], which says whom
+//! it heard. Each question has a socket of its own, connected to whom it asks, and a word that its answer must bear. It works in
+//! the namespace of the calling thread and needs CAP_NET_RAW.
 #![allow(unsafe_code)]
 
+mod refusal;
 mod responder;
 
 pub use responder::Responder;
@@ -25,6 +27,13 @@ const NOBODY: u16 = 33434;
 const ECHO: usize = 8;
 /// The longest packet that is asked for, in bytes.
 const LONGEST: usize = 65_535;
+/// No more packets of one socket are taken before the time is looked at: whoever sends without end is not listened to for ever.
+const AT_ONCE: usize = 64;
+
+/// What the kernel says where it has no way to an address: no route, and one of the type unreachable, prohibit or blackhole
+/// (`fib_props` in net/ipv4/fib_semantics.c, `fib6_prop` in net/ipv6/route.c), or a rule of such a type
+/// (net/ipv4/fib_rules.c); and of IPv6 that it has no address to send from (net/ipv6/addrconf.c, `ipv6_dev_get_saddr`).
+const NO_WAY: [i32; 5] = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL, libc::EADDRNOTAVAIL];
 
 /// How an answer is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +76,11 @@ pub enum Outcome {
     Answered(Answer),
     /// It was put, and nothing came back in time.
     Silence,
-    /// It was never put: this machine has no way there. The errno of connect(2), such as EHOSTUNREACH.
+    /// It was never put: this machine has no way there. The errno that says so, such as EHOSTUNREACH.
     NoWay(i32),
+    /// It was never put, though there is a way: this machine refused to send it each time. The errno of send(2), which is EPERM where a
+    /// firewall of this machine drops it.
+    Unsent(i32),
 }
 
 impl Outcome {
@@ -76,7 +88,7 @@ impl Outcome {
     pub fn answer(self) -> Option<Answer> {
         match self {
             Self::Answered(answer) => Some(answer),
-            Self::Silence | Self::NoWay(_) => None,
+            Self::Silence | Self::NoWay(_) | Self::Unsent(_) => None,
         }
     }
 
@@ -84,7 +96,15 @@ impl Outcome {
     pub fn no_way(self) -> Option<i32> {
         match self {
             Self::NoWay(errno) => Some(errno),
-            Self::Answered(_) | Self::Silence => None,
+            Self::Answered(_) | Self::Silence | Self::Unsent(_) => None,
+        }
+    }
+
+    /// Why this machine has refused to send it, if it has.
+    pub fn unsent(self) -> Option<i32> {
+        match self {
+            Self::Unsent(errno) => Some(errno),
+            Self::Answered(_) | Self::Silence | Self::NoWay(_) => None,
         }
     }
 }
@@ -92,25 +112,34 @@ impl Outcome {
 /// Asks all questions at once, those without an answer up to `tries` times, each time for as long as `patience`. What became of
 /// them, in their order. `word`: what nobody else's packets bear.
 ///
-/// Fails only where sockets are not to be had. What is too large for its interface is not answered.
+/// It lasts `tries` times `patience` at the most, whatever comes. Fails only where sockets are not to be had. What is too large for
+/// its interface is not answered.
 pub fn answers(questions: &[Question], word: [u8; 8], tries: u16, patience: Duration) -> io::Result<Vec<Outcome>> {
     let mut open = questions.iter().map(|question| Asking::open(*question, word)).collect::<io::Result<Vec<_>>>()?;
     let mut buffer = vec![0; LONGEST];
     for sequence in 0..tries {
         open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.send(sequence));
-        let deadline = Instant::now() + patience;
-        while open.iter().any(Asking::is_waiting) && wait(&open, deadline)? {
-            open.iter_mut().filter(|asking| asking.is_waiting()).for_each(|asking| asking.receive(&mut buffer));
+        listen(&mut open, Instant::now() + patience, &mut buffer)?;
+    }
+    Ok(open.iter().map(Asking::outcome).collect())
+}
+
+/// Takes what comes until all are answered, or the deadline. What came before that may be taken a little after it, and no more.
+fn listen(open: &mut [Asking], deadline: Instant, buffer: &mut [u8]) -> io::Result<()> {
+    while open.iter().any(Asking::is_listening) && wait(open, deadline)? {
+        open.iter_mut().filter(|asking| asking.is_listening()).for_each(|asking| asking.receive(buffer));
+        if Instant::now() >= deadline {
+            break;
         }
     }
-    Ok(open.iter().map(|asking| asking.outcome).collect())
+    Ok(())
 }
 
 /// Waits until one of them hears something; whether that was before the deadline.
 fn wait(open: &[Asking], deadline: Instant) -> io::Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    let waiting = open.iter().filter(|asking| asking.is_waiting());
+    let waiting = open.iter().filter(|asking| asking.is_listening());
     let mut heard: Vec<_> = waiting.map(|asking| PollFd::new(asking.socket.as_fd(), PollFlags::POLLIN)).collect();
     match poll(&mut heard, left) {
         Ok(count) => Ok(count > 0),
@@ -125,6 +154,10 @@ struct Asking {
     /// Not UDP where it pings; the standard library's type serves any socket of datagrams.
     socket: UdpSocket,
     sent: Instant,
+    /// What this machine said to the tries, as long as it has sent none of them.
+    refused: Option<i32>,
+    /// One was sent.
+    is_out: bool,
     /// Silence as long as an answer may still come. A socket of ICMP that found no way there hears everybody's.
     outcome: Outcome,
 }
@@ -141,16 +174,38 @@ impl Asking {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = UdpSocket::from(socket(family, kind, flags, protocol)?);
         never_fragment(&socket, ipv6)?;
+        if question.how == How::Refusal {
+            refusal::listen(&socket, ipv6)?;
+        }
         let outcome = match socket.connect(SocketAddr::new(question.to, port)) {
             Ok(()) => Outcome::Silence,
-            Err(error) => Outcome::NoWay(error.raw_os_error().ok_or(error)?),
+            Err(error) => match error.raw_os_error() {
+                Some(errno) if NO_WAY.contains(&errno) => Outcome::NoWay(errno),
+                // A program of BPF at the control group forbids it.
+                Some(errno @ libc::EPERM) => Outcome::Unsent(errno),
+                _ => return Err(error),
+            },
         };
-        Ok(Self { question, word, socket, sent: Instant::now(), outcome })
+        Ok(Self { question, word, socket, sent: Instant::now(), refused: None, is_out: false, outcome })
     }
 
-    /// Whether an answer may still come.
+    /// Whether an answer may still come, were it asked for once more.
     fn is_waiting(&self) -> bool {
         self.outcome == Outcome::Silence
+    }
+
+    /// Whether an answer may come to what was sent.
+    fn is_listening(&self) -> bool {
+        self.is_waiting() && self.is_out
+    }
+
+    /// What became of it in the end.
+    fn outcome(&self) -> Outcome {
+        match self.refused {
+            Some(errno) if self.is_waiting() && NO_WAY.contains(&errno) => Outcome::NoWay(errno),
+            Some(errno) if self.is_waiting() => Outcome::Unsent(errno),
+            _ => self.outcome,
+        }
     }
 
     fn send(&mut self, sequence: u16) {
@@ -160,20 +215,23 @@ impl Asking {
             How::Refusal => self.word.to_vec(),
             How::Word { size, .. } => responder::request(ipv6, size, self.word),
         };
+        // What somebody on the way has said to an earlier try is not what this machine says to this one.
+        self.socket.take_error().unwrap_or_default();
         self.sent = Instant::now();
-        // One that does not fit its interface, or has no way any more, is not answered.
-        self.socket.send(&message).unwrap_or_default();
+        let refused = self.socket.send(&message).err().and_then(|error| error.raw_os_error());
+        // One that does not fit its interface is not answered: that is how large packets fare, not whether there is a way.
+        self.is_out |= refused.is_none_or(|errno| errno == libc::EMSGSIZE);
+        self.refused = refused.filter(|_| !self.is_out);
     }
 
+    /// Takes what has come, or a good part of it.
     fn receive(&mut self, buffer: &mut [u8]) {
-        loop {
+        if self.question.how == How::Refusal && refusal::heard(&self.socket, self.question.to, AT_ONCE) {
+            self.found(None);
+        }
+        for _ in 0..AT_ONCE {
             match self.socket.recv(buffer) {
                 Ok(length) => self.take(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    if self.question.how == How::Refusal {
-                        self.found(None);
-                    }
-                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Somebody on the way refuses the packet: that is heard, and is no answer.
                 Err(_) => {}
@@ -263,65 +321,4 @@ fn never_fragment(socket: &UdpSocket, ipv6: bool) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WORD: [u8; 8] = *b"whatever";
-
-    #[test]
-    fn who_has_no_way_there_takes_nobody_elses_answer_for_its_own() {
-        let Some(namespaces) = twill_testkit::Namespaces::claim() else { return };
-        namespaces.add("node");
-        let name = namespaces.name("node");
-        for words in [
-            &["link", "set", "lo", "up"][..],
-            &["route", "add", "unreachable", "192.0.2.0/24"],
-            &["route", "add", "unreachable", "2001:db8::/64"],
-        ] {
-            let status = std::process::Command::new("ip").args(["-n", &name]).args(words).status().unwrap();
-            assert!(status.success(), "{words:?}");
-        }
-        let pairs = [("127.0.0.1", "192.0.2.9"), ("::1", "2001:db8::9")];
-        let questions: Vec<_> = pairs
-            .into_iter()
-            .flat_map(|(near, nowhere)| [near, nowhere])
-            .map(|to| Question { to: to.parse().unwrap(), how: How::Ping(100) })
-            .collect();
-        let node = crate::NetNs::open(&namespaces.path("node")).unwrap();
-        let heard = node.run(|| answers(&questions, WORD, 2, Duration::from_millis(200)).unwrap()).unwrap();
-        assert_eq!(heard.iter().map(|heard| heard.answer().is_some()).collect::<Vec<_>>(), [true, false, true, false]);
-        for unreachable in [heard[1], heard[3]] {
-            assert_eq!(unreachable, Outcome::NoWay(libc::EHOSTUNREACH), "it is told why");
-        }
-        let nowhere = [questions[1]];
-        let began = Instant::now();
-        let heard = node.run(|| answers(&nowhere, WORD, 3, Duration::from_secs(60)).unwrap()).unwrap();
-        assert!(heard[0].no_way().is_some(), "{heard:?}");
-        assert!(began.elapsed() < Duration::from_secs(30), "nothing is waited for that was not sent");
-    }
-
-    #[test]
-    fn a_request_has_the_size_that_is_asked_for_and_a_right_checksum() {
-        for (ipv6, size) in [(false, 1450), (true, 1450), (false, 64), (true, 64), (false, 1)] {
-            let request = echo_request(ipv6, size, WORD, 1);
-            assert_eq!(request.len(), (size as usize).saturating_sub(header(ipv6)).max(16), "{ipv6} {size}");
-            assert!(ipv6 || checksum(&request) == 0, "{size}");
-        }
-    }
-
-    #[test]
-    fn only_the_reply_to_our_own_request_is_an_answer() {
-        let mut reply = echo_request(true, 100, WORD, 1);
-        assert!(!is_echo_reply(true, 100, WORD, &reply), "the request itself");
-        reply[0] = 129;
-        assert!(is_echo_reply(true, 100, WORD, &reply));
-        assert!(!is_echo_reply(true, 100, *b"anothers", &reply));
-        assert!(!is_echo_reply(true, 101, WORD, &reply), "a part of it");
-        reply[0] = 0;
-        let with_header = [&[0x45; 20][..], &reply[..]].concat();
-        assert!(is_echo_reply(false, 80, WORD, &with_header));
-        for short in 0..with_header.len() {
-            assert!(!is_echo_reply(false, 80, WORD, &with_header[..short]));
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 mod judge;
 mod schedule;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -103,23 +104,36 @@ impl Probe {
 
 /// Asks a node in all ways at once.
 fn look(target: &Target, mtu: u32, word: [u8; 8]) -> std::io::Result<Heard> {
-    let all = [How::Ping(SMALL), How::Ping(mtu), How::Refusal];
     let inner = target.inner.map(|inner| inner.address);
-    let addresses = [Some(target.outer), inner].into_iter().flatten();
-    let questions: Vec<Question> =
-        addresses.flat_map(|to| all.into_iter().map(move |how| Question { to, how })).collect();
+    let addresses: Vec<IpAddr> = [Some(target.outer), inner].into_iter().flatten().collect();
+    let all = [How::Ping(SMALL), How::Ping(mtu), How::Refusal];
+    let questions: Vec<Question> = addresses.iter().flat_map(|to| all.map(|how| Question { to: *to, how })).collect();
     let outcomes = answers(&questions, word, TRIES, PATIENCE)?;
+    Ok(heard(&addresses, &outcomes))
+}
+
+/// What the outcomes of three questions to each address mean: a small ping, a large one, a datagram to a closed port. The first address
+/// is that of the underlay.
+fn heard(addresses: &[IpAddr], outcomes: &[Outcome]) -> Heard {
+    let each = outcomes.chunks_exact(3);
     let is_answered = |outcome: Outcome| outcome.answer().is_some();
     let through = |outcomes: &[Outcome]| {
         let [small, full, refusal] = [0, 1, 2].map(|place| is_answered(outcomes[place]));
         Through { small, full, refusal }
     };
-    let mut ways = outcomes.chunks_exact(all.len()).map(through);
+    let mut ways = each.clone().map(through);
     let outer = ways.next().expect("a node has an underlay address");
+    // Of an address that answers by one of the ways is not said that there is none.
+    let no_way = |(to, outcomes): (&IpAddr, &[Outcome])| {
+        let unsent = |outcome: &Outcome| NoWay::of(*to, outcome.no_way(), outcome.unsent());
+        match outcomes.iter().any(|outcome| is_answered(*outcome)) {
+            true => None,
+            false => outcomes.iter().find_map(unsent),
+        }
+    };
     // Who cannot be reached beside the tunnel is not reached through it either, so that comes first.
-    let mut untaken = questions.iter().zip(&outcomes);
-    let no_way = untaken.find_map(|(question, outcome)| Some(NoWay { to: question.to, errno: outcome.no_way()? }));
-    Ok(Heard { outer, inner: ways.next(), no_way })
+    let no_way = addresses.iter().zip(each).find_map(no_way);
+    Heard { outer, inner: ways.next(), no_way }
 }
 
 fn without_sockets(error: &std::io::Error) -> Told {
@@ -133,4 +147,33 @@ fn without_sockets(error: &std::io::Error) -> Told {
 pub(crate) fn fresh_word() -> [u8; 8] {
     let word = identity::run_word().ok().and_then(|word| u64::from_str_radix(&word, 16).ok());
     word.unwrap_or_else(|| twill_ipam::BootTime::now().0.subsec_nanos().into()).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_fabric::path::verdict::{Verdict, Why};
+    use twill_linux::echo::Answer;
+
+    use super::*;
+
+    const ANSWERED: Outcome = Outcome::Answered(Answer { time: Duration::from_micros(1), heard: None });
+    /// As a firewall of the node itself has it.
+    const KEPT: Outcome = Outcome::Unsent(1);
+
+    fn verdict(outer: [Outcome; 3], inner: [Outcome; 3]) -> Verdict {
+        let addresses = ["192.0.2.2", "10.42.0.1"].map(|text| text.parse::<IpAddr>().unwrap());
+        heard(&addresses, &[outer, inner].concat()).verdict()
+    }
+
+    #[test]
+    fn a_firewall_that_keeps_back_pings_alone_is_not_why_the_tunnel_carries_nothing() {
+        let silent = [Outcome::Silence; 3];
+        assert_eq!(verdict([KEPT, KEPT, ANSWERED], silent), Verdict::NotThrough);
+        let kept = |to: &str| NoWay { to: to.parse().unwrap(), errno: 1, why: Why::NotLetOut };
+        assert_eq!(verdict([KEPT; 3], silent), Verdict::NotLetOut(kept("192.0.2.2")));
+        assert_eq!(verdict([ANSWERED; 3], [KEPT; 3]), Verdict::NotLetOut(kept("10.42.0.1")));
+        assert_eq!(verdict([KEPT; 3], [ANSWERED; 3]), Verdict::Good);
+        let nowhere = NoWay { to: "10.42.0.1".parse().unwrap(), errno: 22, why: Why::NoRoute };
+        assert_eq!(verdict([ANSWERED; 3], [Outcome::NoWay(22); 3]), Verdict::NoRoute(nowhere));
+    }
 }

@@ -210,6 +210,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let leftovers = trials::Leftovers::new(troubles.clone());
     leftovers.inherit(&store);
     let means = Means {
+        name: conf.node_name.clone(),
         plugin: conf.cni.plugin(),
         run_dir: conf.run_dir.clone(),
         pictures: seen.clone(),

@@ -20,11 +20,13 @@ mod usage;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use twill_cluster::inquiry::desk::Letter;
 use twill_cluster::inquiry::trial::{Answer, Load, Place, Service, Task};
 use twill_cluster::record::Told;
+use twill_conf::NodeName;
 
 use crate::picture::{Pictures, Underlays};
 use keeper::{Keeper, Trial};
@@ -35,10 +37,16 @@ pub use standing::Standing;
 const MOST: usize = 3;
 /// At the most so many tasks of a trial at a time.
 const MOST_TASKS: usize = 4;
+/// What an ended trial has left is told for so long to who asks for its end.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// Of so many ended trials at the most.
+const MOST_REMEMBERED: usize = 16;
 
 /// What trials need of this node.
 #[derive(Debug, Clone)]
 pub struct Means {
+    /// What it is called.
+    pub name: NodeName,
     /// The installed plugin.
     pub plugin: PathBuf,
     /// Where plugin and daemon meet.
@@ -58,7 +66,8 @@ impl Means {
     /// With pods that nobody has to take down.
     pub(crate) fn for_tests(plugin: PathBuf, pictures: Pictures, underlays: Underlays) -> Self {
         let leftovers = Leftovers::new(crate::troubles::Troubles::default());
-        Self { plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default(), leftovers }
+        let name = "n1".parse().expect("a letter and a digit are a name");
+        Self { name, plugin, run_dir: "/x".into(), pictures, underlays, standing: Standing::default(), leftovers }
     }
 }
 
@@ -86,9 +95,20 @@ impl Trials {
 
     /// Sets about a task. Its answer comes by and by.
     pub fn set_about(&mut self, letter: Letter, name: String, task: Task) {
-        self.keepers.retain(|_, keeper| !keeper.is_over());
+        self.forget();
         if let Err(refusal) = self.begin(&letter, name, task) {
             self.tell(letter, refusal);
+        }
+    }
+
+    /// Forgets trials that have ended, but for a while those that have left something: whoever comes to end them is told of it.
+    fn forget(&mut self) {
+        self.keepers.retain(|_, keeper| !keeper.is_over() || keeper.left_within(REMEMBERED).is_some());
+        while self.keepers.values().filter(|keeper| keeper.is_over()).count() > MOST_REMEMBERED {
+            let since = |keeper: &Keeper| keeper.left_within(REMEMBERED);
+            let oldest = self.keepers.iter().filter_map(|(name, keeper)| Some((since(keeper)?, name))).max();
+            let Some(name) = oldest.map(|(_, name)| name.clone()) else { break };
+            self.keepers.remove(&name);
         }
     }
 
@@ -107,7 +127,7 @@ impl Trials {
                 if self.keepers.contains_key(&name) {
                     return Err(refused("a trial of that name stands already", "run the command again"));
                 }
-                if self.keepers.len() >= MOST {
+                if self.keepers.values().filter(|keeper| !keeper.is_over()).count() >= MOST {
                     let fix =
                         "wait until they have ended: one that nobody goes on with ends by itself within five minutes";
                     return Err(refused(format!("{MOST} trials are going on there already"), fix));
@@ -118,7 +138,7 @@ impl Trials {
             }
             Task::Close {} => match self.keepers.get(&name) {
                 Some(keeper) => keeper.close(letter),
-                // It is gone, or never was.
+                // It is gone, and has left nothing, or never was.
                 None => {
                     self.tell(letter, Answer::Closed);
                     Ok(())
@@ -188,3 +208,6 @@ fn perform(trial: &Trial, task: Task, means: &Means, tell: impl Fn(Answer) + Syn
 fn no_such_place(place: Place) -> Answer {
     refused(format!("the trial has no {place:?} there"), "run the command again")
 }
+
+#[cfg(test)]
+mod tests;

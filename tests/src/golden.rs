@@ -5,7 +5,7 @@
 //! The file is `tests/<suite>/golden/<name>.txt`; `TWILL_GOLDEN=overwrite` in the environment of a suite writes its files. Each
 //! problem in a text, and each thing that could not be told, must have what to do about it on its next line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
@@ -149,6 +149,8 @@ fn placeholder(before: &str, word: &str, after: &str) -> String {
     let is_mac = |text: &str| text.len() == 17 && text.split(':').count() == 6 && text.split(':').all(is_hex);
     let kind = if core.parse::<IpAddr>().is_ok() {
         "<address>"
+    } else if core.parse::<SocketAddr>().is_ok() {
+        "<address>:<port>"
     } else if let Some(below) = core.strip_prefix(ROOT).and_then(|path| path.strip_prefix('/')) {
         let (_, in_lab) = below.split_once('/').unwrap_or_default();
         return format!("{}<lab>/{in_lab}{closing}", &word[..opening]);
@@ -229,6 +231,10 @@ mod tests {
         assert_eq!(filter("(/run/twill-lab/tw1/n2/bin/twill): no"), "(<lab>/n2/bin/twill): no\n");
         assert_eq!(filter("a machine (box, machine ID 7)"), "a machine (<host>, machine ID 7)\n");
         assert_eq!(filter("(01234567…), 01234567"), "(<machine>), 01234567\n");
+        assert_eq!(
+            filter("to 10.42.0.7:4711: none, [fd42::7]:4711;"),
+            "to <address>:<port>: none, <address>:<port>;\n"
+        );
         assert_eq!(filter("/run/twill-labs/tw1 of a machine"), "/run/twill-labs/tw1 of a machine\n");
     }
 

@@ -113,3 +113,24 @@ fn a_way_without_a_tunnel_is_probed_between_the_nodes_own_addresses() {
         ]
     });
 }
+
+#[test]
+fn what_a_firewall_of_the_asking_node_drops_is_told_of_that_node_and_not_of_the_network() {
+    with_lab(Lab::builder().nodes(2).underlay(Underlay::V4).asleep(), |lab| {
+        for node in lab.nodes() {
+            node.start_daemon_with(&["--probe-turn-ms", "100"])?;
+        }
+        lab.converged()?;
+        let one = lab.node(1);
+        let told = "a firewall of this node itself drops what it sends to n2 itself: the kernel sends nothing to ";
+        let status = || Ok(one.twillctl_told(&["status"])?.stdout);
+        let rule = format!("type filter hook output priority 0; ip daddr {} drop", lab.node(2).addresses()[0]);
+        one.run(&["nft", &format!("table inet fault {{ chain faults {{ {rule}; }}; }}")])?;
+        deadline::until(&format!("twillctl says {told:?}"), PATIENCE, || {
+            let status: String = status()?;
+            Ok(status.contains(&format!("PROBLEM node n1: {told}")) && status.contains("output and the postrouting"))
+        })?;
+        one.run(&["nft", "delete", "table", "inet", "fault"])?;
+        deadline::until(&format!("{told:?} is over"), PATIENCE, || Ok(!status()?.contains(told)))
+    });
+}

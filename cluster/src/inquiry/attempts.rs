@@ -1,5 +1,9 @@
 //! What a node has of a pod: its attachments, and the ADDs, DELs and GCs that failed, for `twillctl why`.
 
+mod remedy;
+
+pub use remedy::remedy;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -232,6 +232,13 @@ pub struct Heard {
     /// Whom the pod that answered heard, last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saw: Option<IpAddr>,
+    /// Why it never left, each time: there was no way for it. An errno, such as EINVAL of a route of the type blackhole. What a daemon
+    /// of an older version has not sent, it tells like what was not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way: Option<i32>,
+    /// Why it never left, each time, though there was a way: an errno, such as EPERM of the node's own firewall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<i32>,
 }
 
 /// What traffic arrived.
@@ -289,6 +296,16 @@ mod tests {
         let text = serde_json::to_vec(&record).unwrap();
         assert!(text.len() < LONGEST_REQUEST, "{}", text.len());
         assert_eq!(read_ask(&text), Ok(record));
+    }
+
+    #[test]
+    fn what_was_not_sent_is_told_beside_what_older_versions_tell_and_read() {
+        let older = r#"{"sent":3,"micros":[]}"#;
+        let heard = Heard { sent: 3, ..Heard::default() };
+        assert_eq!(serde_json::from_str::<Heard>(older).unwrap(), heard);
+        assert_eq!(serde_json::to_string(&heard).unwrap(), older);
+        let refused = Heard { no_way: Some(22), ..heard };
+        assert_eq!(serde_json::to_string(&refused).unwrap(), r#"{"sent":3,"micros":[],"no_way":22}"#);
     }
 
     #[test]

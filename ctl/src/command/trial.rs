@@ -151,20 +151,42 @@ async fn with_pods<T>(
     Ok((done?, left))
 }
 
-/// The nodes that are named, in their order, or the first `most` of those that are alive; and how many of these are left out.
-fn choose(picture: &Picture, alive: &Alive, named: &[NodeName], most: usize) -> Result<(Vec<NodeName>, usize), Error> {
+/// The nodes that take part, and those that do not.
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    /// Those of them that are alive.
+    living: Vec<NodeName>,
+    /// Those whose daemons have not been heard of. Each is a problem, whether it was named or not.
+    dead: Vec<NodeName>,
+    /// How many that are alive are left out.
+    left_out: usize,
+}
+
+impl Chosen {
+    /// Why those that are dead take no part.
+    fn failures(&self) -> Vec<(NodeName, Failure)> {
+        self.dead.iter().map(|node| (node.clone(), Failure::Dead)).collect()
+    }
+}
+
+/// The nodes that are named, in their order, or the first `most` of those that are alive, and all that are not.
+fn choose(picture: &Picture, alive: &Alive, named: &[NodeName], most: usize) -> Result<Chosen, Error> {
     let known = &picture.view.nodes;
     if let Some(nobody) = named.iter().find(|name| !known.contains_key(*name)) {
         return Err(super::ipam::no_node(nobody));
     }
-    if !named.is_empty() {
-        return Ok((once(named), 0));
-    }
-    let mut living: Vec<NodeName> = known.keys().filter(|name| alive.contains_key(*name)).cloned().collect();
-    living.sort_unstable();
-    let left_out = living.len().saturating_sub(most);
-    living.truncate(most);
-    Ok((living, left_out))
+    let candidates = match named.is_empty() {
+        true => {
+            let mut all: Vec<NodeName> = known.keys().cloned().collect();
+            all.sort_unstable();
+            all
+        }
+        false => once(named),
+    };
+    let (mut living, dead): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|name| alive.contains_key(name));
+    let left_out = if named.is_empty() { living.len().saturating_sub(most) } else { 0 };
+    living.truncate(living.len() - left_out);
+    Ok(Chosen { living, dead, left_out })
 }
 
 /// Each once, in their order.
@@ -193,6 +215,10 @@ mod tests {
         assert!(stand(LONGEST_OPENING, LONGEST_RUN) <= LONGEST_STAND, "a node would refuse it");
     }
 
+    fn names(names: &[&str]) -> Vec<NodeName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
     #[test]
     fn nobody_waits_for_pods_longer_than_a_node_keeps_them() {
         let place = |seconds: Option<u64>| Place {
@@ -209,7 +235,25 @@ mod tests {
 
     #[test]
     fn named_nodes_keep_their_order() {
-        let names = ["n2", "n1", "n2"].map(|name| name.parse::<NodeName>().unwrap());
-        assert_eq!(once(&names), names[..2]);
+        let named = names(&["n2", "n1", "n2"]);
+        assert_eq!(once(&named), named[..2]);
+    }
+
+    #[test]
+    fn who_is_registered_and_not_alive_is_named_whether_he_was_asked_for_or_not() {
+        let record = |number| access::node_record(number, serde_json::json!({})).to_string();
+        let records = [1, 2, 3, 4].map(record);
+        let keys = ["nodes/n1", "nodes/n2", "nodes/n3", "nodes/n4"];
+        let entries: Vec<_> = keys.into_iter().zip(records.iter().map(String::as_str)).collect();
+        let picture = Picture::of(&entries);
+        let alive: Alive = names(&["n1", "n3", "n4"]).into_iter().map(|name| (name, Vec::new())).collect();
+        let chosen = |named: &[&str], most| choose(&picture, &alive, &names(named), most).unwrap();
+        let wanted =
+            |living: &[&str], dead: &[&str], left_out| Chosen { living: names(living), dead: names(dead), left_out };
+        assert_eq!(chosen(&[], 2), wanted(&["n1", "n3"], &["n2"], 1));
+        assert_eq!(chosen(&[], usize::MAX), wanted(&["n1", "n3", "n4"], &["n2"], 0));
+        assert_eq!(chosen(&["n3", "n2", "n1"], 1), wanted(&["n3", "n1"], &["n2"], 0), "named are all that are named");
+        assert_eq!(chosen(&["n1"], 8), wanted(&["n1"], &[], 0), "of others nothing was asked");
+        assert!(choose(&picture, &alive, &names(&["n9"]), 8).is_err());
     }
 }

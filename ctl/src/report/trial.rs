@@ -13,7 +13,7 @@ use twill_cluster::inquiry::trial::{Opened, SIZES};
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
-use super::problems::Problem;
+use super::problems::{Problem, unheard};
 use super::untold::{ETCD, Untold};
 
 /// A node has not done what it was asked for.
@@ -23,8 +23,10 @@ pub(crate) enum Failure {
     Refused(Told),
     /// It has not answered, or not to this; whether it has done something is not known.
     Silent(Told),
-    /// It was not asked, or does not know the question.
+    /// It does not know the question.
     Unasked(Told),
+    /// It was not asked: its daemon has not been heard of.
+    Dead,
 }
 
 impl Failure {
@@ -37,7 +39,7 @@ impl Failure {
     pub(crate) fn silent(why: &Silence) -> Self {
         let told = |fix: &str| Told { what: why.to_string(), fix: fix.to_owned() };
         match why {
-            Silence::Dead => Self::Unasked(told("look at twilld there: is it running, and does it reach etcd?")),
+            Silence::Dead => Self::Dead,
             Silence::Unsupported { .. } => Self::Unasked(told("update twilld there")),
             Silence::Timeout(_) => Self::Silent(told(
                 "look at twilld there: is it running, and does it reach etcd? Try again, with a longer --timeout",
@@ -61,17 +63,10 @@ impl Failure {
     pub(crate) fn is_certain(&self) -> bool {
         !matches!(self, Self::Silent(_))
     }
+}
 
-    pub(crate) fn told(&self) -> &Told {
-        match self {
-            Self::Refused(told) | Self::Silent(told) | Self::Unasked(told) => told,
-        }
-    }
-
-    fn problem(&self, node: &NodeName) -> Problem {
-        let Told { what, fix } = self.told();
-        Problem::new(format!("node {node}"), what, fix)
-    }
+fn refusal(node: &NodeName, Told { what, fix }: &Told) -> Problem {
+    Problem::new(format!("node {node}"), what, fix)
 }
 
 /// What a node tells of its pods that cannot be: ways that are made of it would be blamed on others.
@@ -99,12 +94,13 @@ fn is_of_one(address: IpAddr) -> bool {
     !(is_link_local || address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
-/// Failures as problems, where nodes say why, and else as what could not be told.
+/// Failures as problems, where nodes say why or are dead, and else as what could not be told.
 fn divided(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<Untold>) {
     let (mut problems, mut unknown) = (Vec::new(), Vec::new());
     for (node, failure) in failures {
         match failure {
-            Failure::Refused(_) => problems.push(failure.problem(node)),
+            Failure::Refused(told) => problems.push(refusal(node, told)),
+            Failure::Dead => problems.push(unheard(node)),
             Failure::Silent(told) | Failure::Unasked(told) => {
                 unknown.push(Untold::new(format!("node {node}: {}", told.what), &told.fix));
             }
@@ -118,7 +114,7 @@ fn left(failures: &[(NodeName, Failure)]) -> (Vec<Problem>, Vec<Untold>) {
     let (mut problems, mut unknown) = (Vec::new(), Vec::new());
     for (node, failure) in failures {
         match failure {
-            Failure::Refused(_) => problems.push(failure.problem(node)),
+            Failure::Refused(told) => problems.push(refusal(node, told)),
             _ => unknown.push(Untold::new(
                 format!("whether the pods on {node} are gone"),
                 "wait a while: a node that hears nothing takes them down by itself; then look by 'twillctl doctor' whether one is left",

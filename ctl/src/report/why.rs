@@ -3,7 +3,6 @@
 pub(crate) mod ip;
 pub(crate) mod node;
 pub(crate) mod pod;
-mod remedy;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use nix::libc::{EACCES, EINVAL, EPERM};
 use twill_cluster::record::Told;
 use twill_conf::NodeName;
 
@@ -28,17 +29,44 @@ pub struct Heard {
     pub outer: Through,
     /// Through the tunnel, where that is the way to its pods.
     pub inner: Option<Through>,
-    /// Whereto the asking node has no way, so that nothing was sent there.
+    /// Whereto the asking node has sent nothing, since its own kernel does not.
     pub no_way: Option<NoWay>,
 }
 
-/// An address to which a node has no way.
+/// An address to which a node's kernel sends nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoWay {
     /// The address.
     pub to: IpAddr,
-    /// What the kernel says to it: an errno of connect(2).
+    /// What the kernel says to it: an errno.
     pub errno: i32,
+    /// What it lacks.
+    pub why: Why,
+}
+
+/// Why a kernel sends nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is no route, or one that refuses.
+    NoRoute,
+    /// There is one, and the packet is not let out by it: EPERM is the node's own firewall.
+    NotLetOut,
+}
+
+impl NoWay {
+    /// Of an address, by what the kernel said: `no_route` where it has no way there, `not_let_out` where it has one.
+    pub fn of(to: IpAddr, no_route: Option<i32>, not_let_out: Option<i32>) -> Option<Self> {
+        let routed = no_route.map(|errno| Self { to, errno, why: Why::NoRoute });
+        routed.or(not_let_out.map(|errno| Self { to, errno, why: Why::NotLetOut }))
+    }
+
+    /// What it means where nothing is answered.
+    pub fn verdict(self) -> Verdict {
+        match self.why {
+            Why::NoRoute => Verdict::NoRoute(self),
+            Why::NotLetOut => Verdict::NotLetOut(self),
+        }
+    }
 }
 
 /// How it is about the way to a node.
@@ -52,14 +80,19 @@ pub enum Verdict {
     NotThrough,
     /// Nothing was sent: the asking node itself has no way there.
     NoRoute(NoWay),
+    /// Nothing was sent: the asking node itself does not let it out.
+    NotLetOut(NoWay),
     /// Only small packets come back.
     SmallOnly,
     /// Through the tunnel only what has its checksums by software comes back.
     Checksums,
 }
 
+/// What the kernel says of routes and rules of the types prohibit and blackhole (`fib_props` in net/ipv4/fib_semantics.c).
+const IN_THE_WAY: [i32; 2] = [EACCES, EINVAL];
+
 /// What [`Verdict::word`] may be.
-pub const FINDINGS: [&str; 6] = [GOOD, "silent", "not_through", "small_only", "checksums", "no_route"];
+pub const FINDINGS: [&str; 7] = [GOOD, "silent", "not_through", "small_only", "checksums", "no_route", "not_let_out"];
 /// That of a way of which nothing is known to be wrong.
 pub const GOOD: &str = "good";
 
@@ -73,6 +106,7 @@ impl Verdict {
             Self::SmallOnly => FINDINGS[3],
             Self::Checksums => FINDINGS[4],
             Self::NoRoute(_) => FINDINGS[5],
+            Self::NotLetOut(_) => FINDINGS[6],
         }
     }
 }
@@ -84,8 +118,8 @@ impl Heard {
         let way = inner.unwrap_or(outer);
         let any = |through: Through| through.small || through.full || through.refusal;
         // What never left says nothing of the network.
-        if let Some(errno) = no_way.filter(|_| !any(way)) {
-            return Verdict::NoRoute(errno);
+        if let Some(no_way) = no_way.filter(|_| !any(way)) {
+            return no_way.verdict();
         }
         match (way.small, inner) {
             (true, _) if !way.full => Verdict::SmallOnly,
@@ -138,22 +172,8 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
                  checksum_offload = \"off\"; 'twillctl trace' from a pod of the one to one of the other shows where it ends"
             ),
         ),
-        Verdict::NoRoute(NoWay { to, errno }) => {
-            let cause = io::Error::from_raw_os_error(errno);
-            if to == *outer {
-                return without_way_to_node(me, target, &cause);
-            }
-            (
-                format!(
-                    "this node has no route to the pods of {node} ({outer}): the kernel sends nothing to {to}: {cause}"
-                ),
-                format!(
-                    "twilld puts the route back by itself; if that is told again and again, something on {me} takes it away: 'ip \
-                     monitor route' there shows when, 'twillctl doctor' names programs that may (NetworkManager, \
-                     systemd-networkd), and 'twillctl trace' from a pod on {me} to one on {node} shows which route is taken"
-                ),
-            )
-        }
+        Verdict::NoRoute(no_way) => return without_route(no_way, me, target),
+        Verdict::NotLetOut(no_way) => return not_let_out(no_way, me, target),
         Verdict::SmallOnly => (
             format!("small packets to {node} ({outer}) come back, and those of {bytes} bytes, {why}, do not"),
             match overhead {
@@ -176,6 +196,57 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
         ),
     };
     Told { what, fix }
+}
+
+/// Where the asking node has no route.
+fn without_route(NoWay { to, errno, .. }: NoWay, me: &NodeName, target: &Target) -> Told {
+    let Target { node, outer, .. } = target;
+    let cause = io::Error::from_raw_os_error(errno);
+    if to == *outer {
+        return without_way_to_node(me, target, &cause);
+    }
+    let seen = format!("'twillctl trace' from a pod on {me} to one on {node} shows which route is taken");
+    let what =
+        format!("this node has no route to the pods of {node} ({outer}): the kernel sends nothing to {to}: {cause}");
+    // Routes of Twill's that refuse are of the type unreachable. These errors are those of others.
+    let fix = match IN_THE_WAY.contains(&errno) {
+        true => format!(
+            "a route or a policy rule of somebody else on {me} is in the way, of the type blackhole or prohibit: {seen}; remove it where \
+             it is made, or move the pool out of its way"
+        ),
+        false => format!(
+            "twilld puts the route back by itself; if that is told again and again, something on {me} takes it away: 'ip monitor route' \
+             there shows when, 'twillctl doctor' names programs that may (NetworkManager, systemd-networkd), and {seen}"
+        ),
+    };
+    Told { what, fix }
+}
+
+/// Where the asking node has a route, and does not let packets out by it.
+fn not_let_out(NoWay { to, errno, .. }: NoWay, me: &NodeName, Target { node, outer, .. }: &Target) -> Told {
+    let cause = io::Error::from_raw_os_error(errno);
+    let whom = if to == *outer { format!("{node} itself") } else { format!("the pods of {node} ({outer})") };
+    match errno {
+        // What netfilter drops at the output hook (NF_DROP).
+        EPERM => Told {
+            what: format!(
+                "a firewall of this node itself drops what it sends to {whom}: the kernel sends nothing to {to}: {cause}"
+            ),
+            fix: format!(
+                "let it pass in the chains at the output and the postrouting hook on {me}, which 'nft list ruleset' and 'iptables-save' there \
+                 show; a program of BPF at twilld's control group looks the same"
+            ),
+        },
+        _ => Told {
+            what: format!(
+                "this node does not send what is for {whom}, though it has a route: the kernel says of {to}: {cause}"
+            ),
+            fix: format!(
+                "'ip route get {to}' on {me} names the interface: 'ip -s link show' and 'tc -s qdisc show' there say whether it is up and \
+                 what it drops"
+            ),
+        },
+    }
 }
 
 /// Where the asking node has no way to the other one's underlay address.
@@ -221,7 +292,7 @@ mod tests {
 
     fn no_way(to: &str) -> NoWay {
         // EHOSTUNREACH, as an unreachable route gives it.
-        NoWay { to: to.parse().unwrap(), errno: 113 }
+        NoWay { to: to.parse().unwrap(), errno: 113, why: Why::NoRoute }
     }
 
     #[test]
@@ -232,17 +303,56 @@ mod tests {
         assert_eq!(outer.verdict(), Verdict::NoRoute(no_way(OUTER)));
         assert_eq!(Heard { inner: None, ..outer }.verdict(), Verdict::NoRoute(no_way(OUTER)));
         assert_eq!(Heard { inner: Some(ALL), ..outer }.verdict(), Verdict::Good, "what is answered has a way");
+        let kept = NoWay { errno: EPERM, why: Why::NotLetOut, ..no_way(INNER) };
+        assert_eq!(Heard { no_way: Some(kept), ..inner }.verdict(), Verdict::NotLetOut(kept), "nor a silent machine");
+    }
+
+    #[test]
+    fn every_verdict_has_a_word_of_its_own() {
+        let no_way = no_way(INNER);
+        let all = [
+            Verdict::Good,
+            Verdict::Silent,
+            Verdict::NotThrough,
+            Verdict::SmallOnly,
+            Verdict::Checksums,
+            Verdict::NoRoute(no_way),
+            Verdict::NotLetOut(no_way),
+        ];
+        assert_eq!(all.map(Verdict::word), FINDINGS);
     }
 
     #[test]
     fn a_route_that_is_missing_is_told_by_the_end_to_which_it_leads() {
         let inner = Inner { address: INNER.parse().unwrap(), overhead: 50, port: 4789 };
         let target = Target { node: "n2".parse().unwrap(), outer: OUTER.parse().unwrap(), inner: Some(inner) };
-        let told = |to| tell(Verdict::NoRoute(no_way(to)), &"n1".parse().unwrap(), &target, Full::mtu(1450));
+        let me = "n1".parse().unwrap();
+        let told = |to| tell(Verdict::NoRoute(no_way(to)), &me, &target, Full::mtu(1450));
         let (pods, node) = (told(INNER), told(OUTER));
         assert!(pods.what.contains("no route to the pods of n2") && pods.what.contains("No route to host"), "{pods:?}");
         assert!(pods.fix.contains("'twillctl trace' from a pod on n1") && !pods.fix.contains("firewall"), "{pods:?}");
         assert!(node.what.contains("no route to n2 itself") && node.fix.contains("ip route get 192.0.2.2"), "{node:?}");
+        for errno in IN_THE_WAY {
+            let refused = tell(Verdict::NoRoute(NoWay { errno, ..no_way(INNER) }), &me, &target, Full::mtu(1450));
+            assert!(refused.fix.starts_with("a route or a policy rule of somebody else on n1"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_node_itself_does_not_let_out_is_told_by_what_holds_it() {
+        let inner = Inner { address: INNER.parse().unwrap(), overhead: 50, port: 4789 };
+        let target = Target { node: "n2".parse().unwrap(), outer: OUTER.parse().unwrap(), inner: Some(inner) };
+        let told = |to: &str, errno| {
+            let kept = NoWay::of(to.parse().unwrap(), None, Some(errno)).unwrap();
+            let heard = Heard { outer: NOTHING, inner: Some(NOTHING), no_way: Some(kept) };
+            tell(heard.verdict(), &"n1".parse().unwrap(), &target, Full::mtu(1450))
+        };
+        let (pods, node) = (told(INNER, EPERM), told(OUTER, EPERM));
+        assert!(pods.what.starts_with("a firewall of this node itself drops") && pods.what.contains("the pods of n2"));
+        assert!(node.what.contains("n2 itself") && node.fix.contains("output"), "{node:?}");
+        // ENOBUFS.
+        let full = told(OUTER, 105);
+        assert!(full.fix.contains("tc -s qdisc") && !full.what.contains("firewall"), "{full:?}");
     }
 
     #[test]

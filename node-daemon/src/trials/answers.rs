@@ -118,7 +118,10 @@ impl<G: Fn() -> bool> Line<G> {
 /// Asks for so many seconds.
 pub(super) fn ask(to: SocketAddr, bytes: u16, seconds: u16, goes_on: impl Fn() -> bool) -> Result<Answer, Answer> {
     let times = conversation(to, bytes, Duration::from_secs(seconds.into()), goes_on).map_err(|cause| {
-        refused(format!("no answers come from {to}: {cause}"), "look whether 'twillctl test' finds something")
+        refused(
+            format!("no answers come from {to}: {cause}"),
+            "run 'twillctl test' between these nodes: it says what is in the way",
+        )
     })?;
     times
         .report()

@@ -64,7 +64,10 @@ pub(super) fn run(to: SocketAddr, load: Load, seconds: u16, goes_on: impl Fn() -
     let longest = Duration::from_secs(seconds.into()) + CONNECTING;
     let said = converse(child, b"", longest, LONGEST_REPORT, &goes_on);
     let failed = |what: &str| {
-        refused(format!("iperf3 has measured nothing to {to}: {what}"), "look whether 'twillctl test' finds something")
+        refused(
+            format!("iperf3 has measured nothing to {to}: {what}"),
+            "run 'twillctl test' between these nodes: it says what is in the way",
+        )
     };
     match said {
         Ok(said) => read(&String::from_utf8_lossy(&said.stdout)).map(Answer::Carried).map_err(|what| failed(&what)),

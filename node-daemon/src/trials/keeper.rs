@@ -47,8 +47,8 @@ struct State {
     tasks: usize,
     /// No more is to be done.
     over: bool,
-    /// Nothing more is done about it.
-    gone: bool,
+    /// Nothing more is done about it, since then.
+    gone: Option<Instant>,
     /// What could not be taken down.
     left: Option<String>,
     /// Who wants to know that.
@@ -84,7 +84,7 @@ impl Trial {
             stand,
             tasks: 0,
             over: false,
-            gone: false,
+            gone: None,
             left: None,
             closers: Vec::new(),
         };
@@ -205,13 +205,20 @@ impl Keeper {
 
     /// Whether its keeper has done with it.
     pub(super) fn is_over(&self) -> bool {
-        self.trial.lock().gone
+        self.trial.lock().gone.is_some()
+    }
+
+    /// How long ago it has ended and left something, if that was no longer ago.
+    pub(super) fn left_within(&self, longest: Duration) -> Option<Duration> {
+        let state = self.trial.lock();
+        state.left.as_ref()?;
+        state.gone.map(|gone| gone.elapsed()).filter(|ago| *ago <= longest)
     }
 
     /// Ends it; the letter is answered once nothing is left, or nothing more can be done. The error is the answer where nothing is.
     pub(super) fn close(&self, letter: Letter) -> Result<(), Answer> {
         let mut state = self.trial.lock();
-        if state.gone {
+        if state.gone.is_some() {
             return Err(state.closed());
         }
         state.closers.push(letter);
@@ -223,6 +230,19 @@ impl Keeper {
     /// Ends it.
     pub(super) fn end(&self) {
         self.trial.end();
+    }
+}
+
+#[cfg(test)]
+impl Keeper {
+    /// One of a trial that has just ended, and left this, or nothing.
+    pub(super) fn that_left(what: &str) -> Self {
+        let trial = Trial::new(1);
+        let mut state = trial.lock();
+        (state.over, state.gone) = (true, Some(Instant::now()));
+        state.left = Some(what.to_owned()).filter(|what| !what.is_empty());
+        drop(state);
+        Self { trial: Arc::new(trial) }
     }
 }
 
@@ -309,7 +329,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mut state = self.trial.lock();
         state.over = true;
-        state.gone = true;
+        state.gone = Some(Instant::now());
         for (container, _) in &self.pods {
             self.means.leftovers.add(container, FAILED);
         }

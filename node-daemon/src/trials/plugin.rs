@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
+use twill_cluster::inquiry::attempts::remedy;
 use twill_cluster::inquiry::trial::{Answer, NAME};
+use twill_conf::NodeName;
 use twill_linux::program::{converse, dies_with_its_starter};
 
 use super::{Means, refused};
@@ -17,6 +19,8 @@ use super::{Means, refused};
 pub(super) const IFNAME: &str = "eth0";
 /// How long a call may take: an ADD may wait for a block.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The plugin's code where there is no address (docs/operating-addresses.md).
+const NO_ADDRESS: u32 = 100;
 
 /// No more is kept of what it prints, in bytes.
 const LONGEST_RESULT: usize = 1 << 20;
@@ -36,19 +40,19 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Attaches the pod; its addresses.
     pub(super) fn add(&self) -> Result<Vec<IpAddr>, Answer> {
-        let failed = |what: String| {
-            refused(format!("its plugin attaches no pod: {what}"), "'twillctl ipam attempts' on the node shows more")
+        let failed = |failure: Failure| {
+            refused(format!("its plugin attaches no pod: {}", failure.what), failure.fix(&self.means.name))
         };
-        addresses_of(&self.run("ADD").map_err(failed)?).map_err(failed)
+        addresses_of(&self.run("ADD").map_err(failed)?).map_err(|what| failed(what.into()))
     }
 
     /// Detaches it.
     pub(super) fn del(&self) -> Result<(), String> {
-        self.run("DEL").map(drop)
+        self.run("DEL").map(drop).map_err(|failure| failure.what)
     }
 
     /// The result, or what is wrong.
-    fn run(&self, verb: &str) -> Result<Value, String> {
+    fn run(&self, verb: &str) -> Result<Value, Failure> {
         let Self { means, container, netns, patience } = *self;
         let input = json!({ "cniVersion": "1.0.0", "name": NAME, "type": "twill", "runDir": means.run_dir });
         let mut command = Command::new(&means.plugin);
@@ -70,14 +74,41 @@ impl Call<'_> {
     }
 }
 
-/// What a plugin says of its failure, in a line.
-fn error_of(result: &Value, output: &str) -> String {
+/// Why a call has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    /// In a line.
+    what: String,
+    /// The code of CNI, where the plugin has told one.
+    code: Option<u32>,
+}
+
+impl Failure {
+    /// What to do about it on this node, which is what `twillctl why` says of the same.
+    fn fix(&self, node: &NodeName) -> String {
+        let by_code = self.code.map(|code| remedy(node, code, &self.what));
+        by_code.unwrap_or_else(|| "'twillctl ipam attempts' on the node shows more".to_owned())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(what: String) -> Self {
+        Self { what, code: None }
+    }
+}
+
+/// What a plugin says of its failure.
+fn error_of(result: &Value, output: &str) -> Failure {
     let text = |key: &str| result[key].as_str().map(str::trim).filter(|text| !text.is_empty());
-    match (text("msg"), text("details")) {
+    let code = result["code"].as_u64().and_then(|code| u32::try_from(code).ok());
+    let what = match (text("msg"), text("details")) {
+        // The details of one that finds no address are a remedy, and that is told by the code.
+        (Some(message), Some(_)) if code == Some(NO_ADDRESS) => message.to_owned(),
         (Some(message), Some(details)) => format!("{message} ({details})"),
         (Some(message), None) => message.to_owned(),
         _ => format!("it fails, and says {:?}", output.chars().take(200).collect::<String>()),
-    }
+    };
+    Failure { what, code }
 }
 
 fn addresses_of(result: &Value) -> Result<Vec<IpAddr>, String> {
@@ -117,7 +148,20 @@ mod tests {
         assert!(addresses_of(&json!({ "ips": [] })).is_err() && addresses_of(&Value::Null).is_err());
         assert!(addresses_of(&json!({ "ips": [{ "address": "x" }] })).is_err());
         let error = json!({ "code": 11, "msg": "no block yet", "details": "twilld claims one" });
-        assert_eq!(error_of(&error, ""), "no block yet (twilld claims one)");
-        assert_eq!(error_of(&Value::Null, "Killed"), "it fails, and says \"Killed\"");
+        let failure = error_of(&error, "");
+        assert_eq!((failure.what.as_str(), failure.code), ("no block yet (twilld claims one)", Some(11)));
+        assert_eq!(error_of(&Value::Null, "Killed"), "it fails, and says \"Killed\"".to_owned().into());
+    }
+
+    #[test]
+    fn what_helps_where_no_pod_is_attached_is_told_by_the_code() {
+        let node = "n1".parse().unwrap();
+        let fix = |error: &Value| error_of(error, "").fix(&node);
+        let exhausted = json!({ "code": 100, "msg": "no free IPv4 address", "details": "add a pool, remove pods" });
+        assert_eq!(error_of(&exhausted, "").what, "no free IPv4 address", "what helps is no cause");
+        assert!(fix(&exhausted).starts_with("add a pool of this family, remove pods"), "{}", fix(&exhausted));
+        let drained = json!({ "code": 100, "msg": twill_ipam::Error::Draining { node: "n1".to_owned() }.to_string() });
+        assert!(fix(&drained).contains("twillctl node drain n1 --undo"), "{}", fix(&drained));
+        assert!(fix(&Value::Null).contains("twillctl ipam attempts"));
     }
 }

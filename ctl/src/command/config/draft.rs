@@ -1,9 +1,9 @@
 //! The file that an operator edits: the configuration, below a few lines of ours.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 use twill_conf::cluster::ClusterConf;
 
 use crate::error::Error;
@@ -13,9 +13,11 @@ use crate::report::config::{Change, Shown};
 const MARK: &str = "#| ";
 
 /// The file. It goes when it is dropped, unless it is kept.
+///
+/// What the editor has saved there is replaced as a whole or not at all, and only where it was read before.
 #[derive(Debug)]
 pub(super) struct Draft {
-    file: NamedTempFile,
+    path: TempPath,
     /// Our lines, but for what is wrong.
     header: Vec<String>,
 }
@@ -23,22 +25,23 @@ pub(super) struct Draft {
 impl Draft {
     /// A new file that nobody else may read.
     pub(super) fn new(of: &Shown) -> Result<Self, Error> {
-        let file = tempfile::Builder::new().prefix("twill-config-").suffix(".toml").tempfile();
-        let file = file.map_err(|cause| Error::File { what: "make a file in", path: std::env::temp_dir(), cause })?;
-        Ok(Self { file, header: header(of) })
+        let path = new_file(&std::env::temp_dir())?.into_temp_path();
+        Ok(Self { path, header: header(of) })
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
-    /// Writes the text below our lines, the last of which say what is wrong with it.
-    pub(super) fn write(&mut self, text: &str, wrong: Option<&str>) -> Result<(), Error> {
+    /// Writes the text below our lines, the last of which say what is wrong with it. Where that fails the file is as it was.
+    ///
+    /// It is a new file that nobody else may read: an editor may have put another one, or a link, in the place of ours.
+    pub(super) fn write(&self, text: &str, wrong: Option<&str>) -> Result<(), Error> {
         let whole = self.above(wrong) + text;
-        let path = self.path().to_owned();
-        // An editor may have put another file in the place of ours.
-        let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(whole.as_bytes()));
-        written.map_err(|cause| Error::File { what: "write", path, cause })
+        let mut file = new_file(self.path().parent().unwrap_or(Path::new("/")))?;
+        let failed = |cause| Error::File { what: "write", path: self.path().to_owned(), cause };
+        file.write_all(whole.as_bytes()).map_err(failed)?;
+        file.persist(self.path()).map_err(|error| failed(error.error)).map(drop)
     }
 
     /// What stands there, without our lines.
@@ -52,31 +55,59 @@ impl Draft {
 
     /// The configuration in a text, or why it is none: its lines are counted as they will stand below our own.
     pub(super) fn parse(&self, text: &str) -> Result<ClusterConf, Error> {
-        let above = self.above(Some("")).lines().count();
+        self.parse_below(self.above(Some("")).lines().count(), text)
+    }
+
+    /// Why what stands in the file is no configuration, if it is none.
+    fn wrong(&self) -> Option<Error> {
+        let whole = std::fs::read_to_string(self.path()).ok()?;
+        let text = body(&whole);
+        self.parse_below(whole.lines().count().saturating_sub(text.lines().count()), text).err()
+    }
+
+    /// The same below so many lines.
+    fn parse_below(&self, above: usize, text: &str) -> Result<ClusterConf, Error> {
         let text = "\n".repeat(above) + text;
         let document = self.path().display().to_string();
         ClusterConf::from_toml(&text).map_err(|error| Error::Configuration { document, error })
     }
 
-    /// Leaves the file there, with this text, and above it what is `wrong` with it, be it that or another cause that ended the editing.
-    pub(super) fn keep(mut self, text: &str, why: Error, wrong: Option<Error>) -> Error {
-        let of_text = wrong.as_ref().or(Some(&why).filter(|why| is_of_text(why)));
-        let above = of_text.map(ToString::to_string);
-        match self.write(text, above.as_deref()) {
-            Ok(()) => self.leave(why, wrong),
-            Err(cause) => cause,
+    /// Leaves the file there with this text, which is what stands in it, and above it what is wrong with that, if it is.
+    pub(super) fn keep(self, text: &str, why: Error) -> Error {
+        let above = Some(&why).filter(|why| is_of_text(why)).map(ToString::to_string);
+        // What an editor saves that has not ended is nobody's to replace. What is above tells of the text, and is no part of it.
+        if self.read().is_ok_and(|standing| standing == text) {
+            self.write(text, above.as_deref()).unwrap_or_default();
         }
+        self.leave(why, None)
     }
 
     /// Leaves the file there as it is, if the editor has.
     pub(super) fn leave(self, why: Error, wrong: Option<Error>) -> Error {
-        let path = self.path().to_owned();
+        let path: PathBuf = self.path().to_owned();
+        // A link that leads nowhere is there too, and is no text.
         if !path.exists() {
             return why;
         }
-        match self.file.keep() {
+        match self.path.keep() {
             Ok(_) => Error::Kept { cause: Box::new(why), wrong: wrong.map(Box::new), path },
             Err(error) => Error::File { what: "keep", path, cause: error.error },
+        }
+    }
+
+    /// The end where the editor has failed: the file is left there as it is, unless nothing was written in it. `offered`: what stood
+    /// there when the editor began; `wrong`: why it was not right, where that is known.
+    pub(super) fn abandoned(self, offered: &str, why: Error, wrong: Option<Error>) -> Error {
+        let is_as_offered = self.read().is_ok_and(|standing| standing == offered);
+        match (is_as_offered, wrong) {
+            // The cluster has it.
+            (true, None) => why,
+            (true, wrong) => self.leave(why, wrong),
+            // What was wrong before says nothing of what is written now.
+            (false, _) => {
+                let wrong = self.wrong();
+                self.leave(why, wrong)
+            }
         }
     }
 
@@ -85,6 +116,12 @@ impl Draft {
         let lines = self.header.iter().cloned().chain(wrong.into_iter().flatten());
         lines.map(|line| format!("{}\n", format!("{MARK}{line}").trim_end())).collect()
     }
+}
+
+/// A new file in a directory, that nobody else may read.
+fn new_file(directory: &Path) -> Result<NamedTempFile, Error> {
+    let file = tempfile::Builder::new().prefix("twill-config-").suffix(".toml").tempfile_in(directory);
+    file.map_err(|cause| Error::File { what: "make a file in", path: directory.to_owned(), cause })
 }
 
 /// Whether it is the text that is wrong, so that it can be edited once more.
@@ -144,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_without_our_lines_and_with_the_operators_comments() {
-        let mut draft = draft();
+        let draft = draft();
         let text = "# mine\n[[pool]]\n#| not at the top\n";
         for wrong in [None, Some("pool \"a\":\nbad")] {
             draft.write(text, wrong).unwrap();
@@ -159,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_line_that_cannot_be_read_is_named_as_it_will_stand_in_the_file() {
-        let mut draft = draft();
+        let draft = draft();
         let text = "[[pool]]\nname = a\n";
         let wrong = draft.parse(text).unwrap_err().to_string();
         draft.write(text, Some(&wrong)).unwrap();
@@ -177,9 +214,10 @@ mod tests {
             let draft = draft();
             let (path, wrong) = (draft.path().to_owned(), broken(&draft));
             let line = wrong.to_string();
+            draft.write(text, by_editor.then_some(line.as_str())).unwrap();
             let error = match by_editor {
-                false => draft.keep(text, wrong, None),
-                true => draft.keep(text, editor(), Some(wrong)),
+                false => draft.keep(text, wrong),
+                true => draft.abandoned(text, editor(), Some(wrong)),
             };
             let told = error.to_string();
             assert!(told.contains(&format!("kept in {} and not applied", path.display())), "{told}");
@@ -203,7 +241,8 @@ mod tests {
     fn told_of(why: Error) -> String {
         let draft = draft();
         let path = draft.path().to_owned();
-        let told = draft.keep("x = 1\n", why, None).to_string();
+        draft.write("x = 1\n", None).unwrap();
+        let told = draft.keep("x = 1\n", why).to_string();
         std::fs::remove_file(&path).unwrap();
         told.replace(&path.display().to_string(), "FILE")
     }
@@ -238,6 +277,42 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_written_or_is_not_ours_to_write_leaves_what_stands_there_and_the_first_reason() {
+        let whole_of = |path: &Path| std::fs::read_to_string(path).unwrap();
+        // An editor goes on saving, though its program seems to have ended.
+        let later = draft();
+        let path = later.path().to_owned();
+        std::fs::write(&path, "saved later").unwrap();
+        let told = later.keep("x = 1\n", Error::Busy).to_string();
+        assert!(told.starts_with(&Error::Busy.to_string()) && whole_of(&path) == "saved later", "{told}");
+        std::fs::remove_file(path).unwrap();
+        // A directory in which nothing can be made any more: here, since it is none.
+        let Draft { path, header } = draft();
+        let directory = tempfile::tempdir().unwrap();
+        let full = directory.path().join("full.toml");
+        std::fs::write(&full, "x = 1\n").unwrap();
+        drop(path);
+        let lost = Draft { path: TempPath::try_from_path(full.join("none.toml")).unwrap(), header };
+        assert!(lost.write("x = 2\n", None).is_err() && whole_of(&full) == "x = 1\n");
+        let told = lost.keep("x = 2\n", Error::Busy).to_string();
+        assert_eq!(told, Error::Busy.to_string(), "the first reason, and nothing is said to be kept");
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_in_what_an_editor_has_left_is_named_as_it_stands_there() {
+        for above in [None, Some("an earlier fault")] {
+            let draft = draft();
+            draft.write("[[pool]]\nname = a\n", above).unwrap();
+            let path = draft.path().to_owned();
+            let told = draft.abandoned("another text", Error::Busy, None).to_string();
+            let whole = std::fs::read_to_string(&path).unwrap();
+            let line = whole.lines().position(|line| line == "name = a").unwrap() + 1;
+            assert!(told.contains(&format!("line {line}, column")), "{told}\n{whole}");
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
     fn a_file_that_the_editor_has_taken_away_is_not_said_to_be_kept() {
         let draft = draft();
         std::fs::remove_file(draft.path()).unwrap();
@@ -251,11 +326,13 @@ mod tests {
         let (gone, kept) = (draft(), draft());
         let (gone_path, path) = (gone.path().to_owned(), kept.path().to_owned());
         drop(gone);
-        let error = kept.keep("x = 1\n", Error::Busy, None);
+        kept.write("x = 1\n", Some("an earlier fault")).unwrap();
+        let error = kept.keep("x = 1\n", Error::Busy);
         let words = format!("kept in {0}: 'twillctl config diff {0}' compares it", path.display());
         assert!(error.to_string().contains(&words), "{error}");
         assert!(!gone_path.exists());
-        assert_eq!(body(&std::fs::read_to_string(&path).unwrap()), "x = 1\n");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        assert!(body(&whole) == "x = 1\n" && !whole.contains("an earlier fault"), "{whole}");
         std::fs::remove_file(path).unwrap();
         assert!(is_empty("\n  # x\n") && !is_empty("x = 1"));
     }

@@ -17,32 +17,34 @@ pub(in crate::command) async fn edit(force: bool, place: &Place) -> Result<Repor
     let editor = Editor::find(|variable| std::env::var(variable).ok())?;
     let shown = standing(&access::connect(place)?, place).await?;
     let how = How { force, expected: Some(shown.revision) };
-    let mut draft = Draft::new(&shown)?;
+    let draft = Draft::new(&shown)?;
     let mut text = shown.config.to_toml();
     let mut wrong: Option<Error> = None;
     for _ in 0..MOST_ROUNDS {
-        draft.write(&text, wrong.as_ref().map(ToString::to_string).as_deref())?;
-        let edited = match editor.edit(draft.path()).await {
-            Ok(()) => match draft.read() {
-                Ok(edited) => edited,
-                Err(error) => return Err(draft.leave(error, None)),
-            },
-            Err(error) if wrong.is_none() => return Err(error),
-            Err(error) => return Err(draft.keep(&text, error, wrong)),
+        if let Err(error) = draft.write(&text, wrong.as_ref().map(ToString::to_string).as_deref()) {
+            // In the first round nothing of the operator's stands there yet.
+            return Err(if wrong.is_some() { draft.leave(error, wrong) } else { error });
+        }
+        if let Err(error) = editor.edit(draft.path()).await {
+            return Err(draft.abandoned(&text, error, wrong));
+        }
+        let edited = match draft.read() {
+            Ok(edited) => edited,
+            Err(error) => return Err(draft.leave(error, None)),
         };
         match (edited == text, wrong) {
             (true, None) => return Ok(Report::Applied(nothing(&shown))),
-            (true, Some(why)) => return Err(draft.keep(&text, why, None)),
+            (true, Some(why)) => return Err(draft.leave(why, None)),
             (false, _) if is_empty(&edited) => return Err(Error::Emptied),
             (false, _) => text = edited,
         }
         match apply(&draft, &text, how, place).await {
             Ok(applied) => return Ok(Report::Applied(applied)),
             Err(why) if is_of_text(&why) => wrong = Some(why),
-            Err(why) => return Err(draft.keep(&text, why, None)),
+            Err(why) => return Err(draft.keep(&text, why)),
         }
     }
-    Err(draft.keep(&text, wrong.unwrap_or(Error::Busy), None))
+    Err(draft.keep(&text, wrong.unwrap_or(Error::Busy)))
 }
 
 /// etcd is connected to anew: an editor may have been open for hours.

@@ -27,19 +27,29 @@ const AROUND: Duration = Duration::from_secs(15);
 pub(in crate::command) async fn bench(flags: &BenchFlags, place: &Place) -> Result<Report, Error> {
     let store = access::connect(place)?;
     let (picture, alive) = (access::picture(&store).await?, access::alive(&store).await?);
-    let (nodes, _) = choose(&picture, &alive, &flags.nodes, 2)?;
-    let Ok([from, to]) = <[NodeName; 2]>::try_from(nodes) else {
-        let cause = match flags.nodes.is_empty() {
-            true => "it is measured between two nodes, and fewer are alive: 'twillctl status' shows them",
-            false => "it is measured between two nodes: name two different ones, --nodes n1,n2",
-        };
+    let chosen = choose(&picture, &alive, &flags.nodes, 2)?;
+    if !flags.nodes.is_empty() && chosen.living.len() + chosen.dead.len() != 2 {
+        let cause = "it is measured between two nodes: name two different ones, --nodes n1,n2";
         return Err(Error::NotFound(cause.to_owned()));
+    }
+    let dead = chosen.failures();
+    let [from, to] = match <[NodeName; 2]>::try_from(chosen.living) {
+        Ok(both) => both,
+        Err(_) if dead.is_empty() => {
+            let cause = "it is measured between two nodes, and fewer are registered: 'twillctl status' shows them";
+            return Err(Error::NotFound(cause.to_owned()));
+        }
+        Err(living) => {
+            let unmeasured = Measured { failures: dead, ..Measured::default() };
+            return Ok(Report::Benched(Box::new(unmeasured.report(flags, &picture, living, &[]))));
+        }
     };
     let target = |file: &Option<PathBuf>| file.as_deref().map(Target::open).transpose();
     let (plot, html) = (target(&flags.plot)?, target(&flags.html)?);
     let plan = Plan { flags, picture: &picture, from, to };
-    let (measured, left) = with_pods(&store, place, async |session| plan.measure(session).await).await?;
-    let mut benched = measured.report(&plan, &left);
+    let (mut measured, left) = with_pods(&store, place, async |session| plan.measure(session).await).await?;
+    measured.failures.extend(dead);
+    let mut benched = measured.report(flags, &picture, vec![plan.from, plan.to], &left);
     if !benched.figures.is_empty() {
         let drawn = |text: Result<String, String>| text.map_err(|cause| Untold::of("", &Error::Drawing(cause)));
         let written = |target: Option<Target>, text: &dyn Fn() -> Result<String, String>| {
@@ -195,16 +205,22 @@ fn failure(answer: Result<Answer, Failure>) -> Failure {
 }
 
 impl Measured {
-    fn report(self, plan: &Plan<'_>, left: &[(NodeName, Failure)]) -> Benched {
-        let config = plan.picture.view.config.as_ref();
+    fn report(
+        self,
+        flags: &BenchFlags,
+        picture: &Picture,
+        nodes: Vec<NodeName>,
+        left: &[(NodeName, Failure)],
+    ) -> Benched {
+        let config = picture.view.config.as_ref();
         let benched = Benched {
             backend: config.map_or("none", |config| config.value.backend.kind.name()),
-            config_revision: plan.picture.config_revision(),
+            config_revision: picture.config_revision(),
             family: self.family.map_or_else(|| "-".to_owned(), |family| family.to_string()),
-            nodes: vec![plan.from.clone(), plan.to.clone()],
-            rounds: plan.flags.repeat,
-            seconds: plan.flags.seconds,
-            streams: plan.flags.streams,
+            nodes,
+            rounds: flags.repeat,
+            seconds: flags.seconds,
+            streams: flags.streams,
             conditions: self.conditions,
             one_machine: self.one_machine,
             figures: self.rounds.figures(),

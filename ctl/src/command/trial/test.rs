@@ -9,7 +9,7 @@ use twill_conf::NodeName;
 use twill_fabric::family::Family;
 
 use super::file::Target;
-use super::{Session, choose, with_pods};
+use super::{Chosen, Session, choose, with_pods};
 use crate::access::{self, Picture};
 use crate::arguments::trial::{TestFlags, Version};
 use crate::error::Error;
@@ -30,15 +30,15 @@ pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result
     let store = access::connect(place)?;
     let (picture, alive) = (access::picture(&store).await?, access::alive(&store).await?);
     let most = if flags.all { usize::MAX } else { USUAL };
-    let (nodes, left_out) = choose(&picture, &alive, &flags.nodes, most)?;
-    if nodes.is_empty() {
-        let cause = "there is no node that is alive: 'twillctl status' shows them";
+    let chosen = choose(&picture, &alive, &flags.nodes, most)?;
+    if chosen.living.is_empty() && chosen.dead.is_empty() {
+        let cause = "no node is registered: start twilld on the nodes, 'twillctl status' shows them";
         return Err(Error::NotFound(cause.to_owned()));
     }
     let target = flags.junit.as_deref().map(Target::open).transpose()?;
-    let (evidence, left) =
-        with_pods(&store, place, async |session| gather(session, &picture, &nodes, flags).await).await?;
-    let mut tested = Tested::new(&Evidence { left, left_out, ..evidence });
+    let gathered = with_pods(&store, place, async |session| gather(session, &picture, &chosen, flags).await);
+    let (evidence, left) = gathered.await?;
+    let mut tested = Tested::new(&Evidence { left, ..evidence });
     if let Some(target) = target {
         let text = junit(&tested);
         tested.unknown.extend(target.write(&text).err());
@@ -49,12 +49,12 @@ pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result
 async fn gather(
     session: &mut Session<'_>,
     picture: &Picture,
-    nodes: &[NodeName],
+    chosen: &Chosen,
     flags: &TestFlags,
 ) -> Result<Evidence, Error> {
-    let mut failures = Vec::new();
+    let mut failures = chosen.failures();
     let mut opened: BTreeMap<NodeName, Opened> = BTreeMap::new();
-    for (node, told) in session.open(nodes, 2, 0).await {
+    for (node, told) in session.open(&chosen.living, 2, 0).await {
         match told {
             Ok(pods) => drop(opened.insert(node, pods)),
             Err(failure) => failures.push((node, failure)),
@@ -87,7 +87,7 @@ async fn gather(
     Ok(Evidence {
         ground,
         nodes: opened.into_keys().collect(),
-        left_out: 0,
+        left_out: chosen.left_out,
         failures,
         ways,
         left: Vec::new(),

@@ -163,6 +163,9 @@ impl Benched {
 
     /// What was measured and how.
     pub(crate) fn summary(&self) -> String {
+        if self.figures.is_empty() {
+            return format!("back end {} (configuration {}); nothing was measured", self.backend, self.config_revision);
+        }
         let Self { backend, config_revision, family, rounds, seconds, streams, .. } = self;
         let nodes = self.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" to ");
         format!(

@@ -7,7 +7,7 @@ use twill_conf::NodeName;
 use twill_conf::cluster::Vxlan;
 use twill_fabric::backend::Backend as _;
 use twill_fabric::family::Family;
-use twill_fabric::path::verdict::{Full, Heard, Through, Verdict as Cause, tell};
+use twill_fabric::path::verdict::{Full, Heard, NoWay, Through, Verdict as Cause, tell};
 use twill_fabric::path::{Inner, Target};
 
 use super::plan::Kind;
@@ -115,6 +115,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             seen.insert((way.verdict, &way.from, to));
+            let (way, to) = self.unsent_back(way, to).unwrap_or((way, to));
             let told = self.between(way, to);
             faults.entry((way.verdict, told.sort.clone())).or_default().push((way, told));
         }
@@ -128,6 +129,7 @@ impl<'a> Judge<'a> {
                 };
                 let to = way.to.as_ref().expect("pairs have two ends");
                 let subject = match verdict {
+                    Verdict::Nothing if told.of_node => format!("node {}", way.from),
                     Verdict::Nothing => format!("pods on {} and {to}", way.from),
                     _ => format!("pods on {} to {to}", way.from),
                 };
@@ -161,7 +163,7 @@ impl<'a> Judge<'a> {
             );
         };
         let is_tunnelled = target.inner.is_some();
-        let heard = Heard { outer, inner: Some(through(way)), no_way: None };
+        let heard = Heard { outer, inner: Some(through(way)), no_way: self.unsent(way) };
         match heard.verdict() {
             Cause::NotThrough if !is_tunnelled => Told::new(
                 "routed",
@@ -176,10 +178,32 @@ impl<'a> Judge<'a> {
                 ),
             ),
             cause => {
+                let of_node = matches!(cause, Cause::NoRoute(_) | Cause::NotLetOut(_));
                 let told = tell(cause, &way.from, &target, full);
-                Told::new(cause.word(), told.what, told.fix)
+                Told { of_node, ..Told::new(cause.word(), told.what, told.fix) }
             }
         }
+    }
+
+    /// The way back, where it is there that nothing leaves: the answers to what is sent by this one are lost by it too.
+    fn unsent_back(&self, way: &'a Tried, to: &NodeName) -> Option<(&'a Tried, &'a NodeName)> {
+        let back = self.beside(Kind::PodToPod, to, Some(&way.from), &way.family)?;
+        let both = [way, back].into_iter().all(|one| one.verdict == Verdict::Nothing);
+        (both && self.unsent(way).is_none() && self.unsent(back).is_some()).then_some((back, &way.from))
+    }
+
+    /// What on the way between pods of two nodes the sender's kernel does not send: to the other node itself, which is on the way to its
+    /// pods, or to these. A pod's own kernel has but one way, to its node, so it is the node that tells; what this lets out of its own
+    /// says nothing of what it forwards, and where it has no route it has none for either.
+    fn unsent(&self, way: &Tried) -> Option<NoWay> {
+        let to = way.to.as_ref()?;
+        let outer = self.target(&way.from, to)?.outer;
+        let node = self
+            .of(Kind::NodeToNode)
+            .find(|other| other.from == way.from && other.to.as_ref() == Some(to) && other.address == outer);
+        let pod = self.beside(Kind::NodeToPod, &way.from, Some(to), &way.family);
+        let routed = |pod: &Tried| NoWay::of(pod.address, pod.no_way, None);
+        node.and_then(Tried::unsent).or_else(|| pod.and_then(routed))
     }
 
     fn target(&self, from: &NodeName, to: &NodeName) -> Option<Target> {
@@ -227,11 +251,7 @@ impl<'a> Judge<'a> {
                 // What is wrong between the nodes is told already.
                 Kind::PodToNode | Kind::NodeToPod if self.is_worse_between(way) => continue,
                 Kind::PodToNode => self.to_node(way),
-                Kind::NodeToPod => (
-                    format!("the node does not reach the pods of {}, though pods there do{}", title(to), size(way)),
-                    "a firewall of one of the two drops what nodes send to pods: look at its chains at the output and the forward hook"
-                        .to_owned(),
-                ),
+                Kind::NodeToPod => self.node_to_pod(way),
                 Kind::PodToOutside => match self.to_outside(way) {
                     Some(words) => words,
                     None => continue,
@@ -264,6 +284,23 @@ impl<'a> Judge<'a> {
             }
             _ => false,
         }
+    }
+
+    fn node_to_pod(&self, way: &Tried) -> (String, String) {
+        let target = way.to.as_ref().and_then(|to| self.target(&way.from, to));
+        if let Some((no_way, target)) = way.unsent().zip(target) {
+            let told = tell(no_way.verdict(), &way.from, &target, Full::mtu(way.full.bytes));
+            return (told.what, told.fix);
+        }
+        (
+            format!(
+                "the node does not reach the pods of {}, though pods there do{}",
+                title(way.to.as_ref()),
+                size(way)
+            ),
+            "a firewall of one of the two drops what nodes send to pods: look at its chains at the output and the forward hook"
+                .to_owned(),
+        )
     }
 
     fn to_node(&self, way: &Tried) -> (String, String) {
@@ -328,11 +365,13 @@ struct Told {
     sort: String,
     what: String,
     fix: String,
+    /// It is the sending node's own fault.
+    of_node: bool,
 }
 
 impl Told {
     fn new(sort: &str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { sort: sort.to_owned(), what: what.into(), fix: fix.into() }
+        Self { sort: sort.to_owned(), what: what.into(), fix: fix.into(), of_node: false }
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use twill_cluster::inquiry::trial::Heard;
 use twill_conf::NodeName;
+use twill_fabric::path::verdict::NoWay;
 
 use super::blame::{self, Found};
 use super::plan::{Kind, ROUNDS, Result, Way};
@@ -47,6 +48,10 @@ pub(crate) struct Tried {
     /// By which address the pod that received heard it.
     pub(crate) saw: Option<IpAddr>,
     pub(crate) verdict: Verdict,
+    /// Why the sender's kernel has sent none of them: it has no way there. An errno.
+    pub(crate) no_way: Option<i32>,
+    /// The same where it has one, and lets nothing out by it.
+    pub(crate) unsent: Option<i32>,
 }
 
 /// Packets of a size.
@@ -156,7 +161,14 @@ impl Tried {
             source: way.source,
             saw: result.small.saw.or(result.full.saw),
             verdict,
+            no_way: result.small.no_way.filter(|_| verdict == Verdict::Nothing),
+            unsent: result.small.unsent.filter(|_| verdict == Verdict::Nothing),
         }
+    }
+
+    /// What the sender's kernel says where it has sent nothing.
+    pub(crate) fn unsent(&self) -> Option<NoWay> {
+        NoWay::of(self.address, self.no_way, self.unsent)
     }
 
     /// As in `n1 to n2`.

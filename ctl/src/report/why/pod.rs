@@ -1,11 +1,10 @@
 //! Why a pod is as it is: where it is attached, with which addresses, and what failed for it.
 
 use serde::Serialize;
-use twill_cluster::inquiry::attempts::{AttachmentRecord, AttemptRecord, History};
+use twill_cluster::inquiry::attempts::{AttachmentRecord, AttemptRecord, History, remedy};
 use twill_cluster::inquiry::client::{Answers, Silence};
 use twill_conf::NodeName;
 
-use super::remedy;
 use crate::report::addresses::{AddressRow, Addresses, Sources};
 use crate::report::problems::{self, Problem};
 use crate::report::silences::Silences;
@@ -71,7 +70,7 @@ impl WhyPod {
                     attachments.extend(attached.map(|attachment| Attached { node: node.clone(), attachment }));
                     let failed = history.attempts.into_iter();
                     attempts.extend(failed.map(|attempt| Failed {
-                        fix: remedy::of(&node, &attempt),
+                        fix: remedy(&node, attempt.code, &attempt.cause),
                         node: node.clone(),
                         attempt,
                     }));

@@ -99,7 +99,8 @@ n1    attached  60s    10.42.0.1  c1         net      eth0       tw0000000000001
     assert_eq!(verdict, Verdict::Unknown);
     assert!(
         text.contains("10.42.0.1  attached  60s")
-            && text.contains("what node n1 has of it: no answer within 5 s; try again, with a longer --timeout"),
+            && text
+                .contains("what node n1 has of it: no answer within 5 s\n    fix: try again, with a longer --timeout"),
         "{text}"
     );
 }
@@ -137,7 +138,7 @@ fn a_pod_that_nobody_knows_is_a_problem_only_where_everybody_was_asked() {
     let older = Err(Silence::Unsupported { version: "0.0.9".into(), cause: "unknown variant".into() });
     let (verdict, text) = pod("shop/ghost", [(name("n1"), nothing()), (name("n2"), older)].into());
     assert_eq!(verdict, Verdict::Unknown, "{text}");
-    assert!(text.contains("COULD NOT TELL: node n2: ") && text.contains("; update twilld on n2\n"), "{text}");
+    assert!(text.contains("COULD NOT TELL: node n2: ") && text.contains("\n    fix: update twilld on n2\n"), "{text}");
     let (verdict, text) = pod("shop/ghost", [(name("n1"), nothing()), (name("n2"), Err(Silence::Dead))].into());
     assert_eq!(verdict, Verdict::Problems, "it may be there: {text}");
     assert!(

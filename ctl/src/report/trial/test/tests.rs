@@ -1,6 +1,9 @@
 //! The matrix, what each pattern of failures means, and JUnit's text.
 
+mod unsent;
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use twill_cluster::inquiry::client::Silence;
@@ -67,6 +70,7 @@ fn tested_by(
             sent: 3,
             micros: vec![300, 100, 200][..count].to_vec(),
             saw: (count > 0).then_some(way.source).flatten(),
+            ..Heard::default()
         };
         let mut result = match fares(&way) {
             Verdict::Nothing => Result { small: heard(0), full: heard(0) },
@@ -298,7 +302,7 @@ fn packets_that_are_lost_are_worth_a_note() {
 
 /// Of two nodes between which only small packets come through.
 fn evidence_of_small_only() -> Evidence {
-    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], saw: None };
+    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], ..Heard::default() };
     let came = |way: Way| (way, Some(Result { small: heard(3), full: heard(0) }));
     let underlays = (1..=2).map(|number| (node(number), underlay(number))).collect();
     let between = |way: &Way| way.kind == Kind::PodToPod && joins(way, 1, 2);
@@ -328,7 +332,7 @@ fn tested_with(ways: Vec<Way>, came: &Result) -> Tested {
 
 #[test]
 fn full_size_packets_that_are_lost_count_as_small_ones_do() {
-    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], saw: None };
+    let heard = |answers: usize| Heard { sent: ROUNDS, micros: vec![100; answers], ..Heard::default() };
     let report = tested_with(ways(2, &[Family::V4]), &Result { small: heard(3), full: heard(1) });
     assert!(report.ways.iter().all(|way| way.verdict == Verdict::Lossy), "{report:?}");
     assert!(report.notes[0].what.starts_with("2 of 6 packets pod to pod"), "{report:?}");
@@ -351,7 +355,7 @@ fn where_nothing_was_tried_nothing_can_be_told() {
 fn an_answer_that_does_not_fit_its_question_has_no_results() {
     let ways = ways(2, &[Family::V4]);
     let volley = &volleys(&ways)[0][0];
-    let heard = |sent, answers: usize| Heard { sent, micros: vec![1; answers], saw: None };
+    let heard = |sent, answers: usize| Heard { sent, micros: vec![1; answers], ..Heard::default() };
     let all = |one: Heard| vec![one; volley.shots.len()];
     assert_eq!(results(volley, &all(heard(3, 2))).unwrap().len(), volley.ways.len());
     let one_less = all(heard(3, 2))[1..].to_vec();
@@ -380,14 +384,26 @@ fn pods_that_a_node_could_not_take_down_are_a_problem_with_its_words() {
 #[test]
 fn who_refuses_is_a_problem_and_of_who_is_silent_nothing_can_be_told() {
     let refused = Failure::refused(Told { what: "the plugin is not at /x".into(), fix: "install it".into() });
-    let silent = Failure::silent(&Silence::Dead);
+    let silent = Failure::silent(&Silence::Timeout(Duration::from_secs(1)));
     let passed = |_: &Way| Verdict::Passed;
     let report = tested_by(1, true, &[Family::V4], passed, vec![(node(7), silent.clone())]);
     assert_eq!(Report::Tested(report.clone()).verdict(), Exit::Unknown);
-    assert!(report.unknown[0].what.starts_with("node n7: its daemon has not been heard of"), "{report:?}");
+    assert!(report.unknown[0].what.starts_with("node n7: no answer within 1 s"), "{report:?}");
     let report = tested_by(1, true, &[Family::V4], passed, vec![(node(7), silent), (node(8), refused)]);
     assert_eq!(problems(&report), ["node n8: the plugin is not at /x"]);
     assert_eq!(Report::Tested(report).verdict(), Exit::Problems, "a problem is one, whatever else could not be seen");
+}
+
+#[test]
+fn a_node_that_is_dead_is_a_problem_though_all_others_are_well() {
+    let dead = vec![(node(7), Failure::silent(&Silence::Dead))];
+    let report = tested_by(2, true, &[Family::V4], |_| Verdict::Passed, dead);
+    assert_eq!(
+        problems(&report),
+        ["node n7: its daemon has not been heard of for a minute; its pods keep what they have"]
+    );
+    assert!(report.problems[0].fix.starts_with("look at twilld on n7") && report.unknown.is_empty(), "{report:?}");
+    assert_eq!(Report::Tested(report).verdict(), Exit::Problems);
 }
 
 #[test]
@@ -441,7 +457,7 @@ fn the_json_of_a_way_has_its_packets() {
         "kind": "pod-to-pod", "from": "n1", "to": "n1", "family": "IPv4", "address": "10.42.1.11",
         "small": { "bytes": 100, "sent": 3, "answered": 3, "micros": 200 },
         "full": { "bytes": 1450, "sent": 3, "answered": 3, "micros": 200 },
-        "source": "10.42.1.10", "saw": "10.42.1.10", "verdict": "passed",
+        "source": "10.42.1.10", "saw": "10.42.1.10", "verdict": "passed", "no_way": null, "unsent": null,
     });
     assert_eq!(way, wanted);
 }

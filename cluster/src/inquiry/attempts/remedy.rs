@@ -2,12 +2,10 @@
 //!
 //! Codes are fixed, words may differ from version to version. So words only choose the advice among those of one code.
 
-use twill_cluster::inquiry::attempts::AttemptRecord;
 use twill_conf::NodeName;
 
-/// What to do about it.
-pub(super) fn of(node: &NodeName, attempt: &AttemptRecord) -> String {
-    let AttemptRecord { code, cause, .. } = attempt;
+/// What to do about it: the CNI code, and what the runtime was told.
+pub fn remedy(node: &NodeName, code: u32, cause: &str) -> String {
     let says = |words: &str| cause.contains(words);
     match code {
         1 => "set cniVersion in the network's list to one that the plugin speaks: the cause names them".to_owned(),
@@ -44,10 +42,8 @@ pub(super) fn of(node: &NodeName, attempt: &AttemptRecord) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn remedy(code: u32, cause: &str) -> String {
-        of(&"n1".parse().unwrap(), &AttemptRecord { code, cause: cause.to_owned(), ..AttemptRecord::default() })
+        super::remedy(&"n1".parse().unwrap(), code, cause)
     }
 
     #[test]
