@@ -83,8 +83,7 @@ pub enum Event {
     Lost(String),
 }
 
-/// The cluster's store. Every call ends within a deadline: on etcd, a read within
-/// [`READ_DEADLINE`](crate::etcd::READ_DEADLINE), all else within [`DEADLINE`](crate::etcd::DEADLINE).
+/// The cluster's store. Every call ends within a deadline: on etcd by its [`Limits`](crate::etcd::Limits).
 pub trait Store: Send + Sync + 'static {
     /// A linearizable read of a range, in pages pinned to one revision.
     fn read(&self, range: &Range) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;

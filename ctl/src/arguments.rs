@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "text|json")]
     #[arg(hide_possible_values = true, display_order = 900)]
     pub(crate) output: Output,
-    /// How long to wait for each answer of a node and of etcd, in seconds [default: 5; doctor: 20; test, bench: 30]
+    /// How long to wait for each answer of a node and of etcd, in seconds [default: 5; doctor: 20; test, bench: 30, at most 200]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, display_order = 901)]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Doctor(DoctorFlags),
     /// Tell the way of a packet step by step, by what both ends' nodes would do with it now; none is sent
     #[command(
-        after_help = "Exit status: 0 it arrives as far as the nodes can tell, 1 it does not, 2 a node did not answer, or etcd"
+        after_help = "Exit status: 0 it arrives as far as the nodes can tell, 1 it does not, or a node's daemon is dead, 2 a node did not answer, or etcd"
     )]
     Trace(trace::TraceFlags),
     /// Try the network: pods on the nodes for a short while, small and full-size packets between all of them

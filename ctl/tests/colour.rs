@@ -53,8 +53,9 @@ fn problems_are_red_on_a_terminal_unless_that_is_not_wanted_and_never_in_a_pipe_
     let coloured = on_terminal(&etcd, &status, &[]);
     assert!(coloured.contains(&format!("\n{RED}node n1: ")), "{coloured:?}");
     assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), piped, "the text is the same");
-    for unwanted in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        assert_eq!(on_terminal(&etcd, &status, &[unwanted]), piped, "{unwanted:?}");
+    for unwanted in [&[("NO_COLOR", "1")][..], &[("TERM", "dumb")], &[("TERM", "dumb"), ("CI", "1"), ("CLICOLOR", "1")]]
+    {
+        assert_eq!(on_terminal(&etcd, &status, unwanted), piped, "{unwanted:?}");
     }
     let json = on_terminal(&etcd, &["status", "-o", "json"], &[]);
     assert!(json.starts_with('{') && !json.contains('\u{1b}'), "{json:?}");

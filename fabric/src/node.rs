@@ -12,8 +12,9 @@
 //! by which the underlay may have its default route: `accept_ra=2` keeps them. Redirects are never sent to neighbours on
 //! the underlay; the kernel asks for that in `all` too, as it takes the greater of both. Strict reverse path filtering
 //! loses packets while nodes are switched one by one, so where it is in force it becomes loose. Where a route leads several ways the
-//! kernel chooses by addresses alone, so all connections of a pod with one host would share a way: `fib_multipath_hash_policy=1` has
-//! it look at the ports too. It is there for the whole machine, and stays when the last such route goes.
+//! kernel chooses by addresses alone, and of IPv6 by the flow label, which not every program sets: all connections of a pod with one host
+//! would share a way. `fib_multipath_hash_policy=1` has it look at the ports too. It is there for the whole machine, and stays when the last
+//! such route goes; an operator's own choice of something else, 2 or 3, is left alone.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,8 +50,7 @@ pub fn attachments(local: &Local, problems: &mut Problems) -> KernelState {
     pods.sort_by_key(|pod| pod.host);
     let mut holders = BTreeMap::new();
     for pod in pods {
-        let end = HostEnd { name: pod.host, mac: MacAddr(twill_ipam::HOST_MAC), mtu: pod.mtu };
-        state.ends.insert(pod.host, end);
+        state.ends.insert(pod.host, host_end(pod));
         for &ip in &pod.addresses {
             if let Some(other) = holders.get(&ip) {
                 problems.report(format!("{ip} is the address of two pods, behind {other} and {}", pod.host));
@@ -61,6 +61,14 @@ pub fn attachments(local: &Local, problems: &mut Problems) -> KernelState {
         }
     }
     state
+}
+
+/// A device with a smaller MTU than IPv6 asks for loses all that it has of IPv6 (addrconf_notify in net/ipv6/addrconf.c), whoever lowered
+/// the pod's.
+fn host_end(pod: &Pod) -> HostEnd {
+    const LEAST_OF_IPV6: u32 = 1280;
+    let least = if pod.addresses.iter().any(IpAddr::is_ipv6) { LEAST_OF_IPV6 } else { 0 };
+    HostEnd { name: pod.host, mac: MacAddr(twill_ipam::HOST_MAC), mtu: pod.mtu.max(least) }
 }
 
 fn attach(pod: &Pod, ip: IpAddr, state: &mut KernelState) {
@@ -100,7 +108,7 @@ pub fn forwarding(
     }
     for family in spread {
         let ip = if *family == Family::V4 { "ipv4" } else { "ipv6" };
-        sysctl(format!("net/{ip}/fib_multipath_hash_policy"), "1");
+        sysctl(format!("net/{ip}/fib_multipath_hash_policy"), "1|2|3");
     }
     for Side { device, .. } in local.underlay.sides().filter(|side| with_ipv6 && side.accept_ra) {
         sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "2");

@@ -109,8 +109,8 @@ impl Outcome {
     }
 }
 
-/// Asks all questions at once, those without an answer up to `tries` times, each time for as long as `patience`. What became of
-/// them, in their order. `word`: what nobody else's packets bear.
+/// Asks all questions at once, those without an answer up to `tries` times, each time for as long as `patience`, where any was sent. What
+/// became of them, in their order. `word`: what nobody else's packets bear.
 ///
 /// It lasts `tries` times `patience` at the most, whatever comes. Fails only where sockets are not to be had. What is too large for
 /// its interface is not answered.

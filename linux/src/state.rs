@@ -48,7 +48,8 @@ pub struct KernelState {
     pub neighbours: OrdMap<(IfName, IpAddr), Neighbour>,
     /// Static FDB entries by device and MAC.
     pub fdb: OrdMap<(IfName, MacAddr), FdbEntry>,
-    /// Sysctls by path below /proc/sys, with '/' between its parts.
+    /// Sysctls by path below /proc/sys, with '/' between its parts. Of values with '|' between them the first is written where none of them
+    /// stands.
     pub sysctls: BTreeMap<String, String>,
     /// Our nftables table; `None` means that none shall stand.
     pub firewall: Option<Ruleset>,

@@ -123,13 +123,12 @@ fn heard(addresses: &[IpAddr], outcomes: &[Outcome]) -> Heard {
     };
     let mut ways = each.clone().map(through);
     let outer = ways.next().expect("a node has an underlay address");
-    // Of an address that answers by one of the ways is not said that there is none.
+    // That nothing is sent to an address is said where none of the small packets was: a large one may be silent for its size, and where
+    // one went out, what has become of it says more.
     let no_way = |(to, outcomes): (&IpAddr, &[Outcome])| {
         let unsent = |outcome: &Outcome| NoWay::of(*to, outcome.no_way(), outcome.unsent());
-        match outcomes.iter().any(|outcome| is_answered(*outcome)) {
-            true => None,
-            false => outcomes.iter().find_map(unsent),
-        }
+        let [small, _, refusal] = outcomes else { return None };
+        unsent(small).filter(|_| unsent(refusal).is_some() && !outcomes.iter().any(|outcome| is_answered(*outcome)))
     };
     // Who cannot be reached beside the tunnel is not reached through it either, so that comes first.
     let no_way = addresses.iter().zip(each).find_map(no_way);
@@ -171,6 +170,8 @@ mod tests {
         assert_eq!(verdict([KEPT, KEPT, ANSWERED], silent), Verdict::NotThrough);
         let kept = |to: &str| NoWay { to: to.parse().unwrap(), errno: 1, why: Why::NotLetOut };
         assert_eq!(verdict([KEPT; 3], silent), Verdict::NotLetOut(kept("192.0.2.2")));
+        assert_eq!(verdict([KEPT, Outcome::Silence, KEPT], silent), Verdict::NotLetOut(kept("192.0.2.2")));
+        assert_eq!(verdict([KEPT, KEPT, Outcome::Silence], silent), Verdict::Silent);
         assert_eq!(verdict([ANSWERED; 3], [KEPT; 3]), Verdict::NotLetOut(kept("10.42.0.1")));
         assert_eq!(verdict([KEPT; 3], [ANSWERED; 3]), Verdict::Good);
         let nowhere = NoWay { to: "10.42.0.1".parse().unwrap(), errno: 22, why: Why::NoRoute };

@@ -171,7 +171,8 @@ impl Reconciler {
             netlink,
             firewall,
             ports: Ports::default(),
-            far_ends: FarEnds::new(RESYNC),
+            // A little less, so that each look at everything asks anew.
+            far_ends: FarEnds::new(RESYNC.saturating_sub(RETRY)),
             mtus: Mtus::default(),
             scene: None,
             last: None,
@@ -250,7 +251,7 @@ impl Reconciler {
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
         let (mut local, attached) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
-        local.pods = self.far_ends.complete(attached, &mut self.netlink)?;
+        local.pods = self.far_ends.complete(attached, links, &mut self.netlink)?;
         let learned = self.news.learned.borrow().clone();
         let Wanted { local, desired, .. } = self.findings.reckon(&picture.reach, local, &learned);
         self.report.problems(&desired.problems);

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, though not marked so")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use twill_tests::binaries::Binaries;
@@ -63,8 +62,7 @@ fn twill_keeps_every_rule_and_the_table_is_current() {
 /// A program that is called in the plugin's place.
 fn impostor(directory: &tempfile::TempDir, name: &str, script: &str) -> PathBuf {
     let path = directory.path().join(name);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    twill_testkit::write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     path
 }
 

@@ -1,8 +1,8 @@
 //! Colour: the words that say how bad it is, where a terminal shows them.
 //!
 //! Reports are plain text. Which of their words have a colour is decided here alone, by where in a line they stand, so that the text is
-//! the same everywhere. A stream that is no terminal gets none, nor does a terminal where `NO_COLOR` is set (no-color.org) or `TERM` is
-//! `dumb`; `CLICOLOR_FORCE` has the last word for whoever pipes into a pager.
+//! the same everywhere. A stream that is no terminal gets none, nor does a terminal where `TERM` is `dumb`, but by `CLICOLOR_FORCE`, for
+//! whoever pipes into a pager. `NO_COLOR` (no-color.org) has the last word.
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -34,8 +34,18 @@ const CELLS: [(&str, Style); 4] = [("PROBLEM", BAD), ("NO", BAD), ("NOTHING", BA
 pub(super) fn for_stream(text: String, stream: &impl RawStream) -> String {
     match AutoStream::choice(stream) {
         ColorChoice::Never => text,
+        // Which anstream takes back where CLICOLOR or CI is set.
+        _ if is("TERM", "dumb") && !is_set("CLICOLOR_FORCE") => text,
         _ => painted(&text),
     }
+}
+
+fn is(variable: &str, value: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|known| known == value)
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some() && !is(variable, "0")
 }
 
 fn painted(text: &str) -> String {

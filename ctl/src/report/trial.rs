@@ -45,6 +45,7 @@ impl Failure {
                 "look at twilld there: is it running, and does it reach etcd? Try again, with a longer --timeout",
             )),
             Silence::Unasked(_) => Self::Silent(told(ETCD)),
+            Silence::Failed(_) => Self::Silent(told("try again; if it stays so, look at the log of twilld there")),
             _ => Self::Silent(told(
                 "try again; if it stays so, look at twilld there, and at etcd's roles (docs/etcd.md)",
             )),

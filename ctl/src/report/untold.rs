@@ -63,7 +63,7 @@ pub(crate) fn remedy(error: &StoreError) -> String {
 
 /// The same where its error is known as text alone.
 pub(crate) const ETCD: &str = "look whether etcd runs there, a majority of its members, and whether a firewall or its roles (docs/etcd.md) keep \
-                               this machine out; 'twillctl doctor' asks each member";
+                               this machine out, or wait longer, by --timeout; 'twillctl doctor' asks each member";
 
 #[cfg(test)]
 mod tests {

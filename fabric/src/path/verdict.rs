@@ -227,14 +227,15 @@ fn not_let_out(NoWay { to, errno, .. }: NoWay, me: &NodeName, Target { node, out
     let cause = io::Error::from_raw_os_error(errno);
     let whom = if to == *outer { format!("{node} itself") } else { format!("the pods of {node} ({outer})") };
     match errno {
-        // What netfilter drops at the output hook (NF_DROP).
+        // What netfilter drops at the output hook (NF_DROP), conntrack for want of room among it.
         EPERM => Told {
             what: format!(
                 "a firewall of this node itself drops what it sends to {whom}: the kernel sends nothing to {to}: {cause}"
             ),
             fix: format!(
                 "let it pass in the chains at the output and the postrouting hook on {me}, which 'nft list ruleset' and 'iptables-save' there \
-                 show; a program of BPF at twilld's control group looks the same"
+                 show; 'twillctl doctor --node {me}' says whether the table of connections is full, which looks the same, as does a program of \
+                 BPF at twilld's control group"
             ),
         },
         _ => Told {

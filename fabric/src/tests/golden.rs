@@ -89,6 +89,15 @@ fn three_nodes_by_plain_routes() {
 }
 
 #[test]
+fn a_pods_small_mtu_takes_no_ipv6_from_its_host_end() {
+    let sample = dual_stack();
+    let mut local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2"]);
+    local.pods.iter_mut().for_each(|pod| pod.mtu = 1200);
+    let mtus: Vec<u32> = desired(&sample.view, &local).state.ends.values().map(|end| end.mtu).collect();
+    assert_eq!(mtus, [1280, 1200]);
+}
+
+#[test]
 fn under_bgp_what_was_learned_counts_and_plain_routes_are_for_what_was_not() {
     let with =
         |kind| dual_stack().node(4, &["192.168.10.4/24"]).block(4, "10.42.4.0/26").backend(kind).without_tunnels();

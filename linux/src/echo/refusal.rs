@@ -8,8 +8,6 @@ use std::os::fd::AsRawFd as _;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 
-/// Room for an error of either family: the message, who sent it, and what is around them.
-const ROOM: usize = 256;
 /// Destination unreachable, port unreachable (RFC 792).
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 /// The same of IPv6 (RFC 4443).
@@ -28,7 +26,7 @@ pub(super) fn listen(socket: &UdpSocket, ipv6: bool) -> io::Result<()> {
 /// Takes the errors that are kept, `most` of them, and tells whether `target` itself says there that nobody listens.
 pub(super) fn heard(socket: &UdpSocket, target: IpAddr, most: usize) -> bool {
     let mut heard = false;
-    let mut room = [0; ROOM];
+    let mut room = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
     for _ in 0..most {
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let Ok(message) = recvmsg::<()>(socket.as_raw_fd(), &mut [], Some(&mut room), flags) else { break };

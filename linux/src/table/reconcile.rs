@@ -26,17 +26,18 @@ pub use self::advance::advance;
 /// neighbours and FDB entries, then routes; leftovers go last. It continues after an error. The firewall is not in it:
 /// see [`crate::nft`].
 ///
-/// What shall stand is made where it is missing, but for host ends of pods, which are not ours to make. What stands and shall not is removed only if `ours` covers it: devices
-/// of ours and all on them, permanent neighbours and routes of [`crate::state::PROTOCOL_POD`] on the pods' devices, and
-/// every route of [`crate::state::PROTOCOL_CLUSTER`] in the main table. The outer error means that the kernel could not
-/// be read, or that the outcome of requests is unknown; the next reconciliation sees what stands.
+/// What shall stand is made where it is missing, but for host ends of pods, which are not ours to make. What stands and shall not is
+/// removed only if `ours` covers it: devices of ours and all on them, permanent neighbours and routes of
+/// [`crate::state::PROTOCOL_POD`] on the pods' devices, and every route of [`crate::state::PROTOCOL_CLUSTER`] in the main table. The
+/// outer error means that the kernel could not be read, or that the outcome of requests is unknown; the next reconciliation sees what
+/// stands.
 pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership) -> Result<Outcome, Error> {
     bring(netlink, desired, ours, Extent::All)
 }
 
-/// Only makes what is missing, and keeps the host ends of pods; what else stands otherwise than `desired` has it, or beyond it, is left as
-/// it is. For a desired
-/// state that may be older than what stands, but for these routes: they are changed and removed as by [`reconcile`].
+/// Only makes what is missing, and keeps the host ends of pods; what else stands otherwise than `desired` has it, or beyond it, is left
+/// as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
+/// [`reconcile`].
 pub fn complete(
     netlink: &mut Netlink,
     desired: &KernelState,

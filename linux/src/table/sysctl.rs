@@ -33,9 +33,11 @@ fn bring(path: &str, value: &str) -> Result<Option<Repair>, Error> {
         return Err(failed(value)(cause));
     }
     let standing = fs::read_to_string(&file).map_err(failed(""))?;
-    if standing.split_whitespace().eq(value.split_whitespace()) {
+    let stands = |value: &str| standing.split_whitespace().eq(value.split_whitespace());
+    if value.split('|').any(stands) {
         return Ok(None);
     }
+    let value = value.split('|').next().unwrap_or_default();
     fs::write(&file, value).map_err(failed(value))?;
     let (object, was) = (format!("{path} = {value}"), Some(standing.trim().to_owned()));
     Ok(Some(Repair { table: "sysctl", action: "changed", object, was }))

@@ -309,3 +309,13 @@ fn ways_by_one_gateway_alone_are_a_plain_route() {
     node.settle(&state);
     assert_eq!(standing(&node, "10.42.8.0/26"), ["10.42.8.0/26 via inet6 2001:db8::2 dev under proto 116 metric 7777"]);
 }
+
+#[test]
+fn of_several_values_of_a_sysctl_the_first_is_written_where_none_stands() {
+    let Some(mut node) = Node::new() else { return };
+    let policy = "net/ipv4/fib_multipath_hash_policy";
+    let desired = KernelState { sysctls: [(policy.to_owned(), "1|2".to_owned())].into(), ..KernelState::default() };
+    assert_eq!(node.settle(&desired), [format!("changed sysctl: {policy} = 1 (was 0)")]);
+    node.namespace.must(&format!("echo 2 >/proc/sys/{policy}"));
+    assert_eq!(node.settle(&desired), [""; 0], "somebody's own choice");
+}

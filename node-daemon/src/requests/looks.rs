@@ -1,8 +1,8 @@
 //! What only looks: a look is a task of its own, whose reply comes by a channel, so that what is done or asked besides waits for none
 //! of them. A few go on at once; one that finds no place within a moment is refused. Each ends: what may hang has a deadline.
 //!
-//! What blocks does so on threads of their own, one for a place, and not on those few of the runtime which claims, the sweep and the
-//! resolver share. A look that is not waited for any longer keeps its [`Place`] for as long as its thread is at work.
+//! What may block for long does so on threads of their own, one for a place, and not on those few of the runtime which claims, the sweep
+//! and the resolver share. A look that is not waited for any longer keeps its [`Place`] for as long as its thread is at work.
 
 use std::net::IpAddr;
 use std::sync::Arc;

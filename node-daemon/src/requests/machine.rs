@@ -168,7 +168,7 @@ impl Machine {
         let members = store.members(ETCD_PATIENCE).await;
         let began = Instant::now();
         let range = Range::key(key::CONFIG);
-        let read = match timeout(PATIENCE, store.read(&range)).await {
+        let read = match timeout(PATIENCE - ETCD_PATIENCE, store.read(&range)).await {
             Ok(read) => read.map(|_| began.elapsed()).map_err(|error| error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         };

@@ -84,6 +84,8 @@ fn explain<K: trace::Kernel>(
     let mut once_more = true;
     loop {
         let may_repeat = std::mem::take(&mut once_more);
+        // Before the kernel is read: what it does not find may be on its way there.
+        let tried = before.tried.load(Ordering::Relaxed);
         let mut kernel = open(before.desired.passage.as_ref()).map_err(|error| error.to_string())?;
         // The reconciler waits for it: `kernel` runs no nft and dumps no routes from here on.
         let reckoning = reckoning.lock().expect("nobody panics while asking it");
@@ -93,9 +95,8 @@ fn explain<K: trace::Kernel>(
             before = wants;
             continue;
         }
-        let Wanted { view, local, desired, tried } = &wants;
-        // What it does not find now may be on its way into the kernel.
-        let may_repeat = may_repeat && !tried.load(Ordering::Relaxed);
+        let Wanted { view, local, desired, .. } = &wants;
+        let may_repeat = may_repeat && !(tried && wants.tried.load(Ordering::Relaxed));
         let known = Known { view, local, desired, reckoning: &reckoning };
         let answer =
             trace::explain(&known, &mut kernel, question).ok_or("the cluster has no configuration that it knows")?;

@@ -1,6 +1,5 @@
 //! What is answered to tasks, with a plugin that a shell plays.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -24,8 +23,7 @@ fi
 
 fn trials(directory: &Path) -> (Trials, UnboundedReceiver<(Letter, Answer)>) {
     let plugin = directory.join("plugin");
-    std::fs::write(&plugin, PLUGIN).unwrap();
-    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    twill_testkit::write_program(&plugin, PLUGIN);
     let means = Means::for_tests(plugin, watch::channel(None).1, watch::channel(None).1);
     let (answers, answered) = unbounded_channel();
     (Trials::new(means, answers), answered)

@@ -15,7 +15,10 @@ const POD: &str = "shop/till-0";
 pub(super) fn examined(lab: &Lab, screen: &mut Screen) -> Result<()> {
     let node = lab.node(1);
     screen.step(&format!("what is wrong with the machine of {0}: twillctl doctor --node {0}", node.name()));
-    let told = node.twillctl_told(&["doctor", "--node", node.name()])?;
+    let told = deadline::until_some("doctor finds no problem", PATIENCE, || {
+        let told = node.twillctl_told(&["doctor", "--node", node.name()])?;
+        Ok(if told.status == Some(0) { Ok(told) } else { Err(told) })
+    })?;
     screen.quote(&told.stdout);
     screen.quote(&told.stderr);
     screen.ask("twillctl doctor finds no problem", told.status == Some(0));

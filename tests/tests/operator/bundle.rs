@@ -48,7 +48,7 @@ fn a_bundle_of_living_daemons_lists_what_it_has_and_has_no_password_no_key_and_n
         comes_to_tell(one, &["status", "--wait", "1m"], 0, "no problems\n")?;
 
         let file = lab.directory().join("bundle.tar.gz");
-        let told = one.twillctl_told(&["bundle", &file.to_string_lossy()])?;
+        let told = one.twillctl_told(&["bundle", &file.to_string_lossy(), "--timeout", "60"])?;
         assert_eq!(told.status, Some(0), "{told:?}");
         is_golden("operator", "bundle", &told.stdout);
 

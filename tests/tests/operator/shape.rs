@@ -16,11 +16,11 @@ use super::status::comes_to_tell;
 
 /// Keys under which names are that an operator chose, or addresses: each stands for all of them.
 const MAPS: [&str; 4] = ["labels", "seen_by", "faulty", "by_kind"];
-/// What an address has there is in the bundle's files, not in a report.
+/// It writes files, and prints no report.
 const HIDDEN: [&str; 1] = ["man"];
 
-/// Lists of what is wrong or odd, which are alike everywhere and have something in them by chance.
-const TOLD: [&str; 2] = ["problems", "notes"];
+/// Lists of what is wrong, odd or not known, which are alike everywhere and have something in them by chance. What is not known is a text.
+const TOLD: [&str; 3] = ["problems", "notes", "unknown"];
 /// Where the shape of one of those stands.
 const ONE_TOLD: &str = "each problem and note";
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use twill_testkit::write_program;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::golden::is_golden;
 use twill_tests::lab::VXLAN;
@@ -291,8 +292,7 @@ fn where_the_reconciler_cannot_go_on_a_trace_goes_by_what_is_wanted_all_the_same
         fs::create_dir_all(&programs).map_err(LabError::io("making a directory"))?;
         let nft = sh(one, "command -v nft")?;
         let script = NFT_THAT_LISTS.replace("NFT", nft.trim());
-        fs::write(programs.join("nft"), script).map_err(LabError::io("writing a program"))?;
-        sh(one, &format!("chmod 755 {}", programs.join("nft").display()))?;
+        write_program(&programs.join("nft"), &script);
         two.start_daemon()?;
         one.start_daemon_with_programs_in(&programs)?;
         let b = two.attach("b")?;

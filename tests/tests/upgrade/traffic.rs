@@ -23,8 +23,8 @@ const A_WHILE: (u64, usize) = (200, 5);
 /// What an ADD says that had no luck with the kernel in its time: on a machine so busy that it takes a second for each lock of the
 /// network, whichever version it is of. With the code "try again later" (CNI specification, "Error"), and a runtime does.
 const TOO_LATE: (u32, &str) = (11, ": an ADD may take 10 seconds, and they are over");
-/// So many ADDs of a whole run may say that, and none may fail in any other way.
-const MOST_TOO_LATE: usize = 1;
+/// So many ADDs of a whole run, which are hundreds, may say that, and none may fail in any other way.
+const MOST_TOO_LATE: usize = 5;
 
 /// Where pods are to be, and the plugins that attach them: those that their nodes have installed at the moment.
 pub(crate) struct Grounds {

@@ -11,7 +11,7 @@ use twill_conf::NodeName;
 use twill_fabric::family::Family;
 
 use super::file::Target;
-use super::{ON_ITS_WAY, Session, choose, with_pods};
+use super::{ON_ITS_WAY, Session, choose, patience, with_pods};
 use crate::access::{self, Picture};
 use crate::arguments::trial::{BenchFlags, Version};
 use crate::error::Error;
@@ -25,6 +25,7 @@ use crate::report::untold::Untold;
 const AROUND: Duration = Duration::from_secs(15);
 
 pub(in crate::command) async fn bench(flags: &BenchFlags, place: &Place) -> Result<Report, Error> {
+    patience(place)?;
     let store = access::connect(place)?;
     let (picture, alive) = (access::picture(&store).await?, access::alive(&store).await?);
     let chosen = choose(&picture, &alive, &flags.nodes, 2)?;

@@ -9,7 +9,7 @@ use twill_conf::NodeName;
 use twill_fabric::family::Family;
 
 use super::file::Target;
-use super::{Chosen, Session, choose, with_pods};
+use super::{Chosen, Session, choose, patience, with_pods};
 use crate::access::{self, Picture};
 use crate::arguments::trial::{TestFlags, Version};
 use crate::error::Error;
@@ -27,6 +27,7 @@ const USUAL: usize = 8;
 const PROBING: Duration = Duration::from_secs(5);
 
 pub(in crate::command) async fn test(flags: &TestFlags, place: &Place) -> Result<Report, Error> {
+    patience(place)?;
     let store = access::connect(place)?;
     let (picture, alive) = (access::picture(&store).await?, access::alive(&store).await?);
     let most = if flags.all { usize::MAX } else { USUAL };
