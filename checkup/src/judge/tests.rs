@@ -260,6 +260,12 @@ fn that_no_chain_lets_the_tunnel_in_is_said_also_where_the_other_chains_cannot_b
 }
 
 #[test]
+fn a_daemon_that_may_not_ask_who_keeps_the_clock_has_no_fault_by_that() {
+    let seen = Observations { clock_kept: Err(denied()), ..good() };
+    assert_eq!(faults(Stage::Serving, &seen), []);
+}
+
+#[test]
 fn by_a_clock_that_is_wrong_no_certificate_is_called_good() {
     let found = faults(Stage::Serving, &Observations { now: 5, ..good() });
     let said: Vec<_> = found.iter().map(|one| (one.check, one.state)).collect();

@@ -32,6 +32,9 @@ const STRICT: &str = r#"
     exec "$@"
 "#;
 
+/// It sets nothing, but ProtectClock takes it away, with all that could set the clock: the daemon does without an answer (`checkup`).
+const ASKS_THE_CLOCK: &str = "adjtimex";
+
 /// The kernel's capabilities in the order of their numbers: include/uapi/linux/capability.h of Linux 6.1.
 const CAPABILITIES: [&str; 41] = [
     "chown",
@@ -231,7 +234,8 @@ fn hold_against_the_filter(text: &str) -> Result<()> {
     let lines: Vec<_> = text.lines().skip(begin.ok_or_else(|| LabError::wrong("no daemon was traced"))?).collect();
     let calls: BTreeSet<_> = lines.iter().filter_map(|line| call(line)).collect();
     let allowed = allowed()?;
-    let denied: Vec<_> = calls.iter().filter(|call| !allowed.contains(**call)).collect();
+    let is_denied = |call: &&&str| !allowed.contains(**call) && **call != ASKS_THE_CLOCK;
+    let denied: Vec<_> = calls.iter().filter(is_denied).collect();
     assert!(calls.contains("setns") && calls.contains("execve") && calls.len() > 30, "{calls:?}");
     assert!(denied.is_empty(), "the unit's filter forbids {denied:?}");
 

@@ -154,7 +154,7 @@ const SERVING: [Fault; 48] = [
         "remove it",
     ),
     (|o| o.clock_kept = Ok(false), Check::Clock, NOTE, "nothing keeps it in step", "systemd-timesyncd"),
-    (|o| o.clock_kept = Err(denied()), Check::Clock, NOTE, "cannot be seen: EPERM", "as root"),
+    (|o| o.clock_kept = Err(hung()), Check::Clock, NOTE, "cannot be seen: nft hangs", "a process there"),
     (
         |o| o.certificates = vec![certificate(-100, -3)],
         Check::Certificates,
