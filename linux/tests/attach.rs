@@ -121,7 +121,12 @@ fn two_batches_attach_a_pod_and_it_answers_over_both_families() {
     assert_eq!(seen.kind.as_deref(), Some("veth"));
     assert_eq!((seen.mac, seen.mtu, seen.up), (Some(host_mac()), 1450, true));
     assert_eq!(seen.alias.as_deref(), Some("twill1:0123456789abc:10.42.0.5,fd42::5"));
-    assert!(host.ip(&format!("-d link show dev {HOST}")).contains("addrgenmode none"));
+    let (here, there) = (host.ip(&format!("-d link show dev {HOST}")), pod.ip("-d link show dev eth0"));
+    assert!(here.contains("addrgenmode none"), "{here}");
+    assert!(
+        [&here, &there].iter().all(|end| end.contains("numtxqueues 1 ") && end.contains("numrxqueues 1 ")),
+        "{here}{there}"
+    );
     assert!(address::of(&mut netlink, HOST_INDEX).unwrap().is_empty(), "the host end has no address at all");
     assert_eq!(host.must(&format!("cat /proc/sys/net/ipv4/conf/{HOST}/forwarding")).trim(), "1");
 }

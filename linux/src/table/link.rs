@@ -128,6 +128,10 @@ impl Veth {
     /// takes none of those (rtnl_newlink_create in net/core/rtnetlink.c). For the socket of the host end's namespace;
     /// the peer is set up from inside by [`set_up`].
     ///
+    /// Each end has one queue from the start. One that is not told so is made with as many as there are processors, of which all but one are
+    /// taken away at once; for that the kernel waits, with the lock of all of its interfaces, until every processor has passed by
+    /// (veth_init_queues in drivers/net/veth.c, netif_set_real_num_tx_queues in net/core/dev.c), which takes long on a busy machine.
+    ///
     /// Refused with EEXIST if there is a device of that name in either namespace.
     pub fn create(&self, peers: &NetNs) -> [Request; 2] {
         let (host, peer) = (self.host, self.peer);
@@ -136,12 +140,16 @@ impl Veth {
             .name(peer.name.as_str())
             .address(peer.mac.0.to_vec())
             .mtu(self.mtu)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
             .setns_by_fd(peers.fd().as_raw_fd())
             .build();
         let pair = LinkVeth::new(host.name.as_str(), peer.name.as_str())
             .index(host.index)
             .address(host.mac.0.to_vec())
             .mtu(self.mtu)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_message)))
             .build();
         // The message holds the bare number of the descriptor: the request keeps it open.
