@@ -49,6 +49,18 @@ impl Damage {
     }
 }
 
+/// All of which an event tells.
+pub const HEARD_DAMAGES: [&[Damage]; 8] = [
+    DEVICE_DAMAGES,
+    END_DAMAGES,
+    ADDRESS_DAMAGES,
+    ROUTE_DAMAGES,
+    NEIGHBOUR_DAMAGES,
+    FDB_DAMAGES,
+    FIREWALL_DAMAGES,
+    FORWARDING_DAMAGES,
+];
+
 const ON_DEVICE: &[Part] = &[Part::Devices, Part::Addresses, Part::Routes, Part::Neighbours, Part::Fdb, Part::Sysctls];
 const DEVICES: &[Part] = &[Part::Devices];
 const WAY: &[Part] = &[Part::Devices, Part::Routes, Part::Neighbours];

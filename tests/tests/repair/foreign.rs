@@ -2,10 +2,7 @@
 
 use twill_tests::{Node, Result, with_lab};
 
-use crate::damage::{
-    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES,
-    NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
-};
+use crate::damage::{Damage, HEARD_DAMAGES, SYSCTL_DAMAGES};
 use crate::rounds::{Stage, difference, lab};
 use crate::stage::Facts;
 
@@ -95,19 +92,8 @@ fn shown(node: &Node, host: &str) -> Result<String> {
 
 /// What neither flushes what is others' too nor changes a setting of the whole node, as some damages do by themselves.
 fn storm() -> Vec<Damage> {
-    let groups = [
-        DEVICE_DAMAGES,
-        END_DAMAGES,
-        ADDRESS_DAMAGES,
-        ROUTE_DAMAGES,
-        NEIGHBOUR_DAMAGES,
-        FDB_DAMAGES,
-        FIREWALL_DAMAGES,
-        FORWARDING_DAMAGES,
-        SYSCTL_DAMAGES,
-    ];
     let meant = |damage: &&Damage| !["gone with all others", "IPv4's off", "IPv6's off"].contains(&damage.what);
-    groups.into_iter().flatten().filter(meant).copied().collect()
+    HEARD_DAMAGES.into_iter().chain([SYSCTL_DAMAGES]).flatten().filter(meant).copied().collect()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use twill_tests::{Lab, LabBuilder, Node, Result, with_lab};
 
 use damage::{
     ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES,
-    NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
+    HEARD_DAMAGES, NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
 };
 use rounds::{Measured, Stage, lab, lab_over_ipv6, lab_without_tunnel, table};
 
@@ -133,17 +133,7 @@ fn fifty_rounds_of_what_is_not_heard() {
 #[test]
 fn every_damage_is_repaired_within_ten_seconds_where_no_event_is_heard() {
     let mut parts: [Vec<Damage>; 6] = Default::default();
-    let groups = [
-        DEVICE_DAMAGES,
-        END_DAMAGES,
-        ADDRESS_DAMAGES,
-        ROUTE_DAMAGES,
-        NEIGHBOUR_DAMAGES,
-        FDB_DAMAGES,
-        FIREWALL_DAMAGES,
-        FORWARDING_DAMAGES,
-    ];
-    for (number, damage) in groups.concat().into_iter().enumerate() {
+    for (number, damage) in HEARD_DAMAGES.concat().into_iter().enumerate() {
         parts[number % 6].push(damage);
     }
     with_lab(lab(6), |lab| {
