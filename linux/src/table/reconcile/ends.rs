@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::links::device;
+use super::links::{device, settings};
 use crate::IfName;
 use crate::netlink::Request;
 use crate::state::HostEnd;
@@ -26,16 +26,6 @@ pub(super) fn plan(desired: &BTreeMap<IfName, HostEnd>, all: &[Details]) -> (usi
 
 /// `up` comes last: the device takes packets as it shall from then on.
 fn adjust(wanted: &HostEnd, seen: &Details) -> Vec<Request> {
-    let device = device(seen);
-    let mut requests = Vec::new();
-    if seen.link.mac != Some(wanted.mac) {
-        requests.push(link::set_mac(device, wanted.mac));
-    }
-    if seen.link.mtu != wanted.mtu {
-        requests.push(link::set_mtu(device, wanted.mtu));
-    }
-    if !seen.link.up {
-        requests.push(link::set_up(device));
-    }
-    requests
+    let up = (!seen.link.up).then(|| link::set_up(device(seen)));
+    settings(seen, wanted.mac, wanted.mtu).chain(up).collect()
 }

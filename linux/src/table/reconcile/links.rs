@@ -10,7 +10,7 @@ use crate::state::{KernelState, Link, LinkKind};
 use crate::table::Outcome;
 use crate::table::change::{Action, Change, Difference, apply, diff, settle as settle_changes};
 use crate::table::link::{self, Details, Device};
-use crate::{Error, IfName, Netlink};
+use crate::{Error, IfName, MacAddr, Netlink};
 
 /// The links when they stand as they shall.
 #[derive(Debug)]
@@ -107,12 +107,7 @@ fn adjust(wanted: &Link, seen: &Details) -> Option<Vec<Request>> {
     if standing_local != local {
         requests.push(link::set_vxlan_local(device, local));
     }
-    if seen.link.mac != Some(wanted.mac) {
-        requests.push(link::set_mac(device, wanted.mac));
-    }
-    if seen.link.mtu != wanted.mtu {
-        requests.push(link::set_mtu(device, wanted.mtu));
-    }
+    requests.extend(settings(seen, wanted.mac, wanted.mtu));
     if seen.addrgenmode_none == Some(false) {
         requests.push(link::set_addrgenmode_none(device));
     }
@@ -120,6 +115,13 @@ fn adjust(wanted: &Link, seen: &Details) -> Option<Vec<Request>> {
         requests.push(link::set_up(device));
     }
     Some(requests)
+}
+
+/// What gives a device of any kind its MAC and its MTU.
+pub(super) fn settings(seen: &Details, mac: MacAddr, mtu: u32) -> impl Iterator<Item = Request> {
+    let set_mac = (seen.link.mac != Some(mac)).then(|| link::set_mac(device(seen), mac));
+    let set_mtu = (seen.link.mtu != mtu).then(|| link::set_mtu(device(seen), mtu));
+    set_mac.into_iter().chain(set_mtu)
 }
 
 /// Sends the changes; a device that this kernel cannot change in place is made anew.
