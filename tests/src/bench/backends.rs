@@ -39,7 +39,8 @@ impl Backend {
         }
     }
 
-    fn toml(self) -> &'static str {
+    /// What chooses it in the configuration.
+    pub fn toml(self) -> &'static str {
         match self {
             Self::Vxlan => "type = \"vxlan\"\n",
             Self::HostGw => "type = \"host-gw\"\n",
@@ -129,7 +130,8 @@ pub fn switch(lab: &Lab, toml: &str) -> Result<()> {
     lab.node(1).twillctl(&["config", "apply", "--force", &file.to_string_lossy()]).map(drop)
 }
 
-fn until_used(lab: &Lab, backend: Backend) -> Result<()> {
+/// Waits until all nodes send by a back end, and new pods have the MTU that it leaves them.
+pub fn until_used(lab: &Lab, backend: Backend) -> Result<()> {
     deadline::until(&format!("all nodes send by {}", backend.name()), SWITCHING, || {
         for node in lab.nodes() {
             if !backend.is_used_by(node)? {

@@ -82,14 +82,20 @@ enum What {
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
     },
-    /// What rules cost a small packet: Twill's own, in parts and as a whole, against none and against one that masquerades.
+    /// What rules cost a small packet and TCP in bulk: Twill's own, in parts and as a whole, against none and one that masquerades.
     Rules {
+        /// How packets go from node to node.
+        #[arg(long = "path", value_name = "PATH", value_enum, default_value_t = rules::variant::Way::Plain)]
+        way: rules::variant::Way,
         /// How many alternating turns, of which the best quarter counts.
         #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(4..))]
         turns: u16,
         /// How many packets each turn sends.
         #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
         packets: u32,
+        /// How many MiB each turn sends by one TCP connection.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..=65_536))]
+        megabytes: u64,
     },
     /// BGP: a mesh and reflectors of many speakers in one process, and a large table of one peer, beside BIRD and GoBGP.
     Bgp {
@@ -145,9 +151,9 @@ fn main() -> ExitCode {
         What::Data { rounds, seconds, masquerade, plot } => {
             bench_data(data::Plan { rounds: rounds.into(), seconds, masquerade }, plot.as_deref())
         }
-        What::Rules { turns, packets } => {
-            rules::measure(rules::Plan { turns: turns.into(), packets: packets as usize })
-                .map(|report| report.markdown())
+        What::Rules { way, turns, packets, megabytes } => {
+            let (turns, packets) = (turns.into(), packets as usize);
+            rules::measure(rules::Plan { way, turns, packets, bytes: megabytes << 20 }).map(|report| report.markdown())
         }
         What::Bgp { rounds, speakers, routes } => {
             bgp::measure(bgp::Plan { rounds: rounds.into(), speakers: speakers.into(), routes: routes as usize })

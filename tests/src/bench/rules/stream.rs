@@ -7,20 +7,17 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 
+use super::processor::{PATIENCE, on_the_processor, wait};
 use crate::bench::data::Ends;
 use crate::bench::data::round::SMALL;
 use crate::bench::usage::Stopwatch;
-use crate::{LabError, Result, process};
+use crate::{LabError, Result};
 
 /// How many packets are sent before they are taken: few enough for the receiver's queue.
 const BATCH: usize = 64;
-/// The processor that does everything.
-const PROCESSOR: usize = 0;
-/// A packet that takes longer is lost.
-const PATIENCE: u16 = 1000;
 
 /// A sender and its receiver.
 #[derive(Debug)]
@@ -111,23 +108,10 @@ impl Stream {
         Ok(recvmmsg(self.to.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?.count())
     }
 
-    /// Waits until something is there: where a packet's interrupt was put off. Whether something is.
+    /// Waits until something is there. Whether something is.
     fn wait(&self) -> nix::Result<bool> {
-        let mut socket = [PollFd::new(self.to.as_fd(), PollFlags::POLLIN)];
-        Ok(poll(&mut socket, PollTimeout::from(PATIENCE))? > 0)
+        wait(&mut [PollFd::new(self.to.as_fd(), PollFlags::POLLIN)])
     }
-}
-
-/// Does it on a thread that stays on the processor, so that the caller and what it starts do not.
-fn on_the_processor<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let pinned = || {
-        process::pin(PROCESSOR).map_err(LabError::io(format!("taking processor {PROCESSOR}")))?;
-        work()
-    };
-    std::thread::scope(|scope| match scope.spawn(pinned).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
 }
 
 #[cfg(test)]

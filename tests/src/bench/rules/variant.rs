@@ -1,6 +1,10 @@
 //! Which rules packets meet: parts of Twill's own table, as its daemon made it, and what stands beside them for comparison.
 
+use clap::ValueEnum;
+
+use crate::bench::backends::Backend;
 use crate::bench::data::by_hand::masquerading;
+use crate::{LabError, Result};
 
 /// Twill's table, of the family inet.
 pub const TABLE: &str = "twill";
@@ -11,6 +15,33 @@ const PREROUTING: &str = "prerouting";
 const FORWARD: &str = "forward";
 /// The chain that masquerades.
 const POSTROUTING: &str = "postrouting";
+
+/// How packets go from node to node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// By plain routes.
+    Plain,
+    /// Through the VXLAN tunnel.
+    Tunnel,
+}
+
+impl Way {
+    /// By whose routes.
+    pub fn backend(self) -> Backend {
+        match self {
+            Self::Plain => Backend::HostGw,
+            Self::Tunnel => Backend::Vxlan,
+        }
+    }
+
+    /// In words, after "from node to node".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Plain => "by plain routes",
+            Self::Tunnel => "through a VXLAN tunnel",
+        }
+    }
+}
 
 /// What the rules are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +93,7 @@ pub struct Variant {
     pub reverse_path: bool,
 }
 
-/// All that are measured, the references first, in the order of reports.
+/// All that there are, the references first, in the order of reports.
 pub const VARIANTS: [Variant; 10] = [
     rules("none", Base::Nothing),
     rules("none, a second time", Base::Nothing),
@@ -70,7 +101,7 @@ pub const VARIANTS: [Variant; 10] = [
     filtered("none; `rp_filter` at 1 on the host ends", Base::Nothing),
     rules("`prerouting` without a rule", Base::Plain(&[Less::Rules(PREROUTING), Less::Chain(POSTROUTING)])),
     rules("`prerouting`: by whose addresses pods send", Base::Plain(&[Less::Chain(POSTROUTING)])),
-    rules("the same, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
+    rules("`prerouting`, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
     filtered(
         "Twill without a tunnel, masquerading, `rp_filter` at 1 in place of `prerouting`",
         Base::Plain(&[Less::Chain(PREROUTING)]),
@@ -87,11 +118,16 @@ const fn filtered(name: &'static str, base: Base) -> Variant {
     Variant { name, base, reverse_path: true }
 }
 
+/// Those that are measured where packets go this way.
+pub fn variants(way: Way) -> impl Iterator<Item = &'static Variant> {
+    VARIANTS.iter().filter(move |variant| variant.stands(way))
+}
+
 /// What a node's variants are made of.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    /// Twill's table without a tunnel, as nft lists it.
-    pub plain: String,
+    /// Twill's table without a tunnel, as nft lists it; `None` where packets go through one.
+    pub plain: Option<String>,
     /// The same with one.
     pub tunnel: String,
     /// The addresses of pods.
@@ -99,17 +135,27 @@ pub struct Tables {
 }
 
 impl Variant {
-    /// What nft is to do on a node, whatever is there.
-    pub fn script(&self, tables: &Tables) -> String {
+    /// Whether it tells anything where packets go this way. Through a tunnel nobody has Twill's table without one, and reverse paths are
+    /// filtered by plain routes alone, in place of a chain.
+    fn stands(&self, way: Way) -> bool {
+        match way {
+            Way::Plain => true,
+            Way::Tunnel => !self.reverse_path && !matches!(self.base, Base::Plain(_)),
+        }
+    }
+
+    /// What nft is to do on a node, whatever is there. An error where the table that it is made of is not at hand.
+    pub fn script(&self, tables: &Tables) -> Result<String> {
+        let missing = || LabError::wrong(format!("there is no table without a tunnel to make of: {}", self.name));
         let (table, less) = match self.base {
             Base::Nothing => (String::new(), [].as_slice()),
             Base::OneRule => (masquerading(&tables.range), [].as_slice()),
-            Base::Plain(less) => (tables.plain.clone(), less),
+            Base::Plain(less) => (tables.plain.clone().ok_or_else(missing)?, less),
             Base::Tunnel(less) => (tables.tunnel.clone(), less),
         };
         let mut script = format!("flush ruleset\n{table}\n");
         script.extend(less.iter().map(|less| less.script()));
-        script
+        Ok(script)
     }
 
     /// Whether a pod cannot send by the address of another.
@@ -143,12 +189,13 @@ mod tests {
 
     fn tables() -> Tables {
         let table = |chain: &str| format!("table inet twill {{\n\tchain {chain} {{\n\t}}\n}}");
-        Tables { plain: table("prerouting"), tunnel: table("forward"), range: "10.42.0.0/16".into() }
+        Tables { plain: Some(table("prerouting")), tunnel: table("forward"), range: "10.42.0.0/16".into() }
     }
 
     #[test]
     fn the_tables_are_told_apart_by_a_chain() {
         let Tables { plain, tunnel, .. } = tables();
+        let plain = plain.unwrap();
         assert!(has_a_tunnel(&tunnel) && !has_a_tunnel(&plain));
         assert!(!has_a_tunnel(""));
     }
@@ -156,21 +203,22 @@ mod tests {
     #[test]
     fn whatever_was_there_goes_first() {
         for variant in VARIANTS {
-            assert!(variant.script(&tables()).starts_with("flush ruleset\n"), "{}", variant.name);
+            assert!(variant.script(&tables()).unwrap().starts_with("flush ruleset\n"), "{}", variant.name);
         }
-        assert_eq!(VARIANTS[0].script(&tables()).trim(), "flush ruleset");
+        assert_eq!(VARIANTS[0].script(&tables()).unwrap().trim(), "flush ruleset");
     }
 
     #[test]
     fn a_variant_has_the_rules_of_its_base_less_some_chains() {
         let Tables { plain, tunnel, .. } = tables();
-        assert_eq!(rules("", Base::Plain(&[])).script(&tables()), format!("flush ruleset\n{plain}\n"));
-        let script = rules("", Base::Tunnel(&[Less::Chain(POSTROUTING)])).script(&tables());
+        let plain = plain.unwrap();
+        assert_eq!(rules("", Base::Plain(&[])).script(&tables()).unwrap(), format!("flush ruleset\n{plain}\n"));
+        let script = rules("", Base::Tunnel(&[Less::Chain(POSTROUTING)])).script(&tables()).unwrap();
         let less = "flush chain inet twill postrouting\ndelete chain inet twill postrouting\n";
         assert_eq!(script, format!("flush ruleset\n{tunnel}\n{less}"));
-        let script = rules("", Base::Plain(&[Less::Rules(PREROUTING)])).script(&tables());
+        let script = rules("", Base::Plain(&[Less::Rules(PREROUTING)])).script(&tables()).unwrap();
         assert_eq!(script, format!("flush ruleset\n{plain}\nflush chain inet twill prerouting\n"));
-        assert!(rules("", Base::OneRule).script(&tables()).contains("ip saddr 10.42.0.0/16"));
+        assert!(rules("", Base::OneRule).script(&tables()).unwrap().contains("ip saddr 10.42.0.0/16"));
     }
 
     #[test]
@@ -182,6 +230,19 @@ mod tests {
         assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)]))), (false, true));
         assert_eq!(does(rules("", Base::Plain(&[Less::Rules(PREROUTING)]))), (false, true));
         assert_eq!(does(filtered("", Base::Plain(&[Less::Chain(PREROUTING)]))), (true, true));
+    }
+
+    #[test]
+    fn through_a_tunnel_all_is_made_of_what_is_there() {
+        let there = Tables { plain: None, ..tables() };
+        let named = |way| variants(way).map(|variant| variant.name).collect::<Vec<_>>();
+        assert!(variants(Way::Tunnel).all(|variant| variant.script(&there).is_ok() && !variant.reverse_path));
+        assert_eq!(named(Way::Plain), VARIANTS.map(|variant| variant.name));
+        // The references are, and of each way what is Twill's own and whole.
+        assert_eq!(named(Way::Tunnel)[..3], named(Way::Plain)[..3]);
+        assert_eq!(named(Way::Tunnel).last(), named(Way::Plain).last());
+        let error = rules("all", Base::Plain(&[])).script(&there).unwrap_err();
+        assert!(error.to_string().contains("no table without a tunnel"), "{error}");
     }
 
     #[test]
