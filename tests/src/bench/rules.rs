@@ -34,7 +34,7 @@ use crate::{Lab, LabError, Pod, PoolSpec, Result, Underlay};
 use bulk::Bulk;
 use report::{Measured, Report};
 use stream::Stream;
-use variant::{Tables, Variant, Way, variants};
+use variant::{AtHostEnds, Tables, Variant, Way, variants};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,8 @@ struct Path {
 struct Place {
     tables: Tables,
     host_end: String,
+    /// Of the pod behind it.
+    address: Ipv4Addr,
 }
 
 impl Path {
@@ -94,7 +96,7 @@ impl Path {
         let mut places = Vec::new();
         for ((pod, tunnel), plain) in pods.iter().zip(with_a_tunnel).zip(without) {
             let tables = Tables { plain, tunnel, range: range.clone() };
-            places.push(Place { tables, host_end: pod.host_interface()? });
+            places.push(Place { tables, host_end: pod.host_interface()?, address: ipv4(pod)? });
         }
         for node in lab.nodes() {
             node.stop_daemon()?;
@@ -116,7 +118,8 @@ impl Path {
     /// Has packets meet this variant from now on.
     fn lay(&self, variant: &Variant) -> Result<()> {
         for (node, place) in self.lab.nodes().iter().zip(&self.places) {
-            filter_reverse_paths(node, &place.host_end, variant.reverse_path)?;
+            filter_reverse_paths(node, &place.host_end, variant.at_host_ends == AtHostEnds::ReversePath)?;
+            place.filter(node, variant.at_host_ends == AtHostEnds::Filter)?;
             node.run(&["nft", &variant.script(&place.tables)?])?;
         }
         Ok(())
@@ -126,6 +129,44 @@ impl Path {
         let [from, to] = &self.pods;
         let target = to.address(false)?;
         Ok(Ends { from: from.namespace(), to: to.namespace(), target, interface: IFNAME })
+    }
+}
+
+impl Place {
+    /// Has the host end take packets by the pod's own address alone, or all.
+    fn filter(&self, node: &Node, on: bool) -> Result<()> {
+        let tc = |words: &[&str]| node.run(&[&["tc"], words].concat());
+        let (end, program) = (self.host_end.as_str(), program(self.address));
+        if tc(&["qdisc", "show", "dev", end, "clsact"])?.contains("clsact") {
+            tc(&["qdisc", "del", "dev", end, "clsact"])?;
+        }
+        if on {
+            tc(&["qdisc", "add", "dev", end, "clsact"])?;
+            let place = ["filter", "add", "dev", end, "ingress", "protocol", "all", "pref", "1"];
+            tc(&[&place[..], &["bpf", "da", "bytecode", &program]].concat())?;
+        }
+        Ok(())
+    }
+}
+
+/// A program of classic BPF as tc reads it (tc-bpf(8)): the number of instructions, then each with its code, two jumps and a value. Of IPv4 it
+/// lets pass what has that source, of IPv6 what has a link-local one, and ARP; TC_ACT_UNSPEC, -1, goes on, TC_ACT_SHOT, 2, drops.
+fn program(source: Ipv4Addr) -> String {
+    const LINK_LOCAL: u32 = 0xfe80_0000;
+    let source = u32::from(source);
+    format!(
+        "10,40 0 0 12,21 0 2 {},32 0 0 26,21 4 5 {source},21 0 2 {},32 0 0 22,21 1 2 {LINK_LOCAL},21 0 1 {},6 0 0 {},6 0 0 2",
+        0x0800,
+        0x86dd,
+        0x0806,
+        u32::MAX,
+    )
+}
+
+fn ipv4(pod: &Pod) -> Result<Ipv4Addr> {
+    match pod.address(false)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => Err(LabError::wrong(format!("the pod's IPv4 address is {address}"))),
     }
 }
 
@@ -154,10 +195,7 @@ pub fn measure(plan: Plan) -> Result<Report> {
     eprintln!("a lab of two nodes");
     let path = Path::build(plan.way)?;
     let ends = path.ends()?;
-    let IpAddr::V4(own) = path.pods[0].address(false)? else {
-        return Err(LabError::wrong("the pod's IPv4 address is none"));
-    };
-    let stream = Stream::open(ends, own)?;
+    let stream = Stream::open(ends, path.places[0].address)?;
     let forger = Stream::open(ends, FORGED)?;
     // Figures of rules that do not hold would be worth nothing.
     for variant in variants(plan.way) {

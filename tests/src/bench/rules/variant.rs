@@ -13,6 +13,8 @@ pub const TABLE: &str = "twill";
 const PREROUTING: &str = "prerouting";
 /// The chain that stands only where there is a tunnel, and whose rules are about what pods send.
 const FORWARD: &str = "forward";
+/// What the names of all host ends match.
+const HOST_ENDS: &str = "tw*";
 /// The chain that masquerades.
 const POSTROUTING: &str = "postrouting";
 
@@ -59,6 +61,8 @@ pub enum Base {
 /// What a table lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Less {
+    /// The rules of this chain that stand for packets of pods alone.
+    RulesForPods(&'static str),
     /// The rules of this chain; the chain itself stands at its hook.
     Rules(&'static str),
     /// This chain.
@@ -69,15 +73,28 @@ impl Less {
     /// A chain's rules go first: nft deletes no chain that has any.
     fn script(self) -> String {
         match self {
+            Self::RulesForPods(_) => String::new(),
             Self::Rules(chain) => format!("flush chain inet {TABLE} {chain}\n"),
             Self::Chain(chain) => Self::Rules(chain).script() + &format!("delete chain inet {TABLE} {chain}\n"),
         }
     }
 
-    /// Either way the rules of the chain are gone.
+    /// The table, as nft lists it, without what nft is not told to take away.
+    fn cut(self, table: String) -> String {
+        let Self::RulesForPods(chain) = self else { return table };
+        let mut inside = false;
+        let keep = |line: &&str| {
+            let words = line.trim();
+            inside = if words.starts_with("chain ") { words == begin(chain) } else { inside };
+            !(inside && words.contains(&format!("iifname \"{HOST_ENDS}\"")))
+        };
+        table.lines().filter(keep).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Either way the rules of the chain that are for packets of pods are gone.
     fn chain(self) -> &'static str {
         match self {
-            Self::Rules(chain) | Self::Chain(chain) => chain,
+            Self::RulesForPods(chain) | Self::Rules(chain) | Self::Chain(chain) => chain,
         }
     }
 }
@@ -89,33 +106,47 @@ pub struct Variant {
     pub name: &'static str,
     /// The rules of nftables.
     pub base: Base,
-    /// Whether the pods' host ends have `rp_filter` at 1.
-    pub reverse_path: bool,
+    /// What is at the pods' host ends.
+    pub at_host_ends: AtHostEnds,
+}
+
+/// What looks at the source of a pod's packet before any rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtHostEnds {
+    /// Nothing.
+    Nothing,
+    /// `rp_filter` at 1.
+    ReversePath,
+    /// A filter of classic BPF, attached by `clsact`.
+    Filter,
 }
 
 /// All that there are, the references first, in the order of reports.
-pub const VARIANTS: [Variant; 10] = [
+pub const VARIANTS: [Variant; 13] = [
     rules("none", Base::Nothing),
     rules("none, a second time", Base::Nothing),
     rules("one rule that masquerades, and so connection tracking", Base::OneRule),
-    filtered("none; `rp_filter` at 1 on the host ends", Base::Nothing),
+    rules("", Base::Nothing).with("none; `rp_filter` at 1 on the host ends", AtHostEnds::ReversePath),
+    rules("", Base::Nothing).with("none; a filter of BPF on the host ends", AtHostEnds::Filter),
     rules("`prerouting` without a rule", Base::Plain(&[Less::Rules(PREROUTING), Less::Chain(POSTROUTING)])),
     rules("`prerouting`: by whose addresses pods send", Base::Plain(&[Less::Chain(POSTROUTING)])),
     rules("`prerouting`, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
-    filtered(
+    rules("", Base::Plain(&[Less::Chain(PREROUTING)])).with(
         "Twill without a tunnel, masquerading, `rp_filter` at 1 in place of `prerouting`",
-        Base::Plain(&[Less::Chain(PREROUTING)]),
+        AtHostEnds::ReversePath,
+    ),
+    rules("", Base::Plain(&[Less::Chain(PREROUTING)]))
+        .with("Twill without a tunnel, masquerading, a filter of BPF in place of `prerouting`", AtHostEnds::Filter),
+    rules("", Base::Tunnel(&[Less::RulesForPods(PREROUTING)])).with(
+        "Twill with a tunnel's rules, masquerading, a filter of BPF in place of those for addresses",
+        AtHostEnds::Filter,
     ),
     rules("Twill without a tunnel, masquerading", Base::Plain(&[])),
     rules("Twill with a tunnel's rules, masquerading", Base::Tunnel(&[])),
 ];
 
 const fn rules(name: &'static str, base: Base) -> Variant {
-    Variant { name, base, reverse_path: false }
-}
-
-const fn filtered(name: &'static str, base: Base) -> Variant {
-    Variant { name, base, reverse_path: true }
+    Variant { name, base, at_host_ends: AtHostEnds::Nothing }
 }
 
 /// Those that are measured where packets go this way.
@@ -135,12 +166,17 @@ pub struct Tables {
 }
 
 impl Variant {
+    /// The same rules under another name, with something at the host ends.
+    const fn with(self, name: &'static str, at_host_ends: AtHostEnds) -> Self {
+        Self { name, at_host_ends, ..self }
+    }
+
     /// Whether it tells anything where packets go this way. Through a tunnel nobody has Twill's table without one, and reverse paths are
     /// filtered by plain routes alone, in place of a chain.
     fn stands(&self, way: Way) -> bool {
         match way {
             Way::Plain => true,
-            Way::Tunnel => !self.reverse_path && !matches!(self.base, Base::Plain(_)),
+            Way::Tunnel => self.at_host_ends != AtHostEnds::ReversePath && !matches!(self.base, Base::Plain(_)),
         }
     }
 
@@ -153,6 +189,7 @@ impl Variant {
             Base::Plain(less) => (tables.plain.clone().ok_or_else(missing)?, less),
             Base::Tunnel(less) => (tables.tunnel.clone(), less),
         };
+        let table = less.iter().fold(table, |table, less| less.cut(table));
         let mut script = format!("flush ruleset\n{table}\n");
         script.extend(less.iter().map(|less| less.script()));
         Ok(script)
@@ -160,7 +197,7 @@ impl Variant {
 
     /// Whether a pod cannot send by the address of another.
     pub fn refuses_forged(&self) -> bool {
-        self.reverse_path || self.has(PREROUTING)
+        self.at_host_ends != AtHostEnds::Nothing || self.has(PREROUTING)
     }
 
     /// Whether its nodes give pods' packets to the outside their own address, and so track connections.
@@ -179,8 +216,12 @@ impl Variant {
 
 /// Whether Twill's table, as nft lists it, is that of a node with a tunnel.
 pub fn has_a_tunnel(table: &str) -> bool {
-    let begin = format!("chain {FORWARD} {{");
-    table.lines().any(|line| line.trim() == begin)
+    table.lines().any(|line| line.trim() == begin(FORWARD))
+}
+
+/// The line by which a chain begins.
+fn begin(chain: &str) -> String {
+    format!("chain {chain} {{")
 }
 
 #[cfg(test)]
@@ -222,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn of_one_chain_the_rules_for_pods_can_be_left_out() {
+        let chain = |name: &str, rules: &str| format!("\tchain {name} {{\n{rules}\t}}\n");
+        let (guard, pods) = ("\t\tudp dport 4789 jump vxlan-in\n", "\t\tiifname \"tw*\" drop\n");
+        let table = |prerouting: &str| {
+            format!("table inet twill {{\n{}{}}}\n", chain(PREROUTING, prerouting), chain(FORWARD, pods))
+        };
+        let tunnel = table(&format!("{guard}{pods}"));
+        let script = rules("", Base::Tunnel(&[Less::RulesForPods(PREROUTING)])).script(&Tables { tunnel, ..tables() });
+        assert_eq!(script.unwrap(), format!("flush ruleset\n{}\n", table(guard)));
+    }
+
+    #[test]
     fn what_a_variant_does_follows_from_its_chains() {
         let does = |variant: Variant| (variant.refuses_forged(), variant.masquerades());
         assert_eq!(does(rules("", Base::Nothing)), (false, false));
@@ -229,14 +282,17 @@ mod tests {
         assert_eq!(does(rules("", Base::Tunnel(&[Less::Chain(POSTROUTING)]))), (true, false));
         assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)]))), (false, true));
         assert_eq!(does(rules("", Base::Plain(&[Less::Rules(PREROUTING)]))), (false, true));
-        assert_eq!(does(filtered("", Base::Plain(&[Less::Chain(PREROUTING)]))), (true, true));
+        for guard in [AtHostEnds::ReversePath, AtHostEnds::Filter] {
+            assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)])).with("", guard)), (true, true));
+        }
+        assert_eq!(does(rules("", Base::Tunnel(&[Less::RulesForPods(PREROUTING)]))), (false, true));
     }
 
     #[test]
     fn through_a_tunnel_all_is_made_of_what_is_there() {
         let there = Tables { plain: None, ..tables() };
         let named = |way| variants(way).map(|variant| variant.name).collect::<Vec<_>>();
-        assert!(variants(Way::Tunnel).all(|variant| variant.script(&there).is_ok() && !variant.reverse_path));
+        assert!(variants(Way::Tunnel).all(|variant| variant.script(&there).is_ok()));
         assert_eq!(named(Way::Plain), VARIANTS.map(|variant| variant.name));
         // The references are, and of each way what is Twill's own and whole.
         assert_eq!(named(Way::Tunnel)[..3], named(Way::Plain)[..3]);
