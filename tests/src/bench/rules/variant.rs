@@ -91,7 +91,7 @@ impl Less {
         table.lines().filter(keep).map(|line| format!("{line}\n")).collect()
     }
 
-    /// Either way the rules of the chain that are for packets of pods are gone.
+    /// Whichever it is, the rules of this chain that are for packets of pods are gone.
     fn chain(self) -> &'static str {
         match self {
             Self::RulesForPods(chain) | Self::Rules(chain) | Self::Chain(chain) => chain,
@@ -126,21 +126,26 @@ pub const VARIANTS: [Variant; 13] = [
     rules("none", Base::Nothing),
     rules("none, a second time", Base::Nothing),
     rules("one rule that masquerades, and so connection tracking", Base::OneRule),
-    rules("", Base::Nothing).with("none; `rp_filter` at 1 on the host ends", AtHostEnds::ReversePath),
-    rules("", Base::Nothing).with("none; a filter of BPF on the host ends", AtHostEnds::Filter),
+    rules("none; `rp_filter` at 1 on the host ends", Base::Nothing).with(AtHostEnds::ReversePath),
+    rules("none; a filter of BPF on the host ends", Base::Nothing).with(AtHostEnds::Filter),
     rules("`prerouting` without a rule", Base::Plain(&[Less::Rules(PREROUTING), Less::Chain(POSTROUTING)])),
     rules("`prerouting`: by whose addresses pods send", Base::Plain(&[Less::Chain(POSTROUTING)])),
     rules("`prerouting`, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
-    rules("", Base::Plain(&[Less::Chain(PREROUTING)])).with(
+    rules(
         "Twill without a tunnel, masquerading, `rp_filter` at 1 in place of `prerouting`",
-        AtHostEnds::ReversePath,
-    ),
-    rules("", Base::Plain(&[Less::Chain(PREROUTING)]))
-        .with("Twill without a tunnel, masquerading, a filter of BPF in place of `prerouting`", AtHostEnds::Filter),
-    rules("", Base::Tunnel(&[Less::RulesForPods(PREROUTING)])).with(
+        Base::Plain(&[Less::Chain(PREROUTING)]),
+    )
+    .with(AtHostEnds::ReversePath),
+    rules(
+        "Twill without a tunnel, masquerading, a filter of BPF in place of `prerouting`",
+        Base::Plain(&[Less::Chain(PREROUTING)]),
+    )
+    .with(AtHostEnds::Filter),
+    rules(
         "Twill with a tunnel's rules, masquerading, a filter of BPF in place of those for addresses",
-        AtHostEnds::Filter,
-    ),
+        Base::Tunnel(&[Less::RulesForPods(PREROUTING)]),
+    )
+    .with(AtHostEnds::Filter),
     rules("Twill without a tunnel, masquerading", Base::Plain(&[])),
     rules("Twill with a tunnel's rules, masquerading", Base::Tunnel(&[])),
 ];
@@ -166,9 +171,9 @@ pub struct Tables {
 }
 
 impl Variant {
-    /// The same rules under another name, with something at the host ends.
-    const fn with(self, name: &'static str, at_host_ends: AtHostEnds) -> Self {
-        Self { name, at_host_ends, ..self }
+    /// The same rules, with something at the host ends.
+    const fn with(self, at_host_ends: AtHostEnds) -> Self {
+        Self { at_host_ends, ..self }
     }
 
     /// Whether it tells anything where packets go this way. Through a tunnel nobody has Twill's table without one, and reverse paths are
@@ -283,7 +288,7 @@ mod tests {
         assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)]))), (false, true));
         assert_eq!(does(rules("", Base::Plain(&[Less::Rules(PREROUTING)]))), (false, true));
         for guard in [AtHostEnds::ReversePath, AtHostEnds::Filter] {
-            assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)])).with("", guard)), (true, true));
+            assert_eq!(does(rules("", Base::Plain(&[Less::Chain(PREROUTING)])).with(guard)), (true, true));
         }
         assert_eq!(does(rules("", Base::Tunnel(&[Less::RulesForPods(PREROUTING)]))), (false, true));
     }
