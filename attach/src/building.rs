@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use twill_conf::network::Bandwidth;
 use twill_ipam::KeyHash;
-use twill_ipam::alias::Proof;
+use twill_ipam::alias::{Alias, Proof};
 use twill_linux::netlink::Request;
 use twill_linux::ports::Port;
-use twill_linux::table::link::{self, Device, Pair};
+use twill_linux::table::link::{self, Device, Made};
 use twill_linux::table::route;
 use twill_linux::{IfName, NetNs, Netlink};
 
@@ -36,6 +36,8 @@ pub struct Building {
 pub struct Ends {
     pub(crate) host: Device,
     pub(crate) pod: Device,
+    /// The host's end has the filter that was planned.
+    pub(crate) filtered: bool,
 }
 
 impl Building {
@@ -52,10 +54,18 @@ impl Building {
     }
 
     /// `None` where a device has one of the two names.
-    fn try_make_pair(&mut self, plan: &Plan) -> Result<Option<Pair>, Error> {
+    fn try_make_pair(&mut self, plan: &Plan) -> Result<Option<Made>, Error> {
         let host = self.linux.host().map_err(Error::kernel(PAIR))?;
         match message::pair(plan).make(host, &self.namespace) {
-            Ok(pair) => Ok(Some(pair)),
+            Ok(made) => {
+                let alias = Alias { filtered: made.filtered, ..plan.alias() };
+                if alias != plan.alias() {
+                    // The kernel has no such filters: the alias must not promise one.
+                    let device = Device { index: made.pair.host, name: host_ifname(plan.hash) };
+                    host.apply(&[link::set_alias(device, &alias.to_string())]).map_err(Error::kernel(PAIR))?;
+                }
+                Ok(Some(made))
+            }
             Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(None),
             Err(error) => Err(Error::kernel(PAIR)(error)),
         }
@@ -107,9 +117,10 @@ impl Builder for Building {
                 }
             }
         }
-        Ok(pair.map(|pair| Ends {
+        Ok(pair.map(|Made { pair, filtered }| Ends {
             host: Device { index: pair.host, name: host_ifname(plan.hash) },
             pod: Device { index: pair.peer, name: plan.ifname },
+            filtered,
         }))
     }
 

@@ -63,7 +63,7 @@ impl Building {
 
     /// Gives `addresses`, for which another interface has the default route, a table of the interface's own.
     pub(super) fn make_own_table(&mut self, plan: &Plan, ends: &Ends, addresses: &[IpAddr]) -> Result<(), Error> {
-        let alias = Alias { ruled: addresses.to_vec(), ..plan.alias() };
+        let alias = Alias { ruled: addresses.to_vec(), filtered: ends.filtered, ..plan.alias() };
         let marked = self.ask_host(&[link::set_alias(ends.host, &alias.to_string())], ends.host, POD)?;
         marked.into_iter().try_for_each(|outcome| outcome.map_err(Error::kernel(POD)))?;
         let device = ends.pod;

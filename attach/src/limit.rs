@@ -6,6 +6,7 @@ use twill_conf::network::{Bandwidth, Shape};
 use twill_ipam::KeyHash;
 use twill_ipam::alias::{self, Proof};
 use twill_linux::table::link::{self, Device, SeenLink};
+use twill_linux::table::tc;
 use twill_linux::table::traffic::{self, Bucket};
 use twill_linux::{IfName, Netlink};
 
@@ -55,9 +56,14 @@ pub(crate) fn limit(linux: &mut Linux, device: Device, plan: &Plan, bandwidth: B
     }
     if let Some(shape) = bandwidth.egress {
         let ifb = make_ifb(linux, plan)?;
-        let [clsact, filter] = traffic::redirect(device, ifb);
-        let requests = [traffic::shape(ifb, bucket(shape)), clsact, filter];
-        linux.host().and_then(|host| host.apply(&requests)).map_err(Error::kernel(LIMIT))?;
+        let host = linux.host().map_err(Error::kernel(LIMIT))?;
+        match host.apply(&[tc::hooks(device)]) {
+            // With the filter of the pod's sources.
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+            done => done.map_err(Error::kernel(LIMIT))?,
+        }
+        let requests = [traffic::shape(ifb, bucket(shape)), traffic::redirect(device, ifb)];
+        host.apply(&requests).map_err(Error::kernel(LIMIT))?;
     }
     Ok(())
 }

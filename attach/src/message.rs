@@ -32,6 +32,7 @@ pub(super) fn pair(plan: &Plan) -> Veth {
         mtu: plan.mtu,
         alias: Some(plan.alias().to_string()),
         ipv4,
+        sources: plan.sources.clone(),
     }
 }
 

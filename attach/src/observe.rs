@@ -16,11 +16,12 @@ use twill_linux::table::link::Device;
 use twill_linux::table::neighbour::{self, SeenNeighbour};
 use twill_linux::table::route::{self, SeenDetail, SeenRoute, SeenTarget};
 use twill_linux::table::rule::{self, SeenRule};
-use twill_linux::table::{SeenAddress, SeenLink, address, link};
+use twill_linux::table::source::Filter;
+use twill_linux::table::{SeenAddress, SeenLink, address, link, source};
 use twill_linux::{IfName, MacAddr, Netlink};
 
 use crate::linux::foreign;
-use crate::plan::{HOST_MAC, Plan, host_ifname};
+use crate::plan::{HOST_MAC, Plan, host_ifname, own_sources};
 use crate::{further, message};
 
 /// A device with what is on it.
@@ -59,8 +60,16 @@ impl End {
 
     /// The addresses that the alias of a host end says to have policy rules in the pod.
     pub fn ruled(&self) -> Vec<IpAddr> {
-        let alias = self.link.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok());
-        alias.map(|alias| alias.ruled).unwrap_or_default()
+        self.alias().map(|alias| alias.ruled).unwrap_or_default()
+    }
+
+    /// Whether the alias of a host end says that it has a filter of what the pod sends.
+    pub fn filtered(&self) -> bool {
+        self.alias().is_some_and(|alias| alias.filtered)
+    }
+
+    fn alias(&self) -> Option<Alias> {
+        self.link.alias.as_deref()?.parse().ok()
     }
 
     fn has_neighbour(&self, ip: IpAddr, mac: MacAddr) -> bool {
@@ -148,7 +157,7 @@ pub fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End>) -> V
         return vec![format!("the node's interface {name} is not this attachment's: {why}")];
     }
     let mut wrong = link_differences(&end.link, "the node's", HOST_MAC);
-    let alias = Alias { ruled: end.ruled(), ..plan.alias() }.to_string();
+    let alias = Alias { ruled: end.ruled(), filtered: end.filtered(), ..plan.alias() }.to_string();
     if end.link.alias.as_deref() != Some(alias.as_str()) {
         let found = end.link.alias.as_deref().unwrap_or_default();
         wrong.push(format!("the node's interface {name} has the alias {found:?} instead of {alias:?}"));
@@ -174,6 +183,14 @@ pub fn host_differences(plan: &Plan, host: Option<&End>, pod: Option<&End>) -> V
         }
     }
     wrong
+}
+
+/// What is wrong with the filter of a host end, whose alias says that it has one.
+pub fn filter_difference(netlink: &mut Netlink, plan: &Plan, end: &End) -> Result<Option<String>, twill_linux::Error> {
+    let wanted = own_sources(&plan.addresses);
+    let is_wrong = end.filtered() && source::look(netlink, end.link.index, &wanted)? != Filter::Stands;
+    let name = end.link.name;
+    Ok(is_wrong.then(|| format!("the node's interface {name} has no filter of what the pod sends by other addresses")))
 }
 
 /// What is wrong in the pod, a sentence each.
@@ -259,6 +276,7 @@ mod tests {
             mtu: 1500,
             addresses: vec!["10.42.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
             unchecked: false,
+            sources: None,
             routes: vec![],
         }
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use twill_conf::network::Route;
 use twill_ipam::KeyHash;
 use twill_ipam::alias::Alias;
+use twill_linux::table::source::Sources;
 use twill_linux::{IfName, MacAddr};
 
 /// The MAC of every host end.
@@ -15,6 +16,11 @@ pub const HOST_MAC: MacAddr = MacAddr(twill_ipam::HOST_MAC);
 /// The name of the host's end.
 pub fn host_ifname(hash: KeyHash) -> IfName {
     IfName::new(&hash.host_ifname()).expect("two letters and 13 hexadecimal digits are a name")
+}
+
+/// The sources of a pod with these addresses.
+pub fn own_sources(addresses: &[IpAddr]) -> Sources {
+    Sources(addresses.iter().copied().collect())
 }
 
 /// What shall stand for one attachment.
@@ -36,6 +42,8 @@ pub struct Plan {
     pub addresses: Vec<IpAddr>,
     /// Whether the pod may send by addresses that are not its own: the alias tells that to a daemon that lost its store.
     pub unchecked: bool,
+    /// By which addresses the host's end lets the pod send; `None` where it has no filter of them.
+    pub sources: Option<Sources>,
     /// The routes of the configuration, of whatever family; those of a family that the pod does not get are left out.
     pub routes: Vec<Route>,
 }
@@ -43,7 +51,8 @@ pub struct Plan {
 impl Plan {
     /// The host end's alias, from which a lost store is rebuilt.
     pub fn alias(&self) -> Alias {
-        Alias { hash: self.hash, addresses: self.addresses.clone(), ruled: Vec::new(), unchecked: self.unchecked }
+        let (addresses, filtered) = (self.addresses.clone(), self.sources.is_some());
+        Alias { hash: self.hash, addresses, ruled: Vec::new(), unchecked: self.unchecked, filtered }
     }
 
     /// The routes of the configuration that the pod gets, with their places in it.

@@ -51,6 +51,9 @@ pub struct NetworkConf {
     pub mtu: Option<u32>,
     /// Whether a pod may send by its own addresses only, true by default (`spoofCheck`).
     pub spoof_check: bool,
+    /// Whether that is asked by a filter at the host's end of the pod's veth, false by default (`hostEndFilter`): it costs packets less than
+    /// the rules of the daemon's firewall, and does not hold pods that have CAP_NET_ADMIN.
+    pub host_end_filter: bool,
     /// What the runtime asks for this attachment (`runtimeConfig`, `args.cni`), and the limits of the network.
     pub requested: Requested,
     /// What the pod reaches by the interface beside the default routes, or for a further interface at all (`routes`).

@@ -115,7 +115,7 @@ fn everything_that_a_runtime_sends_and_that_asks_for_nothing_is_taken() {
     let result = json!({"cniVersion": "1.0.0", "ips": []});
     let conf = json!({
         "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "n", "type": "twill", "runDir": "/run/other",
-        "pools": ["a", "b"], "mtu": 1400, "spoofCheck": true, "prevResult": result, "ipam": {}, "dns": {"nameservers": []}, "ipMasq": false,
+        "pools": ["a", "b"], "mtu": 1400, "spoofCheck": true, "hostEndFilter": true, "prevResult": result, "ipam": {}, "dns": {"nameservers": []}, "ipMasq": false,
         "capabilities": {"portMappings": false}, "routes": [],
         "runtimeConfig": {"portMappings": [], "mac": "", "ips": [""], "dns": {}, "bandwidth": {"ingressRate": 0},
             "aliases": {"n": ["web"]}, "cgroupPath": "/pod", "io.kubernetes.cri.pod-annotations": {"a": "b"}, "x": 1},
@@ -135,6 +135,8 @@ fn pods_are_held_to_their_own_addresses_unless_their_network_says_otherwise() {
     let spoof_check = |json: &[u8]| NetworkConf::from_json(json).unwrap().spoof_check;
     assert!(spoof_check(br#"{"name":"n"}"#));
     assert!(!spoof_check(br#"{"name":"n","spoofCheck":false}"#));
+    let filter = |json: &[u8]| NetworkConf::from_json(json).unwrap().host_end_filter;
+    assert!(!filter(br#"{"name":"n"}"#) && filter(br#"{"name":"n","hostEndFilter":true}"#));
 }
 
 #[test]

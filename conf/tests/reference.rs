@@ -248,6 +248,7 @@ fn the_plugin_and_the_schema_know_the_same_keys_and_refuse_every_other() {
         (json!({ "mtu": 67 }), false),
         (json!({ "ipMasq": true }), false),
         (json!({ "spoofCheck": "no" }), false),
+        (json!({ "hostEndFilter": "no" }), false),
         (json!({ "routes": [{ "gw": "192.0.2.1" }] }), false),
     ] {
         let (list, parsed) = network_with(more.clone());

@@ -5,7 +5,8 @@
 //!   detection, multicast listener reports and neighbour discovery pass. A link-local source would pass too, and is
 //!   refused when it speaks to anything but the link: the node's services would take it for a neighbour of their own. Pods of
 //!   a network with `spoofCheck` off send by whatever address they like, but for link-local ones, and for what follows: no
-//!   router needs either, and both would make a pod a node.
+//!   router needs either, and both would make a pod a node. Where every host end has a filter that asks the same
+//!   ([`twill_linux::table::source`]), because its network is configured so, these rules are left out.
 //! - **The tunnel's port is guarded.** A VXLAN packet carries no proof of who sent it, and whoever gets one in is inside the
 //!   cluster, past every rule for pods. So packets for our network identifier are taken from known nodes on the
 //!   underlay, and from nobody else. Another overlay on the same port has another identifier, and is let be; what does not tell
@@ -47,7 +48,7 @@ use self::syntax::{
     DROP, Object, Step, any_of, base_chain, chain, chain_of, clamp_mss, fib, field, header, interfaces, is, is_not,
     masquerade, meta, prefix, rule, set, tcp_begins, text,
 };
-use crate::Pod;
+use crate::Local;
 use crate::backend::{Peer, Site};
 use crate::family::Family;
 use crate::tally::Tally;
@@ -78,7 +79,9 @@ const MASQUERADED: &str = "masqueraded";
 const PREROUTING: &str = "prerouting";
 const VXLAN_IN: &str = "vxlan-in";
 const VXLAN_FROM_POD: &str = "vxlan-from-pod";
+const INPUT: &str = "input";
 const OUTPUT: &str = "output";
+const HEADS: &str = "heads";
 const FORWARD: &str = "forward";
 const POSTROUTING: &str = "postrouting";
 
@@ -86,18 +89,19 @@ const POSTROUTING: &str = "postrouting";
 const UNCHECKED: &str = "unchecked";
 
 /// The table for a node with these pods, which receives by `receive`.
-pub fn ruleset(site: &Site, pods: &[Pod], receive: &KernelState, nodes: &Nodes) -> Ruleset {
-    let unchecked = unchecked(pods);
+pub fn ruleset(site: &Site, local: &Local, receive: &KernelState, nodes: &Nodes) -> Ruleset {
+    let unchecked = unchecked(local);
     // First, since a tunnel's packet needs no other rule. What a pod makes look like one is not accepted there.
     let mut rules = guard::rules(site, receive, !unchecked.is_empty());
     rules.extend(guard::speaker(site));
-    rules.extend(anti_spoofing(!unchecked.is_empty()));
+    if local.unfiltered {
+        rules.extend(anti_spoofing(!unchecked.is_empty()));
+    }
     if site.conf.firewall.clamp_mss {
         let ends = [from_host_end(), is(meta(MetaKey::Oifname), text(HOST_ENDS))];
         rules.extend(ends.map(|pod| rule(FORWARD, [tcp_begins(), pod, clamp_mss()])));
     }
-    let masquerades = |family| masqueraded(site, family).next().is_some();
-    rules.extend(Family::ALL.into_iter().filter(|family| masquerades(*family)).map(masquerading));
+    rules.extend(Family::ALL.into_iter().filter(|family| masquerades(site, *family)).map(masquerading));
 
     let mut objects = sets(site);
     // Where there is no such pod, neither set nor match: the table changes with these pods alone.
@@ -115,9 +119,11 @@ fn chains(rules: &[Object]) -> impl Iterator<Item = Object> {
     let used: BTreeSet<&str> = rules.iter().filter_map(chain_of).collect();
     let all = [
         (PREROUTING, base_chain(PREROUTING, NfChainType::Filter, NfHook::Prerouting, RAW)),
+        (INPUT, base_chain(INPUT, NfChainType::Filter, NfHook::Input, FILTER)),
         (OUTPUT, base_chain(OUTPUT, NfChainType::Filter, NfHook::Output, RAW)),
         (FORWARD, base_chain(FORWARD, NfChainType::Filter, NfHook::Forward, FILTER)),
         (POSTROUTING, base_chain(POSTROUTING, NfChainType::NAT, NfHook::Postrouting, AFTER_SRCNAT)),
+        (HEADS, chain(HEADS)),
         (VXLAN_IN, chain(VXLAN_IN)),
         (VXLAN_FROM_POD, chain(VXLAN_FROM_POD)),
     ];
@@ -131,8 +137,8 @@ pub fn passage(site: &Site) -> Passage {
 }
 
 /// The host ends of the pods that may send by the addresses of others.
-fn unchecked(pods: &[Pod]) -> BTreeSet<&str> {
-    pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect()
+fn unchecked(local: &Local) -> BTreeSet<&str> {
+    local.pods.iter().filter(|pod| pod.unchecked).map(|pod| pod.host.as_str()).collect()
 }
 
 fn sets(site: &Site) -> Vec<Object> {
@@ -145,6 +151,10 @@ fn sets(site: &Site) -> Vec<Object> {
         sets.push(set(name(MASQUERADED, family), family, Some(elements(family, masqueraded(site, family)))));
     }
     sets
+}
+
+fn masquerades(site: &Site, family: Family) -> bool {
+    masqueraded(site, family).next().is_some()
 }
 
 /// The ranges of one family whose pods take the node's address elsewhere.

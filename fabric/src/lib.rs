@@ -58,6 +58,16 @@ pub struct Local {
     pub blocks: Vec<Block>,
     /// Its attached pods.
     pub pods: Vec<Pod>,
+    /// Some host end has no filter of what its pod sends by the addresses of others, or may have none: rules have to look at it.
+    pub unfiltered: bool,
+}
+
+impl Local {
+    /// A node without blocks and pods.
+    pub fn bare(name: NodeName, vtep_mac: MacAddr, underlay: Underlay) -> Self {
+        let (tunnel, blocks, pods) = (Tunnel::default(), Vec::new(), Vec::new());
+        Self { name, vtep_mac, underlay, tunnel, blocks, pods, unfiltered: true }
+    }
 }
 
 /// An attached pod.
@@ -73,6 +83,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// It may send by addresses that are not its own, since its network says so.
     pub unchecked: bool,
+    /// Its host end drops what it may not send ([`twill_linux::table::source`]), so that no rule has to.
+    pub filtered: bool,
 }
 
 /// What shall stand, what of the rest is ours to remove, and what could not be made of the view.

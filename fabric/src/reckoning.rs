@@ -68,7 +68,7 @@ impl Reckoning {
                 state.merge(backend.stand(&site, local, &outer, &mut problems));
             }
             vxlan = site.vxlan_use(!state.links.is_empty(), self.blend.tunnels(), &self.roll);
-            state.firewall = Some(firewall::ruleset(&site, &local.pods, &state, &self.sum.nodes));
+            state.firewall = Some(firewall::ruleset(&site, local, &state, &self.sum.nodes));
             passage = Some(firewall::passage(&site));
             state.merge(KernelState { routes: self.blend.routes().clone(), ..self.sum.state.clone() });
             state.merge(node::forwarding(&conf.value, local, &learned.exits, self.blend.spread()));

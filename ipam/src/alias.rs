@@ -3,7 +3,7 @@
 //! The plugin writes it when it makes the interface; from it, whoever opens a store that was lost knows which addresses
 //! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ). What few
 //! attachments have follows, each after a semicolon: `rules=` with the addresses that have policy rules in the pod, so that
-//! these can be taken back; `spoofcheck=off`. A part of another name is a newer version's, and passed over.
+//! these can be taken back; `spoofcheck=off`. `filter=on` stands where the interface has a filter of what its pod sends. A part of another name is a newer version's, and passed over.
 //!
 //! Pure: plugin and daemon ask the kernel, and here is what the answers mean.
 
@@ -26,6 +26,8 @@ pub struct Alias {
     pub ruled: Vec<IpAddr>,
     /// The pod may send by addresses that are not its own.
     pub unchecked: bool,
+    /// The interface has a filter of what the pod sends by the addresses of others.
+    pub filtered: bool,
 }
 
 /// An alias that is none of ours.
@@ -44,6 +46,9 @@ impl fmt::Display for Alias {
         if self.unchecked {
             write!(f, ";{SPOOF_CHECK}={OFF}")?;
         }
+        if self.filtered {
+            write!(f, ";{FILTER}={ON}")?;
+        }
         Ok(())
     }
 }
@@ -52,6 +57,8 @@ impl fmt::Display for Alias {
 const RULES: &str = "rules";
 const SPOOF_CHECK: &str = "spoofcheck";
 const OFF: &str = "off";
+const FILTER: &str = "filter";
+const ON: &str = "on";
 
 fn list(f: &mut fmt::Formatter<'_>, addresses: &[IpAddr]) -> fmt::Result {
     for (place, ip) in addresses.iter().enumerate() {
@@ -70,11 +77,12 @@ impl FromStr for Alias {
             let read = |text: &str| text.split(',').map(|ip| ip.parse().ok()).collect::<Option<Vec<IpAddr>>>();
             let mut parts = rest.split(';');
             let addresses = read(parts.next()?)?;
-            let mut alias = Self { hash, addresses, ruled: Vec::new(), unchecked: false };
+            let mut alias = Self { hash, addresses, ruled: Vec::new(), unchecked: false, filtered: false };
             for part in parts {
                 match part.split_once('=')? {
                     (RULES, ruled) => alias.ruled = read(ruled)?,
                     (SPOOF_CHECK, word) => alias.unchecked = word == OFF,
+                    (FILTER, word) => alias.filtered = word == ON,
                     _ => {}
                 }
             }
@@ -93,6 +101,11 @@ pub fn ruled(alias: Option<&str>, hash: KeyHash) -> Vec<IpAddr> {
 pub fn unchecked(ifname: &str, alias: Option<&str>) -> Option<KeyHash> {
     let hash = KeyHash::of_host_ifname(ifname)?;
     own(alias, hash)?.unchecked.then_some(hash)
+}
+
+/// Whether the alias of the host end of `hash` says that it has a filter of what its pod sends.
+pub fn filtered(alias: Option<&str>, hash: KeyHash) -> bool {
+    own(alias, hash).is_some_and(|alias| alias.filtered)
 }
 
 /// An alias, if it is that of the attachment `hash`.
@@ -271,7 +284,7 @@ mod tests {
     #[test]
     fn an_alias_is_read_as_it_was_written() {
         let addresses = ips(&["10.42.0.5", "fd00::5"]);
-        let alias = Alias { hash: KeyHash(0xabc), addresses, ruled: vec![], unchecked: false };
+        let alias = Alias { hash: KeyHash(0xabc), addresses, ruled: vec![], unchecked: false, filtered: false };
         assert_eq!(alias.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5");
         assert_eq!(alias.to_string().parse(), Ok(alias.clone()));
         let ruled = Alias { ruled: ips(&["fd00::5"]), ..alias };
@@ -279,13 +292,25 @@ mod tests {
         assert_eq!(ruled.to_string().parse(), Ok(ruled.clone()));
         let unchecked = Alias { unchecked: true, ..ruled };
         assert_eq!(unchecked.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5;rules=fd00::5;spoofcheck=off");
-        assert_eq!(unchecked.to_string().parse(), Ok(unchecked));
+        assert_eq!(unchecked.to_string().parse(), Ok(unchecked.clone()));
+        let filtered = Alias { filtered: true, ruled: vec![], ..unchecked };
+        assert_eq!(filtered.to_string(), "twill1:0000000000abc:10.42.0.5,fd00::5;spoofcheck=off;filter=on");
+        assert_eq!(filtered.to_string().parse(), Ok(filtered));
     }
 
     #[test]
     fn what_a_newer_version_adds_to_an_alias_is_passed_over() {
         let alias: Alias = "twill1:0000000000abc:10.42.0.5;wings=2;spoofcheck=off".parse().unwrap();
         assert_eq!((alias.addresses, alias.unchecked), (ips(&["10.42.0.5"]), true));
+    }
+
+    #[test]
+    fn only_its_own_alias_tells_of_a_filter() {
+        let alias = Some("twill1:0000000000001:10.42.0.1;filter=on");
+        assert!(filtered(alias, KeyHash(1)) && !filtered(alias, KeyHash(2)));
+        for other in [Some("twill1:0000000000001:10.42.0.1;filter=off"), Some("twill1:0000000000001:10.42.0.1"), None] {
+            assert!(!filtered(other, KeyHash(1)), "{other:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The daemon's reconciler sleeps on it. What it did itself is heard too, and is no news where it said so ([`Echoes`]).
 
 mod echoes;
+mod touched;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -18,30 +19,32 @@ use crate::netlink::frame::{Frame, Frames};
 use crate::netlink::socket::{enlarge, transport, transport_errno};
 
 pub use self::echoes::Echoes;
+pub use self::touched::{Devices, Touched};
 
-/// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, IPv4 ifaddr and route, IPv6 ifaddr and route,
+/// Groups of NETLINK_ROUTE (include/uapi/linux/rtnetlink.h): link, neigh, traffic control, IPv4 ifaddr and route, IPv6 ifaddr and route,
 /// IPv4 and IPv6 netconf. FDB entries are told to the neighbours' group. Of the sysctls netconf tells of `forwarding` and of
 /// IPv4's `rp_filter`, without which no packet passes; the others change without a word.
-const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+const ROUTE_GROUPS: [u32; 9] = [1, 3, 4, 5, 7, 9, 11, 24, 25];
 /// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
 const NFTABLES_GROUP: u32 = 7;
 /// Larger than any notification; one that is cut off all the same is an event like others.
 const READ: usize = 64 * 1024;
 
-/// A subscription to links, addresses, routes, neighbours (FDB entries among them), forwarding and nftables.
+/// A subscription to links, addresses, routes, neighbours (FDB entries among them), filters, forwarding and nftables.
 #[derive(Debug)]
 pub struct Monitor {
     network: Socket,
     /// Absent where the kernel has no netfilter netlink.
     firewall: Option<Socket>,
     echoes: Arc<Echoes>,
+    touched: Arc<Touched>,
     buffer: Vec<u8>,
 }
 
 /// What was heard. An overrun of the socket's buffer counts as everything changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Links, addresses, routes, neighbours, forwarding.
+    /// Links, addresses, routes, neighbours, filters, forwarding.
     pub network: bool,
     /// nftables.
     pub firewall: bool,
@@ -54,14 +57,16 @@ impl Heard {
 }
 
 impl Monitor {
-    /// Subscribes in the caller's namespace. What changes from then on is heard, but for what `echoes` expects.
-    pub fn open(echoes: Arc<Echoes>) -> Result<Self, Error> {
+    /// Subscribes in the caller's namespace. What changes from then on is heard, but for what `echoes` expects; what it tells of filters, and
+    /// that it may have missed some, is noted in `touched`.
+    pub fn open(echoes: Arc<Echoes>, touched: Arc<Touched>) -> Result<Self, Error> {
         let network = subscribe(NETLINK_ROUTE, &ROUTE_GROUPS)?;
         let firewall = match subscribe(NETLINK_NETFILTER, &[NFTABLES_GROUP]) {
             Err(Error::Transport { cause, .. }) if cause.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
             socket => Some(socket?),
         };
-        Ok(Self { network, firewall, echoes, buffer: Vec::with_capacity(READ) })
+        touched.all();
+        Ok(Self { network, firewall, echoes, touched, buffer: Vec::with_capacity(READ) })
     }
 
     /// Waits up to `patience` for the first event, drains the rest; all false on a time-out.
@@ -72,11 +77,19 @@ impl Monitor {
             let ready = self.poll(left)?;
             let mut heard = Heard::default();
             if ready {
-                let echoes = &self.echoes;
-                let of_network = |frame: &Frame<'_>| is_news(frame) && !echoes.has_object(frame);
-                heard.network = drain(&self.network, &mut self.buffer, of_network)?;
+                let (echoes, touched) = (&self.echoes, &self.touched);
+                let of_network = |frame: &Frame<'_>| {
+                    touched.note(frame);
+                    is_news(frame) && !echoes.has_object(frame)
+                };
+                let told = drain(&self.network, &mut self.buffer, of_network)?;
+                if told == Told::InPart {
+                    touched.all();
+                }
+                heard.network = told != Told::Nothing;
                 if let Some(firewall) = &self.firewall {
-                    heard.firewall = drain(firewall, &mut self.buffer, |frame| !echoes.has_process(frame))?;
+                    let of_firewall = |frame: &Frame<'_>| !echoes.has_process(frame);
+                    heard.firewall = drain(firewall, &mut self.buffer, of_firewall)? != Told::Nothing;
                 }
             }
             if heard.anything() || left.is_zero() {
@@ -112,17 +125,40 @@ fn subscribe(protocol: isize, groups: &[u32]) -> Result<Socket, Error> {
     Ok(socket)
 }
 
-/// Reads all that is there; true if any of it is news, or if something was lost.
-fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: impl Fn(&Frame<'_>) -> bool) -> Result<bool, Error> {
-    let told = |bytes: &[u8]| Frames::over(bytes).any(|frame| frame.map_or(true, |frame| is_news(&frame)));
-    let mut news = false;
+/// What a socket has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// No news.
+    Nothing,
+    /// News.
+    All,
+    /// What was lost may be news.
+    InPart,
+}
+
+/// Reads all that is there, each frame of it.
+fn drain(socket: &Socket, buffer: &mut Vec<u8>, is_news: impl Fn(&Frame<'_>) -> bool) -> Result<Told, Error> {
+    let read = |bytes: &[u8]| {
+        let frames = Frames::over(bytes).map(|frame| match frame {
+            Ok(frame) if is_news(&frame) => Told::All,
+            Ok(_) => Told::Nothing,
+            Err(_) => Told::InPart,
+        });
+        frames.max().unwrap_or(Told::Nothing)
+    };
+    let mut told = Told::Nothing;
     loop {
         buffer.clear();
         match socket.recv_from(buffer, libc::MSG_TRUNC) {
-            Ok((length, _)) => news = news || length > buffer.len() || told(buffer),
+            Ok((length, _)) => {
+                told = told.max(read(buffer));
+                if length > buffer.len() {
+                    told = Told::InPart;
+                }
+            }
             Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN) => return Ok(news),
-                Some(libc::ENOBUFS) => news = true,
+                Some(libc::EAGAIN) => return Ok(told),
+                Some(libc::ENOBUFS) => told = Told::InPart,
                 Some(libc::EINTR) => {}
                 _ => return Err(transport("read changes")(error)),
             },

@@ -13,7 +13,9 @@ pub(crate) mod offload;
 mod reconcile;
 pub mod route;
 pub mod rule;
+pub mod source;
 mod sysctl;
+pub mod tc;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -85,7 +87,7 @@ pub(crate) fn family(ip: IpAddr) -> AddressFamily {
 /// What one reconciliation changed: one entry an object, as in "missing route 10.42.1.0/26 via …".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// "link", "offload", "address", "route", "neighbour", "fdb", "sysctl", "firewall".
+    /// "link", "offload", "address", "route", "neighbour", "fdb", "sysctl", "firewall", "filter".
     pub table: &'static str,
     /// "added", "changed", "removed".
     pub action: &'static str,

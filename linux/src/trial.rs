@@ -4,12 +4,15 @@
 //! All of it happens in a namespace of its own that goes with the trial, so nothing of the machine changes but that modules
 //! are loaded, as Twill would have them loaded too. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN; called by whoever checks a machine.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::netlink::Request;
 use crate::netns::{NetNs, in_throw_away};
 use crate::state::{Link, LinkKind};
 use crate::table::link::{self, Device, Veth, VethEnd};
+use crate::table::source::{self, Sources};
+use crate::table::tc;
 use crate::table::traffic::{self, Bucket};
 use crate::{Error, IfName, MacAddr, Netlink, nft};
 
@@ -30,12 +33,22 @@ pub enum Feature {
     TokenBucket,
     /// Limits of what a pod sends.
     Redirection,
+    /// The filter of what a pod sends by the addresses of others, at the host end of its veth.
+    SourceFilter,
 }
 
 impl Feature {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 7] =
-        [Self::Veth, Self::Vxlan, Self::Nftables, Self::Fib, Self::Nat, Self::TokenBucket, Self::Redirection];
+    pub const ALL: [Self; 8] = [
+        Self::Veth,
+        Self::Vxlan,
+        Self::Nftables,
+        Self::Fib,
+        Self::Nat,
+        Self::TokenBucket,
+        Self::Redirection,
+        Self::SourceFilter,
+    ];
 }
 
 /// What became of each.
@@ -93,6 +106,10 @@ fn attempt(feature: Feature) -> Result<(), Error> {
             netlink.apply(&[traffic::shape(device, BUCKET)])
         }
         Feature::Redirection => redirection(),
+        Feature::SourceFilter => {
+            let (_, device) = device(name("lo"))?;
+            in_order(&source::limit(device, &Sources(BTreeSet::new())))
+        }
     }
 }
 
@@ -112,7 +129,14 @@ fn device(name: IfName) -> Result<(Netlink, Device), Error> {
 /// One end of a pair, both in this namespace. A second pair is refused, as a name that is taken.
 fn pair() -> Result<Device, Error> {
     let end = |text, last| VethEnd { name: name(text), mac: MacAddr([2, 0, 0, 0, 0, last]), index: 0 };
-    let veth = Veth { host: end("trial0", 1), peer: end("trial1", 2), mtu: 1500, alias: None, ipv4: Vec::new() };
+    let veth = Veth {
+        host: end("trial0", 1),
+        peer: end("trial1", 2),
+        mtu: 1500,
+        alias: None,
+        ipv4: Vec::new(),
+        sources: None,
+    };
     veth.make(&mut Netlink::open()?, &NetNs::current()?)?;
     Ok(device(name("trial0"))?.1)
 }
@@ -128,11 +152,12 @@ fn vxlan() -> Result<(), Error> {
 }
 
 fn redirection() -> Result<(), Error> {
-    let (ifb, from) = (name("trial.ifb"), name("lo"));
+    let ifb = name("trial.ifb");
     in_order(&link::create_ifb(ifb, 1500, "trial"))?;
-    let (_, to) = device(ifb)?;
-    let (_, from) = device(from)?;
-    in_order(&traffic::redirect(from, to))
+    // Not the other way round, as with pods: each trial has a device of its own to try it on.
+    let (_, from) = device(ifb)?;
+    let (_, to) = device(name("lo"))?;
+    in_order(&[tc::hooks(from), traffic::redirect(from, to)])
 }
 
 /// One by one, up to the first refusal.

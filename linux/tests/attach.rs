@@ -34,6 +34,7 @@ fn veth() -> Veth {
         mtu: 1450,
         alias: Some("twill1:0123456789abc:10.42.0.5,fd42::5".to_owned()),
         ipv4: vec![(Ipv4Setting::Forwarding, 1)],
+        sources: None,
     }
 }
 
@@ -233,7 +234,7 @@ fn a_new_pair_is_told_with_the_numbers_that_the_kernel_chose_in_both_namespaces(
     let mut host = node.netlink();
     let mut veth = veth();
     (veth.host.index, veth.peer.index) = (0, 0);
-    let pair = veth.make(&mut host, &pod.open()).unwrap();
+    let pair = veth.make(&mut host, &pod.open()).unwrap().pair;
     assert_eq!(link::by_name(&mut host, &name(HOST)).unwrap().unwrap().index, pair.host);
     assert_eq!(link::by_name(&mut pod.netlink(), &name("eth0")).unwrap().unwrap().index, pair.peer);
     assert_ne!(pair.host, pair.peer);

@@ -12,7 +12,7 @@ use twill_linux::monitor::{Heard, Monitor};
 const SOON: Duration = Duration::from_secs(10);
 
 fn subscribe(namespace: &Namespace) -> Monitor {
-    namespace.open().run(|| Monitor::open(Arc::default())).unwrap().unwrap()
+    namespace.open().run(|| Monitor::open(Arc::default(), Arc::default())).unwrap().unwrap()
 }
 
 /// Reads until the namespace is quiet, for what its own making stirs up (addresses that become usable, and the like).

@@ -141,7 +141,7 @@ fn what_it_does_itself_is_no_news_and_what_another_does_is() {
     let Some(mut host) = Host::new() else { return };
     let echoes: Arc<Echoes> = Arc::default();
     host.firewall = Firewall::new(&host.file, Arc::clone(&echoes));
-    let mut monitor = host.namespace.open().run(|| Monitor::open(echoes)).unwrap().unwrap();
+    let mut monitor = host.namespace.open().run(|| Monitor::open(echoes, Arc::default())).unwrap().unwrap();
     while monitor.wait(Duration::from_millis(300)).unwrap() != Heard::default() {}
     host.reconcile(&ruleset(4789));
     host.advance(&with_members(4789, &[]));

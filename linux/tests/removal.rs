@@ -19,11 +19,12 @@ fn veth() -> Veth {
         mtu: 1450,
         alias: None,
         ipv4: Vec::new(),
+        sources: None,
     }
 }
 
 fn make(host: &mut Netlink, pod: &Namespace) -> Device {
-    let pair = veth().make(host, &pod.open()).unwrap();
+    let pair = veth().make(host, &pod.open()).unwrap().pair;
     Device { index: pair.host, name: name(HOST) }
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use lab::{Namespace, name};
 use twill_linux::Netlink;
 use twill_linux::table::link::{self, Device};
+use twill_linux::table::tc;
 use twill_linux::table::traffic::{self, Bucket};
 
 /// Bits a second, to the pod and from it.
@@ -67,7 +68,7 @@ fn a_pod_receives_and_sends_as_fast_as_it_may_and_no_faster() {
     netlink.apply(&link::create_ifb(name("bw0"), 1500, "alias of bw0")).unwrap();
     let ifb = device(&mut netlink, "bw0");
     netlink.apply(&[traffic::shape(host, bucket(TO_POD)), traffic::shape(ifb, bucket(FROM_POD))]).unwrap();
-    netlink.apply(&traffic::redirect(host, ifb)).unwrap();
+    netlink.apply(&[tc::hooks(host), traffic::redirect(host, ifb)]).unwrap();
 
     let seen = link::by_index(&mut netlink, ifb.index).unwrap().unwrap();
     assert_eq!((seen.kind.as_deref(), seen.alias.as_deref(), seen.up), (Some(link::IFB), Some("alias of bw0"), true));

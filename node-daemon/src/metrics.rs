@@ -32,7 +32,7 @@ use crate::troubles::Troubles;
 pub use addresses::{Addresses, open};
 pub use bgp::Peers;
 pub use etcd::{Cluster, Measured, Requests};
-pub use kernel::{Convergence, Pass, Passes};
+pub use kernel::{Convergence, FILTERS, Pass, Passes};
 pub use memory::Memory;
 pub use plugin::{Plugin, Ring};
 pub use probes::Probes;

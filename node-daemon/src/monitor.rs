@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use twill_linux::monitor::{Echoes, Monitor};
+use twill_linux::monitor::{Echoes, Monitor, Touched};
 
 use crate::bell::{Bell, Causes};
 
@@ -14,8 +14,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_secs(3600);
 
 /// Listens for as long as the process lives. `first` is opened before the first dump, so that no change falls between;
-/// `echoes` is what the reconciler tells of its own changes; `stirred` wakes who looks at links and routes for himself.
-pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>, stirred: &watch::Sender<()>) {
+/// `echoes` is what the reconciler tells of its own changes, `touched` what it is told of filters; `stirred` wakes who looks at links and
+/// routes for himself.
+pub fn listen(
+    first: Monitor,
+    (echoes, touched): (&Arc<Echoes>, &Arc<Touched>),
+    bell: &Arc<Bell>,
+    stirred: &watch::Sender<()>,
+) {
     let mut monitor = Some(first);
     loop {
         match monitor.as_mut().map(|monitor| monitor.wait(TURN)) {
@@ -31,7 +37,7 @@ pub fn listen(first: Monitor, echoes: &Arc<Echoes>, bell: &Arc<Bell>, stirred: &
             }
             None => {
                 std::thread::sleep(PAUSE);
-                monitor = Monitor::open(Arc::clone(echoes)).ok();
+                monitor = Monitor::open(Arc::clone(echoes), Arc::clone(touched)).ok();
                 if monitor.is_some() {
                     tracing::info!("events of the kernel are heard again");
                     bell.ring(Causes { network: true, firewall: true, ..Causes::default() });

@@ -11,7 +11,6 @@
 //! missing is made; what stands is changed and removed by what etcd itself has told, and by what BGP has (`fabric::Spoken`), which is
 //! as new as can be whether or not etcd is there.
 
-mod far_ends;
 mod feud;
 mod forward;
 mod local;
@@ -19,6 +18,7 @@ mod oversize;
 mod pace;
 mod ports;
 mod report;
+mod veths;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ use twill_fabric::backend::VxlanUse;
 use twill_fabric::ends::Standing;
 use twill_fabric::mtu::Mtus;
 use twill_fabric::{Desired, Learned, Local, Reckoning, Spoken, Underlay, vxlan};
-use twill_linux::monitor::Echoes;
+use twill_linux::monitor::{Echoes, Touched};
 use twill_linux::nft::Firewall;
 use twill_linux::state::KernelState;
 use twill_linux::table::{Outcome, Repair, SeenLink};
@@ -38,17 +38,17 @@ use twill_linux::{Netlink, table};
 
 use crate::bell::{Bell, Causes};
 use crate::metrics::health::Pulse;
-use crate::metrics::{Convergence, Pass, Passes};
+use crate::metrics::{Convergence, FILTERS, Pass, Passes};
 use crate::picture::{Picture, Pictures};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
-use far_ends::FarEnds;
 use forward::Forward;
 pub use local::Me;
 use pace::Pace;
 use ports::Ports;
 use report::Report;
+use veths::{Look, Veths};
 
 /// How long drift can last that no event told of.
 const RESYNC: Duration = Duration::from_secs(9);
@@ -80,7 +80,7 @@ pub struct Reconciler {
     firewall: Firewall,
     ports: Ports,
     forward: Forward,
-    far_ends: FarEnds,
+    veths: Veths,
     mtus: Mtus,
     /// As it was last looked at, where nothing can have changed since.
     scene: Option<Scene>,
@@ -106,6 +106,8 @@ pub struct News {
     pub bell: Arc<Bell>,
     /// What it changes itself and is told of all the same: those of its monitor.
     pub echoes: Arc<Echoes>,
+    /// Whose filters it hears of.
+    pub touched: Arc<Touched>,
     /// The cluster.
     pub pictures: Pictures,
     /// What BGP has learned.
@@ -172,7 +174,7 @@ impl Reconciler {
             firewall,
             ports: Ports::default(),
             // A little less, so that each look at everything asks anew.
-            far_ends: FarEnds::new(RESYNC.saturating_sub(RETRY)),
+            veths: Veths::new(RESYNC.saturating_sub(RETRY)),
             mtus: Mtus::default(),
             scene: None,
             last: None,
@@ -251,11 +253,14 @@ impl Reconciler {
         let Some(picture) = known else { return Ok(Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
         let (mut local, attached) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
-        local.pods = self.far_ends.complete(attached, links, &mut self.netlink)?;
+        let look = self.veths.look(attached, links, &self.news.touched.take(), &mut self.netlink);
+        let Look { pods, unfiltered, lost, wanted, stood, repairs } = look.inspect_err(|_| self.news.touched.all())?;
+        self.report.unfiltered(&lost);
+        (local.pods, local.unfiltered) = (pods, unfiltered);
         let learned = self.news.learned.borrow().clone();
         let Wanted { local, desired, .. } = self.findings.reckon(&picture.reach, local, &learned);
         self.report.problems(&desired.problems);
-        self.findings.passes.wanted(&desired.state);
+        self.findings.passes.wanted(&desired.state, wanted);
         // What is only told stops no repair.
         if let Ok(pods) = oversize::find(&local.pods, links, fits, &self.store) {
             self.report.oversize(fits, pods);
@@ -278,9 +283,13 @@ impl Reconciler {
             let standing = Standing { vxlan: of_vxlan, routed, pods: oversize::greatest(&local.pods, links) };
             self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
+        outcome.repairs.extend(repairs);
         let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
         if let Some(passage) = desired.passage.as_ref().filter(|_| picture.is_whole()) {
             outcome.repairs.extend(self.forward.keep(passage, causes.firewall));
+        }
+        if !outcome.stood.is_empty() {
+            outcome.stood.insert(FILTERS, stood);
         }
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);

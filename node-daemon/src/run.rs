@@ -13,7 +13,7 @@ use twill_cluster::mirror::Mirror;
 use twill_cluster::saved;
 use twill_conf::node::NodeConf;
 use twill_fabric::Reckoning;
-use twill_linux::monitor::{Echoes, Monitor};
+use twill_linux::monitor::{Echoes, Monitor, Touched};
 
 use crate::bell::{Bell, Causes};
 use crate::bgp::{self, Bgp};
@@ -140,8 +140,8 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         blocks::Hearers { bell: bell.clone(), registered, metrics: handles.addresses, complaints: complaints.clone() };
     let blocks = Blocks::new(&conf, identity, me.vtep_mac, store.clone(), hearers);
     let echoes: Arc<Echoes> = Arc::default();
-    let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes))).transpose()?;
-    let heard = Arc::clone(&echoes);
+    let touched: Arc<Touched> = Arc::default();
+    let events = (!tests.deaf).then(|| Monitor::open(Arc::clone(&echoes), Arc::clone(&touched))).transpose()?;
     let reckoning: Arc<Mutex<Reckoning>> = Arc::default();
     let findings = Findings {
         underlays,
@@ -153,12 +153,18 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
         convergence: handles.convergence.clone(),
         pulse: pulses.passes.clone(),
     };
-    let news = reconcile::News { bell: bell.clone(), echoes: heard, pictures: seen.clone(), learned: routes };
+    let news = reconcile::News {
+        bell: bell.clone(),
+        echoes: Arc::clone(&echoes),
+        touched: Arc::clone(&touched),
+        pictures: seen.clone(),
+        learned: routes,
+    };
     let reconciler = Reconciler::new(me.clone(), news, findings, store.clone())?;
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
-        thread("monitor", move || monitor::listen(events, &echoes, &bell, &stirred))?;
+        thread("monitor", move || monitor::listen(events, (&echoes, &touched), &bell, &stirred))?;
     }
 
     let speaker = Bgp {

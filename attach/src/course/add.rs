@@ -18,7 +18,7 @@ use super::{rebuild, take_out};
 use crate::error::{Error, RESERVE, ROUTES};
 use crate::kernel::{Beyond, Builder, Kernel, Remains};
 use crate::limit;
-use crate::plan::{HOST_MAC, Plan};
+use crate::plan::{HOST_MAC, Plan, own_sources};
 use crate::publish;
 
 /// How long an ADD may live. A DEL waits two seconds longer for its lock.
@@ -48,6 +48,8 @@ pub struct Wanted<'a> {
     pub mac: MacAddr,
     /// See [`Plan::answers`].
     pub answers: bool,
+    /// Whether the host's end is to have a filter of what the pod sends; one that may send by any address gets none.
+    pub filtered: bool,
     /// In bytes; where it is absent the node's own.
     pub mtu: Option<u32>,
     /// The routes of the configuration.
@@ -179,9 +181,11 @@ impl<B: Builder> Add<'_, B> {
             let expected = "another one: this is the MAC of the pod's gateway";
             return Err(Error::Configuration(twill_conf::Error::value("mac", wanted.mac, expected)));
         }
-        let Wanted { hash, ifname, mac, answers, .. } = *wanted;
+        let Wanted { hash, ifname, mac, answers, filtered, .. } = *wanted;
         let unchecked = row.extras.unchecked;
-        Ok(Plan { hash, ifname, mac, answers, mtu, addresses, unchecked, routes: wanted.routes.to_vec() })
+        let sources = (filtered && !unchecked).then(|| own_sources(&addresses));
+        let routes = wanted.routes.to_vec();
+        Ok(Plan { hash, ifname, mac, answers, mtu, addresses, unchecked, sources, routes })
     }
 
     /// The kernel's refusal of an address. One that was asked for cannot be replaced by another.

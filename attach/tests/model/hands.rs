@@ -148,7 +148,7 @@ impl Kernel for Hands {
 }
 
 fn alias(hash: KeyHash, link: &Link) -> String {
-    Alias { hash, addresses: link.addresses.clone(), ruled: Vec::new(), unchecked: false }.to_string()
+    Alias { hash, addresses: link.addresses.clone(), ruled: Vec::new(), unchecked: false, filtered: false }.to_string()
 }
 
 impl Builder for Hands {

@@ -39,7 +39,11 @@ pub(super) fn kernel(_: &Scope, seen: &Observations, findings: &mut Findings) {
                     && !(of_nft && seen.nft.is_err())
                 {
                     let (name, without, fix) = lack(*feature);
-                    findings.problem(CHECK, name, format!("the kernel cannot: {why}; {without}"), fix);
+                    let what = format!("the kernel cannot: {why}; {without}");
+                    match feature {
+                        Feature::SourceFilter => findings.note(CHECK, name, what, fix),
+                        _ => findings.problem(CHECK, name, what, fix),
+                    }
                 }
             }
             findings.else_ok(CHECK, format!("Linux {release}, with all features that Twill needs"));
@@ -93,6 +97,11 @@ fn lack(feature: Feature) -> (&'static str, &'static str, &'static str) {
             "ifb",
             "what pods send cannot be limited",
             "load the modules ifb, sch_ingress, cls_u32 and act_mirred, or take a kernel that has them",
+        ),
+        Feature::SourceFilter => (
+            "cls_bpf",
+            "hostEndFilter of a network has no effect: rules of nftables look at the sources of what pods send instead",
+            "load the modules sch_ingress and cls_bpf, or take a kernel with CONFIG_NET_CLS_BPF",
         ),
     }
 }

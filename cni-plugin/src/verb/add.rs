@@ -44,6 +44,7 @@ pub(crate) fn add(request: &Request, instant: Instant, began: BootTime) -> Resul
         ifname: pod_ifname(request),
         mac: pod_mac(request),
         answers: conf.requested.mac.is_some(),
+        filtered: conf.host_end_filter,
         mtu: conf.mtu,
         routes: &conf.routes,
         began,

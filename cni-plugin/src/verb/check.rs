@@ -2,7 +2,7 @@
 //!
 //! It writes nothing, and it names everything that differs, not only the first thing.
 
-use twill_attach::observe::{End, Extra, host_differences, pod_differences};
+use twill_attach::observe::{End, Extra, filter_difference, host_differences, pod_differences};
 use twill_attach::plan::{Plan, host_ifname};
 use twill_attach::ports::of;
 use twill_attach::{limit, publish};
@@ -34,11 +34,14 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
     let plan = plan(request, row.as_ref(), &expected);
     let mut netlink = Netlink::open().map_err(Error::kernel(LOOK))?;
     let host = End::read(&mut netlink, host_name).map_err(Error::kernel(LOOK))?;
+    let unfiltered = host.as_ref().map(|end| filter_difference(&mut netlink, &plan, end)).transpose();
+    let unfiltered = unfiltered.map_err(Error::kernel(LOOK))?.flatten();
     let mut netlink = Netlink::open_in(&namespace).map_err(Error::namespace)?;
     let pod = End::read(&mut netlink, plan.ifname).map_err(Error::kernel(LOOK))?;
     let ruled = host.as_ref().map(End::ruled).unwrap_or_default();
     let extra = Extra::read(&mut netlink, pod.as_ref(), &plan, ruled).map_err(Error::kernel(LOOK))?;
     wrong.extend(host_differences(&plan, host.as_ref(), pod.as_ref()));
+    wrong.extend(unfiltered);
     wrong.extend(pod_differences(&plan, pod.as_ref(), &extra));
     if let Some(row) = row.as_ref().filter(|row| !row.extras.is_empty()) {
         let beyond = extras_differences(row, host.as_ref());
@@ -96,6 +99,8 @@ fn plan(request: &Request, row: Option<&Attachment>, expected: &Expected) -> Pla
         // Not looked at: another plugin may have changed it.
         mtu: 0,
         addresses,
+        // What the alias says: the configuration may be another by now.
+        sources: None,
         unchecked: row.map_or(!request.conf.spoof_check, |row| row.extras.unchecked),
         routes: request.conf.routes.clone(),
     }

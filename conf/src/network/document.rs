@@ -94,6 +94,9 @@ pub struct Twill {
     /// Whether a pod sends by its own addresses only.
     #[schemars(default = "yes")]
     pub spoofCheck: bool,
+    /// Whether that is asked by a filter at the node's end of the pod's veth, which does not hold pods that have CAP_NET_ADMIN.
+    #[schemars(default)]
+    pub hostEndFilter: bool,
     /// What the pod reaches by this interface beside what it reaches anyway.
     pub routes: Option<Vec<Route>>,
     /// What goes into the result, for the runtime to write it into the pod.

@@ -8,7 +8,7 @@ use crate::{Error, PoolName, node, prefix};
 
 /// The keys of ours, and those that the CNI specification 1.1.0 and its conventions name for the object that a plugin
 /// is handed. (`plugins` never arrives: a runtime takes the list apart.)
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "type",
     "name",
     "cniVersion",
@@ -17,6 +17,7 @@ const KNOWN: [&str; 24] = [
     "pools",
     "mtu",
     "spoofCheck",
+    "hostEndFilter",
     "routes",
     "dns",
     "ingressRate",
@@ -57,11 +58,12 @@ pub(super) fn whole(root: &Section<'_>) -> Result<NetworkConf, Error> {
     let least = if subnets.iter().any(IpNetwork::is_ipv6) { 1280 } else { 68 };
     let mtu = root.integer("mtu", least..=65_535, "the MTU of the pod's interface in bytes")?;
     let spoof_check = root.boolean("spoofCheck")?.unwrap_or(true);
+    let host_end_filter = root.boolean("hostEndFilter")?.unwrap_or(false);
     if let Some(other) = root.raw("prevResult") {
         root.section("prevResult", "the result of the plugin before, an object").map(|_| other)?;
     }
     let (requested, routes, dns) = (capabilities::requested(root)?, routes::read(root)?, dns::read(root)?);
-    Ok(NetworkConf { subnets, pools, mtu, spoof_check, requested, routes, dns, ..identity })
+    Ok(NetworkConf { subnets, pools, mtu, spoof_check, host_end_filter, requested, routes, dns, ..identity })
 }
 
 /// `cniVersion`; `None` where it is absent or empty.
@@ -86,6 +88,7 @@ pub(super) fn identity(root: &Section<'_>) -> Result<NetworkConf, Error> {
         pools: Vec::new(),
         mtu: None,
         spoof_check: true,
+        host_end_filter: false,
         requested: Requested::default(),
         routes: Vec::new(),
         dns: None,

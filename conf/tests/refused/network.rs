@@ -21,11 +21,11 @@ const KEYS: &[(&str, &str)] = &[
     (r#""type":true}"#, r#"7 type: true is not valid: the name of the plugin, "twill""#),
     (
         r#""subnet":"10.0.0.0/24"}"#,
-        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 subnet: unknown key; did you mean "subnets"? Known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, hostEndFilter, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (
         r#""bridge":"cni0"}"#,
-        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
+        r#"7 bridge: unknown key; known here are type, name, cniVersion, runDir, subnets, pools, mtu, spoofCheck, hostEndFilter, routes, dns, ingressRate, ingressBurst, egressRate, egressBurst, prevResult, capabilities, runtimeConfig, args, ipMasq, ipam, cniVersions, disableCheck, disableGC, loadOnlyInlinedPlugins"#,
     ),
     (r#""runDir":"run"}"#, r#"7 runDir: "run" is not valid: an absolute path, beginning with '/'"#),
     (r#""runDir":{}}"#, "7 runDir: an object is not valid: an absolute path"),
@@ -76,6 +76,7 @@ const KEYS: &[(&str, &str)] = &[
         r#""mtu":"1500"}"#,
         r#"7 mtu: the string "1500" is not valid: the MTU of the pod's interface in bytes, an integer from 68 to 65535"#,
     ),
+    (r#""hostEndFilter":0}"#, r#"7 hostEndFilter: the integer 0 is not valid: true or false, without quotes"#),
     (r#""spoofCheck":"off"}"#, r#"7 spoofCheck: the string "off" is not valid: true or false, without quotes"#),
     (r#""prevResult":[]}"#, "7 prevResult: a list is not valid: the result of the plugin before, an object"),
     (r#""disableCheck":"no"}"#, r#"7 disableCheck: the string "no" is not valid: true or false, without quotes"#),

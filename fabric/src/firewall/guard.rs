@@ -3,17 +3,19 @@
 //!
 //! Whoever tracks no connections sees fragments, and in the first one, of 8 bytes at least, there may be a port and no
 //! identifier. What the kernel then makes of all of them would be a packet that no rule has seen. So what does not tell its
-//! identifier is taken for ours.
+//! identifier is taken for ours, and a first fragment of IPv6 whose headers end in the next one, so that not even a port can be told, is
+//! dropped, as RFC 7112 (section 5) has it.
 
-use nftables::expr::{Expression, FibFlag, FibResult, MetaKey};
+use nftables::expr::{Expression, FibFlag, FibResult, MetaKey, Range};
 use twill_linux::state::{KernelState, LinkKind};
 
 use super::syntax::{
-    ACCEPT, DROP, NOTRACK, Object, RETURN, Step, Term, any_of, fib, field, header, is, is_not, jump, meta, rule, text,
-    transport_bits,
+    ACCEPT, DROP, NOTRACK, Object, RETURN, Step, Term, any_of, fib, field, fragment, header, is, is_not, jump, meta,
+    rule, text, transport_bits,
 };
 use super::{
-    FORWARD, INSIDE, NODES, OUTPUT, PREROUTING, VXLAN_FROM_POD, VXLAN_IN, from_host_end, from_unchecked, in_set,
+    FORWARD, HEADS, INPUT, INSIDE, NODES, OUTPUT, PREROUTING, VXLAN_FROM_POD, VXLAN_IN, from_host_end, from_unchecked,
+    in_set, masquerades,
 };
 use crate::Side;
 use crate::backend::Site;
@@ -56,6 +58,7 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
     }
     let mut rules = Vec::new();
     if !incoming.is_empty() {
+        rules.extend(whole_heads(site, PREROUTING));
         rules.push(rule(PREROUTING, [tunnel.port(), jump(VXLAN_IN)]));
         rules.push(rule(VXLAN_IN, tunnel.others_return()));
         rules.extend(incoming.into_iter().map(|steps| rule(VXLAN_IN, steps)));
@@ -77,10 +80,39 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
 /// a peer nor fill the queue in which the peers' packets wait. A pod's own daemon may speak with others, and with other pods.
 pub(super) fn speaker(site: &Site) -> impl Iterator<Item = Object> {
     let ports = site.conf.bgp.as_ref().map(|bgp| [("udp", BFD), ("tcp", bgp.port)]);
-    ports.into_iter().flatten().map(|(protocol, port)| {
+    let heads = site.conf.bgp.iter().flat_map(|_| whole_heads(site, INPUT));
+    // Where what is for this node comes by, and what only passes through does not.
+    let rules = ports.into_iter().flatten().map(|(protocol, port)| {
         let to_port = is(field(protocol, "dport"), Expression::Number(port.into()));
-        rule(PREROUTING, [to_port, from_host_end(), is(destination_type(), ours_to_receive()), DROP])
-    })
+        rule(INPUT, [to_port, from_host_end(), DROP])
+    });
+    heads.chain(rules)
+}
+
+/// Drops first fragments that do not tell where they go. Where something is masqueraded, and so connections are tracked, the kernel has put
+/// fragments together before.
+fn whole_heads(site: &Site, chain: &'static str) -> Vec<Object> {
+    if Family::ALL.into_iter().any(|family| masquerades(site, family)) {
+        return Vec::new();
+    }
+    vec![
+        rule(
+            chain,
+            [
+                is(fragment(None), Expression::Boolean(true)),
+                is(fragment(Some("frag-off")), Expression::Number(0)),
+                jump(HEADS),
+            ],
+        ),
+        // Whatever the first bytes behind its headers are, they have to be there.
+        rule(HEADS, [is(transport_bits(0, 16), anything()), RETURN]),
+        rule(HEADS, [DROP]),
+    ]
+}
+
+/// Of 16 bits.
+fn anything() -> Term {
+    Expression::Range(Box::new(Range { range: [0, u16::MAX.into()].map(Expression::Number) }))
 }
 
 fn destination_type() -> Term {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use ipnetwork::IpNetwork;
 use nftables::expr::{
-    Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
+    Expression, Exthdr, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadBase, PayloadField,
     PayloadRaw, Prefix, RT, RTKey, SetItem, TcpOption,
 };
 use nftables::schema::{Chain, NfListObject, Rule, Set, SetFlag, SetType, SetTypeValue};
@@ -104,6 +104,12 @@ pub(super) fn meta(key: MetaKey) -> Term {
 pub(super) fn field(protocol: &'static str, field: &'static str) -> Term {
     let field = PayloadField { protocol: protocol.into(), field: field.into() };
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// The fragment header of IPv6 (RFC 8200 section 4.5): whether there is one, or a field of it.
+pub(super) fn fragment(field: Option<&'static str>) -> Term {
+    let header = Exthdr { name: "frag".into(), field: field.map(Cow::Borrowed), offset: None };
+    Expression::Named(NamedExpression::Exthdr(header))
 }
 
 /// Bits from the beginning of the transport header on.

@@ -66,6 +66,19 @@ fn a_pod_without_spoof_check_is_in_a_set_that_is_there_for_it_alone() {
 }
 
 #[test]
+fn rules_look_at_sources_unless_every_host_end_has_a_filter() {
+    let sample = dual_stack();
+    let local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2"]);
+    let rules = |local: &Local| -> Vec<String> {
+        firewall(&desired(&sample.view, local)).iter().map(ToString::to_string).collect()
+    };
+    let with = rules(&local);
+    let without = rules(&Local { unfiltered: false, ..local });
+    let spared: Vec<_> = with.into_iter().filter(|rule| !without.contains(rule)).collect();
+    insta::assert_snapshot!("unfiltered", spared.join("\n"));
+}
+
+#[test]
 fn a_speaker_of_bgp_is_guarded_against_pods_by_a_rule_for_each_of_its_ports() {
     let mut sample = dual_stack();
     let local = sample.local(1, &["10.42.1.1,fd42::101"]);
@@ -76,7 +89,7 @@ fn a_speaker_of_bgp_is_guarded_against_pods_by_a_rule_for_each_of_its_ports() {
     sample.view.config.as_mut().unwrap().value.bgp = Some(Bgp { port: 1179, ..Bgp::default() });
     let after = rules(&sample);
     let added: Vec<_> = after.iter().filter(|rule| !before.contains(rule)).cloned().collect();
-    assert_eq!(after.len(), before.len() + 2);
+    assert_eq!(after.len(), before.len() + 3);
     insta::assert_snapshot!("speaker", added.join("\n"));
 }
 
@@ -417,6 +430,8 @@ fn a_chain_stands_only_where_it_has_rules() {
     }
     let mut plain = dual_stack().backend(Kind::HostGw).without_tunnels();
     assert_eq!(chains(&plain), ["prerouting", "postrouting"]);
+    let filtered = Local { unfiltered: false, ..plain.local(1, &[]) };
+    assert_eq!(chains_with(&plain, &filtered), ["postrouting"]);
     let mut unchecked = plain.local(1, &["10.42.1.1,fd42::101"]);
     unchecked.pods[0].unchecked = true;
     assert_eq!(chains_with(&plain, &unchecked), ["prerouting", "postrouting", "vxlan-in"], "others may have tunnels");
@@ -426,7 +441,7 @@ fn a_chain_stands_only_where_it_has_rules() {
     conf(&mut tunnels).pools[0].masquerade = false;
     assert!(chains(&tunnels).contains(&"postrouting".to_owned()), "for the other family");
     conf(&mut tunnels).pools[1].masquerade = false;
-    assert_eq!(chains(&tunnels), ["prerouting", "output", "forward", "vxlan-in", "vxlan-from-pod"]);
+    assert_eq!(chains(&tunnels), ["prerouting", "output", "forward", "heads", "vxlan-in", "vxlan-from-pod"]);
 }
 
 #[test]

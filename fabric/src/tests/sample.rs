@@ -120,6 +120,7 @@ impl Sample {
             mtu: 1450,
             addresses: addresses.split(',').map(|ip| ip.parse().unwrap()).collect(),
             unchecked: false,
+            filtered: false,
         };
         let side = |cidr| Side {
             device: IfName::new("eth0").unwrap(),
@@ -136,6 +137,7 @@ impl Sample {
             tunnel: record.tunnel.clone(),
             blocks: self.view.blocks_of(&name(number)).collect(),
             pods: pods.iter().enumerate().map(pod).collect(),
+            unfiltered: true,
         }
     }
 }

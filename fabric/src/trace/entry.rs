@@ -200,40 +200,39 @@ impl<K: Kernel> Walk<'_, K> {
         Ok(link)
     }
 
-    /// The kernel leads back to the source by the very host end that it comes from.
+    /// Its source is the pod's own, by the filter of its host end; where that has none, by the firewall, which asks whether the kernel leads
+    /// back to the source by that very host end. Answers need that way in either case.
     fn unforged(&mut self, pod: &Pod, source: IpAddr, link: &SeenLink) -> Onward<()> {
-        let step = Step::of(format!("its source {source} is its own: the firewall lets it pass")).at(pod.host);
         if pod.unchecked {
             let what = "the firewall does not look at its source: its network has spoofCheck = false";
             return self.push(Step::of(what).at(pod.host));
         }
+        let by = if pod.filtered { "the filter of its host end" } else { "the firewall" };
+        let step = Step::of(format!("its source {source} is its own: {by} lets it pass")).at(pod.host);
         let state = &self.known.desired.state;
         let wanted = state.routes.values().find(|route| {
             route.key.destination == host_prefix(source) && route.target.devices().any(|device| device == pod.host)
         });
         let back = self.kernel.look_up(Flow { source: None, destination: source, input: None })?;
         let leads_back = |target: &SeenTarget| target.indices().any(|index| index == link.index);
-        match (back, wanted) {
-            (Found::Route(decision), wanted) if leads_back(&decision.target) => {
+        let found = match &back {
+            Found::Route(decision) if leads_back(&decision.target) => {
                 let step = wanted.into_iter().fold(step, |step, route| step.by(stands("route", route)));
-                self.guarded(step)
+                return if pod.filtered { self.push(step) } else { self.guarded(step) };
             }
-            (back, wanted) => {
-                let found = match &back {
-                    Found::Route(decision) => Some(super::step::decided(self.kernel, decision)?),
-                    Found::Refused(_) => None,
-                };
-                let object = match wanted {
-                    Some(wanted) => differs("route", wanted, found),
-                    None => differs("route", format!("{source} dev {}", pod.host), found),
-                };
-                let cause = format!(
-                    "no route leads back to {source} by {}, so the firewall takes the source for forged and drops it",
-                    pod.host
-                );
-                let what = "the firewall looks whether its source is its own";
-                self.push(Step::of(what).at(pod.host).by(object).broken(cause, repaired("the route")))
-            }
+            Found::Route(decision) => Some(super::step::decided(self.kernel, decision)?),
+            Found::Refused(_) => None,
+        };
+        let object = match wanted {
+            Some(wanted) => differs("route", wanted, found),
+            None => differs("route", format!("{source} dev {}", pod.host), found),
+        };
+        let (cause, fix) = (format!("no route leads back to {source} by {}", pod.host), repaired("the route"));
+        if pod.filtered {
+            return self.push(step.by(object).odd(format!("{cause}: it passes, and no answer comes back"), fix));
         }
+        let what = "the firewall looks whether its source is its own";
+        let cause = format!("{cause}, so the firewall takes the source for forged and drops it");
+        self.push(Step::of(what).at(pod.host).by(object).broken(cause, fix))
     }
 }

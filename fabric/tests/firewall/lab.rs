@@ -13,10 +13,13 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use twill_conf::cluster::ClusterConf;
 use twill_fabric::{Local, Pod, desired};
 use twill_linux::nft::Ruleset;
+use twill_linux::table::Device;
+use twill_linux::table::source::{self, Sources};
+use twill_linux::{NetNs, Netlink};
 use twill_testkit::{Namespaces, has_program};
 
+use crate::PORT;
 use crate::sample::Sample;
-use crate::{PORT, fragment};
 
 /// Namespaces of one test; they end with it, also by a panic.
 pub struct Lab {
@@ -80,13 +83,13 @@ impl Lab {
             .block(1, "fd42::100/122");
         let mut local = sample.local(1, &["10.42.1.1,fd42::101", "10.42.1.2,fd42::102"]);
         change(&mut sample.view.config.as_mut().unwrap().value, &mut local);
-        let lab = Self { namespaces, local };
-        lab.build();
-        let mut ruleset = desired(&sample.view, &lab.local).state.firewall.expect("there is a configuration");
+        let mut ruleset = desired(&sample.view, &local).state.firewall.expect("there is a configuration");
         for address in native {
             let set = if address.is_ipv6() { "native6" } else { "native4" };
             ruleset.members.get_mut(set).expect("a set of the table").insert(*address);
         }
+        let lab = Self { namespaces, local };
+        lab.build();
         lab.load(&ruleset);
         Some(lab)
     }
@@ -128,7 +131,11 @@ impl Lab {
     fn attach(&self, pod: &Pod, namespace: &str, host: &str) {
         let (mac, name) = (pod.mac, self.name(namespace));
         self.ip("node", &format!("link add {host} type veth peer name eth0 address {mac} netns {name}"));
-        self.ip("node", &format!("link set {host} address 02:00:00:00:ff:ff up"));
+        self.ip("node", &format!("link set {host} address 02:00:00:00:ff:ff"));
+        if pod.filtered {
+            self.filter(pod, host);
+        }
+        self.ip("node", &format!("link set {host} up"));
         self.ip(namespace, "link set eth0 up");
         for (address, gateway, length) in [(pod.addresses[0], "169.254.1.1", 32), (pod.addresses[1], "fe80::1", 128)] {
             self.ip("node", &format!("route add {address}/{length} dev {host} metric 7777 protocol 117"));
@@ -140,6 +147,14 @@ impl Lab {
         }
         self.ip(namespace, "address add 10.42.1.9/32 dev eth0");
         self.ip(namespace, "address add fd42::109/128 dev eth0 nodad");
+    }
+
+    /// As the plugin does.
+    fn filter(&self, pod: &Pod, host: &str) {
+        let mut netlink = Netlink::open_in(&NetNs::open(&self.namespaces.path("node")).unwrap()).unwrap();
+        let device = Device { index: self.index("node", host), name: pod.host };
+        let sources = Sources(pod.addresses.iter().copied().collect());
+        netlink.apply(&source::limit(device, &sources)).unwrap();
     }
 
     fn load(&self, ruleset: &Ruleset) {
@@ -185,14 +200,14 @@ impl Lab {
         self.open(namespace, move || twill_linux::tcp::dial(to, Some(from), None, None).unwrap())
     }
 
-    /// Sends a datagram to the tunnel's port in two fragments, of which the first has the UDP header alone.
-    pub fn send_in_fragments(&self, namespace: &str, (from, to): (IpAddr, IpAddr), payload: &[u8]) {
+    /// Sends fragments as they are.
+    pub fn send_fragments(&self, namespace: &str, (from, to): (IpAddr, IpAddr), packets: [Vec<u8>; 2]) {
         let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let raw = self.open(namespace, move || {
             socket(family, SockType::Raw, SockFlag::empty(), SockProtocol::Raw).expect("a raw socket, of root")
         });
         let to_host = SockaddrStorage::from(SocketAddr::new(to, 0));
-        for packet in fragment::of_a_datagram(from, to, payload) {
+        for packet in packets {
             sendto(raw.as_raw_fd(), &packet, &to_host, MsgFlags::empty()).unwrap();
         }
     }

@@ -25,8 +25,20 @@ use sample::Sample;
 const VNI: u32 = 7777;
 const PORT: u16 = 4789;
 
+/// A change of the configuration, or of pods.
+type Change = fn(&mut ClusterConf, &mut Local);
+
+/// Those by which sources are looked at by rules, and by the filters of host ends.
+const LOOKS: [Change; 2] = [|_, _| (), filtered];
+
 fn unmasqueraded(conf: &mut ClusterConf, _: &mut Local) {
     conf.pools.iter_mut().for_each(|pool| pool.masquerade = false);
+}
+
+/// All host ends have a filter, and no rule looks at sources.
+fn filtered(_: &mut ClusterConf, local: &mut Local) {
+    local.pods.iter_mut().for_each(|pod| pod.filtered = true);
+    local.unfiltered = false;
 }
 
 /// The first pod is of a network without `spoofCheck`.
@@ -55,7 +67,10 @@ fn receive(socket: &UdpSocket, expected: &[u8]) -> IpAddr {
 
 #[test]
 fn a_pod_sends_by_its_own_address_only() {
-    let Some(lab) = Lab::new() else { return };
+    LOOKS.into_iter().filter_map(|look| Lab::with(&[], look)).for_each(own_addresses_alone);
+}
+
+fn own_addresses_alone(lab: Lab) {
     for ends in both_families() {
         let target = lab.socket("wire", ends.peer, 7);
         let to = SocketAddr::new(ends.peer, 7);
@@ -116,7 +131,8 @@ fn a_pod_without_spoof_check_forges_no_tunnel_packet_by_the_address_of_a_node() 
 
 #[test]
 fn a_link_local_source_reaches_only_the_link() {
-    [Lab::new(), Lab::with(&[], unchecked)].into_iter().flatten().for_each(link_local_stays_on_the_link);
+    let labs = [Lab::new(), Lab::with(&[], unchecked), Lab::with(&[], filtered)];
+    labs.into_iter().flatten().for_each(link_local_stays_on_the_link);
 }
 
 fn link_local_stays_on_the_link(lab: Lab) {
@@ -200,10 +216,31 @@ fn a_large_vxlan_packet_in_fragments_does_not_pass_the_guard() {
     }
 }
 
+/// Of which the first has the UDP header alone.
+fn send_in_fragments(lab: &Lab, namespace: &str, (from, to): (IpAddr, IpAddr), payload: &[u8]) {
+    lab.send_fragments(namespace, (from, to), fragment::of_a_datagram(from, to, payload));
+}
+
+#[test]
+fn fragments_that_hide_their_port_do_not_pass_the_guard() {
+    let [_, ends] = both_families();
+    for change in [|_: &mut ClusterConf, _: &mut Local| (), unmasqueraded] {
+        let Some(lab) = Lab::with(&[], change) else { return };
+        let vtep = lab.socket("node", ends.node, PORT);
+        for (namespace, source) in [("wire", ends.stranger), (POD[0], ends.pod[0])] {
+            for hidden in fragment::that_hide_the_port(source, ends.node, &vxlan(VNI, b"forged")) {
+                lab.send_fragments(namespace, (source, ends.node), hidden);
+            }
+        }
+        lab.socket("wire", ends.peer, 0).send_to(&vxlan(VNI, b"peer"), SocketAddr::new(ends.node, PORT)).unwrap();
+        assert_eq!(receive(&vtep, &vxlan(VNI, b"peer")), ends.peer);
+    }
+}
+
 /// Without masquerading nobody tracks connections, and so nobody puts fragments together before the rules.
 #[test]
 fn a_first_fragment_that_tells_no_identifier_passes_no_guard() {
-    let masqueraded: fn(&mut ClusterConf, &mut Local) = |_, _| ();
+    let masqueraded: Change = |_, _| ();
     for change in [masqueraded, unmasqueraded] {
         let Some(lab) = Lab::with(&[], |conf, local| (change(conf, local), unchecked(conf, local)).1) else { return };
         for ends in both_families() {
@@ -212,12 +249,12 @@ fn a_first_fragment_that_tells_no_identifier_passes_no_guard() {
             for (namespace, source) in
                 [("wire", ends.stranger), (POD[1], ends.pod[1]), (POD[0], ends.spoofed), (POD[0], ends.peer)]
             {
-                lab.send_in_fragments(namespace, (source, ends.node), &vxlan(VNI, b"forged"));
+                send_in_fragments(&lab, namespace, (source, ends.node), &vxlan(VNI, b"forged"));
             }
-            lab.send_in_fragments("wire", (ends.peer, ends.node), &vxlan(VNI, b"peer"));
+            send_in_fragments(&lab, "wire", (ends.peer, ends.node), &vxlan(VNI, b"peer"));
             assert_eq!(receive(&vtep, &vxlan(VNI, b"peer")), ends.peer);
             for (namespace, source) in [(POD[1], ends.pod[1]), (POD[0], ends.spoofed), (POD[0], ends.stranger)] {
-                lab.send_in_fragments(namespace, (source, ends.peer), &vxlan(VNI, b"forged"));
+                send_in_fragments(&lab, namespace, (source, ends.peer), &vxlan(VNI, b"forged"));
             }
             lab.socket("node", ends.node, 0).send_to(b"not forged", SocketAddr::new(ends.peer, PORT)).unwrap();
             receive(&beyond, b"not forged");
@@ -240,6 +277,21 @@ fn a_pods_vxlan_leaves_only_towards_pods() {
         let neighbour = lab.socket(POD[1], ends.pod[1], PORT);
         pod.send_to(&vxlan(VNI, b"nested"), SocketAddr::new(ends.pod[1], PORT)).unwrap();
         receive(&neighbour, &vxlan(VNI, b"nested"));
+    }
+}
+
+/// What a connection once was is no matter: each packet is judged.
+#[test]
+fn a_pods_vxlan_does_not_follow_its_own_overlay_out() {
+    let Some(lab) = Lab::new() else { return };
+    for ends in both_families() {
+        let pod = lab.socket(POD[0], ends.pod[0], 0);
+        let (vtep, to) = (lab.socket("wire", ends.peer, PORT), SocketAddr::new(ends.peer, PORT));
+        pod.send_to(&vxlan(VNI + 1, b"its own overlay"), to).unwrap();
+        receive(&vtep, &vxlan(VNI + 1, b"its own overlay"));
+        pod.send_to(&vxlan(VNI, b"forged"), to).unwrap();
+        pod.send_to(&vxlan(VNI + 1, b"its own overlay again"), to).unwrap();
+        receive(&vtep, &vxlan(VNI + 1, b"its own overlay again"));
     }
 }
 

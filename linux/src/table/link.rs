@@ -17,8 +17,10 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
+use nix::errno::Errno;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
+use super::source::{self, Sources};
 use crate::netlink::Request;
 use crate::netlink::frame::malformed;
 use crate::{Error, IfName, MacAddr, NetNs, Netlink};
@@ -55,6 +57,8 @@ pub struct Veth {
     pub alias: Option<String>,
     /// IPv4 settings of the host end, as under net/ipv4/conf, set without /proc.
     pub ipv4: Vec<(Ipv4Setting, u32)>,
+    /// What the host end takes from its peer, by a filter that stands before it is up; `None` for everything.
+    pub sources: Option<Sources>,
 }
 
 /// One end of a veth pair.
@@ -91,6 +95,20 @@ pub struct Pair {
     pub peer: u32,
 }
 
+/// A pair that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Its numbers.
+    pub pair: Pair,
+    /// The host end has the filter that was wanted.
+    pub filtered: bool,
+}
+
+/// Whether the kernel does not know what was to be made: no such qdisc or filter, or no traffic control at all.
+fn is_unknown(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP))
+}
+
 impl Pair {
     /// The numbers of the pair whose host end has that name.
     pub fn of(host: &mut Netlink, name: IfName) -> Result<Self, Error> {
@@ -112,16 +130,29 @@ impl Pair {
 }
 
 impl Veth {
-    /// Makes the pair as [`create`](Self::create) asks for it, and gives the numbers that it got: of the kernel's echo,
-    /// or, where it gives none, by a look at the host end.
-    pub fn make(&self, host: &mut Netlink, peers: &NetNs) -> Result<Pair, Error> {
+    /// Makes the pair as [`create`](Self::create) asks for it, with the filter, and gives the numbers that it got: of the kernel's echo,
+    /// or, where it gives none, by a look at the host end. A kernel that has no such filters makes the pair without one: see
+    /// [`Made::filtered`].
+    pub fn make(&self, host: &mut Netlink, peers: &NetNs) -> Result<Made, Error> {
         let [pair, settings] = self.create(peers);
-        let shown = host.make(&pair)?;
-        host.apply(&[settings])?;
-        match shown {
-            Some(shown) => Pair::shown(&shown).ok_or_else(malformed),
-            None => Pair::of(host, self.host.name),
+        let pair = match host.make(&pair)? {
+            Some(shown) => Pair::shown(&shown).ok_or_else(malformed)?,
+            None => Pair::of(host, self.host.name)?,
+        };
+        let device = Device { index: pair.host, name: self.host.name };
+        let filter = self.sources.iter().flat_map(|sources| source::limit(device, sources));
+        let requests: Vec<_> = filter.chain([settings]).collect();
+        let mut filtered = self.sources.is_some();
+        for (place, outcome) in (1..).zip(host.batch(&requests)?) {
+            match outcome {
+                // Somebody watches for new devices, and has given it hooks already.
+                Err(error) if place == 1 && filtered && error.errno() == Some(Errno::EEXIST) => {}
+                // Without the hooks the filter is refused by another errno.
+                Err(error) if place < requests.len() && (!filtered || is_unknown(&error)) => filtered = false,
+                done => done?,
+            }
         }
+        Ok(Made { pair, filtered })
     }
 
     /// Makes the pair, then sets alias, IPv4 settings and `addrgenmode none` on the host end and sets it up: creation

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL, Nla, NlasIterator};
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAction, TcActionAttribute, TcActionMirrorOption, TcActionOption, TcAttribute, TcFilterU32Option, TcHandle,
@@ -17,6 +17,7 @@ use netlink_packet_route::tc::{
 };
 
 use super::link::Device;
+use super::tc::{Place, add_filter, create, header, is_of_kind, message, nested, option};
 use crate::netlink::Request;
 use crate::{Error, Netlink};
 
@@ -42,11 +43,8 @@ const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TC_ACT_STOLEN: u32 = 4;
 const TCA_EGRESS_REDIR: u32 = 1;
-/// Priority 1, all protocols (ETH_P_ALL, in network order).
-const FIRST_OF_ALL: u32 = 1 << 16 | (0x0003_u16.to_be() as u32);
-
-/// TC_H_MIN_INGRESS of TC_H_CLSACT: where filters see what comes in.
-const COMING_IN: TcHandle = TcHandle { major: u16::MAX, minor: TcHandle::MIN_INGRESS };
+/// After the filter of the pod's sources ([`super::source`]): what is redirected is seen by no filter behind.
+const PLACE: Place = Place { priority: 2, handle: TcHandle { major: 0, minor: 0 } };
 
 /// A token bucket: how fast, and how much at once after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +86,8 @@ pub fn shape(device: Device, bucket: Bucket) -> Request {
     create(RouteNetlinkMessage::NewQueueDiscipline(message(header, "tbf", options)), attempt)
 }
 
-/// Redirects all that comes in by a device to another one, in two requests.
-pub fn redirect(device: Device, to: Device) -> [Request; 2] {
-    let clsact =
-        TcHeader { handle: TcHandle { major: u16::MAX, minor: 0 }, parent: TcHandle::CLSACT, ..header(device) };
-    let filter = TcHeader { parent: COMING_IN, info: FIRST_OF_ALL, ..header(device) };
+/// Redirects all that comes in by a device to another one. For a device that has [`tc::hooks`](super::tc::hooks).
+pub fn redirect(device: Device, to: Device) -> Request {
     // struct tc_mirred: index, capabilities, action, two counts, what it does, and to where.
     let mirred = [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, to.index].map(u32::to_ne_bytes).concat();
     let action = [
@@ -103,17 +98,7 @@ pub fn redirect(device: Device, to: Device) -> [Request; 2] {
     let mut selector = vec![0; 32];
     (selector[0], selector[2]) = (TC_U32_TERMINAL, 1);
     let options = vec![DefaultNla::new(TCA_U32_SEL, selector), nested(TCA_U32_ACT, &[nested(1, &action)])];
-    let (name, to) = (device.name, to.name);
-    [
-        create(
-            RouteNetlinkMessage::NewQueueDiscipline(message(clsact, "clsact", vec![])),
-            fmt::from_fn(move |f| write!(f, "add qdisc dev {name} clsact")),
-        ),
-        create(
-            RouteNetlinkMessage::NewTrafficFilter(message(filter, "u32", options)),
-            fmt::from_fn(move |f| write!(f, "add filter dev {name} ingress u32 redirect dev {to}")),
-        ),
-    ]
+    add_filter(device, PLACE, "u32", options, fmt::from_fn(move |f| write!(f, "redirect dev {}", to.name)))
 }
 
 /// How fast a device sends, in bytes a second; `None` where it is not shaped by a token bucket.
@@ -135,38 +120,17 @@ pub fn rates(netlink: &mut Netlink) -> Result<BTreeMap<u32, u64>, Error> {
 }
 
 fn rate_of(seen: &TcMessage) -> Option<u64> {
-    let is_tbf = seen.attributes.iter().any(|a| matches!(a, TcAttribute::Kind(kind) if kind == "tbf"));
-    // The options of a kind that the crate does not know come as the one attribute that holds them.
-    let options = seen.attributes.iter().find_map(|attribute| match attribute {
-        TcAttribute::Options(options) => match options.as_slice() {
-            [TcOption::Other(options)] => Some(options),
-            _ => None,
-        },
-        _ => None,
-    })?;
-    let mut bytes = vec![0; options.value_len()];
-    options.emit_value(&mut bytes);
-    let value = |kind: u16| {
-        let found = NlasIterator::new(bytes.as_slice()).flatten().find(|option| option.kind() == kind)?;
-        Some(found.value().to_vec())
-    };
-    let wide = || value(TCA_TBF_RATE64)?.try_into().ok().map(u64::from_ne_bytes);
+    let wide = || option(seen, TCA_TBF_RATE64)?.try_into().ok().map(u64::from_ne_bytes);
     let narrow = || {
-        let parms = value(TCA_TBF_PARMS)?;
+        let parms = option(seen, TCA_TBF_PARMS)?;
         Some(u32::from_ne_bytes(parms.get(RATESPEC - 4..RATESPEC)?.try_into().ok()?).into())
     };
-    is_tbf.then(|| wide().or_else(narrow)).flatten()
+    is_of_kind(seen, "tbf").then(|| wide().or_else(narrow)).flatten()
 }
 
 /// Where all that comes in by a device is redirected to, by number; `None` where it is not.
 pub fn redirection(netlink: &mut Netlink, index: u32) -> Result<Option<u32>, Error> {
-    let mut request = TcMessage::default();
-    request.header = TcHeader { index: index.cast_signed(), parent: COMING_IN, ..TcHeader::default() };
-    let filters = netlink.dump(RouteNetlinkMessage::GetTrafficFilter(request))?;
-    Ok(filters.into_iter().find_map(|filter| match filter {
-        RouteNetlinkMessage::NewTrafficFilter(seen) => target(&seen),
-        _ => None,
-    }))
+    Ok(super::tc::filters(netlink, index)?.iter().find_map(target))
 }
 
 fn target(seen: &TcMessage) -> Option<u32> {
@@ -190,30 +154,6 @@ fn mirror(action: &TcAction) -> Option<u32> {
         TcActionOption::Mirror(TcActionMirrorOption::Parms(parms)) => Some(parms.ifindex),
         _ => None,
     })
-}
-
-fn header(device: Device) -> TcHeader {
-    TcHeader { index: device.index.cast_signed(), ..TcHeader::default() }
-}
-
-fn message(header: TcHeader, kind: &str, options: Vec<DefaultNla>) -> TcMessage {
-    let mut message = TcMessage::default();
-    message.header = header;
-    message.attributes = vec![TcAttribute::Kind(kind.to_owned())];
-    if !options.is_empty() {
-        message.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Other).collect()));
-    }
-    message
-}
-
-fn create(message: RouteNetlinkMessage, attempt: impl fmt::Display + Send + Sync + 'static) -> Request {
-    Request::new(message, NLM_F_CREATE | NLM_F_EXCL, attempt)
-}
-
-fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
-    let mut bytes = vec![0; attributes.buffer_len()];
-    attributes.emit(&mut bytes);
-    DefaultNla::new(kind, bytes)
 }
 
 #[cfg(test)]

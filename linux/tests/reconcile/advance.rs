@@ -39,7 +39,7 @@ impl Node {
             assert!(Instant::now() < deadline, "some addresses stay tentative");
         }
         self.netlink = self.namespace.netlink().expecting(echoes);
-        self.namespace.open().run(|| Monitor::open(Arc::clone(echoes))).unwrap().unwrap()
+        self.namespace.open().run(|| Monitor::open(Arc::clone(echoes), Arc::default())).unwrap().unwrap()
     }
 }
 

@@ -9,7 +9,7 @@ use twill_bgp::path::Attributes;
 use twill_bgp::policy::Guard;
 use twill_bgp::session::State;
 use twill_bgp::speaker::{Begin, Config, Input, Speaker};
-use twill_cluster::record::{Told, Tunnel};
+use twill_cluster::record::Told;
 use twill_fabric::Local;
 use twill_fabric::peering::Who;
 use twill_linux::Netlink;
@@ -33,14 +33,7 @@ impl Task<'_> {
         let underlay = self.bgp.underlays.borrow().clone();
         // Who has lost its underlay goes on with what it knows.
         let (Some(picture), Some(underlay)) = (picture, underlay) else { return };
-        let local = Local {
-            name: self.bgp.name.clone(),
-            vtep_mac: self.bgp.vtep_mac,
-            underlay,
-            tunnel: Tunnel::default(),
-            blocks: Vec::new(),
-            pods: Vec::new(),
-        };
+        let local = Local::bare(self.bgp.name.clone(), self.bgp.vtep_mac, underlay);
         let Some(wanted) = self.peerings.speaker(&picture.reach, &local) else {
             if picture.is_whole() {
                 self.hush();

@@ -18,7 +18,7 @@ use super::board::{Board, Histograms, durations};
 use super::memory::Memory;
 
 /// What can be changed, by the tables of the kernel as [`Repair::table`] has them, with the actions; and published ports.
-const KINDS: [(&str, &[&str]); 9] = [
+const KINDS: [(&str, &[&str]); 10] = [
     ("link", &THREE),
     ("offload", &["changed"]),
     ("address", &THREE),
@@ -27,10 +27,13 @@ const KINDS: [(&str, &[&str]); 9] = [
     ("fdb", &THREE),
     ("sysctl", &["changed"]),
     ("firewall", &["changed", "opened"]),
+    (FILTERS, &["added", "changed"]),
     (PORTS, &["added", "changed"]),
 ];
 const THREE: [&str; 3] = ["added", "changed", "removed"];
 const PORTS: &str = "port";
+/// Those of the host ends of pods, which the plugin makes.
+pub const FILTERS: &str = "filter";
 
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,8 +159,8 @@ impl Passes {
         work(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What shall stand.
-    pub fn wanted(&self, state: &KernelState) {
+    /// What shall stand, on a node with so many pods.
+    pub fn wanted(&self, state: &KernelState, pods: usize) {
         let counts = [
             ("link", state.links.len() + state.ends.len()),
             ("offload", state.offloads.len()),
@@ -167,6 +170,7 @@ impl Passes {
             ("fdb", state.fdb.len()),
             ("sysctl", state.sysctls.len()),
             ("firewall", state.firewall.iter().len()),
+            (FILTERS, pods),
         ];
         self.desired.replace(counts.map(|(table, count)| (OfTable { table }, count as u64)));
     }

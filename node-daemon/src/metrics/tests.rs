@@ -41,8 +41,8 @@ fn exercise(handles: &Handles) {
     };
     let closing = BlockUse { state: BlockState::Closing, ..block("fd42::/120") };
     handles.addresses.stand(&[block("10.42.0.0/26"), block("10.42.0.64/26"), closing]);
-    handles.passes.wanted(&KernelState::default());
-    let stood = ["link", "address", "route", "neighbour", "fdb"].map(|table| (table, 1));
+    handles.passes.wanted(&KernelState::default(), 0);
+    let stood = ["link", "address", "route", "neighbour", "fdb", FILTERS].map(|table| (table, 1));
     handles.passes.did(&Outcome { stood: stood.into(), ..Outcome::default() }, true);
     handles.peers.stand(Some(Vec::new()));
     handles.probes.stand(0, BTreeMap::new());

@@ -7,7 +7,7 @@ use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
 use twill_conf::node::UnderlayConf;
 use twill_fabric::{Local, Underlay};
-use twill_ipam::{Attachment, AttachmentId, BootTime, State, Store};
+use twill_ipam::{Attachment, AttachmentId, BootTime, KeyHash, State, Store};
 use twill_linux::{IfName, MacAddr};
 
 /// What does not change while the daemon runs.
@@ -28,6 +28,8 @@ pub struct Me {
 pub(super) struct Attached {
     /// The row.
     pub(super) id: AttachmentId,
+    /// What it goes by.
+    pub(super) hash: KeyHash,
     /// As in [`Pod`](twill_fabric::Pod).
     pub(super) host: IfName,
     pub(super) addresses: Vec<IpAddr>,
@@ -51,13 +53,14 @@ pub(super) fn observe(
     }
     let pods = store.attachments()?.iter().filter_map(attached).collect();
     let blocks = blocks.into_iter().map(|block| block.block).collect();
-    let (name, vtep_mac) = (me.name.clone(), me.vtep_mac);
-    Ok((Local { name, vtep_mac, underlay, tunnel, blocks, pods: Vec::new() }, pods))
+    let bare = Local::bare(me.name.clone(), me.vtep_mac, underlay);
+    Ok((Local { tunnel, blocks, ..bare }, pods))
 }
 
 fn attached(attachment: &Attachment) -> Option<Attached> {
     let attached = || Attached {
         id: attachment.id,
+        hash: attachment.hash,
         host: IfName::new(&attachment.hash.host_ifname()).expect("'tw' and 13 digits are a valid interface name"),
         addresses: attachment.addresses.iter().map(|(ip, _)| *ip).collect(),
         unchecked: attachment.extras.unchecked,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use twill_linux::IfName;
 use twill_linux::ports::Port;
 use twill_linux::table::{Outcome, Repair};
 
@@ -70,6 +71,16 @@ impl Report {
             "the MTU that fits is {fits}, and pods have a greater one until they are attached anew: {}",
             some_of(pods.into_iter())
         );
+    }
+
+    /// The host ends that have lost the filter of what their pods send, of those that were looked at.
+    pub(super) fn unfiltered(&self, lost: &[IfName]) {
+        if !lost.is_empty() {
+            tracing::warn!(
+                "rules of nftables look at the sources of what pods send, since a filter cannot be put back: {}",
+                some_of(lost.iter())
+            );
+        }
     }
 
     /// What a pass did, its repairs of the firewall among it. `drifted`: nothing else was wanted than before, so every change is a

@@ -1,6 +1,5 @@
 //! What is told of what shall stand, and when.
 
-use twill_cluster::record::Tunnel;
 use twill_linux::MacAddr;
 
 use super::*;
@@ -22,14 +21,8 @@ fn what_is_wanted_is_told_with_what_it_was_reckoned_by_however_the_pass_goes_on(
         convergence: handles.convergence,
         pulse: Pulses::default().passes,
     };
-    let local = |name: &str| Local {
-        name: name.parse().unwrap(),
-        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        underlay: Underlay { ipv4: None, ipv6: None },
-        tunnel: Tunnel::default(),
-        blocks: Vec::new(),
-        pods: Vec::new(),
-    };
+    let underlay = Underlay { ipv4: None, ipv6: None };
+    let local = |name: &str| Local::bare(name.parse().unwrap(), MacAddr([2, 0, 0, 0, 0, 1]), underlay.clone());
     for revision in 1..3 {
         let view = Arc::new(View { revision, ..View::default() });
         let made = findings.reckon(&view, local("n1"), &Learned::default());

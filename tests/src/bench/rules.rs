@@ -20,6 +20,10 @@ pub mod variant;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use twill_linux::table::link::{self, Device};
+use twill_linux::table::source::{self, Sources};
+use twill_linux::{IfName, Netlink};
+
 use super::backends::{SWITCHING, switch, until_used};
 use super::data::conditions::Host;
 use super::data::quantity::{Quantity, Round};
@@ -69,7 +73,7 @@ struct Path {
 /// What of a node the variants change.
 struct Place {
     tables: Tables,
-    host_end: String,
+    host_end: IfName,
     /// Of the pod behind it.
     address: Ipv4Addr,
 }
@@ -96,7 +100,7 @@ impl Path {
         let mut places = Vec::new();
         for ((pod, tunnel), plain) in pods.iter().zip(with_a_tunnel).zip(without) {
             let tables = Tables { plain, tunnel, range: range.clone() };
-            places.push(Place { tables, host_end: pod.host_interface()?, address: ipv4(pod)? });
+            places.push(Place::of(pod, tables)?);
         }
         for node in lab.nodes() {
             node.stop_daemon()?;
@@ -118,7 +122,7 @@ impl Path {
     /// Has packets meet this variant from now on.
     fn lay(&self, variant: &Variant) -> Result<()> {
         for (node, place) in self.lab.nodes().iter().zip(&self.places) {
-            filter_reverse_paths(node, &place.host_end, variant.at_host_ends == AtHostEnds::ReversePath)?;
+            filter_reverse_paths(node, place.host_end.as_str(), variant.at_host_ends == AtHostEnds::ReversePath)?;
             place.filter(node, variant.at_host_ends == AtHostEnds::Filter)?;
             node.run(&["nft", &variant.script(&place.tables)?])?;
         }
@@ -133,34 +137,37 @@ impl Path {
 }
 
 impl Place {
-    /// Has the host end take packets by the pod's own address alone, or all.
+    fn of(pod: &Pod, tables: Tables) -> Result<Self> {
+        let (host_end, address) = (pod.host_interface()?, ipv4(pod)?);
+        let host_end = IfName::new(&host_end).ok_or_else(|| LabError::wrong(host_end))?;
+        Ok(Self { tables, host_end, address })
+    }
+
+    /// Has the host end take packets by the pod's own addresses alone, or all.
     fn filter(&self, node: &Node, on: bool) -> Result<()> {
-        let tc = |words: &[&str]| node.run(&[&["tc"], words].concat());
-        let (end, program) = (self.host_end.as_str(), program(self.address));
-        if tc(&["qdisc", "show", "dev", end, "clsact"])?.contains("clsact") {
-            tc(&["qdisc", "del", "dev", end, "clsact"])?;
-        }
+        take_filter(node, self.host_end.as_str())?;
         if on {
-            tc(&["qdisc", "add", "dev", end, "clsact"])?;
-            let place = ["filter", "add", "dev", end, "ingress", "protocol", "all", "pref", "1"];
-            tc(&[&place[..], &["bpf", "da", "bytecode", &program]].concat())?;
+            let made = node.namespace().enter(|| self.add_filter())?;
+            made.map_err(|error| LabError::wrong(format!("the filter of {}: {error}", self.host_end)))?;
         }
         Ok(())
     }
+
+    /// As the plugin does; in the namespace of the calling thread.
+    fn add_filter(&self) -> std::result::Result<(), twill_linux::Error> {
+        let mut netlink = Netlink::open()?;
+        let index = link::by_name(&mut netlink, &self.host_end)?.map(|seen| seen.index).unwrap_or_default();
+        let sources = Sources([self.address.into()].into());
+        netlink.apply(&source::limit(Device { index, name: self.host_end }, &sources))
+    }
 }
 
-/// A program of classic BPF as tc reads it (tc-bpf(8)): the number of instructions, then each with its code, two jumps and a value. Of IPv4 it
-/// lets pass what has that source, of IPv6 what has a link-local one, and ARP; TC_ACT_UNSPEC, -1, goes on, TC_ACT_SHOT, 2, drops.
-fn program(source: Ipv4Addr) -> String {
-    const LINK_LOCAL: u32 = 0xfe80_0000;
-    let source = u32::from(source);
-    format!(
-        "10,40 0 0 12,21 0 2 {},32 0 0 26,21 4 5 {source},21 0 2 {},32 0 0 22,21 1 2 {LINK_LOCAL},21 0 1 {},6 0 0 {},6 0 0 2",
-        0x0800,
-        0x86dd,
-        0x0806,
-        u32::MAX,
-    )
+/// Takes the filter of a host end, with the hooks that it stands at, where there is one.
+fn take_filter(node: &Node, host_end: &str) -> Result<()> {
+    if node.run(&["tc", "qdisc", "show", "dev", host_end, "clsact"])?.contains("clsact") {
+        node.run(&["tc", "qdisc", "del", "dev", host_end, "clsact"])?;
+    }
+    Ok(())
 }
 
 fn ipv4(pod: &Pod) -> Result<Ipv4Addr> {

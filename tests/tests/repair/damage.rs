@@ -50,7 +50,7 @@ impl Damage {
 }
 
 /// All of which an event tells.
-pub const HEARD_DAMAGES: [&[Damage]; 8] = [
+pub const HEARD_DAMAGES: [&[Damage]; 9] = [
     DEVICE_DAMAGES,
     END_DAMAGES,
     ADDRESS_DAMAGES,
@@ -58,6 +58,7 @@ pub const HEARD_DAMAGES: [&[Damage]; 8] = [
     NEIGHBOUR_DAMAGES,
     FDB_DAMAGES,
     FIREWALL_DAMAGES,
+    FILTER_DAMAGES,
     FORWARDING_DAMAGES,
 ];
 
@@ -268,6 +269,21 @@ pub const FIREWALL_DAMAGES: &[Damage] = &[
     damage((TABLE, "a chain added"), FIREWALL, Harmless, |_| "nft add chain inet twill wrong".into()),
     damage((TABLE, "a node taken out of its set"), FIREWALL, Cut, |facts| {
         format!("nft delete element inet twill nodes4 '{{ {} }}'", facts.remote)
+    }),
+];
+
+const FILTER: &str = "filter at a host end";
+const FILTERS: &[Part] = &[Part::Filters];
+
+/// The filters of what pods send. Where somebody takes away the hooks that they stand at, rules of the firewall take their place: that is
+/// told by the tests of the firewall.
+pub const FILTER_DAMAGES: &[Damage] = &[
+    damage((FILTER, "deleted"), FILTERS, Harmless, |facts| format!("tc filter del dev {} ingress pref 1", facts.host)),
+    damage((FILTER, "another program"), FILTERS, Harmless, |facts| {
+        format!(
+            "tc filter replace dev {} ingress protocol all pref 1 handle 0x74770001 bpf da bytecode '1,6 0 0 4294967295'",
+            facts.host
+        )
     }),
 ];
 

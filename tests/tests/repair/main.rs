@@ -14,8 +14,8 @@ use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::{Lab, LabBuilder, Node, Result, with_lab};
 
 use damage::{
-    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FIREWALL_DAMAGES, FORWARDING_DAMAGES,
-    HEARD_DAMAGES, NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
+    ADDRESS_DAMAGES, DEVICE_DAMAGES, Damage, END_DAMAGES, FDB_DAMAGES, FILTER_DAMAGES, FIREWALL_DAMAGES,
+    FORWARDING_DAMAGES, HEARD_DAMAGES, NEIGHBOUR_DAMAGES, ROUTE_DAMAGES, SYSCTL_DAMAGES,
 };
 use rounds::{Measured, Stage, lab, lab_over_ipv6, lab_without_tunnel, table};
 
@@ -73,6 +73,11 @@ fn the_firewall_is_repaired() {
 }
 
 #[test]
+fn filters_of_host_ends_are_repaired() {
+    are_repaired(FILTER_DAMAGES, FEW, HEARD);
+}
+
+#[test]
 fn forwarding_is_repaired() {
     are_repaired(FORWARDING_DAMAGES, FEW, HEARD);
 }
@@ -86,7 +91,12 @@ fn the_tunnel_between_ipv6_addresses_is_repaired_with_all_that_is_on_it() {
 
 #[test]
 fn plain_routes_are_repaired_with_what_pods_need_on_their_nodes() {
-    are_repaired_in(lab_without_tunnel("type = \"host-gw\"\n"), &[END_DAMAGES, ROUTE_DAMAGES].concat(), 1, HEARD);
+    are_repaired_in(
+        lab_without_tunnel("type = \"host-gw\"\n"),
+        &[END_DAMAGES, FILTER_DAMAGES, ROUTE_DAMAGES].concat(),
+        1,
+        HEARD,
+    );
 }
 
 #[test]
@@ -121,6 +131,12 @@ fn fifty_rounds_of_neighbours_and_the_forwarding_database() {
 #[ignore = "takes minutes"]
 fn fifty_rounds_of_the_firewall_and_forwarding() {
     are_repaired(&[FIREWALL_DAMAGES, FORWARDING_DAMAGES].concat(), MANY, HEARD);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fifty_rounds_of_filters() {
+    are_repaired(FILTER_DAMAGES, MANY, HEARD);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::probe::{Probe, Report};
 use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, Result, Underlay};
@@ -56,7 +57,8 @@ pub struct Measured {
 impl<'a> Stage<'a> {
     /// Attaches a pod, and one on another node.
     pub fn set(node: &'a Node, other: &Node) -> Result<Self> {
-        let pod = node.attach(&format!("on-{}", node.name()))?;
+        let pod = node.create_pod(&format!("on-{}", node.name()))?;
+        pod.add_with_keys(&json!({ "hostEndFilter": true }))?.expect_success()?;
         let far = other.attach(&format!("for-{}", node.name()))?;
         Self::settle(node)?;
         let facts = Facts::of(node, &pod, other, &far)?;

@@ -23,12 +23,22 @@ pub enum Part {
     Sysctls,
     /// The firewall's table.
     Firewall,
+    /// The filters at the host ends of pods.
+    Filters,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::Devices, Self::Addresses, Self::Routes, Self::Neighbours, Self::Fdb, Self::Sysctls, Self::Firewall];
+    pub const ALL: &[Self] = &[
+        Self::Devices,
+        Self::Addresses,
+        Self::Routes,
+        Self::Neighbours,
+        Self::Fdb,
+        Self::Sysctls,
+        Self::Firewall,
+        Self::Filters,
+    ];
 
     /// What prints it. The number of an interface is another one after it was made anew.
     fn script(self) -> &'static str {
@@ -55,6 +65,9 @@ impl Part {
                  done"
             }
             Self::Firewall => "nft --stateless list table inet twill",
+            Self::Filters => {
+                "for end in $(ls /proc/sys/net/ipv4/conf | grep ^tw); do tc qdisc show dev $end; tc filter show dev $end ingress; done"
+            }
         }
     }
 
@@ -62,7 +75,7 @@ impl Part {
     pub fn show(self, node: &Node) -> Result<String> {
         let text = node.run(&["sh", "-euc", self.script()])?;
         let mut lines: Vec<_> = text.lines().map(str::trim_end).collect();
-        if self != Self::Firewall {
+        if ![Self::Firewall, Self::Filters].contains(&self) {
             lines.sort_unstable();
         }
         Ok(format!("{self:?}\n{}", lines.join("\n")))

@@ -63,6 +63,7 @@ impl World {
                 ifname: IfName::new("eth0").unwrap(),
                 mac: MacAddr(hash.pod_mac()),
                 answers: false,
+                filtered: false,
                 mtu: None,
                 routes: &[],
                 began,

@@ -226,9 +226,17 @@ fn what_the_firewall_and_those_of_others_drop_is_named_with_the_rule() {
         let mut node = vxlan();
         let own = if pod.contains(':') { 128 } else { 32 };
         node.machine.state.routes.remove(&key(&format!("{pod}/{own}")));
+        node.local.pods[0].filtered = true;
+        let answer = node.sends(pod, far);
+        let cause = answer.steps[1].cause.as_deref().unwrap_or_default();
+        assert!(answer.steps[1].state == State::Odd && cause.contains("no answer comes back"), "{answer:#?}");
+        node.local.pods[0].filtered = false;
         told.push(fault("no route back to the pod", &node.sends(pod, far)));
         let mut node = vxlan();
         node.machine.firewall = false;
+        node.local.pods[0].filtered = true;
+        assert_eq!(node.sends(pod, far).steps[1].state, State::Good, "the filter looks at the source");
+        node.local.pods[0].filtered = false;
         assert_eq!(node.sends(pod, far).steps[1].state, State::Odd, "nothing looks at the source");
         let outside = if pod.contains(':') { "2001:db8::9" } else { "203.0.113.9" };
         told.push(fault("the table is gone", &node.sends(pod, outside)));

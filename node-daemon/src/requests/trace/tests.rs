@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use serde_json::json;
 use twill_cluster::View;
 use twill_cluster::inquiry::trace::{Half, Outer, Packet};
-use twill_cluster::record::Tunnel;
 use twill_cluster::view::{Entry, Snapshot};
 use twill_fabric::trace::Kernel as _;
 use twill_fabric::underlay::Side;
@@ -147,14 +146,8 @@ fn follow(reckoning: &Mutex<Reckoning>, revision: i64, blocks: u8) -> Wanted {
         rp_filter: false,
         accept_ra: false,
     };
-    let local = Local {
-        name: "n1".parse().unwrap(),
-        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        underlay: Underlay { ipv4: Some(side), ipv6: None },
-        tunnel: Tunnel::default(),
-        blocks: Vec::new(),
-        pods: Vec::new(),
-    };
+    let underlay = Underlay { ipv4: Some(side), ipv6: None };
+    let local = Local::bare("n1".parse().unwrap(), MacAddr([2, 0, 0, 0, 0, 1]), underlay);
     let desired = reckoning.lock().unwrap().follow(&view, &local, &Learned::default());
     let tried = Arc::new(true.into());
     Wanted { view: Arc::new(view), local: Arc::new(local), desired: Arc::new(desired), tried }

@@ -117,7 +117,7 @@ pub enum AtHostEnds {
     Nothing,
     /// `rp_filter` at 1.
     ReversePath,
-    /// A filter of classic BPF, attached by `clsact`.
+    /// The filter that the plugin makes where the network asks for it (`hostEndFilter`).
     Filter,
 }
 
@@ -127,27 +127,30 @@ pub const VARIANTS: [Variant; 13] = [
     rules("none, a second time", Base::Nothing),
     rules("one rule that masquerades, and so connection tracking", Base::OneRule),
     rules("none; `rp_filter` at 1 on the host ends", Base::Nothing).with(AtHostEnds::ReversePath),
-    rules("none; a filter of BPF on the host ends", Base::Nothing).with(AtHostEnds::Filter),
+    rules("none; filters at the host ends", Base::Nothing).with(AtHostEnds::Filter),
     rules("`prerouting` without a rule", Base::Plain(&[Less::Rules(PREROUTING), Less::Chain(POSTROUTING)])),
     rules("`prerouting`: by whose addresses pods send", Base::Plain(&[Less::Chain(POSTROUTING)])),
-    rules("`prerouting`, with `forward` and the port of a tunnel", Base::Tunnel(&[Less::Chain(POSTROUTING)])),
+    rules(
+        "`prerouting` and `forward`: the port of a tunnel",
+        Base::Tunnel(&[Less::RulesForPods(PREROUTING), Less::Chain(POSTROUTING)]),
+    ),
+    rules("Twill without a tunnel, masquerading", Base::Plain(&[])),
+    rules("Twill with a tunnel's rules, masquerading", Base::Tunnel(&[])),
     rules(
         "Twill without a tunnel, masquerading, `rp_filter` at 1 in place of `prerouting`",
         Base::Plain(&[Less::Chain(PREROUTING)]),
     )
     .with(AtHostEnds::ReversePath),
     rules(
-        "Twill without a tunnel, masquerading, a filter of BPF in place of `prerouting`",
+        "Twill without a tunnel, masquerading, with filters at the host ends",
         Base::Plain(&[Less::Chain(PREROUTING)]),
     )
     .with(AtHostEnds::Filter),
     rules(
-        "Twill with a tunnel's rules, masquerading, a filter of BPF in place of those for addresses",
+        "Twill with a tunnel's rules, masquerading, with filters at the host ends",
         Base::Tunnel(&[Less::RulesForPods(PREROUTING)]),
     )
     .with(AtHostEnds::Filter),
-    rules("Twill without a tunnel, masquerading", Base::Plain(&[])),
-    rules("Twill with a tunnel's rules, masquerading", Base::Tunnel(&[])),
 ];
 
 const fn rules(name: &'static str, base: Base) -> Variant {

@@ -81,12 +81,6 @@ fn local(view: &View, node: &str) -> Result<Local> {
     let side = |cidr| Side { device, index: 2, cidr, mtu: 1500, rp_filter: false, accept_ra: false };
     let underlay = Underlay { ipv4: record.underlay.ipv4.map(side), ipv6: record.underlay.ipv6.map(side) };
     let blocks = view.blocks.iter().filter(|(_, block)| block.value.node == name).map(|(block, _)| *block);
-    Ok(Local {
-        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        underlay,
-        tunnel: record.tunnel.clone(),
-        blocks: blocks.collect(),
-        pods: Vec::new(),
-        name,
-    })
+    let (tunnel, blocks) = (record.tunnel.clone(), blocks.collect());
+    Ok(Local { tunnel, blocks, ..Local::bare(name, MacAddr([2, 0, 0, 0, 0, 1]), underlay) })
 }
