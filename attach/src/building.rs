@@ -58,9 +58,9 @@ impl Building {
         let host = self.linux.host().map_err(Error::kernel(PAIR))?;
         match message::pair(plan).make(host, &self.namespace) {
             Ok(made) => {
-                let alias = Alias { filtered: made.filtered, ..plan.alias() };
-                if alias != plan.alias() {
+                if plan.sources.is_some() && !made.filtered {
                     // The kernel has no such filters: the alias must not promise one.
+                    let alias = Alias { filtered: false, ..plan.alias() };
                     let device = Device { index: made.pair.host, name: host_ifname(plan.hash) };
                     host.apply(&[link::set_alias(device, &alias.to_string())]).map_err(Error::kernel(PAIR))?;
                 }

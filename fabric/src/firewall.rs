@@ -92,8 +92,10 @@ const UNCHECKED: &str = "unchecked";
 pub fn ruleset(site: &Site, local: &Local, receive: &KernelState, nodes: &Nodes) -> Ruleset {
     let unchecked = unchecked(local);
     // First, since a tunnel's packet needs no other rule. What a pod makes look like one is not accepted there.
-    let mut rules = guard::rules(site, receive, !unchecked.is_empty());
-    rules.extend(guard::speaker(site));
+    let guards: Vec<_> =
+        guard::rules(site, receive, !unchecked.is_empty()).into_iter().chain(guard::speaker(site)).collect();
+    let mut rules = guard::whole_heads(site, &guards);
+    rules.extend(guards);
     if local.unfiltered {
         rules.extend(anti_spoofing(!unchecked.is_empty()));
     }

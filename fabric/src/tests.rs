@@ -1,5 +1,6 @@
 //! What [`desired`](crate::desired) makes of whole clusters.
 
+mod firewall;
 mod following;
 mod golden;
 mod hostile;

@@ -3,7 +3,8 @@
 //! The plugin writes it when it makes the interface; from it, whoever opens a store that was lost knows which addresses
 //! are in use. Its form is `twill1:<hash of the key>:<addresses, comma-separated>`, 255 bytes at most (IFALIASZ). What few
 //! attachments have follows, each after a semicolon: `rules=` with the addresses that have policy rules in the pod, so that
-//! these can be taken back; `spoofcheck=off`. `filter=on` stands where the interface has a filter of what its pod sends. A part of another name is a newer version's, and passed over.
+//! these can be taken back; `spoofcheck=off`; `filter=on`, where the interface has a filter of what its pod sends. A part of another
+//! name is a newer version's, and passed over.
 //!
 //! Pure: plugin and daemon ask the kernel, and here is what the answers mean.
 

@@ -10,8 +10,8 @@ use nftables::expr::{Expression, FibFlag, FibResult, MetaKey, Range};
 use twill_linux::state::{KernelState, LinkKind};
 
 use super::syntax::{
-    ACCEPT, DROP, NOTRACK, Object, RETURN, Step, Term, any_of, fib, field, fragment, header, is, is_not, jump, meta,
-    rule, text, transport_bits,
+    ACCEPT, DROP, NOTRACK, Object, RETURN, Step, Term, any_of, chain_of, fib, field, fragment, header, is, is_not,
+    jump, meta, rule, text, transport_bits,
 };
 use super::{
     FORWARD, HEADS, INPUT, INSIDE, NODES, OUTPUT, PREROUTING, VXLAN_FROM_POD, VXLAN_IN, from_host_end, from_unchecked,
@@ -58,7 +58,6 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
     }
     let mut rules = Vec::new();
     if !incoming.is_empty() {
-        rules.extend(whole_heads(site, PREROUTING));
         rules.push(rule(PREROUTING, [tunnel.port(), jump(VXLAN_IN)]));
         rules.push(rule(VXLAN_IN, tunnel.others_return()));
         rules.extend(incoming.into_iter().map(|steps| rule(VXLAN_IN, steps)));
@@ -80,24 +79,22 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
 /// a peer nor fill the queue in which the peers' packets wait. A pod's own daemon may speak with others, and with other pods.
 pub(super) fn speaker(site: &Site) -> impl Iterator<Item = Object> {
     let ports = site.conf.bgp.as_ref().map(|bgp| [("udp", BFD), ("tcp", bgp.port)]);
-    let heads = site.conf.bgp.iter().flat_map(|_| whole_heads(site, INPUT));
     // Where what is for this node comes by, and what only passes through does not.
-    let rules = ports.into_iter().flatten().map(|(protocol, port)| {
+    ports.into_iter().flatten().map(|(protocol, port)| {
         let to_port = is(field(protocol, "dport"), Expression::Number(port.into()));
         rule(INPUT, [to_port, from_host_end(), DROP])
-    });
-    heads.chain(rules)
+    })
 }
 
-/// Drops first fragments that do not tell where they go. Where something is masqueraded, and so connections are tracked, the kernel has put
-/// fragments together before.
-fn whole_heads(site: &Site, chain: &'static str) -> Vec<Object> {
-    if Family::ALL.into_iter().any(|family| masquerades(site, family)) {
-        return Vec::new();
-    }
+/// What comes before the rules of this module: drops first fragments that do not tell where they go, at the first hook that has some. Where
+/// something is masqueraded, and so connections are tracked, the kernel has put fragments together before.
+pub(super) fn whole_heads(site: &Site, rules: &[Object]) -> Vec<Object> {
+    let first = [PREROUTING, INPUT].into_iter().find(|chain| rules.iter().any(|rule| chain_of(rule) == Some(chain)));
+    let tracked = Family::ALL.into_iter().any(|family| masquerades(site, family));
+    let Some(first) = first.filter(|_| !tracked) else { return Vec::new() };
     vec![
         rule(
-            chain,
+            first,
             [
                 is(fragment(None), Expression::Boolean(true)),
                 is(fragment(Some("frag-off")), Expression::Number(0)),

@@ -19,6 +19,8 @@ pub(super) struct Report {
     problems: BTreeSet<String>,
     /// What is not as the configuration of the underlay has it.
     underlay: BTreeSet<String>,
+    /// Host ends that have lost their filter.
+    unfiltered: BTreeSet<String>,
     /// The MTU that fits, where pods have a greater one.
     fits: Option<u32>,
     feuds: Feuds,
@@ -73,14 +75,12 @@ impl Report {
         );
     }
 
-    /// The host ends that have lost the filter of what their pods send, of those that were looked at.
-    pub(super) fn unfiltered(&self, lost: &[IfName]) {
-        if !lost.is_empty() {
-            tracing::warn!(
-                "rules of nftables look at the sources of what pods send, since a filter cannot be put back: {}",
-                some_of(lost.iter())
-            );
-        }
+    /// The host ends that have lost the filter of what their pods send.
+    pub(super) fn unfiltered(&mut self, lost: &[IfName]) {
+        let told = |end: &IfName| {
+            format!("the filter of {end} cannot be put back: rules of nftables look at the sources of what pods send")
+        };
+        tell_new(&mut self.unfiltered, lost.iter().map(told).collect());
     }
 
     /// What a pass did, its repairs of the firewall among it. `drifted`: nothing else was wanted than before, so every change is a

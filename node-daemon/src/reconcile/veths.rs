@@ -46,7 +46,7 @@ pub(super) struct Look {
     pub(super) pods: Vec<Pod>,
     /// Whether rules have to look at sources: some host end has no filter, or none was ever seen, so that the next pod may have none.
     pub(super) unfiltered: bool,
-    /// The host ends that shall have a filter, and cannot have it again, as far as they were looked at now.
+    /// The host ends that shall have a filter, and cannot have it again.
     pub(super) lost: Vec<IfName>,
     /// How many filters shall stand.
     pub(super) wanted: usize,
@@ -86,32 +86,37 @@ impl Veths {
         for Attached { id, hash, host, addresses, unchecked } in attached {
             let before = self.seen.get(&id);
             let far = ends.get(&host).copied().or(before.and_then(|veth| veth.far));
-            let known = match near.get(&host) {
-                Some(link) => Some((*link).clone()),
+            let late;
+            let link = match near.get(&host) {
+                Some(link) => *link,
                 // It was made after the links were looked at.
-                None => link::by_name(netlink, &host)?,
+                None => match link::by_name(netlink, &host)? {
+                    Some(link) => {
+                        late = link;
+                        &late
+                    }
+                    // Nothing comes in by an end that is not there.
+                    None => continue,
+                },
             };
-            // Nothing comes in by an end that is not there.
-            let Some(link) = known else { continue };
+            let promised = alias::filtered(link.alias.as_deref(), hash);
             let (index, repaired) = (link.index, look.repairs.len());
             let filter = match before.filter(|veth| veth.index == index && !touched.has(index)) {
                 Some(veth) => veth.filter,
-                None if !alias::filtered(link.alias.as_deref(), hash) => Filter::Absent,
+                None if !promised => Filter::Absent,
                 None => {
-                    let wanted = own_sources(&addresses);
-                    let found = keep_filter(netlink, Device { index, name: host }, &wanted, &mut look.repairs)?;
-                    look.lost.extend((found != Filter::Stands).then_some(host));
-                    found
+                    let device = Device { index, name: host };
+                    keep_filter(netlink, device, &own_sources(&addresses), &mut look.repairs)?
                 }
             };
-            let stood = filter == Filter::Stands && look.repairs.len() == repaired;
-            look.wanted += usize::from(alias::filtered(link.alias.as_deref(), hash));
-            look.stood += usize::from(stood);
-            look.unfiltered |= filter != Filter::Stands;
+            let stands = filter == Filter::Stands;
+            look.wanted += usize::from(promised);
+            look.stood += usize::from(stands && look.repairs.len() == repaired);
+            look.unfiltered |= !stands;
+            look.lost.extend((promised && !stands).then_some(host));
             seen.insert(id, Veth { far, index, filter });
             if let Some(far) = far {
-                let filtered = filter == Filter::Stands;
-                look.pods.push(Pod { host, mac: far.mac, mtu: far.mtu, addresses, unchecked, filtered });
+                look.pods.push(Pod { host, mac: far.mac, mtu: far.mtu, addresses, unchecked, filtered: stands });
             }
         }
         self.seen = seen;

@@ -100,7 +100,7 @@ fn storm() -> Vec<Damage> {
 fn what_is_others_survives_a_storm_of_damage_and_repair_byte_for_byte() {
     with_lab(lab(2), |lab| {
         let node = lab.node(1);
-        let stage = Stage::set(node, lab.node(2))?;
+        let stage = Stage::set(node, lab.node(2), &storm())?;
         node.run(&["sh", "-euc", DEVICES])?;
         node.run(&["sh", "-euc", OBJECTS])?;
         node.run(&["sh", "-euc", &rivals(stage.facts())])?;

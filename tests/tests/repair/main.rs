@@ -36,7 +36,7 @@ fn are_repaired(damages: &[Damage], rounds: usize, within: Duration) {
 
 fn are_repaired_in(lab: LabBuilder, damages: &[Damage], rounds: usize, within: Duration) {
     with_lab(lab, |lab| {
-        let stage = Stage::set(lab.node(1), lab.node(2))?;
+        let stage = Stage::set(lab.node(1), lab.node(2), damages)?;
         let played = damages.iter().map(|damage| stage.play(*damage, rounds));
         let measured = played.collect::<Result<Vec<Measured>>>()?;
         println!("{}", table(&measured));
@@ -157,7 +157,8 @@ fn every_damage_is_repaired_within_ten_seconds_where_no_event_is_heard() {
             node.stop_daemon()?;
             node.start_daemon_with(&["--deaf"])?;
         }
-        let set = (1..=6).map(|n| Stage::set(lab.node(n), lab.node(n % 6 + 1))).collect::<Result<Vec<Stage<'_>>>>()?;
+        let set = |(n, damages): (usize, &Vec<Damage>)| Stage::set(lab.node(n), lab.node(n % 6 + 1), damages);
+        let set = (1..).zip(&parts).map(set).collect::<Result<Vec<Stage<'_>>>>()?;
         // Each node has another's second pod too.
         let stages = set.into_iter().map(Stage::again).collect::<Result<Vec<Stage<'_>>>>()?;
         let play = |(stage, damages): (&Stage<'_>, &Vec<Damage>)| {

@@ -55,10 +55,11 @@ pub struct Measured {
 }
 
 impl<'a> Stage<'a> {
-    /// Attaches a pod, and one on another node.
-    pub fn set(node: &'a Node, other: &Node) -> Result<Self> {
+    /// Attaches a pod, with a filter where one of these damages is about it, and one on another node.
+    pub fn set(node: &'a Node, other: &Node, damages: &[Damage]) -> Result<Self> {
+        let filtered = damages.iter().any(|damage| damage.parts.contains(&Part::Filters));
         let pod = node.create_pod(&format!("on-{}", node.name()))?;
-        pod.add_with_keys(&json!({ "hostEndFilter": true }))?.expect_success()?;
+        pod.add_with_keys(&json!({ "hostEndFilter": filtered }))?.expect_success()?;
         let far = other.attach(&format!("for-{}", node.name()))?;
         Self::settle(node)?;
         let facts = Facts::of(node, &pod, other, &far)?;
