@@ -79,6 +79,8 @@ pub struct Blocks {
     local: Option<Vec<BlockUse>>,
     /// As last told to the keeper.
     wants: Vec<Want>,
+    /// What ADDs want and cannot have, each with the reason: not told yet.
+    refusals: Vec<(Want, String)>,
     /// The pods without a spoof check, as the reconciler was last told.
     unchecked: Vec<KeyHash>,
     /// The tunnel address of a family was given up: that is to be published.
@@ -112,6 +114,7 @@ impl Blocks {
             mtus: Mtus::default(),
             local: None,
             wants: Vec::new(),
+            refusals: Vec::new(),
             unchecked: Vec::new(),
             gave_up: false,
             exhausted: Vec::new(),
@@ -165,6 +168,7 @@ impl Blocks {
                 self.perform(outputs, etcd, &mut requests).await;
             }
             self.tell_plugin(picture.as_ref(), underlay.as_ref()).await;
+            self.refuse().await;
         }
     }
 
@@ -220,11 +224,7 @@ impl Blocks {
                     self.local = None;
                     self.teller.store(moved.map(drop));
                 }
-                Output::Refuse { want, why } => {
-                    let why = why.to_string();
-                    let done = self.store.run(move |store| store.refuse_want(&want, &why)).await;
-                    self.teller.store(done);
-                }
+                Output::Refuse { want, why } => self.refusals.push((want, why.to_string())),
                 Output::GaveBack { block } => {
                     tracing::info!("gave {block} back: it was empty, and is not needed");
                     self.metrics.gave_back();
@@ -252,6 +252,15 @@ impl Blocks {
                 Output::Problems(problems) => self.teller.problems(&problems),
                 Output::Pause => self.pause.begin(),
             }
+        }
+    }
+
+    /// Refuses what ADDs want and cannot have. Comes after the node's row, which tells an ADD of exhausted pools in the words
+    /// that all later ones get.
+    async fn refuse(&mut self) {
+        for (want, why) in std::mem::take(&mut self.refusals) {
+            let done = self.store.run(move |store| store.refuse_want(&want, &why)).await;
+            self.teller.store(done);
         }
     }
 

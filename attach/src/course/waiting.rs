@@ -36,6 +36,8 @@ pub(super) struct Waiting {
     wish: Option<Wish>,
     /// What was left in the store.
     left: Option<Wish>,
+    /// The daemon's refusal was seen.
+    refused: bool,
 }
 
 impl Waiting {
@@ -74,7 +76,11 @@ impl Waiting {
             Wish::BlockOf(address) => Some(Ipam::Requested { address, why }),
             Wish::Block | Wish::Look => None,
         };
-        if let Some(why) = why {
+        // The store is asked once more: the daemon told it before it refused which pools are exhausted, and so an ADD that
+        // comes just then and one that comes later are told the same.
+        if let Some(why) = why
+            && (std::mem::replace(&mut self.refused, true) || now >= until)
+        {
             let error = refused(Unavailable::Told(why.clone())).unwrap_or(Ipam::Refused(why));
             return Err(Error::store(RESERVE)(error));
         }
@@ -111,4 +117,72 @@ impl Waiting {
 fn tells_of_pools(store: &Store) -> Result<bool, Error> {
     let node = store.node().map_err(Error::store(RESERVE))?;
     Ok(node.is_some_and(|node| node.pools.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    use twill_ipam::store::{Node, Reservation, Role};
+    use twill_ipam::{Extras, Key};
+    use twill_linux::{IfName, MacAddr};
+
+    use super::*;
+
+    /// What an ADD is told that the daemon refuses as soon as it hears the ring, where the store then says `again`.
+    fn told(again: Ipam) -> Error {
+        let run_dir = tempfile::tempdir().unwrap();
+        let daemon = RefCell::new(Store::open(run_dir.path(), Role::Daemon).unwrap());
+        daemon.borrow_mut().set_node(&Node { pools: Some(Vec::new()), ..Node::default() }).unwrap();
+        let (network, container) = ("net".parse().unwrap(), "c1".parse().unwrap());
+        let key = Key { network, container, ifname: "eth0".parse().unwrap() };
+        let hears = || {
+            let mut daemon = daemon.borrow_mut();
+            let want = daemon.wants(BootTime(Duration::ZERO)).unwrap().remove(0);
+            daemon.refuse_want(&want, "it is so because I say so").unwrap();
+            true
+        };
+        let wanted = Wanted {
+            run_dir: run_dir.path(),
+            reservation: Reservation {
+                key: &key,
+                netns: Path::new("/run/netns/p"),
+                pod: None,
+                subnets: &[],
+                pools: &[],
+                requested: &[],
+            },
+            hash: key.hash(),
+            extras: &Extras::default(),
+            ifname: IfName::new("eth0").unwrap(),
+            mac: MacAddr(key.hash().pod_mac()),
+            answers: false,
+            filtered: false,
+            mtu: None,
+            routes: &[],
+            began: BootTime(Duration::ZERO),
+            ring: &hears,
+        };
+        let mut store = Store::open(run_dir.path(), Role::Plugin).unwrap();
+        let mut waiting = Waiting::default();
+        let times = (BootTime(Duration::ZERO), BootTime(Duration::from_secs(9)));
+        waiting.after(none_free(&[]), &wanted, &mut store, times).expect("the store is asked once more");
+        waiting.after(again, &wanted, &mut store, times).expect_err("it was refused")
+    }
+
+    fn none_free(exhausted: &[&str]) -> Ipam {
+        let exhausted = exhausted.iter().map(|name| name.parse().unwrap()).collect();
+        Ipam::NoFreeAddress { family: "IPv4", used: 4, total: 4, exhausted }
+    }
+
+    #[test]
+    fn who_waits_for_a_pool_that_is_exhausted_is_told_what_all_later_ones_are() {
+        assert!(matches!(told(none_free(&["main"])), Error::Exhausted { .. }));
+        let refused = told(none_free(&[]));
+        assert!(
+            matches!(&refused, Error::Store { source: Ipam::Refused(why), .. } if why.contains("because I say so")),
+            "{refused}"
+        );
+    }
 }
