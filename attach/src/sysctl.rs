@@ -2,19 +2,18 @@
 //! with a daemon or without, where the runtime or the operator turned it off by default. STATUS reads the former.
 
 use std::fs;
-use std::io;
 
 use twill_ipam::KeyHash;
-use twill_linux::{Error, IfName, NetNs};
+use twill_linux::{Error, IfName, NetNs, advertisements};
 
 /// Lets the node route for its pods. Reads first: after the first ADD there is nothing to write.
 pub(crate) fn forward(ipv4: bool, ipv6: bool) -> Result<(), Error> {
     if ipv4 {
         ensure("net/ipv4/ip_forward", "1")?;
     }
-    if ipv6 && read("net/ipv6/conf/all/forwarding")? != "1" {
-        keep_router_advertisements()?;
-        write("net/ipv6/conf/all/forwarding", "1")?;
+    if ipv6 && read(advertisements::FORWARDING)? != "1" {
+        advertisements::keep()?;
+        write(advertisements::FORWARDING, "1")?;
     }
     Ok(())
 }
@@ -25,7 +24,7 @@ pub(crate) fn forward(ipv4: bool, ipv6: bool) -> Result<(), Error> {
 pub fn stops_at_the_node(ipv6: bool) -> bool {
     let is_off = |path: &str| read(path).is_ok_and(|value| value == "0");
     if ipv6 {
-        return is_off("net/ipv6/conf/all/forwarding");
+        return is_off(advertisements::FORWARDING);
     }
     is_off("net/ipv4/ip_forward")
         && fs::read_dir(absolute("net/ipv4/conf")).is_ok_and(|entries| {
@@ -33,25 +32,6 @@ pub fn stops_at_the_node(ipv6: bool) -> bool {
             let mut host_ends = names.filter(|name| KeyHash::of_host_ifname(name).is_some());
             host_ends.any(|name| is_off(&format!("net/ipv4/conf/{name}/forwarding")))
         })
-}
-
-/// An interface that learned its default route from advertisements would lose it when it begins to forward, unless told
-/// that it listens all the same (Documentation/networking/ip-sysctl.rst, accept_ra = 2).
-fn keep_router_advertisements() -> Result<(), Error> {
-    let directory = "net/ipv6/conf";
-    let refused = |cause| Error::Sysctl { path: directory.to_owned(), value: String::new(), cause };
-    for entry in fs::read_dir(absolute(directory)).map_err(refused)? {
-        let name = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
-        let path = format!("{directory}/{name}/accept_ra");
-        if !matches!(name.as_str(), "all" | "default" | "lo") && read(&path).is_ok_and(|value| value == "1") {
-            match write(&path, "2") {
-                // The interface went away while we looked.
-                Err(Error::Sysctl { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Turns IPv6 on for one device, in another namespace where one is given.

@@ -9,6 +9,7 @@
 //! protocols. This crate knows nothing of Twill's clusters,
 //! stores or configuration.
 
+pub mod advertisements;
 pub mod arrival;
 mod chains;
 pub mod clock;

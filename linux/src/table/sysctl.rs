@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Component, Path};
 
 use super::{Outcome, Repair, settle_inside};
-use crate::{Error, Netlink};
+use crate::{Error, Netlink, advertisements};
 
 /// Brings every sysctl to its value. Paths are below /proc/sys, with '/' between their parts, since names of interfaces
-/// may have dots. An interface's own come before those of `all`: when `net/ipv6/conf/all/forwarding` is set, an interface
-/// whose `accept_ra` is not yet 2 loses the default route that it learned (addrconf_forward_change, net/ipv6/addrconf.c).
+/// may have dots. An interface's own come before those of `all`, and what others have of router advertisements is kept
+/// when the machine begins to forward ([`advertisements`]).
 pub(super) fn settle(
     netlink: &Netlink,
     desired: &BTreeMap<String, String>,
@@ -38,6 +38,9 @@ fn bring(path: &str, value: &str) -> Result<Option<Repair>, Error> {
         return Ok(None);
     }
     let value = value.split('|').next().unwrap_or_default();
+    if path == advertisements::FORWARDING && value == "1" {
+        advertisements::keep()?;
+    }
     fs::write(&file, value).map_err(failed(value))?;
     let (object, was) = (format!("{path} = {value}"), Some(standing.trim().to_owned()));
     Ok(Some(Repair { table: "sysctl", action: "changed", object, was }))
