@@ -87,9 +87,13 @@ impl Standing {
         &self.structure
     }
 
-    /// Whether there are the chains, rules and maps that we make, in their order, and no others.
+    /// Whether there are the chains, rules and maps that we make, in their order, and no other rule in a chain of ours. Chains and maps
+    /// of others beside them are left alone.
     pub fn is_whole(&self) -> bool {
-        self.objects == ruleset::objects()
+        let ours = ruleset::objects();
+        let is_there = |object: &String| self.objects.binary_search(object).is_ok();
+        let is_ours = |object: &String| ours.binary_search(object).is_ok();
+        ours.iter().all(is_there) && self.objects.iter().all(|one| is_ours(one) || !ruleset::is_rule_of_ours(one))
     }
 }
 

@@ -137,6 +137,12 @@ pub(super) fn seen<'a>(shown: impl Iterator<Item = (&'a str, &'a Value)>) -> Vec
     objects
 }
 
+/// Whether a line of [`seen`] is a rule in a chain of ours.
+pub(super) fn is_rule_of_ours(object: &str) -> bool {
+    let chain = object.strip_prefix("rule ").and_then(|rule| rule.split(' ').next());
+    chain.is_some_and(|chain| CHAINS.iter().any(|(ours, ..)| *ours == chain))
+}
+
 /// Rules by their chain and their place in it.
 fn numbered(rules: impl Iterator<Item = (String, String)>) -> impl Iterator<Item = String> {
     let mut places: BTreeMap<String, usize> = BTreeMap::new();

@@ -4,7 +4,8 @@
 //! is repaired under his liveness lock, by his row as it is then; whom somebody works on is left to him. Elements of owners
 //! without a row are for the sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use twill_attach::ports::{attached, of};
@@ -23,22 +24,33 @@ const AT_ONCE: usize = 100;
 pub(super) struct Ports {
     /// How the structure looked when it was made last.
     structure: Option<String>,
+    /// The addresses of services that were left out then; `None` where nothing is published.
+    services: Option<BTreeSet<IpAddr>>,
 }
 
 impl Ports {
+    /// Whether services have addresses that ports are published on, or the other way round: of that an event of the network tells, and
+    /// none of nft. Where that cannot be known, a look at all will tell.
+    pub(super) fn is_behind(&self) -> bool {
+        self.services.as_ref().is_some_and(|known| ports::services().map_or(true, |services| services != *known))
+    }
+
     /// Looks, and repairs what differs. Gives the ports that were published again, and whether rules were made again that
     /// had been seen to be right.
     pub(super) fn keep(&mut self, store: &NodeStore) -> Result<(Vec<Port>, bool), Obstacle> {
         let (rows, run_dir) = store.with(|store| Ok::<_, Obstacle>((store.attachments()?, run_dir(store.path()))))?;
         let wanted = attached(&rows);
         if wanted.is_empty() {
+            self.services = None;
             return Ok((Vec::new(), false));
         }
         let standing = ports::standing()?.unwrap_or_default();
         let sound = standing.is_whole() && self.structure.as_deref() == Some(standing.structure());
         let differing: Vec<KeyHash> =
             wanted.iter().filter(|(hash, ports)| differs(&standing, **hash, ports)).map(|(hash, _)| *hash).collect();
-        let current = standing.services == ports::services()?;
+        let services = ports::services()?;
+        let current = standing.services == services;
+        self.services = Some(services);
         if sound && current && differing.is_empty() {
             return Ok((Vec::new(), false));
         }
@@ -160,6 +172,15 @@ mod tests {
             assert!(rules || !ports.is_empty(), "{damage}");
             assert_eq!(sorted(&node.run("nft list table inet twill_ports")), sorted(&whole), "{damage}");
         }
+        // What somebody else has beside them is his, and no reason to make ours anew each time.
+        let beside = "add chain inet twill_ports theirs; add rule inet twill_ports theirs counter";
+        beside.split("; ").for_each(|added| drop(node.run(&format!("nft {added}"))));
+        keep();
+        assert_eq!(keep(), (vec![], false));
+        assert!(node.run("nft list table inet twill_ports").contains("chain theirs"));
+        let handle = |node: &Fixture| node.run("nft -a list chain inet twill_ports guard");
+        let before = handle(&node);
+        assert_eq!((keep(), handle(&node)), ((vec![], false), before), "they are the same rules");
         // What is in the way of one pod does not keep the others from being served.
         node.run("nft flush map inet twill_ports tcp4");
         assert!(node.inside(|| std::process::Command::new("nft").arg(other).status().unwrap().success()));
@@ -170,7 +191,9 @@ mod tests {
         node.inside(|| keeper.keep(&node.store)).unwrap();
         node.run("ip link add kube-ipvs0 type bridge");
         for change in ["add", "del"] {
+            assert!(!node.inside(|| keeper.is_behind()));
             node.run(&format!("ip addr {change} 10.96.0.10/32 dev kube-ipvs0"));
+            assert!(node.inside(|| keeper.is_behind()), "no event of nft tells of it");
             assert_eq!(node.inside(|| keeper.keep(&node.store)).unwrap(), (vec![], false));
             let services = node.run("nft list set inet twill_ports services4");
             assert_eq!(services.contains("10.96.0.10"), change == "add");
