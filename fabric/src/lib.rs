@@ -31,12 +31,14 @@ use std::net::IpAddr;
 use twill_cluster::View;
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
+use twill_conf::cluster::ClusterConf;
 use twill_ipam::Block;
 use twill_linux::forward::Passage;
 use twill_linux::state::{KernelState, Ownership};
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::VxlanUse;
+use crate::backend::{VxlanUse, uses};
+use crate::family::Family;
 
 pub use crate::backend::judge;
 pub use crate::learned::{Learned, Spoken};
@@ -60,13 +62,20 @@ pub struct Local {
     pub pods: Vec<Pod>,
     /// Some host end has no filter of what its pod sends by the addresses of others, or may have none: rules have to look at it.
     pub unfiltered: bool,
+    /// The kernel has IPv6: without (`ipv6.disable=1`) it refuses whatever is of that family.
+    pub ipv6: bool,
 }
 
 impl Local {
     /// A node without blocks and pods.
     pub fn bare(name: NodeName, vtep_mac: MacAddr, underlay: Underlay) -> Self {
         let (tunnel, blocks, pods) = (Tunnel::default(), Vec::new(), Vec::new());
-        Self { name, vtep_mac, underlay, tunnel, blocks, pods, unfiltered: true }
+        Self { name, vtep_mac, underlay, tunnel, blocks, pods, unfiltered: true, ipv6: true }
+    }
+
+    /// Whether any pool has addresses of this family, and the kernel knows it.
+    pub fn uses(&self, conf: &ClusterConf, family: Family) -> bool {
+        (self.ipv6 || family == Family::V4) && uses(conf, family)
     }
 }
 
@@ -100,6 +109,31 @@ pub struct Desired {
     pub vxlan: VxlanUse,
     /// What an operator should know, a sentence each: a peer without an address of our family, a garbage record.
     pub problems: Vec<String>,
+}
+
+impl Desired {
+    /// The part of what shall stand that needs neither an underlay nor another node: what leads to the pods of this one and refuses
+    /// what leads nowhere, the machine's own settings, and the rules.
+    pub fn of_node(&self) -> KernelState {
+        let KernelState { ends, routes, neighbours, sysctls, firewall, .. } = &self.state;
+        let is_pods = |device: &IfName| self.ours.pods.contains(device);
+        let routes = routes.iter().filter(|(_, route)| route.target.devices().all(|device| is_pods(&device)));
+        let neighbours = neighbours.iter().filter(|((device, _), _)| is_pods(device));
+        // An interface's own settings go and come with it.
+        let of_machine = |path: &str| match path.split('/').collect::<Vec<_>>()[..] {
+            ["net", _, "conf", device, _] => device == "all" || IfName::new(device).is_some_and(|name| is_pods(&name)),
+            _ => true,
+        };
+        let sysctls = sysctls.iter().filter(|(path, _)| of_machine(path));
+        KernelState {
+            ends: ends.clone(),
+            routes: routes.map(|(key, route)| (*key, route.clone())).collect(),
+            neighbours: neighbours.map(|(key, neighbour)| (*key, *neighbour)).collect(),
+            sysctls: sysctls.map(|(path, value)| (path.clone(), value.clone())).collect(),
+            firewall: firewall.clone(),
+            ..KernelState::default()
+        }
+    }
 }
 
 /// Everything that shall stand on this node, where BGP has learned nothing.

@@ -34,6 +34,9 @@ impl Backend for Native {
     fn send(&self, site: &Site, _: &Roll, peer: &Peer, part: &mut Part) {
         for block in &peer.blocks {
             let family = Family::of_prefix(block.cidr());
+            if !site.uses(family) {
+                continue;
+            }
             match site.way(peer, family) {
                 Some(Way::Native) => {}
                 Some(Way::Tunnel | Way::Learned) => continue,

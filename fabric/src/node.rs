@@ -9,7 +9,8 @@
 //! source: a route whose `src` is deleted goes with it.
 //!
 //! **Sysctls.** A node forwards. IPv6 forwarding is only there for the whole machine, and turns router advertisements off,
-//! by which the underlay may have its default route: `accept_ra=2` keeps them. Redirects are never sent to neighbours on
+//! by which the underlay may have its default route: `accept_ra=2` keeps them, and is kept itself; other interfaces get it when the
+//! machine begins to forward ([`twill_linux::advertisements`]), and are left alone then. Redirects are never sent to neighbours on
 //! the underlay; the kernel asks for that in `all` too, as it takes the greater of both. Strict reverse path filtering
 //! loses packets while nodes are switched one by one, so where it is in force it becomes loose. Where a route leads several ways the
 //! kernel chooses by addresses alone, and of IPv6 by the flow label, which not every program sets: all connections of a pod with one host
@@ -27,7 +28,7 @@ use twill_linux::state::{
 };
 use twill_linux::{IfName, MacAddr};
 
-use crate::backend::{Problems, devices, uses};
+use crate::backend::{Problems, devices};
 use crate::family::{Family, host_prefix};
 use crate::{Learned, Local, Pod, Side};
 
@@ -87,10 +88,10 @@ pub fn forwarding(
     spread: &OrdSet<Family>,
 ) -> KernelState {
     let mut state = KernelState::default();
-    for pool in &conf.pools {
+    for pool in conf.pools.iter().filter(|pool| local.uses(conf, Family::of_prefix(pool.cidr))) {
         unreachable(pool.cidr, METRIC_POOL).insert_into(&mut state.routes);
     }
-    let with_ipv6 = uses(conf, Family::V6);
+    let with_ipv6 = local.uses(conf, Family::V6);
     let mut sysctl = |path: String, value: &str| state.sysctls.insert(path, value.to_owned());
     sysctl("net/ipv4/ip_forward".to_owned(), "1");
     sysctl("net/ipv4/conf/all/send_redirects".to_owned(), "0");

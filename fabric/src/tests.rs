@@ -4,6 +4,7 @@ mod firewall;
 mod following;
 mod golden;
 mod hostile;
+mod lacking;
 mod orders;
 mod print;
 mod properties;

@@ -89,7 +89,7 @@ impl Backend for Vxlan {
         let Some(Vtep { mac, device, .. }) = vtep(self, site, roll, peer, &mut part.problems) else { return };
         for block in &peer.blocks {
             let family = Family::of_prefix(block.cidr());
-            if site.way(peer, family) != Some(Way::Tunnel) {
+            if !site.uses(family) || site.way(peer, family) != Some(Way::Tunnel) {
                 continue;
             }
             let gateway = match family {

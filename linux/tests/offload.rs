@@ -37,7 +37,8 @@ fn checksums_are_left_to_the_hardware_or_not_as_is_wanted_and_otherwise_let_be()
             "it stands, if otherwise"
         );
         let made = repairs(reconcile(&mut netlink, &wanted, &nobodys).unwrap());
-        assert_eq!(made, [format!("offload: changed {DEVICE} tx {word}")]);
+        let was = if on { "off" } else { "on" };
+        assert_eq!(made, [format!("offload: changed {DEVICE} tx {word} (was {was})")]);
         assert!(repairs(reconcile(&mut netlink, &wanted, &nobodys).unwrap()).is_empty(), "it stands");
         if at_first.is_some() {
             assert_eq!(shown(&namespace), Some(format!("tx-checksumming: {word}")));

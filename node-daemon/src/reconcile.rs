@@ -9,7 +9,8 @@
 //! Nothing is written before there is a view, and nothing is ever flushed: a restart finds
 //! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
 //! missing is made; what stands is changed and removed by what etcd itself has told, and by what BGP has (`fabric::Spoken`), which is
-//! as new as can be whether or not etcd is there.
+//! as new as can be whether or not etcd is there. Without an underlay what pods have on their own node is kept, and what leads to others
+//! waits.
 
 mod feud;
 mod forward;
@@ -20,6 +21,7 @@ mod ports;
 mod report;
 mod veths;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ use crate::troubles::Troubles;
 use crate::underlay::{NoUnderlay, Observed, Observer};
 use forward::Forward;
 pub use local::Me;
+use local::Stored;
 use pace::Pace;
 use ports::Ports;
 use report::Report;
@@ -85,6 +88,8 @@ pub struct Reconciler {
     /// As it was last looked at, where nothing can have changed since.
     scene: Option<Scene>,
     last: Option<Last>,
+    /// A pod is being attached for which rules may have to come back. The kernel has told of it by now, and nobody tells when it is done.
+    awaited: bool,
     /// While the view is one from the disk.
     spoken: Spoken,
     report: Report,
@@ -94,7 +99,10 @@ pub struct Reconciler {
 #[derive(Debug)]
 struct Scene {
     links: Vec<SeenLink>,
+    /// As it is, or was last.
     underlay: Underlay,
+    /// Why there is none now.
+    absent: Option<NoUnderlay>,
     /// The node's record was known by then.
     registered: bool,
 }
@@ -178,6 +186,7 @@ impl Reconciler {
             mtus: Mtus::default(),
             scene: None,
             last: None,
+            awaited: false,
             spoken: Spoken::default(),
             report,
         })
@@ -197,13 +206,15 @@ impl Reconciler {
             let how = self.how(&passed);
             self.findings.passes.made(how, begin.elapsed());
             self.findings.convergence.over(since, how);
+            let failed = passed.is_err();
             let (respite, patience) = match passed {
                 Ok(respite) => {
                     self.report.clear();
                     if causes.firewall {
                         looked = begin;
                     }
-                    (respite, RESYNC.saturating_sub(looked.elapsed()))
+                    let resync = RESYNC.saturating_sub(looked.elapsed());
+                    (respite, if self.awaited { resync.min(RETRY) } else { resync })
                 }
                 Err(obstacle) => {
                     self.findings.passes.obstructed(obstacle.to_string());
@@ -213,7 +224,7 @@ impl Reconciler {
                     (Duration::ZERO, RETRY)
                 }
             };
-            if causes.firewall {
+            if causes.firewall || causes.network && self.ports.is_behind() {
                 // They depend on the node's store alone, so an obstacle in the way of the rest is none to them.
                 let kept = self.ports.keep(&self.store);
                 if let Ok((ports, rules)) = &kept {
@@ -227,7 +238,7 @@ impl Reconciler {
             self.news.bell.rest(pace.rest(took, Instant::now()).max(respite));
             // Counted from the beginning of the last look at everything: neither rests nor rings for something else put it off.
             causes = self.news.bell.wait(patience, CALM);
-            if looked.elapsed() >= RESYNC || causes.is_empty() {
+            if failed || looked.elapsed() >= RESYNC || causes.is_empty() {
                 causes = Causes { network: true, firewall: true, ..causes };
             }
         }
@@ -245,18 +256,21 @@ impl Reconciler {
 
     /// Brings the kernel to what shall stand. How long the next pass is to wait, since somebody undoes what this one did.
     fn pass(&mut self, causes: Causes) -> Result<Duration, Obstacle> {
-        let scene = self.scene(causes)?;
+        let mut scene = self.scene(causes)?;
+        let absent = scene.absent.take();
         let Scene { links, underlay, .. } = &scene;
         // Without any configuration nothing says what shall stand. Where it was deleted nothing is removed: see `is_whole`.
         let known = self.news.pictures.borrow().clone().filter(|picture| picture.reach.config.is_some());
         self.findings.passes.about(known.as_ref().and_then(Picture::config_revision));
-        let Some(picture) = known else { return Ok(Duration::ZERO) };
+        let Some(picture) = known else { return over(absent, Duration::ZERO) };
         let fits = self.mtus.follow(&picture.reach, &self.me.name, underlay).pods;
-        let (mut local, attached) = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
+        let observed = self.store.with(|store| local::observe(&self.me, underlay.clone(), store))?;
+        let Stored { mut local, attached, attaching } = observed;
         let look = self.veths.look(attached, links, &self.news.touched.take(), &mut self.netlink);
         let Look { pods, unfiltered, lost, wanted, stood, repairs } = look.inspect_err(|_| self.news.touched.all())?;
         self.report.unfiltered(&lost);
         (local.pods, local.unfiltered) = (pods, unfiltered);
+        self.awaited = attaching && !unfiltered;
         let learned = self.news.learned.borrow().clone();
         let Wanted { local, desired, .. } = self.findings.reckon(&picture.reach, local, &learned);
         self.report.problems(&desired.problems);
@@ -266,15 +280,19 @@ impl Reconciler {
             self.report.oversize(fits, pods);
         }
 
-        let drifted = self.last.as_ref().is_some_and(|last| last.desired.state == desired.state);
-        let mut outcome = if picture.is_whole() {
+        let is_as_before = |last: &Last| last.desired.state == desired.state && last.desired.ours == desired.ours;
+        let drifted = self.last.as_ref().is_some_and(is_as_before);
+        let whole = picture.is_whole() && absent.is_none();
+        let mut outcome = if absent.is_some() {
+            self.hold(picture.is_whole(), &desired)?
+        } else if whole {
             self.spoken = Spoken::default();
             self.bring(causes, links, &local, &desired)?
         } else {
             self.spoken.follow(&picture.reach, &learned);
             self.look(causes.firewall || !drifted, false, &desired)?
         };
-        if picture.is_whole() {
+        if whole {
             let [device, _] = vxlan::devices();
             let receives = desired.vxlan.receives.filter(|_| !outcome.lacking.contains(&device));
             let of_vxlan = VxlanUse { receives, ..desired.vxlan };
@@ -284,7 +302,7 @@ impl Reconciler {
             self.findings.standings.send_if_modified(|known| known.replace(standing) != Some(standing));
         }
         outcome.repairs.extend(repairs);
-        let settled = picture.is_whole() && outcome.errors.is_empty() && outcome.lacking.is_empty();
+        let settled = whole && outcome.errors.is_empty() && outcome.lacking.is_empty();
         if let Some(passage) = desired.passage.as_ref().filter(|_| picture.is_whole()) {
             outcome.repairs.extend(self.forward.keep(passage, causes.firewall));
         }
@@ -298,7 +316,7 @@ impl Reconciler {
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
         self.findings.passes.contested(self.report.contested());
-        Ok(respite)
+        over(absent, respite)
     }
 
     /// The links and the underlay: as they were, where no event has told otherwise since.
@@ -322,7 +340,8 @@ impl Reconciler {
             Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
             Err(none) => {
                 self.findings.underlays.send_if_modified(|known| known.take().is_some());
-                return Err(none.into());
+                let Some(underlay) = self.observer.last() else { return Err(none.into()) };
+                return Ok(Scene { links, underlay, absent: Some(none), registered: published.is_some() });
             }
         };
         if self.findings.underlays.send_if_modified(|known| known.replace(underlay.clone()).as_ref() != Some(&underlay))
@@ -330,7 +349,7 @@ impl Reconciler {
             tracing::info!("the underlay is {underlay}");
         }
         self.report.underlay(&problems);
-        Ok(Scene { links, underlay, registered: published.is_some() })
+        Ok(Scene { links, underlay, absent: None, registered: published.is_some() })
     }
 
     /// Brings the kernel to what etcd itself has told: without a look where that is enough.
@@ -391,6 +410,16 @@ impl Reconciler {
         Ok(outcome)
     }
 
+    /// Where there is no underlay: keeps what the pods of this node have on it. What leads to other nodes waits.
+    fn hold(&mut self, whole: bool, desired: &Desired) -> Result<Outcome, Obstacle> {
+        self.news.echoes.forget();
+        let state = desired.of_node();
+        let of_guard = self.guard(&state, whole)?;
+        let mut outcome = table::complete(&mut self.netlink, &state, &desired.ours, &BTreeSet::new())?;
+        outcome.repairs.extend(of_guard);
+        Ok(outcome)
+    }
+
     /// Puts our table in the place of one that is another, or that someone had changed or flushed; where the view is not
     /// `whole`, only of one that is gone.
     fn guard(&mut self, desired: &KernelState, whole: bool) -> Result<Option<Repair>, Obstacle> {
@@ -426,6 +455,11 @@ impl Findings {
     fn tried(&self) {
         self.wanted.borrow().iter().for_each(|wanted| wanted.tried.store(true, Ordering::Relaxed));
     }
+}
+
+/// A pass is over. One without an underlay was not whole, whatever it has done.
+fn over(absent: Option<NoUnderlay>, respite: Duration) -> Result<Duration, Obstacle> {
+    absent.map_or(Ok(respite), |none| Err(none.into()))
 }
 
 fn of_guard(table: &str) -> Repair {

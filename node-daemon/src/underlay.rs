@@ -52,7 +52,10 @@ fn names(devices: &[IfName]) -> String {
 #[derive(Debug)]
 pub struct Observer {
     conf: UnderlayConf,
+    /// What each family had when it last had something: taken up again where it comes back.
     known: Underlay,
+    /// As it was observed last.
+    last: Underlay,
     /// What the node's record says was looked at.
     recalled: bool,
 }
@@ -69,7 +72,12 @@ pub struct Observed {
 impl Observer {
     /// Nothing is known yet.
     pub fn new(conf: UnderlayConf) -> Self {
-        Self { conf, known: Underlay::default(), recalled: false }
+        Self { conf, known: Underlay::default(), last: Underlay::default(), recalled: false }
+    }
+
+    /// As it was last; `None` where there never was one in this run.
+    pub fn last(&self) -> Option<Underlay> {
+        Some(self.last.clone()).filter(|last| last.sides().next().is_some())
     }
 
     /// Observes the underlay among these links. `published`: what the node's record says, once that is known.
@@ -86,36 +94,40 @@ impl Observer {
         }
         let mut problems = Vec::new();
         let mut found = Vec::new();
-        let mut missing = None;
+        let mut without = Vec::new();
         let groups = groups(&self.conf);
         for (choice, families) in &groups {
-            let scene = Scene { links, addresses: &addresses, known: &self.known, families };
+            let scene = Scene { links, addresses: &addresses, known: &self.known, last: &self.last, families };
             match ends(netlink, *choice, &scene) {
                 Ok(ends) => found.extend(ends),
                 Err(NoUnderlay::Kernel(error)) => return Err(error.into()),
-                Err(why) => {
-                    let held = scene.held();
-                    let what = held.iter().map(|end| format!("{} on {}", end.cidr, end.link.name)).collect::<Vec<_>>();
-                    let of = match families[..] {
-                        [Family::V4] => "IPv4: ",
-                        [Family::V6] => "IPv6: ",
-                        _ => "",
-                    };
-                    problems.push(match what.is_empty() {
-                        true => format!("{of}{why}"),
-                        false => format!("{of}{why}; what was known goes on: {}", what.join(", ")),
-                    });
-                    found.extend(held);
-                    missing.get_or_insert(why);
-                }
+                Err(why) => without.push((scene, why)),
             }
         }
-        if let Some(why) = missing.filter(|_| found.is_empty()) {
+        let is_alone = found.is_empty();
+        for (scene, why) in &without {
+            let held = scene.held(is_alone);
+            let what = held.iter().map(|end| format!("{} on {}", end.cidr, end.link.name)).collect::<Vec<_>>();
+            let of = match scene.families[..] {
+                [Family::V4] => "IPv4: ",
+                [Family::V6] => "IPv6: ",
+                _ => "",
+            };
+            problems.push(match what.is_empty() {
+                true => format!("{of}{why}"),
+                false => format!("{of}{why}; what was known goes on: {}", what.join(", ")),
+            });
+            found.extend(held);
+        }
+        if found.is_empty()
+            && let Some((_, why)) = without.into_iter().next()
+        {
             return Err(why);
         }
         let side = |ipv6| found.iter().find(|end| end.cidr.is_ipv6() == ipv6).map(side);
         let underlay = Underlay { ipv4: side(false), ipv6: side(true) };
         self.remember(underlay.clone());
+        self.last = underlay.clone();
         Ok(Observed { underlay, problems })
     }
 
@@ -126,7 +138,10 @@ impl Observer {
             let link = links.iter().find(|link| link.index == seen.index)?;
             Some(side(&End { link, cidr: seen.cidr }))
         };
-        self.remember(Underlay { ipv4: stands(published.ipv4), ipv6: stands(published.ipv6) });
+        let published = Underlay { ipv4: stands(published.ipv4), ipv6: stands(published.ipv6) };
+        self.last.ipv4 = self.last.ipv4.take().or(published.ipv4.clone());
+        self.last.ipv6 = self.last.ipv6.take().or(published.ipv6.clone());
+        self.remember(published);
     }
 
     /// What a family had before stays known while it has nothing, so that it takes up the same when that is back.

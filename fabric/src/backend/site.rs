@@ -2,6 +2,8 @@
 //!
 //! A back end gets no more of this node than this, so what it makes for a peer stays good until this or that peer changes.
 
+use std::collections::BTreeSet;
+
 use twill_cluster::record::NodeRecord;
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan};
@@ -22,6 +24,8 @@ pub struct Site {
     pub vtep_mac: MacAddr,
     /// What carries traffic between nodes.
     pub underlay: Underlay,
+    /// The families of pools that this node's kernel knows.
+    pub families: BTreeSet<Family>,
     /// Its record says that it may send by a tunnel, or it has none yet.
     pub tunnels: bool,
     /// The tunnel that it must be able to receive, if any.
@@ -36,14 +40,15 @@ impl Site {
             name: local.name.clone(),
             vtep_mac: local.vtep_mac,
             underlay: local.underlay.clone(),
+            families: Family::ALL.into_iter().filter(|family| local.uses(conf, *family)).collect(),
             tunnels: own.is_none_or(NodeRecord::tunnels),
             tunnel: super::way::tunnel(conf, own, roll),
         }
     }
 
-    /// Whether any pool has addresses of this family.
+    /// Whether pools have addresses of this family, which the kernel knows.
     pub fn uses(&self, family: Family) -> bool {
-        uses(&self.conf, family)
+        self.families.contains(&family)
     }
 }
 

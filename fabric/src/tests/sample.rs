@@ -138,6 +138,7 @@ impl Sample {
             blocks: self.view.blocks_of(&name(number)).collect(),
             pods: pods.iter().enumerate().map(pod).collect(),
             unfiltered: true,
+            ipv6: true,
         }
     }
 }

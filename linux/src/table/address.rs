@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope,
@@ -27,21 +27,29 @@ pub struct SeenAddress {
     pub secondary: bool,
     /// Scope global (RT_SCOPE_UNIVERSE).
     pub global: bool,
+    /// No connection shall begin from it any more (IFA_F_DEPRECATED).
+    pub deprecated: bool,
     /// Usable as a source: neither tentative nor found to be a duplicate (IFA_F_TENTATIVE, IFA_F_DADFAILED).
     pub usable: bool,
 }
 
 /// Gives a device an address, usable at once: no duplicate address detection (IFA_F_NODAD). EEXIST if it has it.
 pub fn add(address: &Address, index: u32) -> Request {
+    put(address, index, NLM_F_CREATE | NLM_F_EXCL, "add")
+}
+
+/// Gives an address that a device has the lifetime that [`add`] gives: it never ends.
+pub fn renew(address: &Address, index: u32) -> Request {
+    put(address, index, NLM_F_REPLACE, "renew")
+}
+
+fn put(address: &Address, index: u32, flags: u16, what: &'static str) -> Request {
     let mut message = message(address, index);
     message.header.flags = AddressHeaderFlags::Nodad;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     let address = *address;
-    Request::new(
-        RouteNetlinkMessage::NewAddress(message),
-        NLM_F_CREATE | NLM_F_EXCL,
-        fmt::from_fn(move |f| write!(f, "add address {address}")),
-    )
+    let attempt = fmt::from_fn(move |f| write!(f, "{what} address {address}"));
+    Request::new(RouteNetlinkMessage::NewAddress(message), flags, attempt)
 }
 
 /// Takes an address from a device. EADDRNOTAVAIL if it is not there.
@@ -111,6 +119,7 @@ fn seen(message: &AddressMessage) -> Option<SeenAddress> {
         cidr: IpNetwork::new(ip, message.header.prefix_len).ok()?,
         secondary: flags.contains(AddressFlags::Secondary),
         global: message.header.scope == AddressScope::Universe,
+        deprecated: flags.contains(AddressFlags::Deprecated),
         usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
     })
 }

@@ -73,6 +73,8 @@ pub(super) struct Change {
     pub(super) action: Action,
     /// As `ip` prints it.
     pub(super) object: String,
+    /// As what it stood, if it did and is changed.
+    pub(super) was: Option<String>,
     pub(super) requests: Vec<Request>,
 }
 
@@ -107,7 +109,7 @@ pub(super) fn apply(netlink: &mut Netlink, changes: &[Change], outcome: &mut Out
                 table: change.table,
                 action: change.action.name(),
                 object: change.object.clone(),
-                was: None,
+                was: change.was.clone(),
             }),
         }
     }

@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
 use nix::errno::Errno;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -229,6 +229,12 @@ pub fn set_mac(device: Device, mac: MacAddr) -> Request {
     set(message, fmt::from_fn(move |f| write!(f, "set link {} address {mac}", device.name)))
 }
 
+/// Takes a device out of its bridge, bond or VRF.
+pub fn set_nomaster(device: Device) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).nocontroller().build();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} nomaster", device.name)))
+}
+
 /// Changes a device's alias (IFLA_IFALIAS), at most 255 bytes.
 pub fn set_alias(device: Device, alias: &str) -> Request {
     let message = LinkUnspec::new_with_index(device.index).alias(alias).build();
@@ -260,15 +266,19 @@ pub fn route_localnet(netlink: &mut Netlink, device: Device) -> Result<Option<bo
         LinkAttribute::AfSpecUnspec(families) => Some(families),
         _ => None,
     });
-    let settings = families.into_iter().flatten().find_map(|family| match family {
+    Ok(families.and_then(|families| Some(ipv4_conf(&families)?.route_localnet != 0)))
+}
+
+/// The IPv4 settings that a device shows; `None` where it has no IPv4.
+fn ipv4_conf(families: &[AfSpecUnspec]) -> Option<&InetDevConf> {
+    let mut settings = families.iter().filter_map(|family| match family {
         AfSpecUnspec::Inet(settings) => Some(settings),
         _ => None,
     });
-    let found = settings.into_iter().flatten().find_map(|setting| match setting {
-        AfSpecInet::DevConf(conf) => Some(conf.route_localnet != 0),
+    settings.next()?.iter().find_map(|setting| match setting {
+        AfSpecInet::DevConf(conf) => Some(conf),
         _ => None,
-    });
-    Ok(found)
+    })
 }
 
 /// Deletes a device, with all that is on it; a veth's peer goes with it. ENODEV if there is none.

@@ -45,7 +45,8 @@ fn bring(device: IfName, on: bool) -> Result<Option<Repair>, Error> {
     match change() {
         Ok(false) => Ok(None),
         Ok(true) => {
-            Ok(Some(Repair { table: "offload", action: "changed", object: format!("{device} tx {word}"), was: None }))
+            let (object, was) = (format!("{device} tx {word}"), Some(if on { "off" } else { "on" }.to_owned()));
+            Ok(Some(Repair { table: "offload", action: "changed", object, was }))
         }
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(cause) => Err(Error::Offload { device: device.to_string(), value: word, cause }),

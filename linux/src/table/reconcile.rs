@@ -129,6 +129,11 @@ impl Devices {
         self.by_index.get(&index).copied()
     }
 
+    /// The name, or the number of one that has gone since.
+    fn called(&self, index: u32) -> String {
+        self.name(index).map_or_else(|| format!("#{index}"), |name| name.to_string())
+    }
+
     /// Whether what stands is what shall stand.
     fn have<T: Table>(&self, table: &T, value: &T::Value, seen: &T::Seen) -> bool {
         T::place(value, |device| self.index(&device)).is_some_and(|place| table.same(value, seen, &place))
@@ -225,8 +230,10 @@ trait Table {
     fn same(&self, value: &Self::Value, seen: &Self::Seen, place: &Self::Place) -> bool;
     fn make(value: &Self::Value, place: &Self::Place) -> Request;
     fn change(&self, value: &Self::Value, seen: &Self::Seen, place: &Self::Place) -> Vec<Request>;
-    /// How to remove what stands, and how it is called; `None` if it is not ours to remove.
-    fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)>;
+    /// How to remove what stands; `None` if it is not ours to remove.
+    fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<Vec<Request>>;
+    /// What stands, as `ip` prints it.
+    fn shown(seen: &Self::Seen, devices: &Devices) -> String;
 }
 
 /// The changes that bring one table to what is desired.
@@ -244,18 +251,19 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
             Difference::Missing(value) => (Action::Added, *value),
             Difference::Changed(value, _) => (Action::Changed, *value),
             Difference::Extra(key, seen) => {
-                if let Some((object, requests)) = table.unmake(key, seen, scene) {
-                    plan.remove.push(Change { table: T::NAME, action: Action::Removed, object, requests });
+                if let Some(requests) = table.unmake(key, seen, scene) {
+                    let object = T::shown(seen, &scene.devices);
+                    plan.remove.push(Change { table: T::NAME, action: Action::Removed, object, was: None, requests });
                 }
                 continue;
             }
         };
         let Some(place) = scene.place::<T>(value) else { continue };
-        let requests = match difference {
-            Difference::Changed(_, seen) => table.change(value, seen, &place),
-            _ => vec![T::make(value, &place)],
+        let (was, requests) = match difference {
+            Difference::Changed(_, seen) => (Some(T::shown(seen, &scene.devices)), table.change(value, seen, &place)),
+            _ => (None, vec![T::make(value, &place)]),
         };
-        plan.put.push(Change { table: T::NAME, action, object: value.to_string(), requests });
+        plan.put.push(Change { table: T::NAME, action, object: value.to_string(), was, requests });
     }
     plan
 }

@@ -17,13 +17,26 @@ fn a_host_end_that_was_set_down_or_changed_is_put_right_with_all_that_was_on_it(
     let Some(mut node) = Node::new() else { return };
     let desired = of_pod();
     node.settle(&desired);
-    let told = format!("changed link: {POD} mtu 1450 address {MAC} up");
-    for (damage, lost) in [("down", 4), ("address 02:00:00:00:00:77", 2), ("mtu 1400", 0)] {
-        node.ip(&format!("link set {POD} {damage}"));
+    node.ip("link add br0 type bridge");
+    let damages = [
+        ("link set POD down", 4, "mtu 1450 address MAC type veth, down"),
+        ("link set POD address 02:00:00:00:00:77", 2, "mtu 1450 address 02:00:00:00:00:77 type veth"),
+        ("link set POD mtu 1400", 0, "mtu 1400 address MAC type veth"),
+    ];
+    for (damage, lost, was) in damages {
+        node.ip(&damage.replace("POD", POD));
         let repairs = node.settle(&desired);
+        let was = was.replace("MAC", MAC);
+        let told = format!("changed link: {POD} mtu 1450 address {MAC} up (was {POD} {was})");
         // Routes and neighbours of both families go with a device that is down, neighbours with its MAC.
         assert_eq!((repairs[0].as_str(), repairs.len() - 1), (told.as_str(), lost), "{damage}: {repairs:?}");
     }
+    // By a bridge or a VRF, or where it does not forward, the pod's packets would not be the node's.
+    node.ip(&format!("link set {POD} master br0"));
+    assert!(node.settle(&desired)[0].contains("type veth master #"));
+    node.namespace.must(&format!("sysctl -qw net/ipv4/conf/{POD}/forwarding=0"));
+    assert!(node.settle(&desired)[0].ends_with("type veth, does not forward IPv4)"));
+    assert_eq!(node.namespace.must(&format!("sysctl -n net/ipv4/conf/{POD}/forwarding")).trim(), "1");
     let shown = node.ip(&format!("link show {POD}"));
     assert!(shown.contains("mtu 1450") && shown.contains(MAC) && shown.contains("UP"), "{shown}");
 }

@@ -205,6 +205,10 @@ fn each_kind_of_drift_is_repaired_and_named() {
             ),
             ("addr add 10.9.9.9/32 dev vxlan.twill", &["removed address: 10.9.9.9/32 dev vxlan.twill"]),
             (
+                "addr change fd42::/128 dev vxlan.twill preferred_lft 0",
+                &["changed address: fd42::/128 dev vxlan.twill"],
+            ),
+            (
                 "neigh del 10.42.1.0 dev vxlan.twill",
                 &["added neighbour: 10.42.1.0 dev vxlan.twill lladdr 02:00:00:00:00:02 nud permanent"],
             ),
@@ -254,7 +258,8 @@ fn each_kind_of_drift_is_repaired_and_named() {
             ),
             (
                 "route add 10.42.9.0/26 tos 0x10 via 192.0.2.9 dev under proto 116 metric 7777",
-                &["removed route: 10.42.9.0/26 via 192.0.2.9 dev under proto 116 metric 7777"],
+                &["removed route: 10.42.9.0/26 via 192.0.2.9 dev under proto 116 metric 7777, of a kind or with \
+                     settings that are not Twill's"],
             ),
             (
                 "-6 route add fd42:0:0:9::/64 proto 116 nexthop via 2001:db8::8 dev under nexthop via 2001:db8::9 dev under",
@@ -280,8 +285,18 @@ fn each_kind_of_drift_is_repaired_and_named() {
         ];
         for (drift, expected) in drifts {
             node.ip(drift);
-            assert_eq!(&node.settle(&desired), expected, "after ip {drift}");
+            let repairs = node.settle(&desired);
+            let told: Vec<&str> = repairs.iter().map(|repair| repair.split(" (was ").next().unwrap()).collect();
+            assert_eq!(&told, expected, "after ip {drift}");
+            for changed in repairs.iter().filter(|repair| repair.starts_with("changed ")) {
+                let (object, was) = changed.split_once(" (was ").expect("it is told as what it was found");
+                assert!(!object.contains(was.trim_end_matches(')')), "after ip {drift}: {changed}");
+            }
         }
+        node.ip("route replace 10.42.2.0/26 via 192.0.2.7 dev under proto 116 metric 7777");
+        let told = "changed route: 10.42.2.0/26 via 192.0.2.2 dev under proto 116 metric 7777 \
+                    (was 10.42.2.0/26 via 192.0.2.7 dev under proto 116 metric 7777)";
+        assert_eq!(node.settle(&desired), [told]);
         let fdb = [
             ("del 02:00:00:00:00:02 dev vxlan.twill".to_owned(), "added"),
             (format!("replace 02:00:00:00:00:02 dev vxlan.twill dst {other} self permanent"), "changed"),
@@ -318,7 +333,10 @@ fn a_changed_device_is_set_right_and_one_that_cannot_be_is_made_anew_with_all_th
         node.settle(&desired);
         let index = |node: &Node| node.ip(&format!("-o link show dev {VXLAN}")).split(':').next().unwrap().to_owned();
         let before = index(&node);
-        for drift in ["mtu 1300", "address 02:00:00:00:00:99", "addrgenmode eui64", "type vxlan local LOCAL"] {
+        node.ip("link add br0 type bridge");
+        for drift in
+            ["mtu 1300", "address 02:00:00:00:00:99", "addrgenmode eui64", "type vxlan local LOCAL", "master br0"]
+        {
             let other = if local.contains(':') { "2001:db8::99" } else { "192.0.2.99" };
             node.ip(&format!("link set {VXLAN} {}", drift.replace("LOCAL", other)));
             let repairs = node.settle(&desired);
@@ -338,6 +356,10 @@ fn a_changed_device_is_set_right_and_one_that_cannot_be_is_made_anew_with_all_th
             format!("type vxlan id 7777 local {local} dstport 4789 nolearning dev under"),
             "type bridge".to_owned(),
             "type vxlan id 7777 dstport 4789 nolearning".to_owned(),
+            format!("type vxlan id 7777 local {local} dstport 4789 nolearning ttl 1"),
+            format!("type vxlan id 7777 local {local} dstport 4789 nolearning ttl inherit"),
+            format!("type vxlan id 7777 local {local} dstport 4789 nolearning tos 4"),
+            format!("type vxlan id 7777 local {local} dstport 4789 nolearning rsc"),
         ];
         for kind in wrong {
             node.ip(&format!("link del {VXLAN}"));
@@ -350,6 +372,51 @@ fn a_changed_device_is_set_right_and_one_that_cannot_be_is_made_anew_with_all_th
         node.ip(&format!("link del {VXLAN}"));
         assert_eq!(node.settle(&desired).len(), 11);
     }
+}
+
+#[test]
+fn an_address_of_another_scope_is_put_right_with_the_routes_that_name_it() {
+    let Some(mut node) = Node::new() else { return };
+    let desired = desired("192.0.2.1", "192.0.2.2");
+    node.settle(&desired);
+    node.ip(&format!("addr del 10.42.0.0/32 dev {VXLAN}"));
+    node.ip(&format!("addr add 10.42.0.0/32 dev {VXLAN} scope link"));
+    let repairs = node.settle(&desired);
+    let told = format!("changed address: 10.42.0.0/32 dev {VXLAN} (was 10.42.0.0/32 dev {VXLAN} of another scope)");
+    assert!(repairs.contains(&told), "{repairs:#?}");
+    assert!(node.ip(&format!("addr show dev {VXLAN}")).contains("inet 10.42.0.0/32 scope global"));
+}
+
+#[test]
+fn interfaces_of_others_go_on_listening_to_routers_when_the_machine_begins_to_forward() {
+    let Some(mut node) = Node::new() else { return };
+    let read = |node: &Node, device: &str| {
+        node.namespace.must(&format!("sysctl -n net/ipv6/conf/{device}/accept_ra")).trim().to_owned()
+    };
+    node.namespace.must("sysctl -qw net/ipv6/conf/under/accept_ra=1 net/ipv6/conf/wire/accept_ra=0");
+    let forwarding = ("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
+    let desired = KernelState { sysctls: [forwarding].into(), ..KernelState::default() };
+    assert_eq!(node.settle(&desired).len(), 1);
+    assert_eq!([read(&node, "under"), read(&node, "wire")], ["2", "0"], "what does not listen is not made to");
+    node.namespace.must("sysctl -qw net/ipv6/conf/under/accept_ra=1");
+    assert_eq!(node.settle(&desired).len(), 0);
+    assert_eq!(read(&node, "under"), "1", "from then on it is its owner's affair");
+}
+
+#[test]
+fn a_device_that_goes_makes_way_first_where_another_takes_its_place() {
+    let Some(mut node) = Node::new() else { return };
+    let [(local, _), (local6, remote6)] = UNDERLAYS;
+    let second = name("vxlan6.twill");
+    node.ours.devices.insert(second);
+    let kind = LinkKind::Vxlan { vni: 7777, port: 4789, local: ip(local6) };
+    let mut both = desired(local, "192.0.2.2");
+    both.links.insert(second, Link { name: second, kind, mac: mac("02:00:00:00:00:01"), mtu: 1430 });
+    node.settle(&both);
+    // The underlay has lost its IPv4 address.
+    node.settle(&desired(local6, remote6));
+    assert!(node.ip(&format!("-d link show dev {VXLAN}")).contains("local 2001:db8::1"));
+    assert!(!node.namespace.run(&format!("ip link show dev {second}")).status.success());
 }
 
 #[test]

@@ -237,7 +237,14 @@ mod tests {
     }
 
     fn address(index: u32, cidr: &str) -> SeenAddress {
-        SeenAddress { index, cidr: cidr.parse().unwrap(), secondary: false, global: true, usable: true }
+        SeenAddress {
+            index,
+            cidr: cidr.parse().unwrap(),
+            secondary: false,
+            global: true,
+            deprecated: false,
+            usable: true,
+        }
     }
 
     fn route(to: &str, metric: u32, protocol: u8, target: SeenTarget) -> SeenRoute {

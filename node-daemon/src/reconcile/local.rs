@@ -1,7 +1,7 @@
 //! This node as `fabric` wants to know it: from the configuration, the underlay and the node store.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use twill_cluster::record::Tunnel;
 use twill_conf::NodeName;
@@ -36,13 +36,19 @@ pub(super) struct Attached {
     pub(super) unchecked: bool,
 }
 
-/// Reads the blocks and the attachments: this node without its pods, and what they are made of. Those that an ADD or DEL is working on are
-/// left out: nobody touches what is theirs.
-pub(super) fn observe(
-    me: &Me,
-    underlay: Underlay,
-    store: &mut Store,
-) -> Result<(Local, Vec<Attached>), twill_ipam::Error> {
+/// What the store says of this node.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// The node without its pods.
+    pub(super) local: Local,
+    /// What they are made of, without those that an ADD or DEL is working on: nobody touches what is theirs.
+    pub(super) attached: Vec<Attached>,
+    /// An ADD is working on one.
+    pub(super) attaching: bool,
+}
+
+/// Reads the blocks and the attachments.
+pub(super) fn observe(me: &Me, underlay: Underlay, store: &mut Store) -> Result<Stored, twill_ipam::Error> {
     let blocks = store.blocks(BootTime::now())?;
     let mut tunnel = Tunnel::default();
     for ip in blocks.iter().filter_map(|block| block.tunnel) {
@@ -51,10 +57,14 @@ pub(super) fn observe(
             IpAddr::V6(ip) => tunnel.ipv6 = Some(ip),
         }
     }
-    let pods = store.attachments()?.iter().filter_map(attached).collect();
+    let rows = store.attachments()?;
     let blocks = blocks.into_iter().map(|block| block.block).collect();
     let bare = Local::bare(me.name.clone(), me.vtep_mac, underlay);
-    Ok((Local { tunnel, blocks, ..bare }, pods))
+    Ok(Stored {
+        local: Local { tunnel, blocks, ipv6: Path::new("/proc/sys/net/ipv6").exists(), ..bare },
+        attached: rows.iter().filter_map(attached).collect(),
+        attaching: rows.iter().any(|row| row.state == State::Reserved),
+    })
 }
 
 fn attached(attachment: &Attachment) -> Option<Attached> {

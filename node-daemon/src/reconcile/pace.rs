@@ -18,8 +18,8 @@ use nix::sys::time::TimeVal;
 const BURST: Duration = Duration::from_millis(150);
 /// Beyond that they rest so many times as long as they took.
 const SHARE: u32 = 9;
-/// Also in the largest cluster what is removed from the kernel is put back within a few seconds.
-const LONGEST: Duration = Duration::from_secs(2);
+/// Also in the largest cluster, and while all of it joins, what is removed from the kernel is put back within a second of the event.
+const LONGEST: Duration = Duration::from_millis(700);
 
 /// The time that passes have taken and not rested for yet.
 #[derive(Debug)]

@@ -15,8 +15,10 @@ pub(super) struct Scene<'a> {
     pub(super) links: &'a [SeenLink],
     /// All addresses.
     pub(super) addresses: &'a [SeenAddress],
-    /// What was taken last.
+    /// What each family had when it last had something.
     pub(super) known: &'a Underlay,
+    /// What was taken last.
+    pub(super) last: &'a Underlay,
     /// For which families an interface is wanted.
     pub(super) families: &'a [Family],
 }
@@ -58,14 +60,16 @@ impl<'a> Scene<'a> {
         links.into_iter().map(|link| ends(link).collect::<Vec<_>>()).find(|ends| !ends.is_empty()).unwrap_or_default()
     }
 
-    /// What was taken last and stands: on an interface that is down, or has the address still.
-    pub(super) fn held(&self) -> Vec<End<'a>> {
+    /// What was taken last and stands: it has the address still, or is on an interface that is down, where there is nothing else
+    /// (`alone`).
+    pub(super) fn held(&self, alone: bool) -> Vec<End<'a>> {
         let held = |side: &Side| {
             let link = self.link(side.index)?;
             let has = |seen: &SeenAddress| seen.index == side.index && seen.cidr == side.cidr && seen.usable;
-            (!link.up || self.addresses.iter().any(has)).then_some(End { link, cidr: side.cidr })
+            let stands = if link.up { self.addresses.iter().any(has) } else { alone };
+            stands.then_some(End { link, cidr: side.cidr })
         };
-        self.known_sides().filter_map(held).collect()
+        self.families.iter().filter_map(|family| self.last.side(*family)).filter_map(held).collect()
     }
 
     fn known_sides(&self) -> impl Iterator<Item = &'a Side> {
@@ -135,7 +139,14 @@ mod tests {
     }
 
     fn seen(index: u32, cidr: &str) -> SeenAddress {
-        SeenAddress { index, cidr: cidr.parse().unwrap(), secondary: false, global: true, usable: true }
+        SeenAddress {
+            index,
+            cidr: cidr.parse().unwrap(),
+            secondary: false,
+            global: true,
+            deprecated: false,
+            usable: true,
+        }
     }
 
     fn known(ends: &[(u32, &str)]) -> Underlay {
@@ -151,13 +162,13 @@ mod tests {
 
     /// What is taken of all links in their order, as in "eth0 192.0.2.7/24".
     fn taken(links: &[SeenLink], addresses: &[SeenAddress], known: &Underlay, source: Option<&str>) -> Vec<String> {
-        let scene = Scene { links, addresses, known, families: &BOTH };
+        let scene = Scene { links, addresses, known, last: known, families: &BOTH };
         let source = source.map(|source| source.parse().unwrap());
         text(&scene.take(&Offer { source, ..Offer::of(links) }))
     }
 
-    fn held(links: &[SeenLink], addresses: &[SeenAddress], known: &Underlay) -> Vec<String> {
-        text(&Scene { links, addresses, known, families: &BOTH }.held())
+    fn held(links: &[SeenLink], addresses: &[SeenAddress], last: &Underlay, alone: bool) -> Vec<String> {
+        text(&Scene { links, addresses, known: last, last, families: &BOTH }.held(alone))
     }
 
     fn text(ends: &[End<'_>]) -> Vec<String> {
@@ -223,11 +234,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_held_while_its_interface_is_down_or_has_the_address_under_whatever_name() {
+    fn what_was_there_last_is_held_while_its_interface_is_down_or_has_the_address_under_whatever_name() {
         let before = known(&[(2, "192.0.2.7/24"), (2, "2001:db8::7/64")]);
-        assert_eq!(held(&[down(2, "eth0")], &[], &before), ["eth0 192.0.2.7/24", "eth0 2001:db8::7/64"]);
-        assert_eq!(held(&[link(2, "lan0")], &[seen(2, "192.0.2.7/24")], &before), ["lan0 192.0.2.7/24"]);
-        assert!(held(&[link(3, "eth0")], &[seen(3, "192.0.2.7/24")], &before).is_empty(), "another interface");
+        assert_eq!(held(&[down(2, "eth0")], &[], &before, true), ["eth0 192.0.2.7/24", "eth0 2001:db8::7/64"]);
+        assert_eq!(held(&[link(2, "lan0")], &[seen(2, "192.0.2.7/24")], &before, true), ["lan0 192.0.2.7/24"]);
+        assert!(held(&[link(3, "eth0")], &[seen(3, "192.0.2.7/24")], &before, true).is_empty(), "another interface");
+    }
+
+    #[test]
+    fn what_is_down_is_not_held_where_the_other_family_has_an_interface_of_its_own_that_is_up() {
+        let before = known(&[(2, "192.0.2.7/24")]);
+        assert!(held(&[down(2, "eth1")], &[], &before, false).is_empty());
+        assert_eq!(held(&[link(2, "eth1")], &[seen(2, "192.0.2.7/24")], &before, false), ["eth1 192.0.2.7/24"]);
     }
 
     #[test]

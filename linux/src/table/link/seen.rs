@@ -1,5 +1,6 @@
 //! What the kernel shows of a link.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -42,6 +43,10 @@ pub(crate) struct Details {
     pub(crate) link: SeenLink,
     /// Whether it makes no link-local addresses by itself; absent where IPv6 is off.
     pub(crate) addrgenmode_none: Option<bool>,
+    /// Whether IPv4 packets that come in by it go on (`forwarding` of its own); absent where it has no IPv4.
+    pub(crate) ipv4_forwarding: Option<bool>,
+    /// The number of the bridge, bond or VRF that it is a part of (IFLA_MASTER).
+    pub(crate) master: Option<u32>,
     /// What it is if it is a VXLAN device.
     pub(crate) vxlan: Option<SeenVxlan>,
 }
@@ -53,8 +58,41 @@ pub(crate) struct SeenVxlan {
     pub(crate) port: u16,
     pub(crate) local: Option<IpAddr>,
     pub(crate) learning: bool,
-    /// Something that ours never has: a group, a remote, an underlying device, DF, metadata, a group policy.
+    /// Something that ours never has: a group, a remote, an underlying device, DF, a TTL, TOS or flow label of its own, metadata, a group
+    /// policy, answers in others' names.
     pub(crate) foreign: bool,
+}
+
+/// What a repair may be about, for whoever reads of it.
+impl fmt::Display for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, addrgenmode_none, ipv4_forwarding, master, vxlan } = self;
+        let mac = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+        write!(f, "{} mtu {} address {mac}", link.name, link.mtu)?;
+        match (vxlan, &link.kind) {
+            (Some(vxlan), _) => write!(f, " {vxlan}")?,
+            (None, Some(kind)) => write!(f, " type {kind}")?,
+            (None, None) => {}
+        }
+        master.iter().try_for_each(|master| write!(f, " master #{master}"))?;
+        if *addrgenmode_none == Some(false) {
+            f.write_str(", makes link-local addresses")?;
+        }
+        if *ipv4_forwarding == Some(false) {
+            f.write_str(", does not forward IPv4")?;
+        }
+        f.write_str(if link.up { "" } else { ", down" })
+    }
+}
+
+impl fmt::Display for SeenVxlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vni, port, local, learning, foreign } = self;
+        write!(f, "type vxlan id {vni}")?;
+        local.iter().try_for_each(|local| write!(f, " local {local}"))?;
+        write!(f, " dstport {port} {}", if *learning { "learning" } else { "nolearning" })?;
+        f.write_str(if *foreign { ", with settings that are not Twill's" } else { "" })
+    }
 }
 
 /// A VXLAN device, whoever's.
@@ -129,14 +167,18 @@ pub(super) fn details(message: LinkMessage) -> Option<Details> {
     let carrier = message.header.flags.contains(LinkFlags::LowerUp);
     let index = message.header.index;
     let link = SeenLink { index, name, kind: None, mac: None, mtu: 0, up, running: false, carrier, alias: None };
-    let mut found = Details { link, addrgenmode_none: None, vxlan: None };
+    let mut found = Details { link, addrgenmode_none: None, ipv4_forwarding: None, master: None, vxlan: None };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => found.link.mtu = mtu,
             LinkAttribute::Address(bytes) => found.link.mac = bytes.try_into().ok().map(MacAddr),
             LinkAttribute::OperState(state) => found.link.running = state == State::Up,
             LinkAttribute::IfAlias(alias) => found.link.alias = Some(alias),
-            LinkAttribute::AfSpecUnspec(families) => found.addrgenmode_none = addrgenmode_none(&families),
+            LinkAttribute::Controller(index) => found.master = Some(index).filter(|index| *index != 0),
+            LinkAttribute::AfSpecUnspec(families) => {
+                found.addrgenmode_none = addrgenmode_none(&families);
+                found.ipv4_forwarding = super::ipv4_conf(&families).map(|conf| conf.forwarding != 0);
+            }
             LinkAttribute::LinkInfo(infos) => read_info(&mut found, infos),
             _ => {}
         }
@@ -175,8 +217,11 @@ fn vxlan(data: &[InfoVxlan]) -> SeenVxlan {
             InfoVxlan::Local6(local) => seen.local = Some(IpAddr::V6(*local)),
             InfoVxlan::Learning(learning) => seen.learning = *learning,
             InfoVxlan::Df(df) => seen.foreign |= u8::from(*df) != 0,
-            InfoVxlan::CollectMetadata(metadata) => seen.foreign |= *metadata,
-            InfoVxlan::Link(index) => seen.foreign |= *index != 0,
+            InfoVxlan::CollectMetadata(on) | InfoVxlan::Proxy(on) | InfoVxlan::Rsc(on) => seen.foreign |= *on,
+            InfoVxlan::Ttl(number) | InfoVxlan::Tos(number) | InfoVxlan::TtlInherit(number) => {
+                seen.foreign |= *number != 0;
+            }
+            InfoVxlan::Link(number) | InfoVxlan::Label(number) => seen.foreign |= *number != 0,
             InfoVxlan::Group(_) | InfoVxlan::Group6(_) | InfoVxlan::Gbp | InfoVxlan::Gpe => seen.foreign = true,
             _ => {}
         }

@@ -121,5 +121,5 @@ fn difference<T: Known>(
 }
 
 fn change<T: Table>(action: Action, object: &impl fmt::Display, request: Request) -> Change {
-    Change { table: T::NAME, action, object: object.to_string(), requests: vec![request] }
+    Change { table: T::NAME, action, object: object.to_string(), was: None, requests: vec![request] }
 }

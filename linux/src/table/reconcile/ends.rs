@@ -8,7 +8,7 @@ use crate::IfName;
 use crate::netlink::Request;
 use crate::state::HostEnd;
 use crate::table::change::{Action, Change};
-use crate::table::link::{self, Details};
+use crate::table::link::{self, Details, Ipv4Setting};
 
 /// How many of them stand, and what brings those that differ to what they shall be.
 pub(super) fn plan(desired: &BTreeMap<IfName, HostEnd>, all: &[Details]) -> (usize, Vec<Change>) {
@@ -19,6 +19,7 @@ pub(super) fn plan(desired: &BTreeMap<IfName, HostEnd>, all: &[Details]) -> (usi
         table: "link",
         action: Action::Changed,
         object: wanted.to_string(),
+        was: Some(seen.to_string()),
         requests: adjust(wanted, seen),
     });
     (standing.len(), changes.filter(|change| !change.requests.is_empty()).collect())
@@ -26,6 +27,8 @@ pub(super) fn plan(desired: &BTreeMap<IfName, HostEnd>, all: &[Details]) -> (usi
 
 /// `up` comes last: the device takes packets as it shall from then on.
 fn adjust(wanted: &HostEnd, seen: &Details) -> Vec<Request> {
+    let stops = seen.ipv4_forwarding == Some(false);
+    let forward = stops.then(|| link::set_ipv4(device(seen), &[(Ipv4Setting::Forwarding, 1)]));
     let up = (!seen.link.up).then(|| link::set_up(device(seen)));
-    settings(seen, wanted.mac, wanted.mtu).chain(up).collect()
+    settings(seen, wanted.mac, wanted.mtu).chain(forward).chain(up).collect()
 }

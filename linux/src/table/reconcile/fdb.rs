@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Scene, Table};
+use super::{Devices, Scene, Table};
 use crate::netlink::Request;
 use crate::state::{FdbEntry, KernelState};
 use crate::table::Device;
@@ -63,16 +63,21 @@ impl Table for Fdb {
         requests
     }
 
-    fn unmake(&self, key: &Self::Key, seen: &Seen, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+    fn unmake(&self, key: &Self::Key, seen: &Seen, scene: &Scene<'_>) -> Option<Vec<Request>> {
         let (name, mac) = *key;
         let device = Device { index: seen.index, name };
-        let shown: Vec<String> = seen.remotes().flatten().map(|remote| format!(" dst {remote}")).collect();
-        let object = format!("{mac} dev {name}{}", shown.concat());
         let requests = match seen.is_plain() {
             true => seen.remotes().map(|remote| fdb::remove(mac, remote, device)).collect(),
             false => vec![fdb::remove(mac, None, device)],
         };
-        scene.owns(&name).then_some((object, requests))
+        scene.owns(&name).then_some(requests)
+    }
+
+    fn shown(seen: &Seen, devices: &Devices) -> String {
+        let mac = seen.entries.first().map(|entry| entry.mac.to_string()).unwrap_or_default();
+        let remotes: String = seen.remotes().flatten().map(|remote| format!(" dst {remote}")).collect();
+        let otherwise = if seen.is_plain() { "" } else { ", of another port or identifier, or not permanent" };
+        format!("{mac} dev {}{remotes}{otherwise}", devices.called(seen.index))
     }
 }
 

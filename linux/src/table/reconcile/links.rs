@@ -1,6 +1,7 @@
 //! Links: devices of ours are made, kept as they shall be, or made anew where they cannot be changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 
@@ -39,24 +40,29 @@ pub(super) fn settle(
     settle_changes(netlink, &kept, outcome)?;
     let mut put = Vec::new();
     let mut remade = Vec::new();
-    let mut remove = Vec::new();
+    let (mut first, mut remove) = (Vec::new(), Vec::new());
     let mut doomed = BTreeSet::new();
     for difference in extent.of(diff(desired, &standing, is_as_wanted)) {
         match difference {
-            Difference::Missing(wanted) => put.push(change(Action::Added, wanted, link::create_vxlan(wanted))),
+            Difference::Missing(wanted) => put.push(change(wanted, None, link::create_vxlan(wanted))),
             Difference::Changed(wanted, seen) => {
                 remade.push((put.len(), remake(wanted, seen)));
                 let requests = adjust(wanted, seen).unwrap_or_else(|| remake(wanted, seen));
-                put.push(change(Action::Changed, wanted, requests));
+                put.push(change(wanted, Some(seen), requests));
             }
             Difference::Extra(name, seen) => {
                 doomed.insert(*name);
                 let requests = vec![link::delete(device(seen))];
-                remove.push(Change { table: "link", action: Action::Removed, object: name.to_string(), requests });
+                let object = name.to_string();
+                let removal = Change { table: "link", action: Action::Removed, object, was: None, requests };
+                // What is on a device goes with it, so one that is in nobody's way goes last.
+                let is_in_the_way = desired.values().any(|wanted| has_place_of(seen, wanted));
+                if is_in_the_way { &mut first } else { &mut remove }.push(removal);
             }
         }
     }
     if !put.is_empty() {
+        settle_changes(netlink, &first, outcome)?;
         put_links(netlink, put, remade, outcome)?;
         all = link::dump_details(netlink)?;
         report_rewritten(desired, &owned(&all, ours), outcome);
@@ -78,12 +84,21 @@ pub(super) fn device(seen: &Details) -> Device {
     Device { index: seen.link.index, name: seen.link.name }
 }
 
-fn change(action: Action, wanted: &Link, requests: Vec<Request>) -> Change {
-    Change { table: "link", action, object: wanted.to_string(), requests }
+fn change(wanted: &Link, seen: Option<&Details>, requests: Vec<Request>) -> Change {
+    let action = if seen.is_some() { Action::Changed } else { Action::Added };
+    Change { table: "link", action, object: wanted.to_string(), was: seen.map(Details::to_string), requests }
 }
 
 fn is_as_wanted(wanted: &Link, seen: &Details) -> bool {
     adjust(wanted, seen).is_some_and(|requests| requests.is_empty())
+}
+
+/// Whether no VXLAN device like `wanted` can be made while `seen` stands: the kernel has one of an identifier, a port and a family
+/// (vxlan_config_validate in drivers/net/vxlan/vxlan_core.c).
+fn has_place_of(seen: &Details, wanted: &Link) -> bool {
+    let LinkKind::Vxlan { vni, port, local } = wanted.kind;
+    let same_family = |of_seen: IpAddr| of_seen.is_ipv4() == local.is_ipv4();
+    seen.vxlan.as_ref().is_some_and(|seen| (seen.vni, seen.port) == (vni, port) && seen.local.is_some_and(same_family))
 }
 
 fn remake(wanted: &Link, seen: &Details) -> Vec<Request> {
@@ -117,11 +132,12 @@ fn adjust(wanted: &Link, seen: &Details) -> Option<Vec<Request>> {
     Some(requests)
 }
 
-/// What gives a device of any kind its MAC and its MTU.
+/// What gives a device of any kind its MAC and its MTU, and takes it out of a bridge, bond or VRF, which would have its packets.
 pub(super) fn settings(seen: &Details, mac: MacAddr, mtu: u32) -> impl Iterator<Item = Request> {
+    let leave = seen.master.is_some().then(|| link::set_nomaster(device(seen)));
     let set_mac = (seen.link.mac != Some(mac)).then(|| link::set_mac(device(seen), mac));
     let set_mtu = (seen.link.mtu != mtu).then(|| link::set_mtu(device(seen), mtu));
-    set_mac.into_iter().chain(set_mtu)
+    leave.into_iter().chain(set_mac).chain(set_mtu)
 }
 
 /// Sends the changes; a device that this kernel cannot change in place is made anew.
@@ -137,8 +153,8 @@ fn put_links(
         match remade.remove(&failure.change) {
             Some(requests) if failure.error.errno() == Some(Errno::EOPNOTSUPP) => {
                 let change = &mut put[failure.change];
-                let object = std::mem::take(&mut change.object);
-                again.push(Change { table: "link", action: Action::Changed, object, requests });
+                let (object, was) = (std::mem::take(&mut change.object), change.was.take());
+                again.push(Change { table: "link", action: Action::Changed, object, was, requests });
             }
             _ => outcome.errors.push(failure.error),
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Scene, Table};
+use super::{Devices, Scene, Table};
 use crate::netlink::Request;
 use crate::state::{KernelState, Neighbour};
 use crate::table::change::Plan;
@@ -37,10 +37,15 @@ impl Table for Neighbours {
         vec![neighbour::set(value, *index)]
     }
 
-    fn unmake(&self, key: &Self::Key, seen: &SeenNeighbour, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+    fn unmake(&self, key: &Self::Key, seen: &SeenNeighbour, scene: &Scene<'_>) -> Option<Vec<Request>> {
         let (device, ip) = *key;
         let leftover = Neighbour { device, ip, mac: seen.mac.unwrap_or(MacAddr([0; 6])) };
-        scene.owns(&device).then(|| (leftover.to_string(), vec![neighbour::remove(&leftover, seen.index)]))
+        scene.owns(&device).then(|| vec![neighbour::remove(&leftover, seen.index)])
+    }
+
+    fn shown(seen: &SeenNeighbour, devices: &Devices) -> String {
+        let mac = seen.mac.map(|mac| format!(" lladdr {mac}")).unwrap_or_default();
+        format!("{} dev {}{mac} nud permanent", seen.ip, devices.called(seen.index))
     }
 }
 

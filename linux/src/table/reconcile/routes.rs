@@ -61,13 +61,22 @@ impl Table for Routes {
         seen.iter().map(route::remove_seen).chain([route::add_at(value, at)]).collect()
     }
 
-    fn unmake(&self, key: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<(String, Vec<Request>)> {
+    fn unmake(&self, key: &RouteKey, seen: &Vec<SeenRoute>, scene: &Scene<'_>) -> Option<Vec<Request>> {
         let of_cluster = seen.iter().all(|route| route.protocol == PROTOCOL_CLUSTER);
         if of_cluster && scene.ours.spared.has(key.destination) {
             return None;
         }
-        let shown: Vec<String> = seen.iter().map(|route| show(route, &scene.devices)).collect();
-        Some((shown.join(", "), seen.iter().map(route::remove_seen).collect()))
+        Some(seen.iter().map(route::remove_seen).collect())
+    }
+
+    fn shown(seen: &Vec<SeenRoute>, devices: &Devices) -> String {
+        let shown = seen.iter().map(|route| {
+            let source = route.source.map(|source| format!(" src {source}")).unwrap_or_default();
+            let unusual = matches!(route.target, SeenTarget::Other { .. });
+            let otherwise = if unusual { ", of a kind or with settings that are not Twill's" } else { "" };
+            show(route, devices) + &source + otherwise
+        });
+        shown.collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -82,7 +91,7 @@ fn normal(key: RouteKey) -> RouteKey {
 fn show(seen: &SeenRoute, devices: &Devices) -> String {
     let named = |word: &str| {
         let index = word.strip_prefix('#').and_then(|number| number.parse().ok());
-        index.and_then(|index| devices.name(index)).map_or_else(|| word.to_owned(), |name| name.to_string())
+        index.map_or_else(|| word.to_owned(), |index| devices.called(index))
     };
     seen.to_string().split(' ').map(named).collect::<Vec<_>>().join(" ")
 }
