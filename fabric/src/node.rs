@@ -12,7 +12,9 @@
 //! by which the underlay may have its default route: `accept_ra=2` keeps them, and is kept itself; other interfaces get it when the
 //! machine begins to forward ([`twill_linux::advertisements`]), and are left alone then. Redirects are never sent to neighbours on
 //! the underlay; the kernel asks for that in `all` too, as it takes the greater of both. Strict reverse path filtering
-//! loses packets while nodes are switched one by one, so where it is in force it becomes loose. Where a route leads several ways the
+//! loses packets while nodes are switched one by one, so where it is in force it becomes loose; and none where an interface has no IPv4
+//! address, by which pods' IPv4 packets come all the same (RFC 9229): a loose one drops there what a strict one drops (`last_resort` of
+//! `__fib_validate_source` in net/ipv4/fib_frontend.c). Where a route leads several ways the
 //! kernel chooses by addresses alone, and of IPv6 by the flow label, which not every program sets: all connections of a pod with one host
 //! would share a way. `fib_multipath_hash_policy=1` has it look at the ports too. It is there for the whole machine, and stays when the last
 //! such route goes; an operator's own choice of something else, 2 or 3, is left alone.
@@ -98,13 +100,14 @@ pub fn forwarding(
     if with_ipv6 {
         sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
     }
-    let sides = local.underlay.sides().map(|side| (side.device, side.rp_filter));
-    for (device, rp_filter) in sides.chain(exits.iter().map(|(device, strict)| (*device, *strict))) {
+    let is_without_ipv4 = |device: IfName| local.underlay.ipv4.as_ref().is_none_or(|side| side.device != device);
+    let sides = local.underlay.sides().map(|side| (side.device, side.rp_filter, is_without_ipv4(side.device)));
+    for (device, rp_filter, bare) in sides.chain(exits.iter().map(|(device, strict)| (*device, *strict, false))) {
         // Plain packets of other nodes come in here.
         sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1");
         sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
         if rp_filter {
-            sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "2");
+            sysctl(format!("net/ipv4/conf/{device}/rp_filter"), if bare { "0" } else { "2" });
         }
     }
     for family in spread {

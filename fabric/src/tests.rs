@@ -9,6 +9,7 @@ mod orders;
 mod print;
 mod properties;
 pub(crate) mod sample;
+mod scenarios;
 mod switching;
 mod trace;
 

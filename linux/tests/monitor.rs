@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lab::Namespace;
-use twill_linux::monitor::{Heard, Monitor};
+use twill_linux::monitor::{Devices, Heard, Monitor, Touched};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -77,19 +77,53 @@ fn silence_ends_with_nothing_heard() {
     assert_eq!(monitor.wait(Duration::ZERO).unwrap(), Heard::default());
 }
 
-#[test]
-fn an_overrun_counts_as_a_change_and_the_subscription_goes_on() {
-    let Some(namespace) = Namespace::new() else { return };
-    let mut monitor = subscribe(&namespace);
-    calm(&mut monitor);
-    // Far more notifications than the buffer holds, before anything is read.
-    let batch: String = (0..20_000).map(|n| format!("route add 10.{}.{}.0/24 dev lo\n", n / 256, n % 256)).collect();
+/// Changes an FDB entry so many times, each time to one that ages: that is told, and is no news.
+fn change_quietly(namespace: &Namespace, times: usize) {
+    let line = |n| format!("fdb replace 02:00:00:00:00:09 dev vx dst 192.0.2.{} self dynamic\n", n % 2 + 1);
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("routes");
-    std::fs::write(&file, batch).unwrap();
-    namespace.ip(&format!("-batch {}", file.display()));
-    assert!(monitor.wait(SOON).unwrap().network);
+    let file = directory.path().join("changes");
+    std::fs::write(&file, (0..times).map(line).collect::<String>()).unwrap();
+    namespace.must(&format!("bridge -batch {}", file.display()));
+}
+
+/// How many notifications of links, routes and the like the kernel has dropped, since a listener's buffer was full.
+fn dropped(namespace: &Namespace) -> u64 {
+    let table = namespace.must("cat /proc/net/netlink");
+    let columns = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // netlink_native_seq_show in net/netlink/af_netlink.c: the protocol, the groups (requests have none), the drops.
+    let of_listener = columns.filter(|row| row[1] == "0" && row[3] != "00000000");
+    of_listener.map(|row| row[8].parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn an_overrun_counts_as_a_change_of_everything_and_the_subscription_goes_on() {
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.ip("link add vx type vxlan id 7 dstport 4789 local 192.0.2.1");
+    namespace.ip("route add 10.0.0.0/24 dev lo");
+    let touched = Arc::new(Touched::default());
+    let open = || Monitor::open(Arc::default(), Arc::clone(&touched));
+    let mut monitor = namespace.open().run(open).unwrap().unwrap();
     calm(&mut monitor);
+    touched.take();
+
+    // So that whatever is heard below is the overrun itself.
+    change_quietly(&namespace, 10);
+    assert_eq!(monitor.wait(Duration::from_millis(300)).unwrap(), Heard::default(), "what is told often is no news");
+    assert_eq!((dropped(&namespace), touched.take()), (0, Devices::default()));
+
+    // Far more than the buffer holds, before anything is read; and what is lost then is a change.
+    change_quietly(&namespace, 20_000);
+    let before = dropped(&namespace);
+    assert!(before > 0, "the buffer had room for all");
     namespace.ip("route del 10.0.0.0/24");
-    assert!(monitor.wait(SOON).unwrap().network);
+    assert!(dropped(&namespace) > before, "the change was told");
+    // At once, before anything else happens.
+    assert_eq!(monitor.wait(Duration::ZERO).unwrap(), Heard { network: true, firewall: false });
+    assert_eq!(touched.take(), Devices::All, "filters too may have changed");
+
+    calm(&mut monitor);
+    let before = dropped(&namespace);
+    namespace.ip("route add 10.0.0.0/24 dev lo");
+    assert_eq!(monitor.wait(SOON).unwrap(), Heard { network: true, firewall: false });
+    assert_eq!((dropped(&namespace), touched.take()), (before, Devices::default()), "all is told again");
 }

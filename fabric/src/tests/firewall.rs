@@ -3,9 +3,9 @@
 use twill_conf::cluster::{Bgp, ClusterConf, FirewallConf, Kind};
 
 use super::desired;
-use super::golden::dual_stack;
 use super::print::{firewall, print};
 use super::sample::Sample;
+use super::scenarios::dual_stack;
 use crate::Local;
 
 #[test]

@@ -41,7 +41,16 @@ const fn damage(
     Damage { object, what, parts, harm, script }
 }
 
+/// What takes away that to which others are done, the more of it the later here.
+const SWEEPING: [&str; 4] = ["deleted", "all deleted", "all of the protocol deleted", "gone with all others"];
+
 impl Damage {
+    /// Where it comes in a storm: what shows in many parts takes objects of them away, and what deletes leaves nothing
+    /// to change.
+    pub fn sweep(&self) -> (usize, Option<usize>) {
+        (self.parts.len(), SWEEPING.iter().position(|what| *what == self.what))
+    }
+
     /// Does it.
     pub fn strike(&self, node: &twill_tests::Node, facts: &Facts) -> Result<()> {
         let script = (self.script)(facts).replace(VXLAN, &facts.device).replace("192.168.77.99", facts.nobody());
@@ -67,6 +76,10 @@ const DEVICES: &[Part] = &[Part::Devices];
 const WAY: &[Part] = &[Part::Devices, Part::Routes, Part::Neighbours];
 const DEVICE: &str = "VXLAN device";
 
+/// A bridge of somebody else's: what is put into it is taken out, and the bridge itself left alone. It is down, so that
+/// no packet goes by it and it gets no address.
+pub const BRIDGE: &str = "others0";
+
 /// The tunnel's device, which shall have `checksum_offload = "off"`.
 pub const DEVICE_DAMAGES: &[Damage] = &[
     // The kernel unlists a device at once, and answers when the daemon may have put it back already. So it is not waited for.
@@ -83,6 +96,10 @@ pub const DEVICE_DAMAGES: &[Damage] = &[
     }),
     damage((DEVICE, "checksums to the hardware"), DEVICES, Harmless, |_| "ethtool -K vxlan.twill tx on".into()),
     damage((DEVICE, "learns"), ON_DEVICE, Cut, |_| "ip link set vxlan.twill type vxlan learning".into()),
+    damage((DEVICE, "another TTL"), ON_DEVICE, Cut, |_| "ip link set vxlan.twill type vxlan ttl 1".into()),
+    damage((DEVICE, "in a bridge"), &[Part::Devices, Part::Fdb], Cut, |_| {
+        format!("ip link set vxlan.twill master {BRIDGE}")
+    }),
     damage((DEVICE, "a bridge in its place"), ON_DEVICE, Cut, |_| {
         "ip -batch - <<END
 link set vxlan.twill down
@@ -111,6 +128,10 @@ pub const END_DAMAGES: &[Damage] = &[
         format!("ip link set {} address 02:00:00:00:99:99", facts.host)
     }),
     damage((END, "a smaller MTU"), DEVICES, Harmless, |facts| format!("ip link set {} mtu 1280", facts.host)),
+    damage((END, "in a bridge"), DEVICES, Cut, |facts| format!("ip link set {} master {BRIDGE}", facts.host)),
+    damage((END, "forwards no IPv4"), &[Part::Sysctls], Cut, |facts| {
+        format!("echo 0 >/proc/sys/net/ipv4/conf/{}/forwarding", facts.host)
+    }),
 ];
 
 const ADDRESS: &str = "tunnel address";
@@ -122,6 +143,13 @@ pub const ADDRESS_DAMAGES: &[Damage] = &[
     damage((ADDRESS, "another prefix length"), ADDRESSES, Cut, |facts| {
         let ip = &facts.tunnel[0];
         format!("ip addr add {ip}/24 dev vxlan.twill; ip addr del {ip}/32 dev vxlan.twill")
+    }),
+    damage((ADDRESS, "deprecated"), &[Part::Addresses], Harmless, |facts| {
+        let [v4, v6] = &facts.tunnel;
+        format!(
+            "ip addr change {v4}/32 dev vxlan.twill preferred_lft 0
+             ip addr change {v6}/128 dev vxlan.twill preferred_lft 0"
+        )
     }),
     damage((ADDRESS, "wrong ones added"), ADDRESSES, Harmless, |_| {
         "ip addr add 10.42.77.77/32 dev vxlan.twill; ip addr add fd42::7777/128 dev vxlan.twill nodad".into()
@@ -166,7 +194,7 @@ pub const ROUTE_DAMAGES: &[Damage] = &[
     }),
     damage((UNREACHABLE, "deleted"), ROUTES, Harmless, |facts| {
         let delete = |all: &[String; 2], metric: u32| {
-            all.each_ref().map(|to| format!("ip route del unreachable {to} proto 116 metric {metric}\n")).concat()
+            all.each_ref().map(|to| format!("ip route del {to} proto 116 metric {metric}\n")).concat()
         };
         delete(&facts.own, 77_777) + &delete(&facts.pools, 777_777)
     }),

@@ -5,6 +5,7 @@
 
 mod damage;
 mod foreign;
+mod overrun;
 mod rounds;
 mod stage;
 
@@ -25,11 +26,11 @@ const FEW: usize = 3;
 const MANY: usize = 50;
 /// Within that time of its event a damage is repaired.
 const HEARD: Duration = Duration::from_secs(1);
-/// Without one within ten seconds, and what a busy machine takes for a pass.
+/// Without one within ten seconds (the timer's nine, and a pass), and what a busy machine takes besides.
 const UNHEARD: Duration = Duration::from_secs(10 + 3);
 
-/// Plays damages. What holds of the median of few rounds holds of each on an idle machine; on a busy one the daemon waits
-/// for a processor like all others, and each must be repaired before patience ends.
+/// Plays damages. Each of many rounds, which are for an idle machine, is judged; of few, which run on busy ones, where the daemon
+/// waits for a processor like all others, the median, and each must be repaired before patience ends.
 fn are_repaired(damages: &[Damage], rounds: usize, within: Duration) {
     are_repaired_in(lab(2), damages, rounds, within);
 }
@@ -41,7 +42,8 @@ fn are_repaired_in(lab: LabBuilder, damages: &[Damage], rounds: usize, within: D
         let measured = played.collect::<Result<Vec<Measured>>>()?;
         println!("{}", table(&measured));
         for measured in &measured {
-            assert!(measured.median() <= within, "{}: {:?}", measured.name(), measured.median());
+            let judged = if rounds < MANY { measured.median() } else { measured.maximum() };
+            assert!(judged <= within, "{}: {judged:?}", measured.name());
         }
         stage.reach()
     });
@@ -101,7 +103,7 @@ fn plain_routes_are_repaired_with_what_pods_need_on_their_nodes() {
 
 #[test]
 fn routes_that_bgp_has_learned_are_repaired() {
-    are_repaired_in(lab_without_tunnel("type = \"bgp\"\n[bgp]\n"), ROUTE_DAMAGES, 1, HEARD);
+    are_repaired_in(lab_without_tunnel("type = \"bgp\"\n[bgp]\n"), ROUTE_DAMAGES, FEW, HEARD);
 }
 
 #[test]

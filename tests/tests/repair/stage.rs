@@ -9,7 +9,8 @@ use twill_tests::{LabError, Node, Pod, Result};
 /// What the kernel shows of one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Devices of Twill's names, host ends of pods among them, with all of their settings.
+    /// Devices of Twill's names, host ends of pods among them, with all of their settings; and the bridge that they are
+    /// put into.
     Devices,
     /// Addresses of the tunnel.
     Addresses,
@@ -44,7 +45,8 @@ impl Part {
     fn script(self) -> &'static str {
         match self {
             Self::Devices => {
-                "ip -o -d link show | sed -En 's/^[0-9]*: ((vxlan6?\\.twill|tw[0-9a-f]{13})[:@])/\\1/p'
+                "ip -o -d link show | sed -E 's/_timer *[0-9.]*//g' |
+                     sed -En 's/^[0-9]*: ((vxlan6?\\.twill|tw[0-9a-f]{13}|others0)[:@])/\\1/p'
                  for device in $(ls /proc/sys/net/ipv4/conf | grep ^vxlan); do ethtool -k $device | grep ^tx-checksumming; done"
             }
             Self::Addresses => "ip -o addr show | sed -n 's/^[0-9]*: \\(vxlan\\)/\\1/p'",
@@ -62,7 +64,8 @@ impl Part {
                  for device in $(ls /proc/sys/net/ipv4/conf | grep ^vxlan); do
                      grep . ipv4/conf/$device/forwarding ipv4/conf/$device/rp_filter ipv6/conf/$device/forwarding \
                          ipv6/conf/$device/accept_dad ipv6/conf/$device/keep_addr_on_down
-                 done"
+                 done
+                 for end in $(ls /proc/sys/net/ipv4/conf | grep ^tw); do grep -H . ipv4/conf/$end/forwarding; done"
             }
             Self::Firewall => "nft --stateless list table inet twill",
             Self::Filters => {

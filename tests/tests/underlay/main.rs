@@ -1,203 +1,67 @@
 //! The interfaces between nodes change while pods talk: they flap, are renamed, renumbered, resized, made anew. The daemon
 //! follows without a restart, publishes what is new, keeps its blocks, and loses nothing where nothing need be lost.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod absent;
+mod stage;
+mod subnets;
 
-use serde_json::Value;
 use twill_tests::deadline::{self, PATIENCE};
 use twill_tests::lab::VXLAN;
-use twill_tests::probe::Probe;
-use twill_tests::wire::{SEAT_NODES, SEAT_OUTSIDE};
-use twill_tests::{Lab, LabBuilder, LabError, Node, Pod, PoolSpec, Result, Underlay, with_lab};
+use twill_tests::{Lab, LabError, PoolSpec, Underlay, with_lab};
 
-/// A node's addresses on the wire, as its record has them.
-const V4: &str = "192.168.77.11/24";
-const V6: &str = "fd00:77::11/64";
-/// Others that it may get.
-const NEW_V4: &str = "192.168.77.111/24";
-const NEW_V6: &str = "fd00:77::111/64";
-
-/// Two nodes with a pod each, the first of which something happens to.
-struct Pair<'a> {
-    lab: &'a Lab,
-    pods: [Pod; 2],
-    blocks: BTreeSet<String>,
-    daemon: Option<u32>,
-}
-
-/// Starts the first node's daemon with these flags, and plays a scene.
-fn with_pair(lab: LabBuilder, flags: &[&str], scene: impl FnOnce(&Pair<'_>) -> Result<()>) {
-    with_prepared_pair(lab, |_| Ok(()), [flags, &[]], scene);
-}
-
-/// The same on a wire that is prepared before there are daemons, with flags for both.
-fn with_prepared_pair(
-    lab: LabBuilder,
-    prepare: impl FnOnce(&Lab) -> Result<()>,
-    flags: [&[&str]; 2],
-    scene: impl FnOnce(&Pair<'_>) -> Result<()>,
-) {
-    with_lab(lab.nodes(2).asleep(), |lab| {
-        prepare(lab)?;
-        for (node, flags) in lab.nodes().iter().zip(flags) {
-            node.start_daemon_with(flags)?;
-        }
-        lab.converged()?;
-        let pods = [lab.node(1).attach("a")?, lab.node(2).attach("b")?];
-        let blocks = blocks_of_first(lab)?;
-        let pair = Pair { lab, pods, blocks, daemon: lab.node(1).daemon_pid() };
-        pair.reach_each_other()?;
-        scene(&pair)?;
-        pair.reach_each_other()?;
-        assert_eq!(blocks_of_first(lab)?, pair.blocks, "the node keeps its blocks");
-        lab.node(1).expect_daemon()?;
-        assert_eq!(lab.node(1).daemon_pid(), pair.daemon, "the daemon was not started again");
-        Ok(())
-    });
-}
-
-fn blocks_of_first(lab: &Lab) -> Result<BTreeSet<String>> {
-    Ok(lab.etcd().blocks_of("n1")?.iter().map(ToString::to_string).collect())
-}
-
-impl Pair<'_> {
-    fn node(&self) -> &Node {
-        self.lab.node(1)
-    }
-
-    /// Runs lines of `ip` on the first node.
-    fn ip(&self, lines: &str) -> Result<()> {
-        self.node().namespace().ip_batch(lines)
-    }
-
-    /// Both ways, in all families that the pods have, within a while.
-    fn reach_each_other(&self) -> Result<()> {
-        let [a, b] = &self.pods;
-        deadline::until_some("the pods reach each other", PATIENCE, || {
-            let pings = [(a, b), (b, a)].into_iter().flat_map(|(from, to)| {
-                let targets = to.addresses().into_iter().flatten();
-                targets.map(move |target| from.namespace().run(&["ping", "-nqc1", "-W1", &target.to_string()]))
-            });
-            Ok(pings.collect::<Result<Vec<_>>>().map(drop).map_err(|error| error.to_string()))
-        })
-    }
-
-    /// What the first node's record says of its underlay.
-    fn record(&self) -> Result<Value> {
-        let nodes = self.lab.etcd().nodes()?;
-        let record = nodes.into_iter().find(|(name, _)| name == "n1").map(|(_, record)| record);
-        record.ok_or_else(|| LabError::wrong("n1 has no record"))
-    }
-
-    /// Waits until the first node has published these addresses and sends by the first of them.
-    fn publishes(&self, addresses: &[&str]) -> Result<()> {
-        deadline::until_some(&format!("the record has {addresses:?}"), PATIENCE, || {
-            self.node().expect_daemon()?;
-            let underlay = &self.record()?["underlay"];
-            let has: Vec<_> = ["ipv4", "ipv6"].iter().filter_map(|family| underlay[family].as_str()).collect();
-            if has != addresses {
-                return Ok(Err(underlay.to_string()));
-            }
-            let link = self.node().namespace().run_json(&["ip", "-j", "-d", "link", "show", "dev", VXLAN])?;
-            let data = &link[0]["linkinfo"]["info_data"];
-            let local = data["local"].as_str().or(data["local6"].as_str()).unwrap_or_default();
-            let sends = addresses[0].split('/').next() == Some(local);
-            Ok(if sends { Ok(()) } else { Err(format!("{VXLAN} has the local address {local:?}")) })
-        })
-    }
-
-    /// Waits for a pass of the first node's reconciler that begins after this call: it brings back a route that nobody needs
-    /// as long as there is the one of the block.
-    fn pass(&self) -> Result<()> {
-        let route = ["unreachable", "10.42.0.0/16", "metric", "777777"];
-        self.node().run(&[&["ip", "route", "del"], &route[..]].concat())?;
-        deadline::until("the pool's route is back", PATIENCE, || {
-            Ok(self.node().run(&["ip", "route", "show", "type", "unreachable"])?.contains("10.42.0.0/16"))
-        })
-    }
-
-    /// Plays something during which no packet between the pods is lost.
-    fn losing_nothing(&self, event: impl FnOnce() -> Result<()>) -> Result<()> {
-        let [a, b] = &self.pods;
-        let ways = [(a, b, false), (b, a, false), (a, b, true)];
-        let probe = |(from, to, ipv6): (&Pod, &Pod, bool)| {
-            Probe::start(from.namespace(), to.namespace(), to.address(ipv6)?, Duration::from_millis(2))
-        };
-        let probes = ways.into_iter().map(probe).collect::<Result<Vec<_>>>()?;
-        probes.iter().try_for_each(|probe| probe.until_answered(20))?;
-        event()?;
-        probes.iter().try_for_each(|probe| probe.until_answered(100))?;
-        probes.into_iter().try_for_each(|probe| probe.stop()?.expect_no_loss())
-    }
-}
-
-/// Plugs a node in a second time, by eth1, which has these addresses.
-fn plug_in(lab: &Lab, number: usize, addresses: &[&str]) -> Result<()> {
-    let (node, wire) = (lab.node(number).namespace(), lab.wire().namespace());
-    // Both are on one wire, and neither is to answer for the other's addresses.
-    node.set_sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
-    let port = format!("n{number}b");
-    wire.ip_batch(&format!(
-        "link add {port} type veth peer name eth1 netns {}\nlink set {port} master br0 up\n",
-        node.name()
-    ))?;
-    let add = |address: &&str| match address.contains(':') {
-        true => format!("addr add {address} dev eth1 nodad\n"),
-        false => format!("addr add {address} dev eth1\n"),
-    };
-    node.ip_batch(&(String::from("link set eth1 up\n") + &addresses.iter().map(add).collect::<String>()))?;
-    deadline::until("eth1 is up", PATIENCE, || {
-        Ok(node.run_json(&["ip", "-j", "link", "show", "dev", "eth1"])?[0]["operstate"] == "UP")
-    })
-}
-
-/// The default routes, which go with the interface or its addresses.
-fn default_routes() -> String {
-    let gateways = Underlay::Dual.addresses(SEAT_OUTSIDE);
-    let line = |gateway: &std::net::IpAddr| match gateway.is_ipv4() {
-        true => format!("route replace 0.0.0.0/0 via {gateway} dev eth0\n"),
-        false => format!("route replace ::/0 via {gateway} dev eth0\n"),
-    };
-    gateways.iter().map(line).collect()
-}
+use stage::{DIRECT, HOST_GW, NEW_V4, NEW_V6, TUNNEL, V4, V6, default_routes, plug_in, with_pair, with_prepared_pair};
 
 // ---- another name ------------------------------------------------------------------------------------------------------
 
-fn a_new_name_costs_nothing(flags: &[&str], says: &str) {
-    with_pair(Lab::builder(), flags, |pair| {
+/// What the daemon says of the new name.
+const ON_ETH7: &str = "the underlay is 192.168.77.11/24 on eth7";
+
+fn a_new_name_costs_nothing(backend: &str, flags: &[&str], says: &str) {
+    with_pair(Lab::builder().backend(backend), flags, |pair| {
         pair.losing_nothing(|| {
             pair.ip("link set eth0 name eth7\n")?;
             pair.node().says("on eth7")?;
             pair.pass()
         })?;
         pair.node().says(says)?;
-        // What is bound to the interface holds under the new name: packets of others come in by no other.
-        let guard = pair.node().run(&["nft", "list", "chain", "inet", "twill", "vxlan-in"])?;
-        assert!(guard.contains(r#"iif "eth7""#), "{guard}");
+        if pair.has_tunnel() {
+            // What is bound to the interface holds under the new name: packets of others come in by no other.
+            let guard = pair.node().run(&["nft", "list", "chain", "inet", "twill", "vxlan-in"])?;
+            assert!(guard.contains(r#"iif "eth7""#), "{guard}");
+        }
         pair.publishes(&[V4, V6])
     });
 }
 
 #[test]
 fn an_interface_with_the_default_route_is_followed_under_a_new_name_without_loss() {
-    a_new_name_costs_nothing(&[], "the underlay is 192.168.77.11/24 on eth7");
+    a_new_name_costs_nothing(TUNNEL, &[], ON_ETH7);
+}
+
+#[test]
+fn plain_routes_by_an_interface_with_another_name_lose_nothing() {
+    a_new_name_costs_nothing(HOST_GW, &[], ON_ETH7);
+}
+
+#[test]
+fn direct_routes_by_an_interface_with_another_name_lose_nothing() {
+    a_new_name_costs_nothing(DIRECT, &[], ON_ETH7);
 }
 
 #[test]
 fn an_interface_that_fits_a_pattern_is_followed_under_a_new_name_without_loss() {
-    a_new_name_costs_nothing(&["--underlay", "e?h*"], "the underlay is 192.168.77.11/24 on eth7");
+    a_new_name_costs_nothing(TUNNEL, &["--underlay", "e?h*"], ON_ETH7);
 }
 
 #[test]
 fn an_interface_that_reaches_an_address_is_followed_under_a_new_name_without_loss() {
-    a_new_name_costs_nothing(&["--underlay", "to:192.168.77.1"], "the underlay is 192.168.77.11/24 on eth7");
+    a_new_name_costs_nothing(TUNNEL, &["--underlay", "to:192.168.77.1"], ON_ETH7);
 }
 
 #[test]
 fn an_interface_whose_name_is_no_more_is_gone_on_with_and_the_log_says_so() {
     let says = "the underlay interface eth0 does not exist; what was known goes on: 192.168.77.11/24 on eth7";
-    a_new_name_costs_nothing(&["--underlay", "eth0"], says);
+    a_new_name_costs_nothing(TUNNEL, &["--underlay", "eth0"], says);
 }
 
 // ---- down and up -------------------------------------------------------------------------------------------------------
@@ -224,9 +88,8 @@ fn a_carrier_that_is_lost_for_a_while_changes_nothing() {
     });
 }
 
-#[test]
-fn an_interface_that_is_set_down_and_up_is_taken_up_as_it_was() {
-    with_pair(Lab::builder(), &[], |pair| {
+fn down_and_up_changes_nothing(backend: &str) {
+    with_pair(Lab::builder().backend(backend), &[], |pair| {
         pair.ip("link set eth0 down\n")?;
         pair.node().says("there is no default route to tell the underlay interface by")?;
         pair.node().says("what was known goes on: 192.168.77.11/24 on eth0, fd00:77::11/64 on eth0")?;
@@ -236,6 +99,22 @@ fn an_interface_that_is_set_down_and_up_is_taken_up_as_it_was() {
         pair.reach_each_other()?;
         pair.publishes(&[V4, V6])
     });
+}
+
+#[test]
+fn an_interface_that_is_set_down_and_up_is_taken_up_as_it_was() {
+    down_and_up_changes_nothing(TUNNEL);
+}
+
+/// The kernel has dropped the cluster's own routes too, which lead by the interface.
+#[test]
+fn plain_routes_come_back_when_the_interface_has_been_down() {
+    down_and_up_changes_nothing(HOST_GW);
+}
+
+#[test]
+fn direct_routes_come_back_when_the_interface_has_been_down() {
+    down_and_up_changes_nothing(DIRECT);
 }
 
 #[test]
@@ -253,35 +132,66 @@ fn a_pattern_goes_on_with_the_next_interface_that_fits_when_one_is_down_and_stay
     });
 }
 
-#[test]
-fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
-    with_pair(Lab::builder(), &[], |pair| {
+fn another_interface_is_taken_up(backend: &str) {
+    with_pair(Lab::builder().backend(backend), &[], |pair| {
         pair.ip("link del eth0\n")?;
         pair.node().says("cannot reconcile")?;
-        pair.lab.wire().connect("n1", pair.node().namespace(), SEAT_NODES + 1)?;
+        pair.connect_again()?;
         pair.node().says("reconciling again")?;
         pair.reach_each_other()?;
         pair.publishes(&[V4, V6])
     });
 }
 
-// ---- other addresses ---------------------------------------------------------------------------------------------------
+#[test]
+fn an_interface_that_is_deleted_and_made_again_is_taken_up() {
+    another_interface_is_taken_up(TUNNEL);
+}
 
 #[test]
-fn a_changed_address_is_published_and_used_by_all() {
-    with_pair(Lab::builder(), &[], |pair| {
+fn plain_routes_lead_by_an_interface_that_was_made_again() {
+    another_interface_is_taken_up(HOST_GW);
+}
+
+#[test]
+fn direct_routes_lead_by_an_interface_that_was_made_again() {
+    another_interface_is_taken_up(DIRECT);
+}
+
+// ---- other addresses ---------------------------------------------------------------------------------------------------
+
+fn a_changed_address_is_followed(backend: &str) {
+    with_pair(Lab::builder().backend(backend), &[], |pair| {
         pair.ip(&format!(
             "addr del {V4} dev eth0\naddr add {NEW_V4} dev eth0\naddr del {V6} dev eth0\naddr add {NEW_V6} dev eth0 nodad\n{}",
             default_routes()
         ))?;
         pair.publishes(&[NEW_V4, NEW_V6])?;
         pair.reach_each_other()?;
+        if !pair.has_tunnel() {
+            return Ok(());
+        }
         deadline::until_some("the other node sends to the new address", PATIENCE, || {
             let fdb = pair.lab.node(2).run(&["bridge", "fdb", "show", "dev", VXLAN])?;
             let follows = fdb.contains("192.168.77.111") && !fdb.contains("192.168.77.11 ");
             Ok(if follows { Ok(()) } else { Err(fdb) })
         })
     });
+}
+
+#[test]
+fn a_changed_address_is_published_and_used_by_all() {
+    a_changed_address_is_followed(TUNNEL);
+}
+
+#[test]
+fn plain_routes_lead_by_a_changed_address() {
+    a_changed_address_is_followed(HOST_GW);
+}
+
+#[test]
+fn direct_routes_lead_by_a_changed_address() {
+    a_changed_address_is_followed(DIRECT);
 }
 
 #[test]
