@@ -314,6 +314,7 @@ mod tests {
             cidr: cidr.parse::<IpNetwork>().unwrap(),
             secondary: false,
             global: true,
+            permanent: true,
             deprecated: false,
             usable: true,
         };

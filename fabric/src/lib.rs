@@ -75,7 +75,12 @@ impl Local {
 
     /// Whether any pool has addresses of this family, and the kernel knows it.
     pub fn uses(&self, conf: &ClusterConf, family: Family) -> bool {
-        (self.ipv6 || family == Family::V4) && uses(conf, family)
+        self.knows(family) && uses(conf, family)
+    }
+
+    /// Whether the kernel knows this family.
+    pub fn knows(&self, family: Family) -> bool {
+        self.ipv6 || family == Family::V4
     }
 }
 

@@ -1,8 +1,8 @@
 //! Plain routes: what `host-gw` is, and what `direct` adds to VXLAN. A packet goes to another node as the pod sent it, by that
 //! node's underlay address, which must be on a subnet of ours: a router between would know nothing of pods.
 //!
-//! **Nothing has to stand to receive.** Every node forwards, and filters reverse paths loosely ([`crate::node`]), whatever its back
-//! end; so a plain packet is understood at any time, and this is what a switch of back ends goes by.
+//! **Nothing has to stand to receive.** Every node forwards, and filters reverse paths loosely at most ([`crate::node`]), whatever its
+//! back end; so a plain packet is understood at any time, and this is what a switch of back ends goes by.
 //!
 //! IPv4 may travel by an IPv6 address of the other node (RFC 9229), where the nodes have no IPv4; not the other way round.
 //! The node's own packets have its underlay address, by the kernel's choice. Pods reach the nodes themselves by their own addresses:

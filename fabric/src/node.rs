@@ -24,6 +24,7 @@ use std::net::IpAddr;
 
 use imbl::OrdSet;
 use twill_conf::cluster::ClusterConf;
+use twill_linux::advertisements::FORWARDING;
 use twill_linux::state::{
     HostEnd, KernelState, METRIC, METRIC_BLOCK, METRIC_POOL, Neighbour, Ownership, PROTOCOL_CLUSTER, PROTOCOL_POD,
     Route, RouteKey, Spared, Target,
@@ -46,7 +47,7 @@ pub fn ownership(local: &Local, learned: &Learned) -> Ownership {
 /// Unreachable routes for the node's blocks, routes and neighbours for its pods: what stands even without a cluster.
 pub fn attachments(local: &Local, problems: &mut Problems) -> KernelState {
     let mut state = KernelState::default();
-    for block in &local.blocks {
+    for block in local.blocks.iter().filter(|block| local.knows(Family::of_prefix(block.cidr()))) {
         unreachable(block.cidr(), METRIC_BLOCK).insert_into(&mut state.routes);
     }
     let mut pods: Vec<&Pod> = local.pods.iter().collect();
@@ -98,16 +99,19 @@ pub fn forwarding(
     sysctl("net/ipv4/ip_forward".to_owned(), "1");
     sysctl("net/ipv4/conf/all/send_redirects".to_owned(), "0");
     if with_ipv6 {
-        sysctl("net/ipv6/conf/all/forwarding".to_owned(), "1");
+        sysctl(FORWARDING.to_owned(), "1");
     }
-    let is_without_ipv4 = |device: IfName| local.underlay.ipv4.as_ref().is_none_or(|side| side.device != device);
-    let sides = local.underlay.sides().map(|side| (side.device, side.rp_filter, is_without_ipv4(side.device)));
-    for (device, rp_filter, bare) in sides.chain(exits.iter().map(|(device, strict)| (*device, *strict, false))) {
+    let loose = |side: &Side| if side.bare && local.uses(conf, Family::V4) { "0" } else { "2" };
+    let sides = local.underlay.sides().map(|side| (side.device, side.rp_filter, loose(side)));
+    let is_side = |device: IfName| local.underlay.sides().any(|side| side.device == device);
+    let others =
+        exits.iter().filter(|(device, _)| !is_side(**device)).map(|(device, filtered)| (*device, *filtered, "2"));
+    for (device, filtered, loose) in sides.chain(others) {
         // Plain packets of other nodes come in here.
         sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1");
         sysctl(format!("net/ipv4/conf/{device}/send_redirects"), "0");
-        if rp_filter {
-            sysctl(format!("net/ipv4/conf/{device}/rp_filter"), if bare { "0" } else { "2" });
+        if filtered {
+            sysctl(format!("net/ipv4/conf/{device}/rp_filter"), loose);
         }
     }
     for family in spread {

@@ -32,6 +32,8 @@ pub struct Side {
     pub mtu: u32,
     /// Whether `rp_filter` is in force on it (the greater of `all` and its own is not 0).
     pub rp_filter: bool,
+    /// Whether it has no IPv4 address, and had none since the daemon began.
+    pub bare: bool,
     /// Whether it takes router advertisements (`accept_ra` is not 0).
     pub accept_ra: bool,
 }

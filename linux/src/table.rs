@@ -93,7 +93,7 @@ pub struct Repair {
     pub action: &'static str,
     /// The object, as `ip` would print it.
     pub object: String,
-    /// As what it was found, where it stood and was one object.
+    /// As what it was found, where that can be told: of rules of nftables it cannot.
     pub was: Option<String>,
 }
 

@@ -280,7 +280,10 @@ impl Reconciler {
             self.report.oversize(fits, pods);
         }
 
-        let is_as_before = |last: &Last| last.desired.state == desired.state && last.desired.ours == desired.ours;
+        let is_as_before = |last: &Last| match absent {
+            None => last.desired.state == desired.state && last.desired.ours == desired.ours,
+            Some(_) => last.desired.of_node() == desired.of_node(),
+        };
         let drifted = self.last.as_ref().is_some_and(is_as_before);
         let whole = picture.is_whole() && absent.is_none();
         let mut outcome = if absent.is_some() {
@@ -312,7 +315,10 @@ impl Reconciler {
         // What the reconciler makes of links and addresses itself, no event tells of.
         let is_scenery = |repair: &Repair| ["link", "address"].contains(&repair.table);
         self.scene = (settled && !outcome.repairs.iter().any(is_scenery)).then_some(scene);
-        self.last = Some(Last { desired, local, settled });
+        // What leads to other nodes waits for an underlay, and when it comes then, it was not lost.
+        if absent.is_none() {
+            self.last = Some(Last { desired, local, settled });
+        }
         self.findings.passes.did(&outcome, drifted);
         let respite = self.report.outcome(outcome, drifted);
         self.findings.passes.contested(self.report.contested());
@@ -415,7 +421,8 @@ impl Reconciler {
         self.news.echoes.forget();
         let state = desired.of_node();
         let of_guard = self.guard(&state, whole)?;
-        let mut outcome = table::complete(&mut self.netlink, &state, &desired.ours, &BTreeSet::new())?;
+        let own: BTreeSet<_> = state.routes.keys().copied().collect();
+        let mut outcome = table::complete(&mut self.netlink, &state, &desired.ours, &own)?;
         outcome.repairs.extend(of_guard);
         Ok(outcome)
     }

@@ -2,13 +2,15 @@
 //!
 //! Observed anew in each pass of the reconciler, so that whatever changes is followed without a restart: another address,
 //! another MTU, another name. What the operator said ([`UnderlayConf`]) is asked first: an interface that is up and has an
-//! address of the family, what is known of it before what else it has ([`select`]). Where that gives nothing, what was
-//! known goes on as long as its interface is there, and is down or has the address still, whatever it is called by now. For
-//! then nothing is gained by giving it up: while an interface is down no packet passes, and an address that is published
-//! anew each time is programmed by every other node.
+//! address of the family, what is known of it before what else it has ([`select`]). Where that gives nothing, what was there goes on
+//! as long as its interface has the address, whatever it is called by now; or is down, where it was there last and there is nothing
+//! else. For then nothing is gained by giving it up: while an interface is down no packet passes, and an address that is published
+//! anew each time is programmed by every other node. Where the other family has an interface of its own that is up, others reach the
+//! node by that.
 
 mod select;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -56,6 +58,8 @@ pub struct Observer {
     known: Underlay,
     /// As it was observed last.
     last: Underlay,
+    /// The numbers of interfaces that have had an IPv4 address: a lease that ends for a moment makes none of another kind.
+    with_ipv4: BTreeSet<u32>,
     /// What the node's record says was looked at.
     recalled: bool,
 }
@@ -72,7 +76,8 @@ pub struct Observed {
 impl Observer {
     /// Nothing is known yet.
     pub fn new(conf: UnderlayConf) -> Self {
-        Self { conf, known: Underlay::default(), last: Underlay::default(), recalled: false }
+        let (known, last) = (Underlay::default(), Underlay::default());
+        Self { conf, known, last, with_ipv4: BTreeSet::new(), recalled: false }
     }
 
     /// As it was last; `None` where there never was one in this run.
@@ -88,6 +93,8 @@ impl Observer {
         published: Option<&record::Underlay>,
     ) -> Result<Observed, NoUnderlay> {
         let addresses = table::addresses(netlink)?;
+        self.with_ipv4.retain(|index| links.iter().any(|link| link.index == *index));
+        self.with_ipv4.extend(addresses.iter().filter(|seen| seen.cidr.is_ipv4()).map(|seen| seen.index));
         if let Some(published) = published.filter(|_| !self.recalled) {
             self.recalled = true;
             self.recall(published, links, &addresses);
@@ -104,7 +111,7 @@ impl Observer {
                 Err(why) => without.push((scene, why)),
             }
         }
-        let is_alone = found.is_empty();
+        let is_alone = found.is_empty() && without.iter().all(|(scene, _)| scene.held(false).is_empty());
         for (scene, why) in &without {
             let held = scene.held(is_alone);
             let what = held.iter().map(|end| format!("{} on {}", end.cidr, end.link.name)).collect::<Vec<_>>();
@@ -124,7 +131,7 @@ impl Observer {
         {
             return Err(why);
         }
-        let side = |ipv6| found.iter().find(|end| end.cidr.is_ipv6() == ipv6).map(side);
+        let side = |ipv6| found.iter().find(|end| end.cidr.is_ipv6() == ipv6).map(|end| self.side(end));
         let underlay = Underlay { ipv4: side(false), ipv6: side(true) };
         self.remember(underlay.clone());
         self.last = underlay.clone();
@@ -136,12 +143,25 @@ impl Observer {
         let stands = |cidr: Option<IpNetwork>| {
             let seen = addresses.iter().find(|seen| Some(seen.cidr) == cidr && seen.global && seen.usable)?;
             let link = links.iter().find(|link| link.index == seen.index)?;
-            Some(side(&End { link, cidr: seen.cidr }))
+            Some(self.side(&End { link, cidr: seen.cidr }))
         };
         let published = Underlay { ipv4: stands(published.ipv4), ipv6: stands(published.ipv6) };
         self.last.ipv4 = self.last.ipv4.take().or(published.ipv4.clone());
         self.last.ipv6 = self.last.ipv6.take().or(published.ipv6.clone());
         self.remember(published);
+    }
+
+    fn side(&self, end: &End<'_>) -> Side {
+        let device = end.link.name;
+        Side {
+            device,
+            index: end.link.index,
+            cidr: end.cidr,
+            mtu: end.link.mtu,
+            rp_filter: filters_reverse_paths(device),
+            bare: !self.with_ipv4.contains(&end.link.index),
+            accept_ra: sysctl(&format!("net/ipv6/conf/{device}/accept_ra")) > 0,
+        }
     }
 
     /// What a family had before stays known while it has nothing, so that it takes up the same when that is back.
@@ -217,18 +237,6 @@ fn towards<'a>(netlink: &mut Netlink, address: IpAddr, scene: &Scene<'a>) -> Res
 
 fn is_ours(name: IfName) -> bool {
     twill_fabric::backend::devices().contains(&name)
-}
-
-fn side(end: &End<'_>) -> Side {
-    let device = end.link.name;
-    Side {
-        device,
-        index: end.link.index,
-        cidr: end.cidr,
-        mtu: end.link.mtu,
-        rp_filter: filters_reverse_paths(device),
-        accept_ra: sysctl(&format!("net/ipv6/conf/{device}/accept_ra")) > 0,
-    }
 }
 
 /// Whether an interface filters reverse paths, strictly or loosely: by the greater of `all` and its own

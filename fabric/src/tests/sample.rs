@@ -128,6 +128,7 @@ impl Sample {
             cidr,
             mtu: 1500,
             rp_filter: false,
+            bare: false,
             accept_ra: false,
         };
         Local {

@@ -27,6 +27,8 @@ pub struct SeenAddress {
     pub secondary: bool,
     /// Scope global (RT_SCOPE_UNIVERSE).
     pub global: bool,
+    /// For good, and not for a time (IFA_F_PERMANENT).
+    pub permanent: bool,
     /// No connection shall begin from it any more (IFA_F_DEPRECATED).
     pub deprecated: bool,
     /// Usable as a source: neither tentative nor found to be a duplicate (IFA_F_TENTATIVE, IFA_F_DADFAILED).
@@ -119,6 +121,7 @@ fn seen(message: &AddressMessage) -> Option<SeenAddress> {
         cidr: IpNetwork::new(ip, message.header.prefix_len).ok()?,
         secondary: flags.contains(AddressFlags::Secondary),
         global: message.header.scope == AddressScope::Universe,
+        permanent: flags.contains(AddressFlags::Permanent),
         deprecated: flags.contains(AddressFlags::Deprecated),
         usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
     })

@@ -28,7 +28,7 @@ use crate::{Error, IfName, MacAddr, NetNs, Netlink};
 pub use ifb::{IFB, create_ifb};
 pub use peer::{FarEnd, far_ends};
 pub use removal::remove;
-pub(crate) use seen::{Details, dump_details};
+pub(crate) use seen::{Details, SeenVxlan, dump_details};
 pub use seen::{SeenLink, SeenTunnel, by_index, by_name, tunnels};
 pub(crate) use vxlan::{create as create_vxlan, set_local as set_vxlan_local};
 

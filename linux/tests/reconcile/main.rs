@@ -385,6 +385,7 @@ fn an_address_of_another_scope_is_put_right_with_the_routes_that_name_it() {
     let told = format!("changed address: 10.42.0.0/32 dev {VXLAN} (was 10.42.0.0/32 dev {VXLAN} of another scope)");
     assert!(repairs.contains(&told), "{repairs:#?}");
     assert!(node.ip(&format!("addr show dev {VXLAN}")).contains("inet 10.42.0.0/32 scope global"));
+    assert!(node.ip("route show 10.42.1.0/26").contains("src 10.42.0.0"));
 }
 
 #[test]
@@ -393,11 +394,19 @@ fn interfaces_of_others_go_on_listening_to_routers_when_the_machine_begins_to_fo
     let read = |node: &Node, device: &str| {
         node.namespace.must(&format!("sysctl -n net/ipv6/conf/{device}/accept_ra")).trim().to_owned()
     };
-    node.namespace.must("sysctl -qw net/ipv6/conf/under/accept_ra=1 net/ipv6/conf/wire/accept_ra=0");
+    // One that has learned a route, one that has an address for a time, one that does not listen, and one that has learned nothing.
+    node.ip("link add lent type veth peer name other");
+    for (device, accept) in [("under", 1), ("lent", 1), ("wire", 0), (POD, 1)] {
+        node.namespace.must(&format!("sysctl -qw net/ipv6/conf/{device}/accept_ra={accept}"));
+    }
+    node.ip("-6 route add default via 2001:db8::fe dev under proto ra metric 1024");
+    node.ip("addr add 2001:db8:1::1/64 dev lent nodad valid_lft 3600 preferred_lft 3600");
+    node.ip("addr add 2001:db8:2::1/64 dev wire nodad valid_lft 3600 preferred_lft 3600");
     let forwarding = ("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
     let desired = KernelState { sysctls: [forwarding].into(), ..KernelState::default() };
     assert_eq!(node.settle(&desired).len(), 1);
-    assert_eq!([read(&node, "under"), read(&node, "wire")], ["2", "0"], "what does not listen is not made to");
+    let all = ["under", "lent", "wire", POD].map(|device| read(&node, device));
+    assert_eq!(all, ["2", "2", "0", "1"], "who does not listen is not made to, and a pod's host end never");
     node.namespace.must("sysctl -qw net/ipv6/conf/under/accept_ra=1");
     assert_eq!(node.settle(&desired).len(), 0);
     assert_eq!(read(&node, "under"), "1", "from then on it is its owner's affair");

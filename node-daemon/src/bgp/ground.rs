@@ -242,6 +242,7 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             secondary: false,
             global: true,
+            permanent: true,
             deprecated: false,
             usable: true,
         }

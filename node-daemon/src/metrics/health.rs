@@ -25,7 +25,7 @@ use crate::store::NodeStore;
 const BEAT: Duration = Duration::from_secs(1);
 /// It hangs where it has not for so long; no work between two turns takes a tenth of that.
 const LOOP_PATIENCE: Duration = Duration::from_secs(20);
-/// The reconciler hangs where it has not begun a pass for so long: it does each nine seconds, and rests two at most. In a cluster of
+/// The reconciler hangs where it has not begun a pass for so long: it does each nine seconds, and rests less than one between two. In a cluster of
 /// thousands of nodes a pass may take some seconds.
 const PASS_PATIENCE: Duration = Duration::from_secs(90);
 

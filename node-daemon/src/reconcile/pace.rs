@@ -3,7 +3,8 @@
 //! processor would do nothing else.
 //!
 //! So passes may take [`BURST`] without a rest, which is what a few nodes that come or go call for; beyond that they rest
-//! [`SHARE`] times as long as they took. No rest is longer than [`LONGEST`], within which everything that happened is one pass.
+//! [`SHARE`] times as long as they took: a tenth of a processor. No rest is longer than [`LONGEST`], within which everything that happened
+//! is one pass; so in a cluster where a pass takes more than 80 ms they take more than a tenth, and what is lost is put back soon.
 //!
 //! What counts of a pass that the kernel's events called for is its time on a processor, that of `nft` included: where it takes
 //! long since others are busy, a rest would put off the next repair by seconds. Of one that only the view's news called for all its time
@@ -18,7 +19,7 @@ use nix::sys::time::TimeVal;
 const BURST: Duration = Duration::from_millis(150);
 /// Beyond that they rest so many times as long as they took.
 const SHARE: u32 = 9;
-/// Also in the largest cluster, and while all of it joins, what is removed from the kernel is put back within a second of the event.
+/// With a pass that takes less than 0.3 s, what is removed from the kernel is put back within a second of the event, whatever else happens.
 const LONGEST: Duration = Duration::from_millis(700);
 
 /// The time that passes have taken and not rested for yet.
@@ -82,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn a_few_passes_follow_each_other_at_once_and_many_take_a_tenth_of_the_time() {
-        for (pass, first) in [(10, 10), (20, 5), (50, 2)] {
+    fn a_few_passes_follow_each_other_at_once_and_many_take_a_tenth_of_the_time_or_rest_as_long_as_they_may() {
+        for (pass, first, most) in [(10, 10, 1_200), (20, 5, 1_200), (50, 2, 1_200), (200, 1, 2_500)] {
             let (early, taken) = dense(pass * MILLISECOND);
             assert_eq!(early, first, "passes of {pass} ms");
-            assert!(taken < 1_200 * MILLISECOND, "passes of {pass} ms took {taken:?} of 10 s");
+            assert!(taken < most * MILLISECOND, "passes of {pass} ms took {taken:?} of 10 s");
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Whether services have addresses that ports are published on, or the other way round: of that an event of the network tells, and
-    /// none of nft. Where that cannot be known, a look at all will tell.
+    /// Whether services have other addresses than when ports were looked at last: of that an event of the network tells, and none of nft.
+    /// Where that cannot be known, a look at all will tell.
     pub(super) fn is_behind(&self) -> bool {
         self.services.as_ref().is_some_and(|known| ports::services().map_or(true, |services| services != *known))
     }

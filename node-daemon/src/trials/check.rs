@@ -117,6 +117,7 @@ mod tests {
             cidr: "192.0.2.7/24".parse().unwrap(),
             mtu: 1500,
             rp_filter: false,
+            bare: false,
             accept_ra: false,
         };
         let (_pictures, pictures) = watch::channel(None);

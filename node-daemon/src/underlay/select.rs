@@ -60,16 +60,23 @@ impl<'a> Scene<'a> {
         links.into_iter().map(|link| ends(link).collect::<Vec<_>>()).find(|ends| !ends.is_empty()).unwrap_or_default()
     }
 
-    /// What was taken last and stands: it has the address still, or is on an interface that is down, where there is nothing else
-    /// (`alone`).
+    /// What was taken and stands: what is known, where the interface has the address still; and what was taken last on an interface
+    /// that is down, where there is nothing else (`alone`). What was given up before comes back by its address alone.
     pub(super) fn held(&self, alone: bool) -> Vec<End<'a>> {
-        let held = |side: &Side| {
-            let link = self.link(side.index)?;
-            let has = |seen: &SeenAddress| seen.index == side.index && seen.cidr == side.cidr && seen.usable;
-            let stands = if link.up { self.addresses.iter().any(has) } else { alone };
-            stands.then_some(End { link, cidr: side.cidr })
+        let held = |family: &Family| {
+            let is_up = |side: &Side| self.link(side.index).is_some_and(|link| link.up);
+            let side = match self.known.side(*family)? {
+                known if is_up(known) => Some(known).filter(|known| self.has(known)),
+                _ => self.last.side(*family).filter(|last| alone && !is_up(last)),
+            }?;
+            Some(End { link: self.link(side.index)?, cidr: side.cidr })
         };
-        self.families.iter().filter_map(|family| self.last.side(*family)).filter_map(held).collect()
+        self.families.iter().filter_map(held).collect()
+    }
+
+    fn has(&self, side: &Side) -> bool {
+        let is_its = |seen: &SeenAddress| seen.index == side.index && seen.cidr == side.cidr && seen.usable;
+        self.addresses.iter().any(is_its)
     }
 
     fn known_sides(&self) -> impl Iterator<Item = &'a Side> {
@@ -144,6 +151,7 @@ mod tests {
             cidr: cidr.parse().unwrap(),
             secondary: false,
             global: true,
+            permanent: true,
             deprecated: false,
             usable: true,
         }
@@ -154,7 +162,7 @@ mod tests {
         for (index, cidr) in ends {
             let cidr: IpNetwork = cidr.parse().unwrap();
             let device = IfName::new("was").unwrap();
-            let side = Side { device, index: *index, cidr, mtu: 1500, rp_filter: false, accept_ra: false };
+            let side = Side { device, index: *index, cidr, mtu: 1500, rp_filter: false, bare: false, accept_ra: false };
             *if cidr.is_ipv6() { &mut underlay.ipv6 } else { &mut underlay.ipv4 } = Some(side);
         }
         underlay
@@ -169,6 +177,11 @@ mod tests {
 
     fn held(links: &[SeenLink], addresses: &[SeenAddress], last: &Underlay, alone: bool) -> Vec<String> {
         text(&Scene { links, addresses, known: last, last, families: &BOTH }.held(alone))
+    }
+
+    /// Where nothing was taken last.
+    fn comes_back(links: &[SeenLink], addresses: &[SeenAddress], known: &Underlay) -> Vec<String> {
+        text(&Scene { links, addresses, known, last: &Underlay::default(), families: &BOTH }.held(true))
     }
 
     fn text(ends: &[End<'_>]) -> Vec<String> {
@@ -239,6 +252,15 @@ mod tests {
         assert_eq!(held(&[down(2, "eth0")], &[], &before, true), ["eth0 192.0.2.7/24", "eth0 2001:db8::7/64"]);
         assert_eq!(held(&[link(2, "lan0")], &[seen(2, "192.0.2.7/24")], &before, true), ["lan0 192.0.2.7/24"]);
         assert!(held(&[link(3, "eth0")], &[seen(3, "192.0.2.7/24")], &before, true).is_empty(), "another interface");
+    }
+
+    #[test]
+    fn what_was_given_up_comes_back_with_its_address_and_not_with_an_interface_that_is_down() {
+        let before = known(&[(2, "192.0.2.7/24"), (2, "2001:db8::7/64")]);
+        let tentative = SeenAddress { usable: false, ..seen(2, "2001:db8::7/64") };
+        assert!(comes_back(&[link(2, "eth0")], &[tentative], &before).is_empty());
+        assert_eq!(comes_back(&[link(2, "eth0")], &[seen(2, "2001:db8::7/64")], &before), ["eth0 2001:db8::7/64"]);
+        assert!(comes_back(&[down(2, "eth0")], &[], &before).is_empty());
     }
 
     #[test]

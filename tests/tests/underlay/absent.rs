@@ -15,7 +15,10 @@ fn lose_and_get_back(pair: &Pair<'_>) -> Result<()> {
     node.run(&["ip", "route", "del", &pod])?;
     node.run(&["nft", "flush", "ruleset"])?;
     node.namespace().set_sysctl("net/ipv4/ip_forward", "0")?;
-    deadline::until("it is there again", PATIENCE, || Ok(!route()?.is_empty() && table()?))?;
+    let is_there = || Ok(route()?.contains(" dev tw") && table()?);
+    deadline::until("it is there again", PATIENCE, is_there)?;
+    node.run(&["ip", "route", "replace", "blackhole", &pod, "proto", "117", "metric", "7777"])?;
+    deadline::until("it leads to the pod again", PATIENCE, is_there)?;
     deadline::until("the node forwards", PATIENCE, || {
         Ok(node.run(&["sysctl", "-n", "net.ipv4.ip_forward"])?.trim() == "1")
     })

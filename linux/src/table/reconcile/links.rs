@@ -1,7 +1,6 @@
 //! Links: devices of ours are made, kept as they shall be, or made anew where they cannot be changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use nix::errno::Errno;
 
@@ -10,7 +9,7 @@ use crate::netlink::Request;
 use crate::state::{KernelState, Link, LinkKind};
 use crate::table::Outcome;
 use crate::table::change::{Action, Change, Difference, apply, diff, settle as settle_changes};
-use crate::table::link::{self, Details, Device};
+use crate::table::link::{self, Details, Device, SeenVxlan};
 use crate::{Error, IfName, MacAddr, Netlink};
 
 /// The links when they stand as they shall.
@@ -61,7 +60,10 @@ pub(super) fn settle(
             }
         }
     }
-    if !put.is_empty() {
+    // Made otherwise than by us, such a one may stand beside ours.
+    if put.is_empty() {
+        remove.append(&mut first);
+    } else {
         settle_changes(netlink, &first, outcome)?;
         put_links(netlink, put, remade, outcome)?;
         all = link::dump_details(netlink)?;
@@ -93,12 +95,13 @@ fn is_as_wanted(wanted: &Link, seen: &Details) -> bool {
     adjust(wanted, seen).is_some_and(|requests| requests.is_empty())
 }
 
-/// Whether no VXLAN device like `wanted` can be made while `seen` stands: the kernel has one of an identifier, a port and a family
-/// (vxlan_config_validate in drivers/net/vxlan/vxlan_core.c).
+/// Whether no VXLAN device like `wanted` can be made while `seen` stands: the kernel has one of an identifier, a port and a family,
+/// IPv4 where it is told no address (vxlan_config_validate in drivers/net/vxlan/vxlan_core.c). Devices that receive otherwise, by
+/// `VXLAN_F_RCV_FLAGS`, may be beside them.
 fn has_place_of(seen: &Details, wanted: &Link) -> bool {
     let LinkKind::Vxlan { vni, port, local } = wanted.kind;
-    let same_family = |of_seen: IpAddr| of_seen.is_ipv4() == local.is_ipv4();
-    seen.vxlan.as_ref().is_some_and(|seen| (seen.vni, seen.port) == (vni, port) && seen.local.is_some_and(same_family))
+    let is_of_ipv4 = |seen: &SeenVxlan| seen.local.is_none_or(|of_seen| of_seen.is_ipv4());
+    seen.vxlan.as_ref().is_some_and(|seen| (seen.vni, seen.port, is_of_ipv4(seen)) == (vni, port, local.is_ipv4()))
 }
 
 fn remake(wanted: &Link, seen: &Details) -> Vec<Request> {

@@ -144,6 +144,7 @@ fn follow(reckoning: &Mutex<Reckoning>, revision: i64, blocks: u8) -> Wanted {
         cidr: "192.0.2.1/24".parse().unwrap(),
         mtu: 1500,
         rp_filter: false,
+        bare: false,
         accept_ra: false,
     };
     let underlay = Underlay { ipv4: Some(side), ipv6: None };

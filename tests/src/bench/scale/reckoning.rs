@@ -78,7 +78,7 @@ fn local(view: &View, node: &str) -> Result<Local> {
     let name: NodeName = node.parse().map_err(|_| unknown())?;
     let record = &view.nodes.get(&name).ok_or_else(unknown)?.value;
     let device = IfName::new(INTERFACE).expect("it is the name of an interface");
-    let side = |cidr| Side { device, index: 2, cidr, mtu: 1500, rp_filter: false, accept_ra: false };
+    let side = |cidr| Side { device, index: 2, cidr, mtu: 1500, rp_filter: false, bare: false, accept_ra: false };
     let underlay = Underlay { ipv4: record.underlay.ipv4.map(side), ipv6: record.underlay.ipv6.map(side) };
     let blocks = view.blocks.iter().filter(|(_, block)| block.value.node == name).map(|(block, _)| *block);
     let (tunnel, blocks) = (record.tunnel.clone(), blocks.collect());
