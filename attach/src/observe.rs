@@ -309,15 +309,7 @@ mod tests {
 
     fn pod() -> End {
         let by = |gateway: &str| SeenTarget::Gateway { gateway: gateway.parse().unwrap(), index: 2, onlink: false };
-        let address = |cidr: &str| SeenAddress {
-            index: 2,
-            cidr: cidr.parse::<IpNetwork>().unwrap(),
-            secondary: false,
-            global: true,
-            permanent: true,
-            deprecated: false,
-            usable: true,
-        };
+        let address = |cidr: &str| SeenAddress::plain(2, cidr.parse::<IpNetwork>().unwrap());
         End {
             link: link(2, "eth0", POD_MAC),
             peer: Some(7),

@@ -5,19 +5,8 @@ use std::net::IpAddr;
 use twill_conf::cluster::{Kind, Vxlan};
 use twill_linux::state::Target;
 
-use super::sample::Sample;
+use super::scenarios::dual_stack;
 use super::*;
-
-/// Two nodes with blocks and underlay addresses of both families.
-fn dual_stack() -> Sample {
-    Sample::new(&["10.42.0.0/16", "fd42::/64"])
-        .node(1, &["192.0.2.1/24", "2001:db8::1/64"])
-        .node(2, &["192.0.2.2/24", "2001:db8::2/64"])
-        .block(1, "10.42.1.0/26")
-        .block(1, "fd42::100/122")
-        .block(2, "10.42.2.0/26")
-        .block(2, "fd42::200/122")
-}
 
 #[test]
 fn a_node_whose_kernel_has_no_ipv6_wants_nothing_of_it() {

@@ -35,6 +35,13 @@ pub struct SeenAddress {
     pub usable: bool,
 }
 
+impl SeenAddress {
+    /// One of a link as most are: given for good, the first of its subnet, of global scope and usable.
+    pub fn plain(index: u32, cidr: IpNetwork) -> Self {
+        Self { index, cidr, secondary: false, global: true, permanent: true, deprecated: false, usable: true }
+    }
+}
+
 /// Gives a device an address, usable at once: no duplicate address detection (IFA_F_NODAD). EEXIST if it has it.
 pub fn add(address: &Address, index: u32) -> Request {
     put(address, index, NLM_F_CREATE | NLM_F_EXCL, "add")

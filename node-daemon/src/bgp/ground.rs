@@ -237,15 +237,7 @@ mod tests {
     }
 
     fn address(index: u32, cidr: &str) -> SeenAddress {
-        SeenAddress {
-            index,
-            cidr: cidr.parse().unwrap(),
-            secondary: false,
-            global: true,
-            permanent: true,
-            deprecated: false,
-            usable: true,
-        }
+        SeenAddress::plain(index, cidr.parse().unwrap())
     }
 
     fn route(to: &str, metric: u32, protocol: u8, target: SeenTarget) -> SeenRoute {

@@ -146,15 +146,7 @@ mod tests {
     }
 
     fn seen(index: u32, cidr: &str) -> SeenAddress {
-        SeenAddress {
-            index,
-            cidr: cidr.parse().unwrap(),
-            secondary: false,
-            global: true,
-            permanent: true,
-            deprecated: false,
-            usable: true,
-        }
+        SeenAddress::plain(index, cidr.parse().unwrap())
     }
 
     fn known(ends: &[(u32, &str)]) -> Underlay {
