@@ -40,6 +40,22 @@ fn a_changed_route_never_replaces_a_foreign_one_of_the_same_key() {
 }
 
 #[test]
+fn a_changed_route_to_which_a_foreign_one_was_appended_is_replaced_and_that_one_survives() {
+    let Some(mut node) = Node::new() else { return };
+    let desired = desired("192.0.2.1", "192.0.2.2");
+    node.settle(&desired);
+    node.ip("route replace 10.42.2.0/26 via 192.0.2.7 dev under proto 116 metric 7777");
+    node.ip("route append 10.42.2.0/26 via 192.0.2.55 dev under proto static metric 7777");
+    let outcome = node.reconcile(&desired);
+    assert_eq!((outcome.repairs.len(), outcome.errors.len()), (1, 0), "{outcome:?}");
+    let standing = node.ip("route show 10.42.2.0/26");
+    let gateways: Vec<_> = standing.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(gateways, ["192.0.2.2", "192.0.2.55"], "{standing}");
+    let again = node.reconcile(&desired);
+    assert_eq!((again.repairs.len(), again.errors.len()), (0, 0), "{again:?}");
+}
+
+#[test]
 fn what_lies_on_a_missing_device_is_one_error_and_the_rest_is_done() {
     let Some(mut node) = Node::new() else { return };
     let mut desired = desired("192.0.2.1", "192.0.2.2");

@@ -1,7 +1,7 @@
 //! Routes of our protocols in the main table.
 //!
 //! Routes are made exclusively, so a foreign one with the same destination and metric is never overwritten: it is named
-//! in an error. Ours are replaced in place, without a moment's gap, unless a foreign one shares the key.
+//! in an error. Ours are replaced in place, without a moment's gap, unless that might hit a foreign one of the same key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::{Error, IfName, Netlink};
 const IPV6_METRIC: u32 = 1024;
 
 pub(super) struct Routes {
-    /// Keys that a foreign route has too: a replacement might hit that one.
+    /// Keys that a foreign route has too, which a replacement might hit.
     contested: BTreeSet<RouteKey>,
 }
 
@@ -166,8 +166,9 @@ fn is_ours(route: &SeenRoute, wanted: &BTreeMap<RouteKey, Route>, scene: &Scene<
     }
 }
 
-/// Those of the keys that a route has too which is not ours. The whole table is only read when something of ours is to
-/// be replaced.
+/// Those of the keys by which a replacement might hit a route that is not ours. IPv4 replaces the first of a key
+/// (`fib_table_insert` in net/ipv4/fib_trie.c), so that one that was appended to ours is safe; IPv6 may take others of the key
+/// with it (`fib6_add_rt2node` in net/ipv6/ip6_fib.c). The whole table is only read when something of ours is to be replaced.
 fn contested(
     netlink: &mut Netlink,
     wanted: &BTreeMap<RouteKey, Route>,
@@ -177,8 +178,13 @@ fn contested(
     let mut contested = BTreeSet::new();
     for ipv6 in [false, true] {
         if keys.iter().any(|key| key.destination.is_ipv6() == ipv6) {
-            let all = route::dump(netlink, Filter { ipv6, ..Filter::default() })?;
-            contested.extend(all.into_iter().filter(|route| !is_ours(route, wanted, scene)).map(|route| route.key));
+            let mut firsts = BTreeSet::new();
+            for route in route::dump(netlink, Filter { ipv6, ..Filter::default() })? {
+                let may_be_hit = firsts.insert(route.key) || ipv6;
+                if may_be_hit && !is_ours(&route, wanted, scene) {
+                    contested.insert(route.key);
+                }
+            }
         }
     }
     contested.retain(|key| keys.contains(key));
