@@ -48,6 +48,8 @@ pub struct Heard {
     pub network: bool,
     /// nftables.
     pub firewall: bool,
+    /// There was an overrun, of either.
+    pub in_part: bool,
 }
 
 impl Heard {
@@ -82,15 +84,19 @@ impl Monitor {
                     touched.note(frame);
                     is_news(frame) && !echoes.has_object(frame)
                 };
-                let told = drain(&self.network, &mut self.buffer, of_network)?;
-                if told == Told::InPart {
+                let network = drain(&self.network, &mut self.buffer, of_network)?;
+                if network == Told::InPart {
                     touched.all();
                 }
-                heard.network = told != Told::Nothing;
-                if let Some(firewall) = &self.firewall {
-                    let of_firewall = |frame: &Frame<'_>| !echoes.has_process(frame);
-                    heard.firewall = drain(firewall, &mut self.buffer, of_firewall)? != Told::Nothing;
-                }
+                let firewall = match &self.firewall {
+                    Some(socket) => drain(socket, &mut self.buffer, |frame| !echoes.has_process(frame))?,
+                    None => Told::Nothing,
+                };
+                heard = Heard {
+                    network: network != Told::Nothing,
+                    firewall: firewall != Told::Nothing,
+                    in_part: network.max(firewall) == Told::InPart,
+                };
             }
             if heard.anything() || left.is_zero() {
                 return Ok(heard);

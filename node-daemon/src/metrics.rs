@@ -32,7 +32,7 @@ use crate::troubles::Troubles;
 pub use addresses::{Addresses, open};
 pub use bgp::Peers;
 pub use etcd::{Cluster, Measured, Requests};
-pub use kernel::{Convergence, FILTERS, Pass, Passes};
+pub use kernel::{Convergence, Events, FILTERS, Pass, Passes};
 pub use memory::Memory;
 pub use plugin::{Plugin, Ring};
 pub use probes::Probes;
@@ -57,6 +57,8 @@ pub struct Handles {
     pub convergence: Convergence,
     /// The reconciler's.
     pub passes: Passes,
+    /// The monitor's.
+    pub events: Events,
     /// BGP's.
     pub peers: Peers,
     /// The probe's.
@@ -95,6 +97,7 @@ impl Metrics {
             cluster: Cluster::register(ours),
             convergence: Convergence::register(ours),
             passes: Passes::register(ours),
+            events: Events::register(ours),
             peers: Peers::register(ours),
             probes: Probes::register(ours),
         };

@@ -164,7 +164,7 @@ async fn serve(conf: NodeConf, tests: ForTests) -> Result<(), Fatal> {
     let reconciling = thread("reconcile", move || reconciler.run())?;
     if let Some(events) = events {
         let bell = bell.clone();
-        thread("monitor", move || monitor::listen(events, (&echoes, &touched), &bell, &stirred))?;
+        thread("monitor", move || monitor::listen(events, (&echoes, &touched), &bell, &stirred, &handles.events))?;
     }
 
     let speaker = Bgp {

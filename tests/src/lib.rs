@@ -27,6 +27,7 @@ pub mod load;
 pub mod namespace;
 pub mod needs;
 pub mod node;
+pub mod overrun;
 pub mod pod;
 pub mod previous;
 pub mod probe;

@@ -1,5 +1,5 @@
-//! The reconciler's passes: what shall stand and what does, what was repaired, and how long it takes until the kernel is as the
-//! cluster wants it.
+//! The reconciler's passes: what shall stand and what does, what was repaired, how long it takes until the kernel is as the
+//! cluster wants it, and whether all of the kernel's events were heard.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -273,6 +273,26 @@ impl Convergence {
 
     fn with<T>(&self, work: impl FnOnce(&mut Option<Instant>) -> T) -> T {
         work(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The monitor's handle.
+#[derive(Debug, Clone)]
+pub struct Events {
+    overruns: Counter,
+}
+
+impl Events {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let overruns = Counter::default();
+        let help = "Times that more happened in the kernel than there was room for until it was heard; everything was looked at then";
+        registry.register("event_overruns", help, overruns.clone());
+        Self { overruns }
+    }
+
+    /// Some events were lost.
+    pub fn overrun(&self) {
+        self.overruns.inc();
     }
 }
 

@@ -8,6 +8,7 @@ mod ready;
 use std::process::Command;
 
 use twill_tests::deadline::{self, PATIENCE};
+use twill_tests::overrun::{Crowd, Frozen, dropped};
 use twill_tests::{Lab, LabError, Result, with_lab};
 
 use page::{PORT, Page, page, told};
@@ -58,6 +59,23 @@ fn what_happens_on_a_node_is_counted() {
         }
         lab.etcd().start()?;
         told(node, "that etcd is back", |page| connected(page) == 1.0)
+    });
+}
+
+#[test]
+fn events_of_the_kernel_that_are_lost_are_counted() {
+    with_lab(Lab::builder().nodes(1).asleep(), |lab| {
+        let node = lab.node(1);
+        node.start_daemon_with(&["--metrics", &format!("127.0.0.1:{PORT}")])?;
+        lab.converged()?;
+        let crowd = Crowd::on(node)?;
+        let overruns = |page: &Page| page.sum("twill_event_overruns_total", &[]);
+        assert_eq!(overruns(&page(node, "/metrics")?), 0.0);
+        let frozen = Frozen::daemon_of(node)?;
+        crowd.fill()?;
+        assert!(dropped(node)? > 0, "there was room for all");
+        drop(frozen);
+        told(node, "the overrun", |page| overruns(page) >= 1.0)
     });
 }
 
