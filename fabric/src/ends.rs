@@ -68,7 +68,10 @@ impl Ends {
     pub fn say(&mut self, known: Known<'_>, now: Instant) -> (Option<VxlanEnd>, Option<Path>) {
         let Some(standing) = known.standing else { return self.at_first(known) };
         let said = known.own.is_some_and(NodeRecord::tunnels);
-        let tunnels = standing.vxlan.sends || (said && !standing.routed);
+        // Without a device of its own, a node says nothing by which its routes would lead there.
+        let begins = standing.vxlan.sends && standing.vxlan.receives.is_some();
+        let goes_on = said && (standing.vxlan.sends || !standing.routed);
+        let tunnels = begins || goes_on;
         let vxlan = standing.vxlan.receives.filter(|_| self.is_kept(standing, known.connected, now));
         let path = Path { tunnels, mtu: known.mtu, pods: self.greatest(standing.pods, known, now) };
         (vxlan.map(|(vni, port)| self.end(vni, port)), Some(path))
@@ -152,6 +155,17 @@ mod tests {
         assert_eq!(says(&mut ends, with(standing(true, false, false)), at(25)), (true, false));
         assert_eq!(says(&mut ends, with(standing(true, false, false)), at(35)), (false, false));
         assert_eq!(says(&mut ends, with(standing(true, true, true)), at(36)), (true, true), "switched back");
+    }
+
+    #[test]
+    fn a_node_whose_device_does_not_stand_does_not_begin_to_send_by_it() {
+        let (mut ends, now) = (Ends::new(MacAddr([2, 0, 0, 0, 0, 1])), Instant::now());
+        let without = Some(standing(false, true, true));
+        let silent = record(None, false);
+        assert_eq!(says(&mut ends, known(Some(&silent), without), now), (false, false), "its routes stay as they are");
+        assert_eq!(says(&mut ends, known(Some(&silent), Some(standing(true, true, true))), now), (true, true));
+        let own = record(Some(ends.end(7, 4789)), true);
+        assert_eq!(says(&mut ends, known(Some(&own), without), now), (false, true), "what it has said is kept");
     }
 
     #[test]

@@ -44,14 +44,14 @@ impl Mtus {
     pub fn follow(&mut self, view: &View, local: &NodeName, underlay: &Underlay) -> Mtu {
         self.see(view, underlay.ends());
         let families = || preferred(&self.ours).chain(self.reached.there().iter().copied()).collect();
-        let of_tunnel = narrowest(true, families(), underlay).map_or(0, |(side, _)| side.mtu);
+        let of_tunnel = narrowest(Ways::TUNNEL, families(), underlay).map_or(0, |(side, _)| side.mtu);
         let Some(conf) = &view.config else {
             let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
             return Mtu { pods: mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU), underlay: of_tunnel };
         };
         let own = view.nodes.get(local).map(|record| &record.value);
-        let tunnelled = conf.value.backend.kind.vxlan().is_some() || own.is_some_and(|own| own.vxlan.is_some());
-        let narrowest = narrowest(tunnelled, families(), underlay);
+        let ways = Ways::of(&conf.value, own.is_some_and(|own| own.vxlan.is_some()));
+        let narrowest = narrowest(ways, families(), underlay);
         let (mtu, overhead) = narrowest.map_or((0, 0), |(side, overhead)| (side.mtu, overhead));
         let most = conf.value.backend.mtu.unwrap_or(u32::MAX);
         Mtu { pods: mtu_within(&conf.value, mtu, overhead).min(most), underlay: of_tunnel }
@@ -84,12 +84,30 @@ pub(crate) fn mtu_within(conf: &ClusterConf, underlay: u32, overhead: u32) -> u3
     underlay.saturating_sub(overhead).max(least)
 }
 
+/// How packets may go to other nodes.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    tunnel: bool,
+    plain: bool,
+}
+
+impl Ways {
+    const TUNNEL: Self = Self { tunnel: true, plain: false };
+
+    /// By this configuration. `receives`: there is a tunnel all the same.
+    fn of(conf: &ClusterConf, receives: bool) -> Self {
+        let vxlan = conf.backend.kind.vxlan();
+        let tunnel = vxlan.is_some() || receives;
+        Self { tunnel, plain: !tunnel || vxlan.is_some_and(|vxlan| vxlan.direct) }
+    }
+}
+
 /// The side that leaves least for a packet towards nodes that are reached in these families, and the overhead there.
-fn narrowest(tunnelled: bool, families: BTreeSet<Family>, underlay: &Underlay) -> Option<(&Side, u32)> {
-    let overhead = |family| if tunnelled { Vxlan::default().overhead(family) } else { Native.overhead(family) };
+fn narrowest(ways: Ways, families: BTreeSet<Family>, underlay: &Underlay) -> Option<(&Side, u32)> {
+    let overhead = |family| if ways.tunnel { Vxlan::default().overhead(family) } else { Native.overhead(family) };
     let common = families.into_iter().filter_map(|family| Some((underlay.side(family)?, overhead(family))));
     // A plain packet goes by the interface of its own family, whatever the nodes have in common.
-    let plain = underlay.sides().filter(|_| !tunnelled).map(|side| (side, 0));
+    let plain = underlay.sides().filter(|_| ways.plain).map(|side| (side, 0));
     let sides = common.chain(plain);
     sides.min_by_key(|(side, overhead)| side.mtu.saturating_sub(*overhead))
 }
@@ -109,7 +127,7 @@ fn preferred(ours: &record::Underlay) -> impl Iterator<Item = Family> + use<> {
 /// What an operator should know of packets' sizes on this node.
 pub(crate) fn report(site: &Site, reached: impl Iterator<Item = Family>, problems: &mut Problems) {
     let families = preferred(&site.underlay.ends()).chain(reached).collect();
-    let narrowest = narrowest(site.tunnel.is_some(), families, &site.underlay);
+    let narrowest = narrowest(Ways::of(&site.conf, site.tunnel.is_some()), families, &site.underlay);
     let Some((Side { device, mtu, .. }, overhead)) = narrowest else { return };
     let left = mtu.saturating_sub(overhead);
     if left < IPV6_MIN_MTU && site.uses(Family::V6) {

@@ -9,6 +9,7 @@ use twill_conf::NodeName;
 use crate::Reckoning;
 use crate::backend::{Backend as _, Peer, Site, Way};
 use crate::family::Family;
+use crate::native;
 
 /// Another node, and by which addresses it can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,24 +34,28 @@ pub struct Inner {
 }
 
 /// The nodes that this one sends to, of those whose records can be believed, by name. Without those that have no tunnel address
-/// yet.
+/// yet. One to which no route leads through the tunnel is asked beside it alone: why it is not reached is told already.
 pub fn targets(reckoning: &Reckoning) -> Vec<Target> {
     let Some((site, roll)) = reckoning.known() else { return Vec::new() };
-    roll.peers().filter_map(|peer| target(site, peer)).collect()
+    roll.peers().filter_map(|peer| target(reckoning, site, peer)).collect()
 }
 
-fn target(site: &Site, peer: &Peer) -> Option<Target> {
-    let outer = Family::common(&site.underlay.ends(), &peer.record().underlay)?;
+fn target(reckoning: &Reckoning, site: &Site, peer: &Peer) -> Option<Target> {
+    let common = Family::common(&site.underlay.ends(), &peer.record().underlay)?;
     let used = Family::ALL.into_iter().filter(|family| site.uses(*family));
     let (family, way) = used.filter_map(|family| Some((family, site.way(peer, family)?))).next()?;
-    let inner = match (way, &site.tunnel) {
+    let node = peer.name.clone();
+    let beside = || common.underlay(&peer.record().underlay);
+    match (way, &site.tunnel) {
         (Way::Tunnel, Some(vxlan)) => {
-            let (overhead, port) = (vxlan.overhead(outer), vxlan.port);
-            Some(Inner { address: family.tunnel(&peer.tunnel)?, overhead, port })
+            let inner =
+                Inner { address: family.tunnel(&peer.tunnel)?, overhead: vxlan.overhead(common), port: vxlan.port };
+            Some(Target { node, outer: beside()?, inner: reckoning.tunnels_to(peer).then_some(inner) })
         }
-        _ => None,
-    };
-    Some(Target { node: peer.name.clone(), outer: outer.underlay(&peer.record().underlay)?, inner })
+        // IPv4 may go by IPv6.
+        (Way::Native, _) => Some(Target { node, outer: native::gateway(site, peer, family)?, inner: None }),
+        _ => Some(Target { node, outer: beside()?, inner: None }),
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +100,22 @@ mod tests {
         let direct = Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() });
         assert_eq!(asked(&two_nodes(WIRE).backend(direct)), ["n2 192.168.9.2"]);
         assert_eq!(asked(&two_nodes(WIRE).backend(Kind::HostGw).without_tunnels()), ["n2 192.168.9.2"]);
+    }
+
+    #[test]
+    fn a_node_to_which_no_route_leads_through_the_tunnel_is_asked_beside_it_alone() {
+        let far = two_nodes([WIRE[0], "192.168.10.2/24"]);
+        assert_eq!(asked(&far), ["n2 192.168.10.2 10.42.2.0+50"]);
+        assert_eq!(asked(&far.but(2, |record| record.value.vxlan = None)), ["n2 192.168.10.2"]);
+    }
+
+    #[test]
+    fn a_node_whose_ipv4_goes_by_ipv6_is_asked_by_that() {
+        let sample = two_nodes(WIRE)
+            .node(1, &[WIRE[0], "fd09::1/64"])
+            .node(2, &["192.168.10.2/24", "fd09::2/64"])
+            .backend(Kind::HostGw);
+        assert_eq!(asked(&sample.without_tunnels()), ["n2 fd09::2"]);
     }
 
     #[test]

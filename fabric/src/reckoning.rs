@@ -103,6 +103,11 @@ impl Reckoning {
         hops?.into_iter().max()
     }
 
+    /// Whether packets to any block of a peer go through the tunnel.
+    pub(crate) fn tunnels_to(&self, peer: &Peer) -> bool {
+        peer.blocks.iter().any(|block| self.blend.hop(block.cidr()) == Some(Hop::Tunnel))
+    }
+
     /// Brings the sum to what peers want now. All old parts are taken out before a new one is put in: what one gives up another
     /// may have.
     fn bring(&mut self, mut changed: BTreeSet<NodeName>, site: &Site) {

@@ -53,25 +53,30 @@ pub enum Hazard {
 }
 
 /// What would be lost by `new`. Empty where nothing stands yet, and where the back end stays as it is: what is lost by that is
-/// lost already.
+/// lost already. Where the configuration is gone or cannot be read, nodes go on by the one that they have read last: by which back end
+/// they send, their records say.
 pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
-    let old = view.config.as_ref().map(|config| &config.value).filter(|old| old.backend != new.backend);
-    let Some(old) = old else { return Vec::new() };
+    let old = view.config.as_ref().map(|config| &config.value.backend);
+    if old == Some(&new.backend) {
+        return Vec::new();
+    }
+    let old = old.map(|backend| &backend.kind);
+    let tunnelled = |record: &NodeRecord| old.map_or(record.tunnels(), |kind| kind.vxlan().is_some());
     let mut hazards = Vec::new();
-    match (&old.backend.kind, &new.backend.kind) {
-        (_, Kind::Vxlan(vxlan)) => hazards.extend(other_tunnel(view, &old.backend.kind, vxlan)),
-        (Kind::Vxlan(_), Kind::HostGw | Kind::Bgp) => {
+    match &new.backend.kind {
+        Kind::Vxlan(vxlan) => hazards.extend(other_tunnel(view, old, vxlan)),
+        Kind::HostGw | Kind::Bgp if view.nodes.values().any(|record| tunnelled(&record.value)) => {
             hazards.extend(old_version(view).into_iter().chain(apart(view, new)));
         }
-        (Kind::Bgp, Kind::HostGw) => hazards.extend(apart(view, new)),
-        (Kind::HostGw, Kind::HostGw | Kind::Bgp) | (Kind::Bgp, Kind::Bgp) => {}
+        Kind::HostGw if old == Some(&Kind::Bgp) => hazards.extend(apart(view, new)),
+        Kind::HostGw | Kind::Bgp => {}
     }
-    hazards.extend(tall(view, &old.backend.kind, &new.backend.kind));
+    hazards.extend(tall(view, tunnelled, &new.backend.kind));
     hazards
 }
 
-fn other_tunnel(view: &View, old: &Kind, new: &Vxlan) -> Option<Hazard> {
-    let default = old.vxlan().cloned().unwrap_or_default();
+fn other_tunnel(view: &View, old: Option<&Kind>, new: &Vxlan) -> Option<Hazard> {
+    let default = old.and_then(Kind::vxlan).cloned().unwrap_or_default();
     let mut found: BTreeMap<(u32, u16), Vec<NodeName>> = BTreeMap::new();
     for (name, record) in &view.nodes {
         let Some(end) = record.value.vxlan.as_ref().filter(|_| record.value.tunnels()) else { continue };
@@ -105,18 +110,15 @@ fn apart(view: &View, new: &ClusterConf) -> Vec<Hazard> {
 }
 
 /// The pods whose packets fit the old way and would not fit the new one. What is too long for both is lost already.
-fn tall(view: &View, old: &Kind, new: &Kind) -> Vec<Hazard> {
+fn tall(view: &View, tunnelled: impl Fn(&NodeRecord) -> bool, new: &Kind) -> Vec<Hazard> {
     let tall = |(name, record): (&NodeName, &NodeRecord)| {
         let path = record.path?;
-        let carries = |kind: &Kind| {
-            let overhead = match kind {
-                Kind::Vxlan(_) => crate::mtu::overhead(view, &record.underlay),
-                Kind::HostGw | Kind::Bgp => 0,
-            };
+        let carries = |by_tunnel: bool| {
+            let overhead = if by_tunnel { crate::mtu::overhead(view, &record.underlay) } else { 0 };
             path.mtu.saturating_sub(overhead)
         };
-        let left = carries(new);
-        let fitted = path.pods.min(carries(old));
+        let left = carries(new.vxlan().is_some());
+        let fitted = path.pods.min(carries(tunnelled(record)));
         (path.mtu > 0 && fitted > left).then(|| Hazard::Tall { node: name.clone(), mtu: path.pods, left })
     };
     view.nodes.iter().map(|(name, record)| (name, &record.value)).filter_map(tall).collect()
@@ -195,6 +197,31 @@ mod tests {
         fresh.view.config = None;
         let new = sample().view.config.unwrap().value;
         assert_eq!(hazards(&fresh.view, &new), []);
+    }
+
+    #[test]
+    fn where_the_configuration_is_gone_records_say_what_would_be_lost() {
+        let lost = |mut sample: Sample, kind: Kind| {
+            let config = sample.view.config.take().unwrap();
+            let mut new = config.value.clone();
+            new.backend.kind = kind;
+            hazards(&sample.view, &new)
+        };
+        let stands = (7777, 4789);
+        let nodes = vec![name(1), name(2), name(3)];
+        assert_eq!(lost(sample(), vxlan(8)), [Hazard::OtherTunnel { stands, nodes }]);
+        let tall = with_pods(sample(), 1, 1500);
+        assert_eq!(
+            lost(tall, vxlan(7777)),
+            [Hazard::Tall { node: name(1), mtu: 1500, left: 1450 }],
+            "it sends plainly"
+        );
+        let far = |tunnels| {
+            let path = Some(Path { tunnels, mtu: 1500, pods: 0 });
+            sample().node(4, &["192.168.10.4/24", "fd10::4/64"]).but_all(|record| record.value.path = path)
+        };
+        assert_eq!(lost(far(true), Kind::HostGw).len(), 2, "a family each");
+        assert_eq!(lost(far(false), Kind::HostGw), [], "nothing stands that could be lost");
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl Roll {
         self.members(&self.senders)
     }
 
+    /// The believed nodes that say that they receive by a tunnel.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = &Peer> {
+        self.members(self.macs.values().flat_map(Group::iter))
+    }
+
     /// What is wrong with the nodes' records, a sentence each.
     pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
         let shared = self.shared.iter().flat_map(|address| self.shared_by(*address));

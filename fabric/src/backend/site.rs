@@ -30,11 +30,15 @@ pub struct Site {
     pub tunnels: bool,
     /// The tunnel that it must be able to receive, if any.
     pub tunnel: Option<Vxlan>,
+    /// Where it need not receive any, the one that another node still does.
+    pub others: Option<Vxlan>,
 }
 
 impl Site {
     /// Of a node with this record, once it is registered.
     pub fn new(conf: &ClusterConf, local: &Local, own: Option<&NodeRecord>, roll: &Roll) -> Self {
+        let tunnel = super::way::tunnel(conf, own, roll);
+        let others = if tunnel.is_none() { super::way::received_by_others(roll) } else { None };
         Self {
             conf: conf.clone(),
             name: local.name.clone(),
@@ -42,7 +46,8 @@ impl Site {
             underlay: local.underlay.clone(),
             families: Family::ALL.into_iter().filter(|family| local.uses(conf, *family)).collect(),
             tunnels: own.is_none_or(NodeRecord::tunnels),
-            tunnel: super::way::tunnel(conf, own, roll),
+            tunnel,
+            others,
         }
     }
 

@@ -3,8 +3,8 @@
 //! Nodes are switched one after another, each when it learns of it. Plain packets are understood by every node at any time,
 //! tunnelled ones only where a device stands for them. So a node sends by the tunnel to those whose records say that they
 //! receive by it, and only after its own record says that it may: the device of everybody else stands for as long as any
-//! record says that. (A node that no plain packet reaches is sent to as soon as its record has an end: there is nothing to
-//! lose.) All of it is read from one view, whose order is etcd's, so no two nodes can miss each other.
+//! record says that. (To a node that no plain packet reaches, what BGP has learned is the way until then.) All of it is read
+//! from one view, whose order is etcd's, so no two nodes can miss each other.
 //!
 //! ```text
 //!              configuration: VXLAN                        configuration: host-gw
@@ -12,7 +12,7 @@
 //!   → the others' routes, as they hear of it               no record sends any more → record "receives not" → device removed
 //! ```
 
-use twill_cluster::record::NodeRecord;
+use twill_cluster::record::{NodeRecord, VxlanEnd};
 use twill_conf::cluster::{ClusterConf, Kind, Vxlan};
 
 use super::{Peer, Roll, Site};
@@ -26,7 +26,7 @@ pub enum Way {
     Tunnel,
     /// As they are, by the other node's underlay address.
     Native,
-    /// As they are, by the routes that BGP has learned. No back end makes those.
+    /// As they are, by the routes that BGP has learned, if it has. No back end makes those.
     Learned,
 }
 
@@ -47,17 +47,25 @@ pub struct VxlanUse {
 pub(super) fn tunnel(conf: &ClusterConf, own: Option<&NodeRecord>, roll: &Roll) -> Option<Vxlan> {
     conf.backend.kind.vxlan().cloned().or_else(|| {
         let promised = own.and_then(|own| own.vxlan.as_ref());
-        let end = promised.or_else(|| roll.senders().find_map(|peer| peer.record().vxlan.as_ref()))?;
-        let default = Vxlan::default();
-        let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
-        Some(Vxlan { vni, port, ..default })
+        promised.or_else(|| roll.senders().find_map(|peer| peer.record().vxlan.as_ref())).map(promised_by)
     })
+}
+
+/// The tunnel that another node receives by, if any does.
+pub(super) fn received_by_others(roll: &Roll) -> Option<Vxlan> {
+    roll.receivers().find_map(|peer| peer.record().vxlan.as_ref()).map(promised_by)
+}
+
+fn promised_by(end: &VxlanEnd) -> Vxlan {
+    let default = Vxlan::default();
+    let (vni, port) = (end.vni.unwrap_or(default.vni), end.port.unwrap_or(default.port));
+    Vxlan { vni, port, ..default }
 }
 
 impl Site {
     /// The identifier and the port of the tunnel that other nodes receive by, if any does.
     pub fn tunnel_or_default(&self) -> (u32, u16) {
-        let vxlan = self.tunnel.clone().unwrap_or_default();
+        let vxlan = self.tunnel.as_ref().or(self.others.as_ref()).cloned().unwrap_or_default();
         (vxlan.vni, vxlan.port)
     }
 
@@ -75,7 +83,12 @@ impl Site {
             }
         };
         let plain = vxlan.direct || !self.may_tunnel(peer, vxlan);
-        Some(if native && plain { Way::Native } else { Way::Tunnel })
+        Some(match (native && plain, self.tunnels) {
+            (true, _) => Way::Native,
+            (false, true) => Way::Tunnel,
+            // Who received by it may have withdrawn that, without having heard of this configuration yet.
+            (false, false) => Way::Learned,
+        })
     }
 
     /// Whether both records say so: ours that we send, the peer's that it receives. Those of versions that know nothing else

@@ -32,6 +32,8 @@ struct Tunnel {
 }
 
 /// For a node that receives by `receive`. `unchecked`: whether there are pods that may send by the addresses of others.
+///
+/// What pods send is looked at for as long as anybody receives by a tunnel, also where this node does not any more.
 pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<Object> {
     let ours = Tunnel::of(receive);
     let tunnel = ours.unwrap_or_else(|| {
@@ -64,6 +66,8 @@ pub(super) fn rules(site: &Site, receive: &KernelState, unchecked: bool) -> Vec<
     }
     if ours.is_some() {
         rules.push(rule(OUTPUT, [tunnel.port(), is(identifier(), tunnel.vni()), NOTRACK]));
+    }
+    if ours.is_some() || site.others.is_some() {
         rules.push(rule(FORWARD, [tunnel.port(), from_host_end(), jump(VXLAN_FROM_POD)]));
         rules.push(rule(VXLAN_FROM_POD, tunnel.others_return()));
         for family in Family::ALL {

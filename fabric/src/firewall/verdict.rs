@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use twill_cluster::inquiry::trace::{Port, Transport};
-use twill_linux::state::{KernelState, LinkKind};
+use twill_linux::state::KernelState;
 
 use super::{NATIVE, NODES, guard, masqueraded, name};
 use crate::backend::Site;
@@ -49,12 +49,17 @@ impl Verdicts<'_> {
 
     /// Why a pod's packet to this port is dropped. `local`: it is for an address of this node.
     pub(crate) fn forbidden(&self, destination: IpAddr, local: bool, port: Port) -> Option<String> {
-        let tunnel = self.state.links.values().next().map(|link| match link.kind {
-            LinkKind::Vxlan { port, .. } => port,
-        });
-        let to_node = local || self.knows(destination);
-        if tunnel == Some(port.number) && port.protocol == Transport::Udp && to_node {
-            return Some(format!("{port} is the tunnel's: pods may not speak VXLAN to nodes"));
+        let (vni, tunnel) = self.site.tunnel_or_default();
+        if port.protocol == Transport::Udp && port.number == tunnel && self.guards_tunnel(local) {
+            if local || self.knows(destination) {
+                return Some(format!("{port} is the tunnel's: pods may not speak VXLAN to nodes"));
+            }
+            if !self.is_inside(destination) {
+                return Some(format!(
+                    "{port} is the tunnel's: pods may not speak VXLAN of its identifier, {vni}, to what is outside of the cluster, \
+                     where a node may be that is not known yet"
+                ));
+            }
         }
         let bgp = self.site.conf.bgp.as_ref().filter(|_| local)?;
         let speaks = match port.protocol {
@@ -63,6 +68,18 @@ impl Verdicts<'_> {
             Transport::Sctp => false,
         };
         speaks.then(|| format!("{port} is that of the node's BGP speaker, which no pod may speak with"))
+    }
+
+    /// Whether there is a rule for what a pod sends to the tunnel's port: to this node, or to others.
+    fn guards_tunnel(&self, local: bool) -> bool {
+        !self.state.links.is_empty() || (!local && self.site.others.is_some())
+    }
+
+    /// Whether pods are seen there by their own addresses.
+    fn is_inside(&self, destination: IpAddr) -> bool {
+        let conf = &self.site.conf;
+        let mut inside = conf.pools.iter().map(|pool| pool.cidr).chain(conf.firewall.no_masquerade.iter().copied());
+        inside.any(|range| range.contains(destination))
     }
 
     fn has(&self, set: &str, address: IpAddr) -> bool {

@@ -150,7 +150,8 @@ impl Full {
     }
 }
 
-/// In words, with what to do: `me` has asked the target.
+/// In words, with what to do: `me` has asked the target. Of what may be wrong with the target or the network, all who ask tell
+/// alike, so that it is one problem of theirs.
 pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Told {
     let Full { bytes, why } = full;
     let Target { node, outer, inner } = target;
@@ -160,14 +161,14 @@ pub fn tell(verdict: Verdict, me: &NodeName, target: &Target, full: Full) -> Tol
         Verdict::Silent => (
             format!("{node} ({outer}) does not answer, neither at its underlay address nor at its pods'"),
             format!(
-                "is the machine on, and the network between {me} and {node} whole? One that answers no ping looks the same: \
-                 icmp_echo_ignore_all on {node}, or a firewall"
+                "is the machine on, and the network to it whole? One that answers no ping looks the same: icmp_echo_ignore_all on \
+                 {node}, or a firewall"
             ),
         ),
         Verdict::NotThrough => (
             format!("{node} ({outer}) answers, but not through the tunnel: encapsulated packets do not arrive"),
             format!(
-                "let UDP port {port} pass in every firewall between {me} and {node}, and on both; then compare vni and port \
+                "let UDP port {port} pass in every firewall on the way to {node}, and on both nodes; then compare vni and port \
                  of vxlan.twill on both, look at rp_filter of the interfaces between nodes, and try \
                  checksum_offload = \"off\"; 'twillctl trace' from a pod of the one to one of the other shows where it ends"
             ),
@@ -336,6 +337,16 @@ mod tests {
         for errno in IN_THE_WAY {
             let refused = tell(Verdict::NoRoute(NoWay { errno, ..no_way(INNER) }), &me, &target, Full::mtu(1450));
             assert!(refused.fix.starts_with("a route or a policy rule of somebody else on n1"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_wrong_with_a_node_all_who_ask_tell_alike() {
+        let inner = Inner { address: INNER.parse().unwrap(), overhead: 50, port: 4789 };
+        let target = Target { node: "n2".parse().unwrap(), outer: OUTER.parse().unwrap(), inner: Some(inner) };
+        for verdict in [Verdict::Silent, Verdict::NotThrough, Verdict::SmallOnly, Verdict::Checksums] {
+            let told = |me: &str| tell(verdict, &me.parse().unwrap(), &target, Full::mtu(1450));
+            assert_eq!(told("n1"), told("n3"), "{verdict:?}");
         }
     }
 

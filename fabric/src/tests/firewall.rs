@@ -1,10 +1,11 @@
 //! The table of nftables that a node gets: which rules and chains stand by which configuration.
 
+use twill_cluster::record::VxlanEnd;
 use twill_conf::cluster::{Bgp, ClusterConf, FirewallConf, Kind};
 
 use super::desired;
 use super::print::{firewall, print};
-use super::sample::Sample;
+use super::sample::{Sample, mac};
 use super::scenarios::dual_stack;
 use crate::Local;
 
@@ -108,6 +109,15 @@ fn a_chain_stands_only_where_it_has_rules() {
     assert_eq!(chains_with(&plain, &unchecked), ["prerouting", "postrouting", "vxlan-in"], "others may have tunnels");
     conf(&mut plain).firewall.clamp_mss = true;
     assert_eq!(chains(&plain), ["prerouting", "forward", "postrouting"]);
+    conf(&mut plain).firewall.clamp_mss = false;
+    let other = VxlanEnd { mac: mac(2).to_string(), vni: Some(8), port: Some(8472) };
+    let lingering = plain.but(2, |record| record.value.vxlan = Some(other.clone()));
+    assert_eq!(chains(&lingering), ["prerouting", "forward", "postrouting", "vxlan-from-pod"], "n2 still receives");
+    let rules = firewall(&desired(&lingering.view, &unchecked));
+    let of = |chain| rules.iter().filter(move |object| object["rule"]["chain"] == chain).map(ToString::to_string);
+    for (chain, told) in [("forward", "8472"), ("vxlan-from-pod", r#""right":8}"#), ("vxlan-in", r#""right":8}"#)] {
+        assert!(of(chain).any(|rule| rule.contains(told)), "{chain}: {:?}", of(chain).collect::<Vec<_>>());
+    }
     let mut tunnels = dual_stack();
     conf(&mut tunnels).pools[0].masquerade = false;
     assert!(chains(&tunnels).contains(&"postrouting".to_owned()), "for the other family");

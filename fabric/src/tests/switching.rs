@@ -263,6 +263,22 @@ fn a_promise_that_is_withdrawn_while_somebody_takes_it_up_is_kept() {
     }
 }
 
+#[test]
+fn a_route_that_bgp_has_learned_is_no_less_than_a_tunnel_of_which_nothing_was_said() {
+    let [n1, n2, n3] = [0, 1, 2];
+    let mut world = World::new(&APART, 0);
+    let nodes = [n1, n2, n3];
+    let rounds = nodes.into_iter().chain(nodes).map(|node| Step::Round(node, true));
+    let to_bgp = nodes.into_iter().map(Step::Learn).chain([Step::Apply(2)]).chain(rounds).chain([Step::Wait(11)]);
+    // n1 hears of the way back; n2, which has not, withdraws its end, and then hears of the way forth.
+    let and_back = [Step::Apply(0), Step::Look(n1), Step::Pass(n1, true), Step::Say(n2)];
+    let and_forth = [Step::Apply(2), Step::Look(n2), Step::Pass(n2, true)];
+    for step in to_bgp.chain(and_back).chain(and_forth) {
+        world.take(step);
+        assert_eq!(world.check(), Ok(()), "after {step:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn in_whatever_order_nodes_switch_nobody_sends_what_the_other_cannot_receive(

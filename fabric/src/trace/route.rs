@@ -175,6 +175,9 @@ impl<'a, K: Kernel> Walk<'a, K> {
         let why = match known.map(|peer| self.site.way(peer, family)) {
             None => "the record of that node is missing, or is not believed".to_owned(),
             Some(None) => "no way leads to that node".to_owned(),
+            Some(Some(Way::Learned)) if self.site.conf.backend.kind != Kind::Bgp => {
+                "this node's record does not say yet that it may send by the tunnel".to_owned()
+            }
             Some(Some(Way::Learned)) => "BGP has not learned a route to it".to_owned(),
             Some(Some(Way::Tunnel | Way::Native)) => "that node is not reached yet".to_owned(),
         };

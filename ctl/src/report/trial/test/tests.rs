@@ -164,7 +164,7 @@ fn what_fails_stands_in_the_matrix_with_its_cause_below() {
     assert!(shown.contains(matrix), "{shown}");
     let problem = "\
 PROBLEM pods on n1 and n2: n2 (192.0.2.2) answers, but not through the tunnel: encapsulated packets do not arrive
-    fix: let UDP port 4789 pass in every firewall between n1 and n2, and on both; then compare vni and port of vxlan.twill on both, \
+    fix: let UDP port 4789 pass in every firewall on the way to n2, and on both nodes; then compare vni and port of vxlan.twill on both, \
 look at rp_filter of the interfaces between nodes, and try checksum_offload = \"off\"; 'twillctl trace' from a pod of the \
 one to one of the other shows where it ends
 
