@@ -20,6 +20,7 @@ mod error;
 pub mod forward;
 pub mod monitor;
 pub mod name;
+pub mod ndisc;
 mod netfilter;
 pub mod netlink;
 pub mod netns;

@@ -41,9 +41,14 @@ pub fn addresses(netlink: &mut Netlink) -> Result<Vec<SeenAddress>, Error> {
     address::dump(netlink, 0)
 }
 
-/// The interface of a family's default route and its gateway, of the one with the lowest metric; the gateway is the
-/// unspecified address where the route leads straight out of the interface. Routes of ours do not count.
+/// The interface of a family's default route and its gateway, of the one with the lowest metric that the kernel shows first; the
+/// gateway is the unspecified address where the route leads straight out of the interface. Routes of ours do not count.
 pub fn default_route(netlink: &mut Netlink, ipv6: bool) -> Result<Option<(u32, IpAddr)>, Error> {
+    Ok(default_routes(netlink, ipv6)?.into_iter().next())
+}
+
+/// The same of all routes with the lowest metric, such as those of several routers that advertise themselves alike.
+pub fn default_routes(netlink: &mut Netlink, ipv6: bool) -> Result<Vec<(u32, IpAddr)>, Error> {
     let unspecified = if ipv6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
     let ways = |route: route::SeenRoute| {
         let is_others = ![PROTOCOL_CLUSTER, PROTOCOL_POD].contains(&route.protocol);
@@ -51,7 +56,8 @@ pub fn default_route(netlink: &mut Netlink, ipv6: bool) -> Result<Option<(u32, I
         (is_others && route.key.destination.prefix() == 0).then_some((route.key.metric, way))
     };
     let found = route::dump_of(netlink, route::Filter { ipv6, ..route::Filter::default() }, usize::MAX, ways)?;
-    Ok(found.into_iter().min_by_key(|(metric, _)| *metric).map(|(_, way)| way))
+    let lowest = found.iter().map(|(metric, _)| *metric).min();
+    Ok(found.into_iter().filter(|(metric, _)| Some(*metric) == lowest).map(|(_, way)| way).collect())
 }
 
 /// Looks at settings that belong to the namespace of the thread that looks, and puts them right: on a thread inside the socket's

@@ -3,6 +3,7 @@
 
 mod lab;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,7 +15,7 @@ use twill_linux::netlink::Request;
 use twill_linux::state::{Address, Route, RouteKey, Target};
 use twill_linux::table::link::{self, Device};
 use twill_linux::table::route::{self, Filter};
-use twill_linux::table::{address, addresses, default_route, links};
+use twill_linux::table::{address, addresses, default_route, default_routes, links};
 use twill_linux::{Error, NetNs, Netlink};
 
 /// Routes to 10.0.0.0/32 and those after it, out of lo.
@@ -179,6 +180,10 @@ fn the_default_route_is_that_of_the_lowest_metric_which_is_not_ours() {
     let left = links(&mut netlink).unwrap().into_iter().find(|link| link.name == name("left")).unwrap().index;
     assert_eq!(default_route(&mut netlink, false).unwrap(), Some((left, ip("192.0.2.1"))));
     assert_eq!(default_route(&mut netlink, true).unwrap(), Some((left, ip("2001:db8::1"))));
+    assert_eq!(default_routes(&mut netlink, true).unwrap(), [(left, ip("2001:db8::1"))]);
+    namespace.ip("-6 route append default dev right metric 50");
+    let both: BTreeSet<u32> = default_routes(&mut netlink, true).unwrap().into_iter().map(|(index, _)| index).collect();
+    assert_eq!(both.len(), 2, "both of those that are equal: {both:?}");
     namespace.ip("route add default dev left metric 1");
     assert_eq!(default_route(&mut netlink, false).unwrap(), Some((left, ip("0.0.0.0"))));
 

@@ -44,7 +44,7 @@ use crate::metrics::{Convergence, FILTERS, Pass, Passes};
 use crate::picture::{Picture, Pictures};
 use crate::store::NodeStore;
 use crate::troubles::Troubles;
-use crate::underlay::{NoUnderlay, Observed, Observer};
+use crate::underlay::{Announcer, NoUnderlay, Observed, Observer};
 use forward::Forward;
 pub use local::Me;
 use local::Stored;
@@ -78,6 +78,7 @@ pub struct Reconciler {
     news: News,
     findings: Findings,
     observer: Observer,
+    announcer: Announcer,
     store: NodeStore,
     netlink: Netlink,
     firewall: Firewall,
@@ -173,6 +174,7 @@ impl Reconciler {
         let report = Report::default();
         Ok(Self {
             observer: Observer::new(me.underlay.clone()),
+            announcer: Announcer::default(),
             me,
             news,
             forward: Forward::new(findings.troubles.clone()),
@@ -354,6 +356,7 @@ impl Reconciler {
         {
             tracing::info!("the underlay is {underlay}");
         }
+        self.announcer.follow(&links, &underlay);
         self.report.underlay(&problems);
         Ok(Scene { links, underlay, absent: None, registered: published.is_some() })
     }

@@ -8,6 +8,7 @@
 //! anew each time is programmed by every other node. Where the other family has an interface of its own that is up, others reach the
 //! node by that.
 
+mod announcing;
 mod select;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use twill_fabric::{Side, Underlay};
 use twill_linux::table::{self, SeenAddress, SeenLink, route};
 use twill_linux::{IfName, Netlink};
 
+pub use announcing::Announcer;
 use select::{End, Offer, Scene};
 
 /// Why there is no underlay at the moment.
@@ -29,6 +31,12 @@ pub enum NoUnderlay {
     /// None was named, and there is no default route.
     #[error("there is no default route to tell the underlay interface by: name it with --underlay")]
     NoDefaultRoute,
+    /// None was named, and what was there is left by the other family's default route.
+    #[error(
+        "there is no default route of IPv4, and that of IPv6 leads out of {}, which would change the IPv4 address of the node: name the \
+         underlay interface with --underlay", names(.0)
+    )]
+    DefaultElsewhere(Vec<IfName>),
     /// The named one is not there.
     #[error("the underlay interface {0} does not exist")]
     NoInterface(UnderlayChoice),
@@ -197,18 +205,20 @@ fn ends<'a>(
             Err(NoUnderlay::NoInterface(name.clone()))
         }
         (_, Some(pattern)) if offer.links.is_empty() => Err(NoUnderlay::NoMatch(pattern.clone())),
-        _ => Err(NoUnderlay::NoAddress(offer.links.iter().map(|link| link.name).collect())),
+        _ => Err(NoUnderlay::NoAddress(offer.names())),
     }
 }
 
-/// The interface of the default route, IPv4's first.
+/// The interface of the default route, IPv4's first; of several that are equal each.
 fn default<'a>(netlink: &mut Netlink, scene: &Scene<'a>) -> Result<Offer<'a>, NoUnderlay> {
     for ipv6 in [false, true] {
-        if let Some((index, _)) = table::default_route(netlink, ipv6)?
-            && let Some(link) = scene.link(index)
-        {
-            return Ok(Offer::of([link]));
+        let routes = table::default_routes(netlink, ipv6)?;
+        let offer = Offer::of(routes.into_iter().filter_map(|(index, _)| scene.link(index)));
+        if offer.links.is_empty() {
+            continue;
         }
+        let leaves = ipv6 && scene.leaves_ipv4(&offer);
+        return if leaves { Err(NoUnderlay::DefaultElsewhere(offer.names())) } else { Ok(offer) };
     }
     Err(NoUnderlay::NoDefaultRoute)
 }

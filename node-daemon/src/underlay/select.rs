@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use twill_fabric::family::Family;
 use twill_fabric::{Side, Underlay};
+use twill_linux::IfName;
 use twill_linux::table::{SeenAddress, SeenLink};
 
 /// What is there, and what for.
@@ -42,6 +43,10 @@ impl<'a> Offer<'a> {
     pub(super) fn of(links: impl IntoIterator<Item = &'a SeenLink>) -> Self {
         Self { links: links.into_iter().collect(), source: None }
     }
+
+    pub(super) fn names(&self) -> Vec<IfName> {
+        self.links.iter().map(|link| link.name).collect()
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -72,6 +77,13 @@ impl<'a> Scene<'a> {
             Some(End { link: self.link(side.index)?, cidr: side.cidr })
         };
         self.families.iter().filter_map(held).collect()
+    }
+
+    /// Whether the node would give up an IPv4 address that stands for these interfaces: a route that is lost for a moment, as
+    /// while a lease is renewed, is no reason for that.
+    pub(super) fn leaves_ipv4(&self, offer: &Offer<'_>) -> bool {
+        let of_ipv4 = self.held(false).into_iter().filter(|end| end.cidr.is_ipv4()).map(|end| end.link.index);
+        of_ipv4.into_iter().any(|index| offer.links.iter().all(|link| link.index != index))
     }
 
     fn has(&self, side: &Side) -> bool {
@@ -132,7 +144,6 @@ fn number(text: &str) -> (u64, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twill_linux::IfName;
 
     const BOTH: [Family; 2] = Family::ALL;
 
@@ -178,6 +189,21 @@ mod tests {
 
     fn text(ends: &[End<'_>]) -> Vec<String> {
         ends.iter().map(|end| format!("{} {}", end.link.name, end.cidr)).collect()
+    }
+
+    #[test]
+    fn an_ipv4_address_that_stands_is_not_given_up_for_the_default_route_of_ipv6() {
+        let links = [link(2, "eth0"), link(3, "eth1")];
+        let leaves = |links: &[SeenLink], addresses: &[SeenAddress], known: &Underlay, to: &SeenLink| {
+            Scene { links, addresses, known, last: known, families: &BOTH }.leaves_ipv4(&Offer::of([to]))
+        };
+        let both = known(&[(2, "192.0.2.7/24"), (2, "fd00::7/64")]);
+        let addresses = [seen(2, "192.0.2.7/24"), seen(2, "fd00::7/64"), seen(3, "fd01::7/64")];
+        assert!(leaves(&links, &addresses, &both, &links[1]));
+        assert!(!leaves(&links, &addresses, &both, &links[0]), "it is the same interface");
+        assert!(!leaves(&links, &addresses[1..], &both, &links[1]), "the address is gone");
+        assert!(!leaves(&[down(2, "eth0"), link(3, "eth1")], &addresses, &both, &links[1]), "nothing passes there");
+        assert!(!leaves(&links, &addresses, &known(&[(2, "fd00::7/64")]), &links[1]), "there was no IPv4");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! No underlay at all, or none of one family.
 
 use twill_tests::deadline::{self, PATIENCE};
-use twill_tests::wire::SEAT_NODES;
 use twill_tests::{Lab, Result};
 
 use crate::stage::{HOST_GW, Pair, TUNNEL, V4, V6, plug_in, with_pair, with_prepared_pair};
@@ -29,11 +28,10 @@ fn pods_keep_what_they_have_on_their_node(backend: &str) {
         pair.ip("link del eth0\n")?;
         pair.node().says("cannot reconcile")?;
         lose_and_get_back(pair)?;
-        pair.lab.wire().connect("n1", pair.node().namespace(), SEAT_NODES + 1)?;
-        // The other kernel believes in the MAC of the interface that was there before, for half a minute.
-        pair.lab.node(2).run(&["ip", "neigh", "flush", "dev", "eth0"])?;
+        pair.connect_again()?;
         pair.node().says("reconciling again")?;
-        pair.publishes(&[V4, V6])
+        pair.publishes(&[V4, V6])?;
+        pair.reach_each_other()
     });
 }
 

@@ -117,6 +117,31 @@ fn direct_routes_come_back_when_the_interface_has_been_down() {
     down_and_up_changes_nothing(DIRECT);
 }
 
+/// The nodes send to each other as it is, by IPv6 too, and what is forwarded there does not tell who has asked.
+#[test]
+fn another_mac_of_the_interface_is_told_to_the_other_nodes() {
+    with_pair(Lab::builder().backend(HOST_GW), &[], |pair| {
+        pair.ip("link set eth0 address 02:00:00:00:77:01\n")?;
+        pair.reach_each_other()?;
+        pair.publishes(&[V4, V6])
+    });
+}
+
+#[test]
+fn an_ipv4_default_route_that_is_lost_for_a_moment_moves_no_node_to_that_of_ipv6() {
+    let prepare = |lab: &Lab| plug_in(lab, 1, &["fd00:88::21/64"]);
+    with_prepared_pair(Lab::builder(), prepare, [&[], &[]], |pair| {
+        pair.publishes(&[V4, V6])?;
+        let before = pair.record()?;
+        pair.ip("route del ::/0 dev eth0\nroute add ::/0 via fd00:88::1 dev eth1\nroute del 0.0.0.0/0 dev eth0\n")?;
+        pair.node().says("that of IPv6 leads out of eth1, which would change the IPv4 address of the node")?;
+        pair.pass()?;
+        pair.reach_each_other()?;
+        assert_eq!(pair.record()?, before, "the record was not written anew");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_pattern_goes_on_with_the_next_interface_that_fits_when_one_is_down_and_stays_there() {
     let second = "192.168.77.21/24";
