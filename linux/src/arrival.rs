@@ -111,7 +111,7 @@ fn judge(listing: &Value, drops_by_policy: bool, arrival: Arrival) -> Option<How
                 holds = both(holds, self::holds(condition, arrival));
             } else if holds == Some(false) {
                 break;
-            } else if has(&["drop", "reject"]) {
+            } else if chains::refuses(step) {
                 if holds == Some(true) {
                     return Some(How::Rule(rule["handle"].as_u64().unwrap_or_default()));
                 }

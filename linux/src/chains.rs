@@ -73,6 +73,13 @@ pub(crate) fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<It
     listing["nftables"].as_array().into_iter().flatten().filter_map(move |object| object.get(kind))
 }
 
+/// Whether a step of a rule drops or rejects what comes to it. What iptables rejects is told as a target of its own.
+pub(crate) fn refuses(step: &Value) -> bool {
+    let of_iptables = &step["xt"];
+    let rejects = of_iptables["type"] == "target" && of_iptables["name"] == "REJECT";
+    rejects || step.get("drop").is_some() || step.get("reject").is_some()
+}
+
 /// The chains in what nft shows, as if no table were dormant.
 pub(crate) fn read(listing: &Value) -> Vec<Chain> {
     let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();

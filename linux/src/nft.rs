@@ -149,7 +149,8 @@ impl Firewall {
     /// Removes the table; true if there was one.
     pub fn remove(&mut self, table: &str) -> Result<bool, Error> {
         self.forget();
-        if !self.stands(table)? {
+        // The kernel is asked: where there is no nft, there may be nothing to remove.
+        if !is_there(table)? {
             return Ok(false);
         }
         // Adding comes first: deleting a table that somebody deleted meanwhile would be an error.

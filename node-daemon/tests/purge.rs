@@ -126,8 +126,13 @@ impl Scene {
     }
 
     fn purge(&self, more: &[&str]) -> Output {
+        self.purge_where("PATH", &std::env::var("PATH").unwrap_or_default(), more)
+    }
+
+    /// The same with another variable set.
+    fn purge_where(&self, variable: &str, value: &str, more: &[&str]) -> Output {
         let mut command = self.machine.command("uninstall", &[&["--purge"], more].concat());
-        command.env("TWILLD_STATE_DIR", self.machine.path("state"));
+        command.env("TWILLD_STATE_DIR", self.machine.path("state")).env(variable, value);
         self.node.run(|| command.output().unwrap()).unwrap()
     }
 
@@ -150,6 +155,24 @@ fn a_purge_leaves_what_others_made_and_nothing_else_and_may_be_repeated() {
         assert_eq!((scene.names("run"), scene.names("state")), (None, None));
         assert!(scene.machine.files().is_empty());
     }
+    // Without nft there is nothing to remove that was made by it.
+    succeeded(scene.purge_where("PATH", "/none", &[]));
+}
+
+#[test]
+fn what_open_forward_put_into_chains_of_others_goes_whatever_stands_in_the_plugins_place() {
+    let Some(scene) = Scene::new() else { return };
+    scene.run("nft add table ip filter");
+    scene.run("nft add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+    let before = scene.seen();
+    scene.furnish();
+    let rule = "nft add rule ip filter FORWARD iifname \"tw*\" accept comment \"twilld: open_forward\"";
+    scene.run(rule);
+    assert!(scene.seen().contains("open_forward"), "{}", scene.seen());
+    fs::write(scene.machine.plugin(), "of somebody else").unwrap();
+    let said = succeeded(scene.purge(&[]));
+    assert!(said.contains("is not Twill's plugin: it stays"), "{said}");
+    assert_eq!(scene.seen(), before);
 }
 
 #[test]

@@ -81,8 +81,7 @@ fn rule(object: &Value) -> Rule {
         [jump] => jump["jump"]["target"].as_str().map(str::to_owned),
         _ => None,
     };
-    let refuses_all =
-        matches!(steps[..], [verdict] if verdict.get("drop").is_some() || verdict.get("reject").is_some());
+    let refuses_all = matches!(steps[..], [verdict] if chains::refuses(verdict));
     let comment = object["comment"].as_str().map(str::to_owned);
     Rule { handle: object["handle"].as_u64().unwrap_or_default(), comment, lets, jump, refuses_all }
 }

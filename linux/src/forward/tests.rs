@@ -65,6 +65,9 @@ fn firewalld_refuses_by_its_last_rule_and_another_persons_chain_has_no_entrance(
     let reject = json!([{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]);
     let firewalld = chain("inet firewalld filter_FORWARD", Some("accept"), &[reject]);
     assert_eq!(told(&[firewalld], &PODS), ["inet firewalld filter_FORWARD by inet firewalld filter_FORWARD"]);
+    let reject = json!([{"counter": {"packets": 0, "bytes": 0}}, {"xt": {"type": "target", "name": "REJECT"}}]);
+    let of_iptables = chain("ip filter FORWARD", Some("accept"), &[reject]);
+    assert_eq!(told(&[of_iptables], &PODS), ["ip filter FORWARD by ip filter FORWARD"]);
     let own = chain("inet filter forward", Some("drop"), &[]);
     assert_eq!(told(&[own], &PODS), ["inet filter forward by nowhere"]);
     let conditional =

@@ -1,5 +1,6 @@
 //! `twilld uninstall`: the list is taken back, so that no further pod comes, and then the plugin, each only if it is
-//! Twill's, and neither while a pod needs them. A list that somebody edited is kept under a name that no runtime reads. With the plugin go the rules that `twilld` put into the tables of others.
+//! Twill's, and neither while a pod needs them. A list that somebody edited is kept under a name that no runtime reads. When no list
+//! needs the plugin any more, the rules go that `twilld` put into the tables of others, whatever stands in the plugin's place.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -96,12 +97,12 @@ fn take_back(
         warn(&format!("{} stays, since {} needs it", plugin.display(), user.display()));
         return Ok(Some(user));
     }
+    close_chains_of_others();
     if !flags.place.force && file::is_foreign(&plugin)? {
         warn(&format!("{} is not Twill's plugin: it stays; --force removes it", plugin.display()));
         return Ok(None);
     }
     say(&plugin, file::remove(&plugin)?);
-    close_chains_of_others();
     Ok(None)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use twill_attach::plan::own_sources;
 use twill_fabric::Pod;
-use twill_ipam::{AttachmentId, alias};
+use twill_ipam::{AttachmentId, KeyHash, alias};
 use twill_linux::monitor::Devices;
 use twill_linux::table::link::{self, FarEnd};
 use twill_linux::table::source::{self, Filter, Sources};
@@ -82,7 +82,8 @@ impl Veths {
         let open: Vec<_> = attached.iter().filter(|one| !is_known(one)).map(|one| one.host).collect();
         let ends = link::far_ends(netlink, &open)?;
         let mut seen = BTreeMap::new();
-        let mut look = Look::default();
+        let mut look =
+            Look { unfiltered: links.iter().any(|link| is_of_another_store(link, &attached)), ..Look::default() };
         for Attached { id, hash, host, addresses, unchecked } in attached {
             let before = self.seen.get(&id);
             let far = ends.get(&host).copied().or(before.and_then(|veth| veth.far));
@@ -126,6 +127,18 @@ impl Veths {
     }
 }
 
+/// Whether it is the host end of a pod of which this node's store has no row (that of another network's store, or one that is on its
+/// way out) and which shall have no filter. One without an alias is still being made.
+fn is_of_another_store(link: &SeenLink, attached: &[Attached]) -> bool {
+    let Some(hash) = KeyHash::of_host_ifname(link.name.as_str()).filter(|_| link.kind.as_deref() == Some("veth"))
+    else {
+        return false;
+    };
+    link.alias.is_some()
+        && !alias::filtered(link.alias.as_deref(), hash)
+        && attached.iter().all(|one| one.host != link.name)
+}
+
 /// Sees to it that a host end which has lost its filter has it again. Where the kernel refuses that, or tells nothing of it, it stays lost.
 fn keep_filter(
     netlink: &mut Netlink,
@@ -146,5 +159,41 @@ fn keep_filter(
     match kept {
         Err(error) if error.errno().is_some() => Ok(Filter::Lost),
         kept => kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_end_of_a_pod_in_another_store_counts_unless_it_has_a_filter() {
+        const NAME: &str = "tw000000000000a";
+        let end = |name: &str, kind: &str, alias: Option<&str>| SeenLink {
+            index: 7,
+            name: IfName::new(name).unwrap(),
+            kind: Some(kind.to_owned()),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            running: true,
+            carrier: true,
+            alias: alias.map(str::to_owned),
+        };
+        let plain = Some("twill1:000000000000a:10.42.0.1");
+        let filtered = Some("twill1:000000000000a:10.42.0.1;filter=on");
+        assert!(is_of_another_store(&end(NAME, "veth", plain), &[]));
+        assert!(!is_of_another_store(&end(NAME, "veth", filtered), &[]));
+        assert!(!is_of_another_store(&end(NAME, "veth", None), &[]), "it is being made");
+        assert!(!is_of_another_store(&end(NAME, "dummy", plain), &[]));
+        assert!(!is_of_another_store(&end("tweed", "veth", plain), &[]));
+        let own = Attached {
+            id: AttachmentId(1),
+            hash: KeyHash::of_host_ifname(NAME).unwrap(),
+            host: IfName::new(NAME).unwrap(),
+            addresses: Vec::new(),
+            unchecked: false,
+        };
+        assert!(!is_of_another_store(&end(NAME, "veth", plain), &[own]));
     }
 }

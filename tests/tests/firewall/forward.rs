@@ -118,6 +118,25 @@ fn chains_of_docker_and_firewalld_are_told_opened_repaired_and_left_as_they_were
     });
 }
 
+/// What the services of iptables have as their last rule on some distributions.
+#[test]
+fn a_last_rule_of_iptables_that_rejects_is_told_and_opened() {
+    with_lab(Lab::builder().nodes(1), |lab| {
+        let node = lab.node(1);
+        let (one, other) = (node.add_pod("one")?, node.add_pod("other")?);
+        sh(node, "for iptables in iptables-nft ip6tables-nft; do $iptables -A FORWARD -j REJECT; done")?;
+        assert!(one.ping(other.address(false)?, 56).is_err(), "what the test makes refuses packets");
+        for family in ["ip", "ip6"] {
+            let refuses = "drops what pods send and get: its last rule refuses whatever comes so far";
+            node.says(&format!("{family} filter FORWARD {refuses}"))?;
+        }
+        open(lab, true)?;
+        deadline::until("pods are reached", PATIENCE, || Ok(all_reach(&[&one], &other)))?;
+        assert!(has_rules(node, "ip filter FORWARD")? && has_rules(node, "ip6 filter FORWARD")?);
+        Ok(())
+    });
+}
+
 #[test]
 fn a_chain_that_somebody_wrote_is_told_and_never_touched_and_uninstall_leaves_nothing() {
     with_lab(Lab::builder().nodes(1), |lab| {
