@@ -2,8 +2,9 @@
 //!
 //! Who has known another MAC believes it for up to half a minute, and the kernel tells of a new one by itself only where
 //! `ndisc_notify` is set (net/ipv6/ndisc.c, `ndisc_netdev_event`). IPv4 needs none of it: what a machine asks by ARP bears its
-//! address, while the question of an IPv6 router for a packet that it forwards bears a link-local one. It works in the namespace of
-//! the calling thread and needs CAP_NET_RAW.
+//! address, and all on the link hear it, so that whatever it sends there first tells them. IPv6 asks by a group that hardly another one
+//! is in, and as a router, for a packet that it forwards, from a link-local address. It works in the namespace of the calling thread
+//! and needs CAP_NET_RAW.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};

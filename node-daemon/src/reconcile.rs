@@ -34,7 +34,7 @@ use twill_fabric::mtu::Mtus;
 use twill_fabric::{Desired, Learned, Local, Reckoning, Spoken, Underlay, vxlan};
 use twill_linux::monitor::{Echoes, Touched};
 use twill_linux::nft::Firewall;
-use twill_linux::state::KernelState;
+use twill_linux::state::{KernelState, PROTOCOL_POD};
 use twill_linux::table::{Outcome, Repair, SeenLink};
 use twill_linux::{Netlink, table};
 
@@ -413,7 +413,13 @@ impl Reconciler {
         let (netlink, state, ours) = (&mut self.netlink, &desired.state, &desired.ours);
         let mut outcome = match whole {
             true => table::reconcile(netlink, state, ours)?,
-            false => table::complete(netlink, state, ours, self.spoken.keys())?,
+            false => {
+                // Of its own pods the node knows without etcd.
+                let to_pods =
+                    state.routes.values().filter(|route| route.protocol == PROTOCOL_POD).map(|route| route.key);
+                let fresh = self.spoken.keys().iter().copied().chain(to_pods).collect();
+                table::complete(netlink, state, ours, &fresh)?
+            }
         };
         outcome.repairs.extend(of_guard);
         Ok(outcome)

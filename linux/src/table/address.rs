@@ -23,6 +23,8 @@ pub struct SeenAddress {
     pub index: u32,
     /// Address and prefix length.
     pub cidr: IpNetwork,
+    /// The address at the other end, where it is one of a point-to-point link.
+    pub peer: Option<IpAddr>,
     /// IFA_F_SECONDARY.
     pub secondary: bool,
     /// Scope global (RT_SCOPE_UNIVERSE).
@@ -38,7 +40,8 @@ pub struct SeenAddress {
 impl SeenAddress {
     /// One of a link as most are: given for good, the first of its subnet, of global scope and usable.
     pub fn plain(index: u32, cidr: IpNetwork) -> Self {
-        Self { index, cidr, secondary: false, global: true, permanent: true, deprecated: false, usable: true }
+        let (secondary, deprecated) = (false, false);
+        Self { index, cidr, peer: None, secondary, global: true, permanent: true, deprecated, usable: true }
     }
 }
 
@@ -63,7 +66,15 @@ fn put(address: &Address, index: u32, flags: u16, what: &'static str) -> Request
 
 /// Takes an address from a device. EADDRNOTAVAIL if it is not there.
 pub fn remove(address: &Address, index: u32) -> Request {
-    let message = message(address, index);
+    remove_of(address, index, None)
+}
+
+/// The same, of one with that other end: IPv4 goes by it (`inet_rtm_deladdr` in net/ipv4/devinet.c).
+pub fn remove_of(address: &Address, index: u32, peer: Option<IpAddr>) -> Request {
+    let mut message = message(address, index);
+    if let Some(peer) = peer {
+        message.attributes = vec![AddressAttribute::Local(address.cidr.ip()), AddressAttribute::Address(peer)];
+    }
     let address = *address;
     Request::new(
         RouteNetlinkMessage::DelAddress(message),
@@ -126,6 +137,7 @@ fn seen(message: &AddressMessage) -> Option<SeenAddress> {
     Some(SeenAddress {
         index: message.header.index,
         cidr: IpNetwork::new(ip, message.header.prefix_len).ok()?,
+        peer: address.filter(|peer| *peer != ip),
         secondary: flags.contains(AddressFlags::Secondary),
         global: message.header.scope == AddressScope::Universe,
         permanent: flags.contains(AddressFlags::Permanent),

@@ -235,6 +235,12 @@ pub fn set_nomaster(device: Device) -> Request {
     set(message, fmt::from_fn(move |f| write!(f, "set link {} nomaster", device.name)))
 }
 
+/// Gives a device its carrier back that somebody has taken from it (IFLA_PROTO_DOWN).
+pub fn set_protoup(device: Device) -> Request {
+    let message = LinkUnspec::new_with_index(device.index).append_extra_attribute(LinkAttribute::ProtoDown(0)).build();
+    set(message, fmt::from_fn(move |f| write!(f, "set link {} protodown off", device.name)))
+}
+
 /// Changes a device's alias (IFLA_IFALIAS), at most 255 bytes.
 pub fn set_alias(device: Device, alias: &str) -> Request {
     let message = LinkUnspec::new_with_index(device.index).alias(alias).build();

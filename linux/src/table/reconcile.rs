@@ -35,8 +35,8 @@ pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership)
     bring(netlink, desired, ours, Extent::All)
 }
 
-/// Only makes what is missing, and keeps the host ends of pods; what else stands otherwise than `desired` has it, or beyond it, is left
-/// as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
+/// Only makes what is missing, and keeps the host ends of pods and the devices, but for their MTU; what else stands otherwise than
+/// `desired` has it, or beyond it, is left as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
 /// [`reconcile`].
 pub fn complete(
     netlink: &mut Netlink,
@@ -58,15 +58,6 @@ enum Extent<'a> {
 
 impl Extent<'_> {
     /// The differences that are its business.
-    fn of<K, D, S>(self, differences: Vec<Difference<'_, K, D, S>>) -> Vec<Difference<'_, K, D, S>> {
-        let within = |difference: &Difference<'_, K, D, S>| match self {
-            Self::All => true,
-            Self::Missing { .. } => matches!(difference, Difference::Missing(_)),
-        };
-        differences.into_iter().filter(within).collect()
-    }
-
-    /// The same where some may be of routes.
     fn of_table<'d, T: Table>(
         self,
         differences: Vec<Difference<'d, T::Key, T::Value, T::Seen>>,

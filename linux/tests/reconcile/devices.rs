@@ -11,9 +11,14 @@ fn a_changed_device_is_set_right_and_one_that_cannot_be_is_made_anew_with_all_th
         let index = |node: &Node| node.ip(&format!("-o link show dev {VXLAN}")).split(':').next().unwrap().to_owned();
         let before = index(&node);
         node.ip("link add br0 type bridge");
-        for drift in
-            ["mtu 1300", "address 02:00:00:00:00:99", "addrgenmode eui64", "type vxlan local LOCAL", "master br0"]
-        {
+        for drift in [
+            "mtu 1300",
+            "address 02:00:00:00:00:99",
+            "addrgenmode eui64",
+            "type vxlan local LOCAL",
+            "master br0",
+            "protodown on",
+        ] {
             let other = if local.contains(':') { "2001:db8::99" } else { "192.0.2.99" };
             node.ip(&format!("link set {VXLAN} {}", drift.replace("LOCAL", other)));
             let repairs = node.settle(&desired);
@@ -49,6 +54,37 @@ fn a_changed_device_is_set_right_and_one_that_cannot_be_is_made_anew_with_all_th
         node.ip(&format!("link del {VXLAN}"));
         assert_eq!(node.settle(&desired).len(), 11);
     }
+}
+
+#[test]
+fn an_address_with_another_end_is_removed_and_one_in_the_place_of_ours_put_right() {
+    let Some(mut node) = Node::new() else { return };
+    let desired = desired("192.0.2.1", "192.0.2.2");
+    node.settle(&desired);
+    node.ip(&format!("addr add 10.9.9.9 peer 10.42.1.5/32 dev {VXLAN}"));
+    assert_eq!(node.settle(&desired), [format!("removed address: 10.9.9.9/32 peer 10.42.1.5 dev {VXLAN}")]);
+    node.ip(&format!("addr add 10.42.0.0 peer 10.42.1.5/32 dev {VXLAN}"));
+    assert_eq!(node.settle(&desired).len(), 1, "beside ours");
+    node.ip(&format!("addr del 10.42.0.0/32 dev {VXLAN}"));
+    node.ip(&format!("addr add 10.42.0.0 peer 10.42.1.5/32 dev {VXLAN}"));
+    let repairs = node.settle(&desired);
+    assert!(repairs[0].contains("address") && repairs[0].contains("10.42.0.0/32"), "{repairs:?}");
+    assert!(!node.ip(&format!("addr show dev {VXLAN}")).contains("peer"));
+}
+
+#[test]
+fn a_group_of_next_hops_in_the_place_of_a_destination_is_put_right() {
+    let Some(mut node) = Node::new() else { return };
+    let desired = desired("192.0.2.1", "192.0.2.2");
+    node.settle(&desired);
+    node.ip("nexthop add id 5 via 192.0.2.9 fdb");
+    node.ip("nexthop add id 6 group 5 fdb");
+    let entry = format!("02:00:00:00:00:02 dev {VXLAN}");
+    node.namespace.must(&format!("bridge fdb del {entry}"));
+    node.namespace.must(&format!("bridge fdb add {entry} nhid 6 self permanent"));
+    let repairs = node.settle(&desired);
+    assert!(repairs.len() == 1 && repairs[0].starts_with("changed fdb: 02:00:00:00:00:02"), "{repairs:?}");
+    assert!(node.namespace.must(&format!("bridge fdb show dev {VXLAN}")).contains("02:00:00:00:00:02 dst 192.0.2.2"));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Details {
     pub(crate) ipv4_forwarding: Option<bool>,
     /// The number of the bridge, bond or VRF that it is a part of (IFLA_MASTER).
     pub(crate) master: Option<u32>,
+    /// Somebody has taken its carrier from it, so that no packet passes (IFLA_PROTO_DOWN).
+    pub(crate) protodown: bool,
     /// What it is if it is a VXLAN device.
     pub(crate) vxlan: Option<SeenVxlan>,
 }
@@ -66,7 +68,7 @@ pub(crate) struct SeenVxlan {
 /// What a repair may be about, for whoever reads of it.
 impl fmt::Display for Details {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { link, addrgenmode_none, ipv4_forwarding, master, vxlan } = self;
+        let Self { link, addrgenmode_none, ipv4_forwarding, master, protodown, vxlan } = self;
         let mac = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
         write!(f, "{} mtu {} address {mac}", link.name, link.mtu)?;
         match (vxlan, &link.kind) {
@@ -81,6 +83,7 @@ impl fmt::Display for Details {
         if *ipv4_forwarding == Some(false) {
             f.write_str(", does not forward IPv4")?;
         }
+        f.write_str(if *protodown { ", protodown" } else { "" })?;
         f.write_str(if link.up { "" } else { ", down" })
     }
 }
@@ -167,7 +170,8 @@ pub(super) fn details(message: LinkMessage) -> Option<Details> {
     let carrier = message.header.flags.contains(LinkFlags::LowerUp);
     let index = message.header.index;
     let link = SeenLink { index, name, kind: None, mac: None, mtu: 0, up, running: false, carrier, alias: None };
-    let mut found = Details { link, addrgenmode_none: None, ipv4_forwarding: None, master: None, vxlan: None };
+    let (addrgenmode_none, ipv4_forwarding, master, vxlan) = (None, None, None, None);
+    let mut found = Details { link, addrgenmode_none, ipv4_forwarding, master, protodown: false, vxlan };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => found.link.mtu = mtu,
@@ -175,8 +179,9 @@ pub(super) fn details(message: LinkMessage) -> Option<Details> {
             LinkAttribute::OperState(state) => found.link.running = state == State::Up,
             LinkAttribute::IfAlias(alias) => found.link.alias = Some(alias),
             LinkAttribute::Controller(index) => found.master = Some(index).filter(|index| *index != 0),
+            LinkAttribute::ProtoDown(down) => found.protodown = down != 0,
             LinkAttribute::AfSpecUnspec(families) => {
-                found.addrgenmode_none = addrgenmode_none(&families);
+                found.addrgenmode_none = makes_no_link_local(&families);
                 found.ipv4_forwarding = super::ipv4_conf(&families).map(|conf| conf.forwarding != 0);
             }
             LinkAttribute::LinkInfo(infos) => read_info(&mut found, infos),
@@ -186,7 +191,7 @@ pub(super) fn details(message: LinkMessage) -> Option<Details> {
     Some(found)
 }
 
-fn addrgenmode_none(families: &[AfSpecUnspec]) -> Option<bool> {
+fn makes_no_link_local(families: &[AfSpecUnspec]) -> Option<bool> {
     let mut settings = families.iter().filter_map(|family| match family {
         AfSpecUnspec::Inet6(settings) => Some(settings),
         _ => None,

@@ -22,7 +22,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Whether each can be told by its address.
     fn is_plain(&self) -> bool {
-        self.entries.iter().all(|entry| entry.plain)
+        self.entries.iter().all(|entry| entry.plain && entry.remote.is_some())
     }
 
     fn remotes(&self) -> impl Iterator<Item = Option<IpAddr>> {
@@ -54,8 +54,9 @@ impl Table for Fdb {
     fn change(&self, value: &FdbEntry, seen: &Seen, index: &u32) -> Vec<Request> {
         let device = Device { index: *index, name: value.device };
         let others = seen.remotes().filter(|remote| *remote != Some(value.remote));
-        let mut requests = match seen.entries.len() {
-            1 => Vec::new(),
+        let mut requests = match seen.entries[..] {
+            // One of a group of next hops has none, and is not replaced (vxlan_fdb_replace in drivers/net/vxlan/vxlan_core.c).
+            [single] if single.remote.is_some() => Vec::new(),
             _ if !seen.is_plain() => vec![fdb::remove(value.mac, None, device)],
             _ => others.map(|remote| fdb::remove(value.mac, remote, device)).collect(),
         };

@@ -41,9 +41,16 @@ pub(super) fn settle(
     let mut remade = Vec::new();
     let (mut first, mut remove) = (Vec::new(), Vec::new());
     let mut doomed = BTreeSet::new();
-    for difference in extent.of(diff(desired, &standing, is_as_wanted)) {
+    for difference in diff(desired, &standing, is_as_wanted) {
         match difference {
             Difference::Missing(wanted) => put.push(change(wanted, None, link::create_vxlan(wanted))),
+            Difference::Changed(wanted, seen) if extent != Extent::All => {
+                // What others have of the tunnel, and by that its MTU, may be newer; what else it is, is the node's own.
+                let kept = Link { mtu: seen.link.mtu, ..wanted.clone() };
+                let requests = adjust(&kept, seen).filter(|requests| !requests.is_empty());
+                put.extend(requests.map(|requests| change(&kept, Some(seen), requests)));
+            }
+            Difference::Extra(..) if extent != Extent::All => {}
             Difference::Changed(wanted, seen) => {
                 remade.push((put.len(), remake(wanted, seen)));
                 let requests = adjust(wanted, seen).unwrap_or_else(|| remake(wanted, seen));
@@ -128,6 +135,9 @@ fn adjust(wanted: &Link, seen: &Details) -> Option<Vec<Request>> {
     requests.extend(settings(seen, wanted.mac, wanted.mtu));
     if seen.addrgenmode_none == Some(false) {
         requests.push(link::set_addrgenmode_none(device));
+    }
+    if seen.protodown {
+        requests.push(link::set_protoup(device));
     }
     if !seen.link.up {
         requests.push(link::set_up(device));
