@@ -68,7 +68,7 @@ impl Ends {
     pub fn say(&mut self, known: Known<'_>, now: Instant) -> (Option<VxlanEnd>, Option<Path>) {
         let Some(standing) = known.standing else { return self.at_first(known) };
         let said = known.own.is_some_and(NodeRecord::tunnels);
-        // Without a device of its own, a node says nothing by which its routes would lead there.
+        // A node that others know does not begin without a device of its own, or its routes would lead where nothing stands.
         let begins = standing.vxlan.sends && standing.vxlan.receives.is_some();
         let goes_on = said && (standing.vxlan.sends || !standing.routed);
         let tunnels = begins || goes_on;

@@ -97,8 +97,7 @@ impl Ways {
     /// By this configuration. `receives`: there is a tunnel all the same.
     fn of(conf: &ClusterConf, receives: bool) -> Self {
         let vxlan = conf.backend.kind.vxlan();
-        let tunnel = vxlan.is_some() || receives;
-        Self { tunnel, plain: !tunnel || vxlan.is_some_and(|vxlan| vxlan.direct) }
+        Self { tunnel: vxlan.is_some() || receives, plain: vxlan.is_none_or(|vxlan| vxlan.direct) }
     }
 }
 
@@ -126,7 +125,7 @@ fn preferred(ours: &record::Underlay) -> impl Iterator<Item = Family> + use<> {
 
 /// What an operator should know of packets' sizes on this node.
 pub(crate) fn report(site: &Site, reached: impl Iterator<Item = Family>, problems: &mut Problems) {
-    let families = preferred(&site.underlay.ends()).chain(reached).collect();
+    let families = preferred(&site.ends).chain(reached).collect();
     let narrowest = narrowest(Ways::of(&site.conf, site.tunnel.is_some()), families, &site.underlay);
     let Some((Side { device, mtu, .. }, overhead)) = narrowest else { return };
     let left = mtu.saturating_sub(overhead);

@@ -41,7 +41,7 @@ pub fn targets(reckoning: &Reckoning) -> Vec<Target> {
 }
 
 fn target(reckoning: &Reckoning, site: &Site, peer: &Peer) -> Option<Target> {
-    let common = Family::common(&site.underlay.ends(), &peer.record().underlay)?;
+    let common = Family::common(&site.ends, &peer.record().underlay)?;
     let used = Family::ALL.into_iter().filter(|family| site.uses(*family));
     let (family, way) = used.filter_map(|family| Some((family, site.way(peer, family)?))).next()?;
     let node = peer.name.clone();

@@ -155,7 +155,7 @@ impl Sum {
 }
 
 fn reached(peer: &Peer, site: &Site) -> Option<Family> {
-    Family::common(&site.underlay.ends(), &peer.record().underlay)
+    Family::common(&site.ends, &peer.record().underlay)
 }
 
 /// Counts how many parts are made, for the test that a change is as much work as it changes.

@@ -53,8 +53,8 @@ pub enum Hazard {
 }
 
 /// What would be lost by `new`. Empty where nothing stands yet, and where the back end stays as it is: what is lost by that is
-/// lost already. Where the configuration is gone or cannot be read, nodes go on by the one that they have read last: by which back end
-/// they send, their records say.
+/// lost already. Where the configuration is gone or cannot be read, nodes go on by the one that they have read last: whether they send
+/// by a tunnel, their records say, and blocks are of such a one.
 pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
     let old = view.config.as_ref().map(|config| &config.value.backend);
     if old == Some(&new.backend) {
@@ -68,7 +68,10 @@ pub fn hazards(view: &View, new: &ClusterConf) -> Vec<Hazard> {
         Kind::HostGw | Kind::Bgp if view.nodes.values().any(|record| tunnelled(&record.value)) => {
             hazards.extend(old_version(view).into_iter().chain(apart(view, new)));
         }
-        Kind::HostGw if old == Some(&Kind::Bgp) => hazards.extend(apart(view, new)),
+        // It may have been BGP.
+        Kind::HostGw if old.map_or(!view.blocks.is_empty(), |old| *old == Kind::Bgp) => {
+            hazards.extend(apart(view, new))
+        }
         Kind::HostGw | Kind::Bgp => {}
     }
     hazards.extend(tall(view, tunnelled, &new.backend.kind));
@@ -221,7 +224,9 @@ mod tests {
             sample().node(4, &["192.168.10.4/24", "fd10::4/64"]).but_all(|record| record.value.path = path)
         };
         assert_eq!(lost(far(true), Kind::HostGw).len(), 2, "a family each");
-        assert_eq!(lost(far(false), Kind::HostGw), [], "nothing stands that could be lost");
+        assert_eq!(lost(far(false), Kind::HostGw), [], "nobody has a block, so nothing has stood yet");
+        assert_eq!(lost(far(false).block(4, "10.42.4.0/26"), Kind::HostGw).len(), 2, "it may have been BGP");
+        assert_eq!(lost(far(false).block(4, "10.42.4.0/26"), Kind::Bgp), []);
     }
 
     #[test]

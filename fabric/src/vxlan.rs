@@ -134,8 +134,8 @@ impl Backend for Vxlan {
 
 /// The family of this node's first device.
 fn preferred(site: &Site) -> Option<Family> {
-    let ends = site.underlay.ends();
-    Family::common(&ends, &ends)
+    let ends = &site.ends;
+    Family::common(ends, ends)
 }
 
 fn device(site: &Site, family: Family) -> IfName {
@@ -181,7 +181,7 @@ fn reached(conf: &Vxlan, site: &Site, peer: &Peer) -> Result<(IpAddr, IfName), S
         return Err(unreachable(peer, &other));
     }
     let ends = &peer.record().underlay;
-    let family = Family::common(&site.underlay.ends(), ends);
+    let family = Family::common(&site.ends, ends);
     let remote = family.and_then(|family| Some((family.underlay(ends)?, device(site, family))));
     remote.ok_or_else(|| format!("node {} cannot be reached: it has no underlay address of our family", peer.name))
 }

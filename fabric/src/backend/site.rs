@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use twill_cluster::record::NodeRecord;
+use twill_cluster::record::{self, NodeRecord};
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan};
 use twill_linux::MacAddr;
@@ -24,6 +24,8 @@ pub struct Site {
     pub vtep_mac: MacAddr,
     /// What carries traffic between nodes.
     pub underlay: Underlay,
+    /// By which of its addresses it exchanges packets of a tunnel.
+    pub ends: record::Underlay,
     /// The families of pools that this node's kernel knows.
     pub families: BTreeSet<Family>,
     /// Its record says that it may send by a tunnel, or it has none yet.
@@ -44,6 +46,7 @@ impl Site {
             name: local.name.clone(),
             vtep_mac: local.vtep_mac,
             underlay: local.underlay.clone(),
+            ends: known(local.underlay.ends(), own),
             families: Family::ALL.into_iter().filter(|family| local.uses(conf, *family)).collect(),
             tunnels: own.is_none_or(NodeRecord::tunnels),
             tunnel,
@@ -55,6 +58,17 @@ impl Site {
     pub fn uses(&self, family: Family) -> bool {
         self.families.contains(&family)
     }
+}
+
+/// Those of a node's addresses by whose family others know it already: they go on sending there, and take packets from there, until
+/// they hear of another one, which may be never while etcd is away. Where none of these is left, all of them.
+fn known(observed: record::Underlay, own: Option<&NodeRecord>) -> record::Underlay {
+    let Some(published) = own.map(|own| &own.underlay) else { return observed };
+    let known = record::Underlay {
+        ipv4: observed.ipv4.filter(|_| published.ipv4.is_some()),
+        ipv6: observed.ipv6.filter(|_| published.ipv6.is_some()),
+    };
+    if known.ipv4.or(known.ipv6).is_some() { known } else { observed }
 }
 
 /// Whether any pool has addresses of this family.

@@ -1,9 +1,11 @@
 //! Whole states of small clusters, written out.
 
+use std::collections::BTreeSet;
+
 use twill_cluster::record::Path;
 use twill_conf::cluster::{ChecksumOffload, Kind, Vxlan};
 
-use twill_linux::state::{Hop, METRIC, RouteKey, Spared, Target};
+use twill_linux::state::{Hop, LinkKind, METRIC, RouteKey, Spared, Target};
 
 use super::print::{firewall, print};
 use super::sample::{Sample, name};
@@ -313,6 +315,39 @@ fn families_on_two_interfaces_have_each_its_own_mtu_sysctls_and_guard() {
         let guard = |rule: &&String| rule.contains(r#""chain":"vxlan-in""#) && rule.contains(set);
         assert!(rules.iter().find(guard).unwrap().contains(&format!(r#""right":{index}"#)), "{rules:#?}");
     }
+}
+
+#[test]
+fn a_tunnel_changes_its_family_when_others_know_of_it() {
+    let before = dual_stack().but(1, |record| record.value.underlay.ipv4 = None);
+    let local = dual_stack().local(1, &[]);
+    let by = |sample: &Sample| -> BTreeSet<bool> {
+        let state = desired(&sample.view, &local).state;
+        let remotes = state.fdb.values().map(|entry| entry.remote.is_ipv4());
+        let LinkKind::Vxlan { local, .. } = state.links.values().next().unwrap().kind;
+        remotes.chain([local.is_ipv4()]).collect()
+    };
+    assert_eq!(by(&before), [false].into(), "others still know it by IPv6 alone");
+    assert_eq!(by(&dual_stack()), [true].into());
+    let lost = dual_stack().but(1, |record| record.value.underlay.ipv6 = None);
+    let mut without = local.clone();
+    without.underlay.ipv4 = None;
+    assert!(!desired(&lost.view, &without).state.fdb.is_empty(), "what it has now is all that is left");
+}
+
+#[test]
+fn where_packets_may_go_as_they_are_the_mtu_is_that_of_either_familys_interface() {
+    let direct = || Kind::Vxlan(Vxlan { direct: true, ..Vxlan::default() });
+    let mtu_of = |sample: &Sample| {
+        let mut local = sample.local(1, &[]);
+        let side = local.underlay.ipv6.as_mut().unwrap();
+        (side.device, side.index, side.mtu) = (IfName::new("eth1").unwrap(), 3, 1400);
+        pod_mtu(&sample.view, &local.name, &local.underlay)
+    };
+    assert_eq!(mtu_of(&dual_stack()), 1450, "by IPv4 in the tunnel alone");
+    assert_eq!(mtu_of(&dual_stack().backend(direct())), 1400);
+    assert_eq!(mtu_of(&dual_stack().backend(Kind::HostGw)), 1400, "though its own end of a tunnel still stands");
+    assert_eq!(mtu_of(&dual_stack().backend(Kind::HostGw).without_tunnels()), 1400);
 }
 
 #[test]

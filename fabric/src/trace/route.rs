@@ -176,7 +176,11 @@ impl<'a, K: Kernel> Walk<'a, K> {
             None => "the record of that node is missing, or is not believed".to_owned(),
             Some(None) => "no way leads to that node".to_owned(),
             Some(Some(Way::Learned)) if self.site.conf.backend.kind != Kind::Bgp => {
-                "this node's record does not say yet that it may send by the tunnel".to_owned()
+                // Its word comes when its device stands.
+                let own = &self.known.local.name;
+                let fix = format!("look at 'twillctl node show {own}': its tunnel must stand before it says so");
+                let why = "this node's record does not say that it may send by the tunnel";
+                return (format!("no route leads to {ip}: {whose}, and {why}"), fix);
             }
             Some(Some(Way::Learned)) => "BGP has not learned a route to it".to_owned(),
             Some(Some(Way::Tunnel | Way::Native)) => "that node is not reached yet".to_owned(),

@@ -82,8 +82,7 @@ impl Veths {
         let open: Vec<_> = attached.iter().filter(|one| !is_known(one)).map(|one| one.host).collect();
         let ends = link::far_ends(netlink, &open)?;
         let mut seen = BTreeMap::new();
-        let mut look =
-            Look { unfiltered: links.iter().any(|link| is_of_another_store(link, &attached)), ..Look::default() };
+        let mut look = Look { unfiltered: links.iter().any(|link| is_bare_beside(link, &attached)), ..Look::default() };
         for Attached { id, hash, host, addresses, unchecked } in attached {
             let before = self.seen.get(&id);
             let far = ends.get(&host).copied().or(before.and_then(|veth| veth.far));
@@ -127,16 +126,16 @@ impl Veths {
     }
 }
 
-/// Whether it is the host end of a pod of which this node's store has no row (that of another network's store, or one that is on its
-/// way out) and which shall have no filter. One without an alias is still being made.
-fn is_of_another_store(link: &SeenLink, attached: &[Attached]) -> bool {
+/// Whether it is the host end of a pod that is none of these, as one of another store or one that is on its way in or out, and that has
+/// no filter by its alias, though it may not send by the addresses of others. One without an alias is still being made.
+fn is_bare_beside(link: &SeenLink, attached: &[Attached]) -> bool {
     let Some(hash) = KeyHash::of_host_ifname(link.name.as_str()).filter(|_| link.kind.as_deref() == Some("veth"))
     else {
         return false;
     };
-    link.alias.is_some()
-        && !alias::filtered(link.alias.as_deref(), hash)
-        && attached.iter().all(|one| one.host != link.name)
+    let alias = link.alias.as_deref();
+    let is_checked = alias.is_some() && alias::unchecked(link.name.as_str(), alias).is_none();
+    is_checked && !alias::filtered(alias, hash) && attached.iter().all(|one| one.host != link.name)
 }
 
 /// Sees to it that a host end which has lost its filter has it again. Where the kernel refuses that, or tells nothing of it, it stays lost.
@@ -167,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_end_of_a_pod_in_another_store_counts_unless_it_has_a_filter() {
+    fn the_host_end_of_another_pod_counts_unless_it_has_a_filter_or_is_free() {
         const NAME: &str = "tw000000000000a";
         let end = |name: &str, kind: &str, alias: Option<&str>| SeenLink {
             index: 7,
@@ -182,11 +181,12 @@ mod tests {
         };
         let plain = Some("twill1:000000000000a:10.42.0.1");
         let filtered = Some("twill1:000000000000a:10.42.0.1;filter=on");
-        assert!(is_of_another_store(&end(NAME, "veth", plain), &[]));
-        assert!(!is_of_another_store(&end(NAME, "veth", filtered), &[]));
-        assert!(!is_of_another_store(&end(NAME, "veth", None), &[]), "it is being made");
-        assert!(!is_of_another_store(&end(NAME, "dummy", plain), &[]));
-        assert!(!is_of_another_store(&end("tweed", "veth", plain), &[]));
+        assert!(is_bare_beside(&end(NAME, "veth", plain), &[]));
+        assert!(!is_bare_beside(&end(NAME, "veth", filtered), &[]));
+        assert!(!is_bare_beside(&end(NAME, "veth", Some("twill1:000000000000a:10.42.0.1;spoofcheck=off")), &[]));
+        assert!(!is_bare_beside(&end(NAME, "veth", None), &[]), "it is being made");
+        assert!(!is_bare_beside(&end(NAME, "dummy", plain), &[]));
+        assert!(!is_bare_beside(&end("tweed", "veth", plain), &[]));
         let own = Attached {
             id: AttachmentId(1),
             hash: KeyHash::of_host_ifname(NAME).unwrap(),
@@ -194,6 +194,6 @@ mod tests {
             addresses: Vec::new(),
             unchecked: false,
         };
-        assert!(!is_of_another_store(&end(NAME, "veth", plain), &[own]));
+        assert!(!is_bare_beside(&end(NAME, "veth", plain), &[own]));
     }
 }

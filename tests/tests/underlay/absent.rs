@@ -65,3 +65,25 @@ fn a_family_whose_own_interface_is_down_is_given_up_for_the_other() {
         pair.publishes(&[V4, second])
     });
 }
+
+#[test]
+fn an_address_that_comes_back_while_etcd_is_away_cuts_nobody_off() {
+    with_pair(Lab::builder(), &[], |pair| {
+        pair.ip(&format!("addr del {V4} dev eth0\n"))?;
+        pair.publishes(&[V6])?;
+        pair.reach_each_other()?;
+        // Who has heard of what was written after that has heard of that too.
+        pair.lab.apply_config(&(pair.lab.cluster_config() + "\n[firewall]\nno_masquerade = [\"203.0.113.0/24\"]\n"))?;
+        deadline::until("the daemon has heard of it", PATIENCE, || {
+            Ok(pair.node().run(&["nft", "list", "table", "inet", "twill"])?.contains("203.0.113.0/24"))
+        })?;
+        pair.lab.etcd().stop()?;
+        pair.ip(&format!("addr add {V4} dev eth0\n"))?;
+        pair.node().says(&format!("the underlay is {V4} on eth0"))?;
+        pair.pass()?;
+        pair.reach_each_other()?;
+        pair.lab.etcd().start()?;
+        pair.publishes(&[V4, V6])?;
+        pair.reach_each_other()
+    });
+}

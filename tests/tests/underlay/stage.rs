@@ -90,8 +90,7 @@ impl Pair<'_> {
         self.node().namespace().ip_batch(lines)
     }
 
-    /// Makes the first node's interface, which was deleted, again. It has another MAC, which others learn as soon as the node
-    /// asks for theirs.
+    /// Makes the first node's interface, which was deleted, again. It has another MAC.
     pub fn connect_again(&self) -> Result<()> {
         self.lab.wire().connect("n1", self.node().namespace(), SEAT_NODES + 1).map(drop)
     }
@@ -100,7 +99,8 @@ impl Pair<'_> {
     pub fn reach_each_other(&self) -> Result<()> {
         let [a, b] = &self.pods;
         deadline::until_some("the pods reach each other", PATIENCE, || {
-            let pings = [(a, b), (b, a)].into_iter().flat_map(|(from, to)| {
+            // First to the node whose interface is another one: it has asked for nobody yet.
+            let pings = [(b, a), (a, b)].into_iter().flat_map(|(from, to)| {
                 let targets = to.addresses().into_iter().flatten();
                 targets.map(move |target| from.namespace().run(&["ping", "-nqc1", "-W1", &target.to_string()]))
             });
