@@ -31,6 +31,7 @@ use twill_linux::state::{FdbEntry, KernelState, Neighbour, Route};
 
 pub use self::peer::Peer;
 pub use self::roll::{Roll, Terms};
+pub(crate) use self::site::known_ends;
 pub use self::site::{Site, uses};
 pub use self::way::{VxlanUse, Way};
 use crate::Local;

@@ -10,7 +10,7 @@ use twill_cluster::view::differences;
 use twill_conf::NodeName;
 use twill_conf::cluster::{ClusterConf, Vxlan, vxlan_overhead};
 
-use crate::backend::{Backend as _, Problems, Site, uses};
+use crate::backend::{Backend as _, Problems, Site, known_ends, uses};
 use crate::family::Family;
 use crate::native::Native;
 use crate::tally::Tally;
@@ -42,14 +42,14 @@ pub struct Mtus {
 impl Mtus {
     /// What holds by this view.
     pub fn follow(&mut self, view: &View, local: &NodeName, underlay: &Underlay) -> Mtu {
-        self.see(view, underlay.ends());
+        let own = view.nodes.get(local).map(|record| &record.value);
+        self.see(view, known_ends(underlay.ends(), own));
         let families = || preferred(&self.ours).chain(self.reached.there().iter().copied()).collect();
         let of_tunnel = narrowest(Ways::TUNNEL, families(), underlay).map_or(0, |(side, _)| side.mtu);
         let Some(conf) = &view.config else {
             let mtu = underlay.sides().map(|side| side.mtu).min().unwrap_or(0);
             return Mtu { pods: mtu.saturating_sub(UNKNOWN_OVERHEAD).max(IPV6_MIN_MTU), underlay: of_tunnel };
         };
-        let own = view.nodes.get(local).map(|record| &record.value);
         let ways = Ways::of(&conf.value, own.is_some_and(|own| own.vxlan.is_some()));
         let narrowest = narrowest(ways, families(), underlay);
         let (mtu, overhead) = narrowest.map_or((0, 0), |(side, overhead)| (side.mtu, overhead));

@@ -83,7 +83,8 @@ pub fn gateway(site: &Site, peer: &Peer, family: Family) -> Option<IpAddr> {
     reached(&site.underlay.ends(), &peer.record().underlay, family)
 }
 
-fn reached(ours: &Underlay, theirs: &Underlay, family: Family) -> Option<IpAddr> {
+/// The same, from these addresses to those.
+pub(crate) fn reached(ours: &Underlay, theirs: &Underlay, family: Family) -> Option<IpAddr> {
     let both = |here: Option<IpNetwork>, there: Option<IpNetwork>| {
         let (here, there) = (here?, there?);
         (here.contains(there.ip()) && there.contains(here.ip())).then_some(there.ip())

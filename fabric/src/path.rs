@@ -41,21 +41,23 @@ pub fn targets(reckoning: &Reckoning) -> Vec<Target> {
 }
 
 fn target(reckoning: &Reckoning, site: &Site, peer: &Peer) -> Option<Target> {
-    let common = Family::common(&site.ends, &peer.record().underlay)?;
     let used = Family::ALL.into_iter().filter(|family| site.uses(*family));
     let (family, way) = used.filter_map(|family| Some((family, site.way(peer, family)?))).next()?;
     let node = peer.name.clone();
-    let beside = || common.underlay(&peer.record().underlay);
-    match (way, &site.tunnel) {
-        (Way::Tunnel, Some(vxlan)) => {
-            let inner =
-                Inner { address: family.tunnel(&peer.tunnel)?, overhead: vxlan.overhead(common), port: vxlan.port };
-            Some(Target { node, outer: beside()?, inner: reckoning.tunnels_to(peer).then_some(inner) })
-        }
-        // IPv4 may go by IPv6.
-        (Way::Native, _) => Some(Target { node, outer: native::gateway(site, peer, family)?, inner: None }),
-        _ => Some(Target { node, outer: beside()?, inner: None }),
+    // IPv4 may go by IPv6.
+    if way == Way::Native {
+        return Some(Target { node, outer: native::gateway(site, peer, family)?, inner: None });
     }
+    let common = Family::common(&site.ends, &peer.record().underlay)?;
+    let outer = common.underlay(&peer.record().underlay)?;
+    let inner = match (way, &site.tunnel) {
+        (Way::Tunnel, Some(vxlan)) => {
+            let (address, overhead, port) = (family.tunnel(&peer.tunnel)?, vxlan.overhead(common), vxlan.port);
+            reckoning.tunnels_to(peer).then_some(Inner { address, overhead, port })
+        }
+        _ => None,
+    };
+    Some(Target { node, outer, inner })
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Site {
             name: local.name.clone(),
             vtep_mac: local.vtep_mac,
             underlay: local.underlay.clone(),
-            ends: known(local.underlay.ends(), own),
+            ends: known_ends(local.underlay.ends(), own),
             families: Family::ALL.into_iter().filter(|family| local.uses(conf, *family)).collect(),
             tunnels: own.is_none_or(NodeRecord::tunnels),
             tunnel,
@@ -62,7 +62,7 @@ impl Site {
 
 /// Those of a node's addresses by whose family others know it already: they go on sending there, and take packets from there, until
 /// they hear of another one, which may be never while etcd is away. Where none of these is left, all of them.
-fn known(observed: record::Underlay, own: Option<&NodeRecord>) -> record::Underlay {
+pub(crate) fn known_ends(observed: record::Underlay, own: Option<&NodeRecord>) -> record::Underlay {
     let Some(published) = own.map(|own| &own.underlay) else { return observed };
     let known = record::Underlay {
         ipv4: observed.ipv4.filter(|_| published.ipv4.is_some()),

@@ -81,14 +81,15 @@ pub(super) fn peerings(site: &Site, roll: &Roll, bgp: &Bgp, own: &NodeRecord, pr
 
 /// By addresses on one subnet where there are such, else by those of the first family that both have.
 fn session(site: &Site, bgp: &Bgp, asn: Asn, peer: &Peer, kind: Kind) -> Option<Session> {
-    let ends = site.underlay.ends();
-    let on_link = native::gateway(site, peer, Family::V4);
-    let routed = || Family::common(&ends, &peer.record().underlay)?.underlay(&peer.record().underlay);
+    // The other side takes a session from no address that it does not know.
+    let (ends, theirs) = (&site.ends, &peer.record().underlay);
+    let on_link = native::reached(ends, theirs, Family::V4);
+    let routed = || Family::common(ends, theirs)?.underlay(theirs);
     let address = on_link.or_else(routed)?;
     Some(Session {
         address,
         port: bgp.port,
-        source: Family::of(address).underlay(&ends),
+        source: Family::of(address).underlay(ends),
         remote: RemoteAs::Is(asn),
         local_as: asn,
         kind,

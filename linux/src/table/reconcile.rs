@@ -35,8 +35,8 @@ pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership)
     bring(netlink, desired, ours, Extent::All)
 }
 
-/// Only makes what is missing, and keeps the host ends of pods and the devices, but for their MTU; what else stands otherwise than
-/// `desired` has it, or beyond it, is left as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
+/// Only makes what is missing, and keeps what is the node's own: the host ends of pods and neighbours on them, and devices with their
+/// addresses; what else stands otherwise than `desired` has it, or beyond it, is left as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
 /// [`reconcile`].
 pub fn complete(
     netlink: &mut Netlink,
@@ -61,11 +61,14 @@ impl Extent<'_> {
     fn of_table<'d, T: Table>(
         self,
         differences: Vec<Difference<'d, T::Key, T::Value, T::Seen>>,
+        ours: &Ownership,
     ) -> Vec<Difference<'d, T::Key, T::Value, T::Seen>> {
         let Self::Missing { fresh } = self else { return differences };
         let within = |difference: &Difference<'_, T::Key, T::Value, T::Seen>| match difference {
             Difference::Missing(_) => true,
-            Difference::Changed(value, _) => T::route_of(value).is_some_and(|key| fresh.contains(key)),
+            Difference::Changed(value, _) => {
+                T::is_own(value, ours) || T::route_of(value).is_some_and(|key| fresh.contains(key))
+            }
             Difference::Extra(key, _) => T::route(key).is_some_and(|key| fresh.contains(key)),
         };
         differences.into_iter().filter(within).collect()
@@ -215,6 +218,11 @@ trait Table {
         None
     }
 
+    /// Whether what shall stand is the node's own, and hangs on nothing that others know better.
+    fn is_own(_value: &Self::Value, _ours: &Ownership) -> bool {
+        false
+    }
+
     /// Where an object belongs, by the numbers that `find` has for devices; `None` where it lacks one.
     fn place(value: &Self::Value, find: impl FnMut(IfName) -> Option<u32>) -> Option<Self::Place>;
     /// Whether what stands is what shall stand, at the value's place.
@@ -237,7 +245,7 @@ fn plan<'a, T: Table<Key: 'a, Value: 'a>>(
     let mut plan = Plan::default();
     scene.stood.entry(T::NAME).or_insert(standing.len());
     let same = |value: &T::Value, seen: &T::Seen| scene.devices.have(table, value, seen);
-    for difference in scene.extent.of_table::<T>(diff(desired, standing, same)) {
+    for difference in scene.extent.of_table::<T>(diff(desired, standing, same), scene.ours) {
         let (action, value) = match &difference {
             Difference::Missing(value) => (Action::Added, *value),
             Difference::Changed(value, _) => (Action::Changed, *value),

@@ -394,13 +394,15 @@ fn completing_makes_what_is_missing_and_leaves_what_differs_and_what_is_beyond()
     assert_eq!(made, expected);
     assert!(node.ip("route show proto 116").contains("10.42.8.0/26"));
 
-    // What of a device does not hang on other nodes is put right.
+    // What does not hang on other nodes is put right.
+    node.ip(&format!("neigh replace 10.42.0.5 dev {POD} lladdr 02:00:00:00:00:99 nud permanent"));
     node.ip(&format!("link set {VXLAN} down"));
     node.ip(&format!("link set {VXLAN} address 02:00:00:00:99:99"));
     let outcome = complete(&mut node.netlink, &desired, &node.ours, &BTreeSet::new()).unwrap();
     assert!(outcome.errors.is_empty() && outcome.lacking.is_empty(), "{outcome:?}");
     let shown = node.ip(&format!("link show dev {VXLAN}"));
     assert!(shown.contains("mtu 1400") && shown.contains(",UP") && !shown.contains("99:99"), "{shown}");
+    assert!(node.ip(&format!("neigh show 10.42.0.5 dev {POD}")).contains("02:00:00:00:00:05"));
 }
 
 #[test]

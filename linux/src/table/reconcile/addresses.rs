@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Devices, Scene, Table};
 use crate::netlink::Request;
-use crate::state::{Address, KernelState};
+use crate::state::{Address, KernelState, Ownership};
 use crate::table::change::{Change, Plan, apply, settle};
 use crate::table::{Outcome, SeenAddress, address};
 use crate::{Error, IfName, Netlink};
@@ -18,6 +18,10 @@ impl Table for Addresses {
     /// All of that address and prefix length: more than one only where somebody added some with another end.
     type Seen = Vec<SeenAddress>;
     type Place = u32;
+
+    fn is_own(_: &Address, _: &Ownership) -> bool {
+        true
+    }
 
     fn place(value: &Address, mut find: impl FnMut(IfName) -> Option<u32>) -> Option<u32> {
         find(value.device)

@@ -45,8 +45,8 @@ pub(super) fn settle(
         match difference {
             Difference::Missing(wanted) => put.push(change(wanted, None, link::create_vxlan(wanted))),
             Difference::Changed(wanted, seen) if extent != Extent::All => {
-                // What others have of the tunnel, and by that its MTU, may be newer; what else it is, is the node's own.
-                let kept = Link { mtu: seen.link.mtu, ..wanted.clone() };
+                // The MTU follows from the family too, of which more may be known by now; what else it is, is the node's own.
+                let kept = Link { mtu: wanted.mtu.min(seen.link.mtu), ..wanted.clone() };
                 let requests = adjust(&kept, seen).filter(|requests| !requests.is_empty());
                 put.extend(requests.map(|requests| change(&kept, Some(seen), requests)));
             }
@@ -77,8 +77,9 @@ pub(super) fn settle(
         report_rewritten(desired, &owned(&all, ours), outcome);
     }
     let standing = owned(&all, ours);
+    let works = |seen: &Details| seen.link.up && !seen.protodown;
     let stands =
-        |wanted: &Link| standing.get(&wanted.name).is_some_and(|seen| seen.link.up && adjust(wanted, seen).is_some());
+        |wanted: &Link| standing.get(&wanted.name).is_some_and(|seen| works(seen) && adjust(wanted, seen).is_some());
     outcome.lacking.extend(desired.values().filter(|wanted| !stands(wanted)).map(|wanted| wanted.name));
     let devices: Devices = all.into_iter().map(|details| (details.link.name, details.link.index)).collect();
     Ok(Settled { devices, doomed, stood, remove })

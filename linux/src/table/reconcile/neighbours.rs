@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Devices, Scene, Table};
 use crate::netlink::Request;
-use crate::state::{KernelState, Neighbour};
+use crate::state::{KernelState, Neighbour, Ownership};
 use crate::table::change::Plan;
 use crate::table::neighbour::{self, SeenNeighbour};
 use crate::{Error, IfName, MacAddr, Netlink};
@@ -20,6 +20,10 @@ impl Table for Neighbours {
     type Value = Neighbour;
     type Seen = SeenNeighbour;
     type Place = u32;
+
+    fn is_own(value: &Neighbour, ours: &Ownership) -> bool {
+        ours.pods.contains(&value.device)
+    }
 
     fn place(value: &Neighbour, mut find: impl FnMut(IfName) -> Option<u32>) -> Option<u32> {
         find(value.device)
