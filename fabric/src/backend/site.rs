@@ -24,7 +24,7 @@ pub struct Site {
     pub vtep_mac: MacAddr,
     /// What carries traffic between nodes.
     pub underlay: Underlay,
-    /// By which of its addresses it exchanges packets of a tunnel.
+    /// Those of its addresses by which tunnels and sessions of BGP go: that others know it by, where there are such.
     pub ends: record::Underlay,
     /// The families of pools that this node's kernel knows.
     pub families: BTreeSet<Family>,

@@ -3,8 +3,8 @@
 //! Nodes are switched one after another, each when it learns of it. Plain packets are understood by every node at any time,
 //! tunnelled ones only where a device stands for them. So a node sends by the tunnel to those whose records say that they
 //! receive by it, and only after its own record says that it may: the device of everybody else stands for as long as any
-//! record says that. (To a node that no plain packet reaches, what BGP has learned is the way until then, and without that there is none.) All of it is read
-//! from one view, whose order is etcd's, so no two nodes can miss each other.
+//! record says that. (To a node that no plain packet reaches, what BGP has learned is the way until then, and without that
+//! there is none.) All of it is read from one view, whose order is etcd's, so no two nodes can miss each other.
 //!
 //! ```text
 //!              configuration: VXLAN                        configuration: host-gw
