@@ -19,23 +19,40 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Words {
     /// Of each peer and matter: when it was said, and how often it was not said since.
     said: BTreeMap<(IpAddr, &'static str), (Instant, u64)>,
+    /// What peers are called with whom a session is up: one that ends because its peer is no longer configured has no name then.
+    called: BTreeMap<IpAddr, String>,
 }
 
 impl Words {
     /// Says what happened with a peer.
     pub fn tell(&mut self, names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
+        let title = self.call(names, peer, event);
         let matter = match event {
             Event::Malformed(_) => "malformed",
             Event::Limit(Limit::Near { .. }) => "near",
             Event::Unwritten(_) => "unwritten",
-            _ => return tell(names, peer, event),
+            _ => return tell(&title, event),
         };
         if let Some(more) = self.turn(peer, matter, Instant::now()) {
-            tell(names, peer, event);
+            tell(&title, event);
             if more > 0 {
                 tracing::warn!("BGP: {more} more of that kind of {peer} since the last that was told");
             }
         }
+    }
+
+    /// What the peer of an event is called.
+    fn call(&mut self, names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) -> String {
+        let before = if matches!(event, Event::Down { .. }) { self.called.remove(&peer) } else { None };
+        let title = match (names.get(&peer), before) {
+            (Some(who), _) => format!("{} ({peer})", title(who)),
+            (None, Some(before)) => before,
+            (None, None) => peer.to_string(),
+        };
+        if matches!(event, Event::Up(_)) {
+            self.called.insert(peer, title.clone());
+        }
+        title
     }
 
     /// Whether it is time to say it, and how often it was not said since the last time.
@@ -49,11 +66,7 @@ impl Words {
     }
 }
 
-fn tell(names: &BTreeMap<IpAddr, Who>, peer: IpAddr, event: &Event) {
-    let title = match names.get(&peer) {
-        Some(who) => format!("{} ({peer})", title(who)),
-        None => peer.to_string(),
-    };
+fn tell(title: &str, event: &Event) {
     match event {
         Event::State { from, to } => tracing::debug!("BGP: {title} is {to} after {from}"),
         Event::Up(negotiated) => tracing::info!("BGP: the session with {title} is up{}", agreed(negotiated)),
@@ -103,7 +116,29 @@ fn agreed(negotiated: &Negotiated) -> String {
 
 #[cfg(test)]
 mod tests {
+    use twill_bgp::path::Asn;
+    use twill_bgp::session::Reason;
+    use twill_bgp::wire::Dialect;
+
     use super::*;
+
+    #[test]
+    fn a_session_that_ends_since_its_peer_is_not_configured_any_more_is_told_by_the_name_that_it_had() {
+        let (mut words, peer) = (Words::default(), "192.0.2.1".parse::<IpAddr>().unwrap());
+        let named = BTreeMap::from([(peer, Who::Node("n3".parse().unwrap()))]);
+        let up = Event::Up(Box::new(Negotiated {
+            peer_as: Asn(64512),
+            peer_identifier: [192, 0, 2, 1].into(),
+            hold_time: Duration::ZERO,
+            dialect: Dialect::default(),
+            route_refresh: false,
+            graceful_restart: None,
+        }));
+        let down = || Event::Down { reason: Reason::Lost, is_graceful: false };
+        assert_eq!(words.call(&named, peer, &up), "node n3 (192.0.2.1)");
+        assert_eq!(words.call(&BTreeMap::new(), peer, &down()), "node n3 (192.0.2.1)");
+        assert_eq!(words.call(&BTreeMap::new(), peer, &down()), "192.0.2.1", "nothing is kept of it");
+    }
 
     #[test]
     fn what_a_peer_does_at_any_rate_is_said_once_a_minute_with_how_often_it_was() {
