@@ -114,6 +114,18 @@ fn nodes_of_one_as_are_meshed_unless_that_is_not_wished_for() {
 }
 
 #[test]
+fn a_node_speaks_by_the_family_that_others_know_it_by() {
+    let sample = with(four().without(3).without(4), "[bgp]");
+    let local = sample.local(1, &[]);
+    let by = |sample: &Sample| {
+        let speaker = Peerings::default().speaker(&sample.view, &local).unwrap();
+        speaker.peerings.iter().map(|peering| peering.session.address.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(by(&sample), ["192.168.9.2"]);
+    assert_eq!(by(&sample.but(1, |record| record.value.underlay.ipv4 = None)), ["fd09::2"]);
+}
+
+#[test]
 fn clients_speak_with_reflectors_alone_and_these_with_each_other() {
     let section = "[bgp.reflectors]\nnodes='has(r)'";
     let reflected = labelled(labelled(with(four(), section), 1, "r=1"), 2, "r=1");
