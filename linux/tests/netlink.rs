@@ -105,7 +105,7 @@ fn a_dump_that_others_disturb_is_whole_or_an_error_and_never_a_part() {
             let mut other = namespace.netlink();
             let passing = Address { device, cidr: net("192.0.2.1/32") };
             while !stop.load(Ordering::Relaxed) {
-                other.apply(&[address::add(&passing, 1), address::remove(&passing, 1)]).unwrap();
+                other.apply(&[address::add(&passing, 1), address::remove(&passing, 1, None)]).unwrap();
             }
         });
         for _ in 0..5 {

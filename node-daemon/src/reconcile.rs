@@ -7,9 +7,9 @@
 //! sent; every other pass looks at what does stand.
 //!
 //! Nothing is written before there is a view, and nothing is ever flushed: a restart finds
-//! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it only what is
-//! missing is made; what stands is changed and removed by what etcd itself has told, and by what BGP has (`fabric::Spoken`), which is
-//! as new as can be whether or not etcd is there. Without an underlay what pods have on their own node is kept, and what leads to others
+//! what stands and changes what differs. A view from the disk may be older than the kernel's state, so by it what is
+//! missing is made, and what is the node's own is put right; what else stands is changed and removed by what etcd itself has told, and by
+//! what BGP has (`fabric::Spoken`), which is as new as can be whether or not etcd is there. Without an underlay what pods have on their own node is kept, and what leads to others
 //! waits.
 
 mod feud;

@@ -56,7 +56,7 @@ pub fn renew(address: &Address, index: u32) -> Request {
 }
 
 fn put(address: &Address, index: u32, flags: u16, what: &'static str) -> Request {
-    let mut message = message(address, index);
+    let mut message = message(address, index, None);
     message.header.flags = AddressHeaderFlags::Nodad;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     let address = *address;
@@ -64,17 +64,10 @@ fn put(address: &Address, index: u32, flags: u16, what: &'static str) -> Request
     Request::new(RouteNetlinkMessage::NewAddress(message), flags, attempt)
 }
 
-/// Takes an address from a device. EADDRNOTAVAIL if it is not there.
-pub fn remove(address: &Address, index: u32) -> Request {
-    remove_of(address, index, None)
-}
-
-/// The same, of one with that other end: IPv4 goes by it (`inet_rtm_deladdr` in net/ipv4/devinet.c).
-pub fn remove_of(address: &Address, index: u32, peer: Option<IpAddr>) -> Request {
-    let mut message = message(address, index);
-    if let Some(peer) = peer {
-        message.attributes = vec![AddressAttribute::Local(address.cidr.ip()), AddressAttribute::Address(peer)];
-    }
+/// Takes an address from a device, one with that other end if it has one: IPv4 goes by that (`inet_rtm_deladdr` in
+/// net/ipv4/devinet.c). EADDRNOTAVAIL if it is not there.
+pub fn remove(address: &Address, index: u32, peer: Option<IpAddr>) -> Request {
+    let message = message(address, index, peer);
     let address = *address;
     Request::new(
         RouteNetlinkMessage::DelAddress(message),
@@ -83,7 +76,7 @@ pub fn remove_of(address: &Address, index: u32, peer: Option<IpAddr>) -> Request
     )
 }
 
-fn message(address: &Address, index: u32) -> AddressMessage {
+fn message(address: &Address, index: u32, peer: Option<IpAddr>) -> AddressMessage {
     let ip = address.cidr.ip();
     let mut message = AddressMessage::default();
     message.header = AddressHeader {
@@ -93,7 +86,7 @@ fn message(address: &Address, index: u32) -> AddressMessage {
         index,
         ..AddressHeader::default()
     };
-    message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+    message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(peer.unwrap_or(ip))];
     message
 }
 

@@ -36,8 +36,8 @@ pub fn reconcile(netlink: &mut Netlink, desired: &KernelState, ours: &Ownership)
 }
 
 /// Only makes what is missing, and keeps what is the node's own: the host ends of pods and neighbours on them, and devices with their
-/// addresses; what else stands otherwise than `desired` has it, or beyond it, is left as it is. For a desired state that may be older than what stands, but for these routes: they are changed and removed as by
-/// [`reconcile`].
+/// addresses; what else stands otherwise than `desired` has it, or beyond it, is left as it is. For a desired state that may be older
+/// than what stands, but for these routes: they are changed and removed as by [`reconcile`].
 pub fn complete(
     netlink: &mut Netlink,
     desired: &KernelState,
@@ -233,6 +233,13 @@ trait Table {
     fn unmake(&self, key: &Self::Key, seen: &Self::Seen, scene: &Scene<'_>) -> Option<Vec<Request>>;
     /// What stands, as `ip` prints it.
     fn shown(seen: &Self::Seen, devices: &Devices) -> String;
+}
+
+/// Adds what a dump shows to the others of its key: one of a table that is being changed may show an object twice.
+fn note<T: PartialEq>(of_key: &mut Vec<T>, seen: T) {
+    if !of_key.contains(&seen) {
+        of_key.push(seen);
+    }
 }
 
 /// The changes that bring one table to what is desired.

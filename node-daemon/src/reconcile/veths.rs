@@ -3,7 +3,7 @@
 //! A runtime may have chosen a pod's MAC, and a plugin in the chain may have changed it, or the MTU: the store does not know. Each
 //! attachment is asked for once, and again a while later, since nothing tells the node of a change in a pod. Of the node's ends events tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use twill_attach::plan::own_sources;
@@ -82,7 +82,8 @@ impl Veths {
         let open: Vec<_> = attached.iter().filter(|one| !is_known(one)).map(|one| one.host).collect();
         let ends = link::far_ends(netlink, &open)?;
         let mut seen = BTreeMap::new();
-        let mut look = Look { unfiltered: links.iter().any(|link| is_bare_beside(link, &attached)), ..Look::default() };
+        let mut look = Look::default();
+        let hosts: BTreeSet<IfName> = attached.iter().map(|one| one.host).collect();
         for Attached { id, hash, host, addresses, unchecked } in attached {
             let before = self.seen.get(&id);
             let far = ends.get(&host).copied().or(before.and_then(|veth| veth.far));
@@ -121,21 +122,21 @@ impl Veths {
         }
         self.seen = seen;
         self.proven |= look.stood > 0;
-        look.unfiltered |= !self.proven;
+        look.unfiltered |= !self.proven || links.iter().any(|link| is_bare_beside(link, &hosts));
         Ok(look)
     }
 }
 
-/// Whether it is the host end of a pod that is none of these, as one of another store or one that is on its way in or out, and that has
+/// Whether it is a host end that is none of these, as one of another store or one that is on its way in or out, and that has
 /// no filter by its alias, though it may not send by the addresses of others. One without an alias is still being made.
-fn is_bare_beside(link: &SeenLink, attached: &[Attached]) -> bool {
+fn is_bare_beside(link: &SeenLink, hosts: &BTreeSet<IfName>) -> bool {
     let Some(hash) = KeyHash::of_host_ifname(link.name.as_str()).filter(|_| link.kind.as_deref() == Some("veth"))
     else {
         return false;
     };
     let alias = link.alias.as_deref();
     let is_checked = alias.is_some() && alias::unchecked(link.name.as_str(), alias).is_none();
-    is_checked && !alias::filtered(alias, hash) && attached.iter().all(|one| one.host != link.name)
+    is_checked && !alias::filtered(alias, hash) && !hosts.contains(&link.name)
 }
 
 /// Sees to it that a host end which has lost its filter has it again. Where the kernel refuses that, or tells nothing of it, it stays lost.
@@ -179,21 +180,16 @@ mod tests {
             carrier: true,
             alias: alias.map(str::to_owned),
         };
+        let none = BTreeSet::new();
         let plain = Some("twill1:000000000000a:10.42.0.1");
         let filtered = Some("twill1:000000000000a:10.42.0.1;filter=on");
-        assert!(is_bare_beside(&end(NAME, "veth", plain), &[]));
-        assert!(!is_bare_beside(&end(NAME, "veth", filtered), &[]));
-        assert!(!is_bare_beside(&end(NAME, "veth", Some("twill1:000000000000a:10.42.0.1;spoofcheck=off")), &[]));
-        assert!(!is_bare_beside(&end(NAME, "veth", None), &[]), "it is being made");
-        assert!(!is_bare_beside(&end(NAME, "dummy", plain), &[]));
-        assert!(!is_bare_beside(&end("tweed", "veth", plain), &[]));
-        let own = Attached {
-            id: AttachmentId(1),
-            hash: KeyHash::of_host_ifname(NAME).unwrap(),
-            host: IfName::new(NAME).unwrap(),
-            addresses: Vec::new(),
-            unchecked: false,
-        };
-        assert!(!is_bare_beside(&end(NAME, "veth", plain), &[own]));
+        assert!(is_bare_beside(&end(NAME, "veth", plain), &none));
+        assert!(!is_bare_beside(&end(NAME, "veth", filtered), &none));
+        assert!(!is_bare_beside(&end(NAME, "veth", Some("twill1:000000000000a:10.42.0.1;spoofcheck=off")), &none));
+        assert!(!is_bare_beside(&end(NAME, "veth", None), &none), "it is being made");
+        assert!(!is_bare_beside(&end(NAME, "dummy", plain), &none));
+        assert!(!is_bare_beside(&end("tweed", "veth", plain), &none));
+        let own = BTreeSet::from([IfName::new(NAME).unwrap()]);
+        assert!(!is_bare_beside(&end(NAME, "veth", plain), &own));
     }
 }

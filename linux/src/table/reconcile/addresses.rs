@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Devices, Scene, Table};
+use super::{Devices, Scene, Table, note};
 use crate::netlink::Request;
 use crate::state::{Address, KernelState, Ownership};
 use crate::table::change::{Change, Plan, apply, settle};
@@ -58,7 +58,7 @@ impl Table for Addresses {
 }
 
 fn remove_seen(address: &Address, seen: &SeenAddress) -> Request {
-    address::remove_of(address, seen.index, seen.peer)
+    address::remove(address, seen.index, seen.peer)
 }
 
 /// As ours are made, whatever its lifetime.
@@ -76,11 +76,7 @@ pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Sce
     let mut standing: BTreeMap<Address, Vec<SeenAddress>> = BTreeMap::new();
     for (device, index) in scene.standing(wanted.keys().map(|address| address.device), false) {
         for seen in address::of(netlink, index)? {
-            let same_key = standing.entry(Address { device, cidr: seen.cidr }).or_default();
-            // A dump of a table that is being changed may show an address twice.
-            if !same_key.contains(&seen) {
-                same_key.push(seen);
-            }
+            note(standing.entry(Address { device, cidr: seen.cidr }).or_default(), seen);
         }
     }
     Ok(super::plan(&Addresses, &wanted, &standing, scene))

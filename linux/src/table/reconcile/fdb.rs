@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Devices, Scene, Table};
+use super::{Devices, Scene, Table, note};
 use crate::netlink::Request;
 use crate::state::{FdbEntry, KernelState};
 use crate::table::Device;
@@ -87,10 +87,7 @@ pub(super) fn plan(netlink: &mut Netlink, desired: &KernelState, scene: &mut Sce
     for (device, index) in scene.standing(desired.fdb.keys().map(|(device, _)| *device), false) {
         for entry in fdb::of(netlink, index)? {
             let seen = standing.entry((device, entry.mac)).or_insert_with(|| Seen { index, entries: Vec::new() });
-            // A dump of a table that is being changed may show an entry twice.
-            if !seen.entries.contains(&entry) {
-                seen.entries.push(entry);
-            }
+            note(&mut seen.entries, entry);
         }
     }
     Ok(super::plan(&Fdb, &desired.fdb, &standing, scene))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
-use super::{Devices, Scene, Table};
+use super::{Devices, Scene, Table, note};
 use crate::netlink::Request;
 use crate::state::{KernelState, PROTOCOL_CLUSTER, PROTOCOL_POD, Route, RouteKey};
 use crate::table::Outcome;
@@ -133,11 +133,7 @@ fn standing(
         for ipv6 in [false, true] {
             for route in route::dump(netlink, Filter { ipv6, protocol: Some(protocol), index: None })? {
                 if is_ours(&route, wanted, scene) && stays(&route, scene) {
-                    let same_key = standing.entry(route.key).or_default();
-                    // A dump of a table that is being changed may show a route twice.
-                    if !same_key.contains(&route) {
-                        same_key.push(route);
-                    }
+                    note(standing.entry(route.key).or_default(), route);
                 }
             }
         }
